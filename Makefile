@@ -1,0 +1,44 @@
+# `make demo` trains on real data, `make test` passes the tests; both set up all they need.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SCHEMA := tzmmoe/protos/pipeline_pb2.py
+
+# Folder with the official Census-Income files; without it `make demo` asks UCI.
+CENSUS_INCOME_DIR ?= $(wildcard ../shared/data/census-income)
+export CENSUS_INCOME_DIR
+
+.PHONY: demo test lint proto install wheel clean
+
+demo: install
+	$(BIN)/python scripts/demo.py
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+install: $(STAMP) $(SCHEMA)
+
+$(STAMP): setup.py pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt torch setuptools wheel grpcio-tools
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[test]"
+	touch $@
+
+proto: install
+
+$(SCHEMA): $(STAMP) $(wildcard protos/*.proto)
+	$(BIN)/python setup.py --quiet compile_schema
+	touch $@
+
+wheel: install
+	$(BIN)/python -m build --no-isolation --wheel --outdir dist .
+
+clean:
+	rm -rf build dist experiments data *.egg-info tzmmoe/protos .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path "./$(VENV)/*" -prune -exec rm -rf {} +

@@ -1,0 +1,158 @@
+"""Census-Income (KDD) -> train, valid and test files.
+
+The data set of the MMoE paper (Ma et al., KDD 2018, section 6.3): 199,523 training rows and 99,762
+test rows, which are split 1:1 into validation and test by a fixed seed. Categories stay text,
+numbers numbers; the labels of both task groups are 0 and 1.
+https://archive.ics.uci.edu/dataset/117, CC BY 4.0.
+"""
+
+import argparse
+import gzip
+import hashlib
+import io
+import sys
+import tarfile
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import csv
+
+URL = "https://archive.ics.uci.edu/static/public/117/census+income+kdd.zip"
+SHA256 = {
+    "census-income.data": "3676a81db7d3528f3f8b9f3c699d0f0aa28db45e6e994fa0b8ed38327539ee86",
+    "census-income.test": "98402b1ab879573d0a7f38a699a40258080e25e33d3401e7bf9c96d3fa0fab8c",
+}
+COLUMNS = """
+age class_worker det_ind_code det_occ_code education wage_per_hour hs_college marital_stat
+major_ind_code major_occ_code race hisp_origin sex union_member unemp_reason full_or_part_emp
+capital_gains capital_losses stock_dividends tax_filer_stat region_prev_res state_prev_res
+det_hh_fam_stat det_hh_summ instance_weight mig_chg_msa mig_chg_reg mig_move_reg mig_same
+mig_prev_sunbelt num_emp fam_under_18 country_father country_mother country_self citizenship
+own_or_self vet_question vet_benefits weeks_worked year income_50k
+""".split()
+NUMBERS = (
+    "age wage_per_hour capital_gains capital_losses stock_dividends num_emp weeks_worked "
+    "instance_weight"
+).split()
+COLLEGE = (
+    "Associates degree-occup /vocational",
+    "Associates degree-academic program",
+    "Bachelors degree(BA AB BS)",
+    "Masters degree(MA MS MEng MEd MSW MBA)",
+    "Prof school degree (MD DDS DVM LLB JD)",
+    "Doctorate degree(PhD EdD)",
+)
+SPLIT_SEED = 2018
+
+
+def read_source(folder: Path) -> dict[str, bytes]:
+    """The two official files, plain or gzip. SystemExit when they are not there."""
+    found = {}
+    for name in SHA256:
+        plain, packed = folder / name, folder / f"{name}.gz"
+        if packed.is_file():
+            found[name] = gzip.decompress(packed.read_bytes())
+        elif plain.is_file():
+            found[name] = plain.read_bytes()
+        else:
+            sys.exit(f"{folder}: holds neither {plain.name} nor {packed.name}")
+    return found
+
+
+def download() -> dict[str, bytes]:
+    """The two official files from UCI. SystemExit without network."""
+    try:
+        with urllib.request.urlopen(URL, timeout=30) as answer:
+            archive = zipfile.ZipFile(io.BytesIO(answer.read()))
+    except (urllib.error.URLError, TimeoutError, zipfile.BadZipFile) as error:
+        sys.exit(f"{URL} could not be fetched: {error}; pass --source DIR with the official files")
+    found = {}
+    for entry in archive.namelist():
+        content = archive.read(entry)
+        if entry.endswith((".tar.gz", ".tgz")):
+            with tarfile.open(fileobj=io.BytesIO(content)) as inner:
+                parts = {m.name: inner.extractfile(m).read() for m in inner if m.isfile()}
+        else:
+            parts = {entry: content}
+        for name, part in parts.items():
+            short = Path(name).name
+            unpacked = gzip.decompress(part) if short.endswith(".gz") else part
+            found[short.removesuffix(".gz")] = unpacked
+    lacking = [name for name in SHA256 if name not in found]
+    if lacking:
+        sys.exit(f"{URL}: holds no {' and no '.join(lacking)}")
+    return found
+
+
+def verify(files: dict[str, bytes]) -> None:
+    """SystemExit when a file is not the official one, byte for byte."""
+    for name, expected in SHA256.items():
+        digest = hashlib.sha256(files[name]).hexdigest()
+        if digest != expected:
+            sys.exit(f"{name}: SHA-256 is {digest}, not {expected}; this is not the official file")
+
+
+def table(content: bytes) -> pa.Table:
+    """The 42 columns, texts stripped, and the labels of both task groups."""
+    raw = csv.read_csv(
+        io.BytesIO(content),
+        read_options=csv.ReadOptions(column_names=COLUMNS),
+        convert_options=csv.ConvertOptions(
+            column_types={name: pa.string() for name in COLUMNS}, strings_can_be_null=False
+        ),
+    )
+    columns = {name: pc.utf8_trim_whitespace(raw[name]) for name in COLUMNS}
+    for name in NUMBERS:
+        kind = pa.float64() if name == "instance_weight" else pa.int64()
+        columns[name] = columns[name].cast(kind)
+    income = pc.starts_with(columns.pop("income_50k"), "50000+")
+    columns["income"] = income.cast(pa.int8())
+    columns["never_married"] = pc.equal(columns["marital_stat"], "Never married").cast(pa.int8())
+    college = pc.is_in(columns["education"], value_set=pa.array(COLLEGE))
+    columns["college"] = college.cast(pa.int8())
+    return pa.table(columns)
+
+
+def split(test: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Two halves of the official test file, by a permutation of a fixed seed."""
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(test))
+    half = len(test) // 2
+    return tuple(test.take(pa.array(np.sort(part))) for part in (order[:half], order[half:]))
+
+
+def write(parts: dict[str, pa.Table], out: Path, as_csv: bool) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    for name, part in parts.items():
+        pq.write_table(part, out / f"{name}.parquet")
+        if as_csv:
+            csv.write_csv(part, out / f"{name}.csv")
+        shares = ", ".join(
+            f"{label} {pc.mean(part[label]).as_py():.2%}"
+            for label in ("income", "never_married", "college")
+        )
+        print(f"{out / name}.parquet: {len(part):,} rows; {shares}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--source", type=Path, help="folder with the official files")
+    place.add_argument("--download", action="store_true", help=f"fetch them from {URL}")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the Parquet files")
+    parser.add_argument("--csv", action="store_true", help="write CSV files too")
+    arguments = parser.parse_args()
+    files = download() if arguments.download else read_source(arguments.source)
+    verify(files)
+    valid, test = split(table(files["census-income.test"]))
+    parts = {"train": table(files["census-income.data"]), "valid": valid, "test": test}
+    write(parts, arguments.out, arguments.csv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Builds the package; compiles the schema in protos/ into tzmmoe/protos/ on the way."""
+
+import re
+from pathlib import Path
+from typing import ClassVar
+
+from setuptools import Command, find_packages, setup
+from setuptools.command.build_py import build_py
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "tzmmoe/__init__.py").read_text())[1]
+
+
+class CompileSchema(Command):
+    """protos/*.proto -> tzmmoe/protos/*_pb2.py."""
+
+    description = "compile the schema"
+    user_options: ClassVar[list] = []
+
+    def initialize_options(self) -> None:
+        pass
+
+    def finalize_options(self) -> None:
+        pass
+
+    def run(self) -> None:
+        from grpc_tools import protoc
+
+        (HERE / "tzmmoe/protos").mkdir(exist_ok=True)
+        (HERE / "tzmmoe/protos/__init__.py").write_text('"""Generated from protos/ by protoc."""\n')
+        names = [f"tzmmoe/protos/{path.name}" for path in sorted((HERE / "protos").glob("*.proto"))]
+        options = [
+            f"-Itzmmoe/protos={HERE / 'protos'}",
+            f"--python_out={HERE}",
+            f"--pyi_out={HERE}",
+        ]
+        if protoc.main(["protoc", *options, *names]) != 0:
+            raise SystemExit("protoc could not compile protos/*.proto")
+
+
+class BuildWithSchema(build_py):
+    """build_py, after the schema."""
+
+    def run(self) -> None:
+        self.run_command("compile_schema")
+        super().run()
+
+
+setup(
+    name="tzmmoe",
+    version=VERSION,
+    description="Multi-task ranking with multi-gate mixture-of-experts, from one config file",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["tzmmoe", "tzmmoe.*"]),
+    install_requires=[
+        "torch>=2.11",
+        "protobuf>=6.31.1,<8",  # the generated code asks for the version that protoc stands for
+        "pyarrow>=15",
+        "torchmetrics>=1.0.3",
+        "numpy>=1.24",
+        "safetensors>=0.4.3",
+        "tensorboard>=2.14",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "test": [
+            "pytest>=8",
+            "pytest-timeout>=2.3",
+            "pytest-xdist>=3.5",
+            "hypothesis>=6.100",
+            "ruff>=0.6",
+            "grpcio-tools>=1.75,<1.79",
+            "build>=1.2",
+        ]
+    },
+    cmdclass={"build_py": BuildWithSchema, "compile_schema": CompileSchema},
+    zip_safe=False,
+)

@@ -1,0 +1,11 @@
+"""tzmmoe: multi-task ranking with multi-gate mixture-of-experts, from one config file."""
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    if name == "Pipeline":  # imports torch, so only on demand
+        from tzmmoe.pipeline import Pipeline
+
+        return Pipeline
+    raise AttributeError(f"module 'tzmmoe' has no attribute {name!r}")

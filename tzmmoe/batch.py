@@ -1,0 +1,103 @@
+"""What crosses from the data to training: batches, the columns they need, and positions."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Ids of F features for B rows: of row 0's features, one after the other, then of row 1's.
+
+    values: (N,) int64. lengths: (B, F) int64, how many ids each has; None when each has one.
+    weights: (N,) float32 factors, or None.
+    """
+
+    values: Tensor
+    lengths: Tensor | None
+    weights: Tensor | None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the model reads. ids: by width of the embedding; numbers: (B, R) float32."""
+
+    ids: Mapping[int, Ragged]
+    numbers: Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B rows. columns: labels, weights and groups, (B,) or (B, C); a missing label is NaN.
+    reserved: columns that are passed on as they are, for predictions."""
+
+    inputs: Inputs
+    columns: Mapping[str, Tensor]
+    reserved: pa.RecordBatch | None = None
+
+    def __len__(self) -> int:
+        return len(self.inputs.numbers)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """The batch with every tensor changed, for example moved to a device."""
+        ids = {
+            width: Ragged(
+                **{
+                    field.name: None if part is None else change(part)
+                    for field in fields(ragged)
+                    for part in [getattr(ragged, field.name)]
+                }
+            )
+            for width, ragged in self.inputs.ids.items()
+        }
+        columns = {name: change(column) for name, column in self.columns.items()}
+        return Batch(Inputs(ids, change(self.inputs.numbers)), columns, self.reserved)
+
+    def pinned(self) -> "Batch":
+        """In page-locked memory, from which a GPU copies while the processor goes on."""
+        return self.map(Tensor.pin_memory)
+
+    def to(self, device: torch.device) -> "Batch":
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that training needs beside the features.
+
+    role: ``label`` (NaN where missing), ``weight`` or ``group``. Labels lie within [low, high];
+    with ``num_classes`` they are classes, or lists of that many probabilities.
+    """
+
+    name: str
+    role: str
+    low: float = float("-inf")
+    high: float = float("inf")
+    num_classes: int = 0
+
+    def meet(self, other: "Column") -> "Column":
+        """Of two uses of one column: what satisfies both."""
+        return replace(
+            self,
+            low=max(self.low, other.low),
+            high=min(self.high, other.high),
+            num_classes=max(self.num_classes, other.num_classes),
+        )
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far the data was consumed: ``row`` rows of epoch ``epoch``, both counted from 0.
+
+    ``chunk``, ``file`` and ``file_row`` tell where to read on: the chunk with this number begins at
+    row ``file_row`` of the file with this number in the epoch's order.
+    """
+
+    epoch: int = 0
+    row: int = 0
+    chunk: int = 0
+    file: int = 0
+    file_row: int = 0

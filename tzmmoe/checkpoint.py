@@ -1,0 +1,240 @@
+"""Checkpoints: a folder of safetensors files and JSON, written aside and renamed.
+
+``model.ckpt-<step>/`` holds ``tensors/`` (written by torch.distributed.checkpoint, so that other
+numbers of processes can read it), ``state.json`` (everything that is no tensor, and the format's
+version), ``pipeline.config`` and ``checksums.json``. Nothing in it is ever unpickled.
+"""
+
+import json
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed.checkpoint as dcp
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+
+from tzmmoe.digest import sha256
+from tzmmoe.errors import CheckpointError, did_you_mean
+
+FORMAT = 1
+NAME = re.compile(r"model\.ckpt-(\d+)")
+FILE_BYTES = 256 << 20  # tensors share a file up to this size; a file is built in memory
+POINTER = "best.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint whose checksums were right when it was opened."""
+
+    path: Path
+    state: dict[str, Any]
+
+    @property
+    def step(self) -> int:
+        return int(self.state["step"])
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of each tensor."""
+        known = dcp.HuggingFaceStorageReader(str(self.path / "tensors")).read_metadata()
+        return {name: tuple(each.size) for name, each in known.state_dict_metadata.items()}
+
+    def read(self, targets: Mapping[str, Tensor]) -> None:
+        """Fill tensors in place.
+
+        Raises:
+            CheckpointError: a tensor that is missing or has another shape, all of them by name.
+        """
+        there = self.shapes()
+        faults = [
+            f"{name}: not in the checkpoint{did_you_mean(name, there)}"
+            if name not in there
+            else f"{name}: {list(there[name])} in the checkpoint, {list(target.shape)} in the model"
+            for name, target in targets.items()
+            if there.get(name) != tuple(target.shape)
+        ]
+        if faults:
+            listed = "\n  ".join(faults)
+            raise CheckpointError(f"{self.path} does not fit the model:\n  {listed}")
+        with _quiet(), torch.no_grad():
+            dcp.load(
+                dict(targets),
+                storage_reader=dcp.HuggingFaceStorageReader(str(self.path / "tensors")),
+                no_dist=True,
+            )
+
+
+def save(
+    model_dir: Path, step: int, tensors: Mapping[str, Tensor], state: dict, config: str
+) -> Path:
+    """Write ``model.ckpt-<step>``: complete, or not there.
+
+    Raises:
+        CheckpointError: it could not be written, for example because the disk is full.
+    """
+    final = model_dir / f"model.ckpt-{step}"
+    aside = model_dir / f".writing-{final.name}"
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir(parents=True)
+        _write_tensors(aside / "tensors", tensors)
+        header = {"format": FORMAT, "step": step}
+        _write(aside / "state.json", json.dumps({**header, **state}, indent=1))
+        _write(aside / "pipeline.config", config)
+        sums = {str(file.relative_to(aside)): sha256(file) for file in _files(aside)}
+        _write(aside / "checksums.json", json.dumps(sums, indent=1))
+        _sync(aside)
+        if final.exists():
+            shutil.rmtree(final)
+        aside.rename(final)
+        _sync(model_dir)
+    except (OSError, CheckpointException, SafetensorError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise CheckpointError(f"{final} could not be written: {_reason(error)}") from error
+    return final
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Open and verify one checkpoint.
+
+    Raises:
+        CheckpointError: it is not there, is damaged, or has a later format.
+    """
+    if not (path / "checksums.json").is_file():
+        raise CheckpointError(f"{path}: no checkpoint there (it has no checksums.json)")
+    try:
+        sums = json.loads((path / "checksums.json").read_text())
+        for name, expected in sums.items():
+            file = path / name
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                raise CheckpointError(f"{path}: checksums.json names {name!r}, outside its folder")
+            if not file.is_file() or sha256(file) != expected:
+                what = "is damaged" if file.is_file() else "is missing"
+                raise CheckpointError(f"{file} {what}; {_earlier(path)}")
+        state = json.loads((path / "state.json").read_text())
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}; {_earlier(path)}") from error
+    if state.get("format") != FORMAT:
+        found = state.get("format")
+        raise CheckpointError(f"{path} has format {found}; this version reads format {FORMAT}")
+    return Checkpoint(path, state)
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a folder is one checkpoint, rather than a model_dir of several."""
+    return (path / "checksums.json").is_file() or NAME.fullmatch(path.name) is not None
+
+
+def find(model_dir: Path) -> list[Path]:
+    """The checkpoints of a model_dir, oldest step first."""
+    if not model_dir.is_dir():
+        return []
+    steps = {int(m[1]): path for path in model_dir.iterdir() if (m := NAME.fullmatch(path.name))}
+    return [steps[step] for step in sorted(steps)]
+
+
+def newest(model_dir: Path) -> Path:
+    """The checkpoint with the highest step. Raises CheckpointError when there is none."""
+    found = find(model_dir)
+    if not found:
+        raise CheckpointError(f"{model_dir}: no checkpoint there; train first, or name one")
+    return found[-1]
+
+
+def preferred(model_dir: Path) -> Path:
+    """What a finished run calls its result: the best one if it stopped early, else the newest."""
+    pointer = model_dir / POINTER
+    if pointer.is_file():
+        named = model_dir / str(json.loads(pointer.read_text()).get("checkpoint"))
+        if NAME.fullmatch(named.name) and named in find(model_dir):
+            return named
+    return newest(model_dir)
+
+
+def prefer(model_dir: Path, step: int | None) -> None:
+    """Make a checkpoint the run's result; None: the newest again."""
+    pointer = model_dir / POINTER
+    if step is None:
+        pointer.unlink(missing_ok=True)
+        return
+    _write(pointer, json.dumps({"checkpoint": f"model.ckpt-{step}"}))
+
+
+def prune(model_dir: Path, keep: int, always: set[int]) -> None:
+    """Delete all but the newest ``keep`` checkpoints and those of the steps in ``always``."""
+    for path in find(model_dir)[:-keep] if keep else ():
+        if int(NAME.fullmatch(path.name)[1]) not in always:
+            shutil.rmtree(path)
+
+
+def clear_leftovers(model_dir: Path) -> None:
+    """Remove what an interrupted save left behind."""
+    for path in model_dir.glob(".writing-model.ckpt-*"):
+        shutil.rmtree(path)
+
+
+def _write_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    files, size = {}, 0
+    for name, tensor in tensors.items():
+        size += tensor.numel() * tensor.element_size()
+        files[name] = 1 + size // FILE_BYTES
+    numbers = {number: place + 1 for place, number in enumerate(sorted(set(files.values())))}
+    with _quiet(), torch.no_grad():
+        writer = dcp.HuggingFaceStorageWriter(
+            str(folder), fqn_to_index_mapping={name: numbers[n] for name, n in files.items()}
+        )
+        dcp.save(dict(tensors), storage_writer=writer, no_dist=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torch's remark that there is one process."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        yield
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _write(file: Path, text: str) -> None:
+    with file.open("w") as opened:
+        opened.write(text)
+        opened.flush()
+        os.fsync(opened.fileno())
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, CheckpointException):
+        causes = [failure[0] for failure in error.failures.values()]
+        return "; ".join(str(cause) or type(cause).__name__ for cause in causes)
+    return str(error)
+
+
+def _earlier(path: Path) -> str:
+    """Which checkpoint to take instead."""
+    match = NAME.fullmatch(path.name)
+    others = [each for each in find(path.parent) if each != path]
+    before = [
+        each for each in others if match and int(NAME.fullmatch(each.name)[1]) < int(match[1])
+    ]
+    if not before:
+        return "there is no earlier checkpoint beside it"
+    return f"delete this folder to go on from the one before, {before[-1].name}"

@@ -1,0 +1,5 @@
+"""Config text -> one complete, canonical message."""
+
+from tzmmoe.config.load import Config, load
+
+__all__ = ["Config", "load"]

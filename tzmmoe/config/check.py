@@ -1,0 +1,202 @@
+"""What is required, what refers to what, and the ranges of settings that become no object.
+
+Settings of a layer, loss, metric, feature or optimizer are checked where it is made.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from tzmmoe.errors import Faults, did_you_mean
+from tzmmoe.protos.data_pb2 import DataConfig
+from tzmmoe.protos.feature_pb2 import FeatureConfig
+from tzmmoe.protos.model_pb2 import ModelConfig, TaskTower
+from tzmmoe.protos.pipeline_pb2 import Pipeline
+from tzmmoe.protos.train_pb2 import TrainConfig
+
+FLAGS = {"train_input_path": "--train_input_path", "eval_input_path": "--eval_input_path"}
+REAL_TYPES = {"l2_loss"}
+
+
+def check(pipeline: Pipeline, faults: Faults, needs: Sequence[str] = ()) -> None:
+    """Collect the faults of a canonical pipeline; ``needs`` are paths that must be set."""
+    for name in needs:
+        if not getattr(pipeline, name):
+            faults.add(name, f"is not set; set it, or pass --{name}")
+    _data(pipeline.data_config, faults)
+    _features(pipeline, faults)
+    _groups(pipeline, faults)
+    _model(pipeline, faults)
+    _train(pipeline.train_config, faults)
+    if pipeline.export_config.exporter_type not in ("latest", "best"):
+        faults.add(
+            "export_config.exporter_type",
+            f"is {pipeline.export_config.exporter_type!r}; give 'latest' or 'best'",
+        )
+    if pipeline.eval_config.HasField("num_steps"):
+        _at_least(1, pipeline.eval_config, "eval_config", ["num_steps"], faults)
+    _at_least(1, pipeline.eval_config, "eval_config", ["log_step_count_steps"], faults)
+
+
+def task_towers(model: ModelConfig) -> tuple[str, Sequence[TaskTower]]:
+    """Path and towers of the model that is chosen; no towers when none is."""
+    word = model.WhichOneof("model")
+    if word is None:
+        return "model_config", ()
+    return f"model_config.{word}.task_towers", getattr(model, word).task_towers
+
+
+def _data(config: DataConfig, faults: Faults) -> None:
+    path = "data_config"
+    _at_least(1, config, path, ["batch_size", "shuffle_buffer_size"], faults)
+    if config.HasField("eval_batch_size"):
+        _at_least(1, config, path, ["eval_batch_size"], faults)
+    if not config.label_fields:
+        faults.add(f"{path}.label_fields", "is empty; name the label columns")
+    _unique(config.label_fields, f"{path}.label_fields", faults)
+    _unique(config.sample_weight_fields, f"{path}.sample_weight_fields", faults)
+    _unique([field.input_name for field in config.input_fields], f"{path}.input_fields", faults)
+    if len(config.delimiter.encode()) != 1:
+        faults.add(f"{path}.delimiter", f"is {config.delimiter!r}; give one ASCII character")
+    if not config.fg_encoded_multival_sep:
+        faults.add(f"{path}.fg_encoded_multival_sep", "is empty")
+    if not 0 <= config.sample_mask_prob < 1:
+        faults.add(f"{path}.sample_mask_prob", f"is {config.sample_mask_prob:g}; give 0 to < 1")
+
+
+def _features(pipeline: Pipeline, faults: Faults) -> None:
+    if not pipeline.feature_configs:
+        faults.add("feature_configs", "is empty; describe the features")
+    for path, word, _ in features(pipeline):
+        if word is None:
+            faults.add(path, "is empty; choose id_feature or raw_feature")
+    names = [feature.feature_name for _, word, feature in features(pipeline) if word]
+    _unique(filter(None, names), "feature_configs", faults)
+    for path, word, feature in features(pipeline):
+        if word and not feature.feature_name:
+            faults.add(f"{path}.{word}.feature_name", "is not set")
+
+
+def features(pipeline: Pipeline) -> Iterator[tuple[str, str | None, FeatureConfig]]:
+    """Path, word and message of each feature; the word is None when nothing is chosen."""
+    for index, config in enumerate(pipeline.feature_configs):
+        word = config.WhichOneof("feature")
+        yield f"feature_configs[{index}]", word, getattr(config, word) if word else config
+
+
+def _groups(pipeline: Pipeline, faults: Faults) -> None:
+    known = {feature.feature_name for _, word, feature in features(pipeline) if word}
+    groups = pipeline.model_config.feature_groups
+    if not groups:
+        faults.add("model_config.feature_groups", "is empty; give one group of features")
+    _unique([group.group_name for group in groups], "model_config.feature_groups", faults)
+    for index, group in enumerate(groups):
+        path = f"model_config.feature_groups[{index}]"
+        if not group.group_name:
+            faults.add(f"{path}.group_name", "is not set")
+        if not group.feature_names:
+            faults.add(f"{path}.feature_names", "is empty")
+        _unique(group.feature_names, f"{path}.feature_names", faults)
+        for number, name in enumerate(group.feature_names):
+            _known(name, known, f"{path}.feature_names[{number}]", "feature_configs", faults)
+
+
+def _model(pipeline: Pipeline, faults: Faults) -> None:
+    path, towers = task_towers(pipeline.model_config)
+    if pipeline.model_config.WhichOneof("model") is None:
+        faults.add("model_config", "has no model; give mmoe { ... }")
+        return
+    if not towers:
+        faults.add(path, "is empty; give one tower for each task")
+        return
+    data = pipeline.data_config
+    _unique([tower.tower_name for tower in towers], path, faults)
+    named = [bool(tower.label_name) for tower in towers]
+    if any(named) and not all(named):
+        lacking = named.index(False)
+        faults.add(f"{path}[{lacking}].label_name", "is not set, but other towers set theirs")
+    if not any(named) and len(towers) != len(data.label_fields):
+        faults.add(
+            path,
+            f"no tower has a label_name, and {len(towers)} towers cannot take "
+            f"{len(data.label_fields)} label_fields in order; set label_name",
+        )
+    for index, tower in enumerate(towers):
+        _tower(f"{path}[{index}]", tower, data, faults)
+
+
+def _tower(path: str, tower: TaskTower, data: DataConfig, faults: Faults) -> None:
+    if not tower.tower_name:
+        faults.add(f"{path}.tower_name", "is not set")
+    labels, weights = data.label_fields, data.sample_weight_fields
+    if tower.label_name:
+        _known(tower.label_name, labels, f"{path}.label_name", "data_config.label_fields", faults)
+    if tower.sample_weight_name:
+        where = f"{path}.sample_weight_name"
+        _known(tower.sample_weight_name, weights, where, "data_config.sample_weight_fields", faults)
+    indicator = tower.task_space_indicator_label
+    if indicator:
+        where = f"{path}.task_space_indicator_label"
+        _known(indicator, labels, where, "data_config.label_fields", faults)
+    for name in ("weight", "in_task_space_weight", "out_task_space_weight"):
+        value = getattr(tower, name)
+        if not (math.isfinite(value) and value >= 0):
+            faults.add(f"{path}.{name}", f"is {value:g}; give a finite number, 0 or more")
+        if name != "weight" and tower.HasField(name) and not indicator:
+            faults.add(f"{path}.{name}", "has no effect without task_space_indicator_label")
+    if indicator and tower.in_task_space_weight == tower.out_task_space_weight == 0:
+        faults.add(f"{path}.in_task_space_weight", "and out_task_space_weight are both 0")
+    _at_least(1, tower, path, ["num_class"], faults)
+
+
+def _train(config: TrainConfig, faults: Faults) -> None:
+    path = "train_config"
+    if config.HasField("num_steps") and config.HasField("num_epochs"):
+        faults.add(f"{path}.num_steps", "and num_epochs are both set; keep one")
+    for name in ("num_steps", "num_epochs"):
+        if config.HasField(name):
+            _at_least(1, config, path, [name], faults)
+    both = ("save_checkpoints_steps", "save_checkpoints_epochs")
+    if all(config.HasField(name) for name in both):
+        faults.add(f"{path}.save_checkpoints_steps", f"and {both[1]} are both set; keep one")
+    for name in both:
+        if config.HasField(name):
+            _at_least(1, config, path, [name], faults)
+    counts = ["log_step_count_steps", "gradient_accumulation_steps"]
+    _at_least(1, config, path, counts, faults)
+    if config.mixed_precision not in ("", "BF16", "FP16"):
+        faults.add(f"{path}.mixed_precision", f"is {config.mixed_precision!r}; give BF16 or FP16")
+    if config.HasField("grad_scaler") and config.mixed_precision != "FP16":
+        faults.add(f"{path}.grad_scaler", 'has no effect without mixed_precision: "FP16"')
+    clipping = config.grad_clipping
+    if clipping.clipping_type not in ("none", "norm", "value"):
+        kind = clipping.clipping_type
+        faults.add(f"{path}.grad_clipping.clipping_type", f"is {kind!r}; give norm, value or none")
+    if not (clipping.max_gradient > 0 and clipping.norm_type > 0):
+        faults.add(f"{path}.grad_clipping", "max_gradient and norm_type must be > 0")
+    if config.fine_tune_ckpt_param_map and not config.fine_tune_checkpoint:
+        faults.add(f"{path}.fine_tune_ckpt_param_map", "has no effect without fine_tune_checkpoint")
+    stopping = config.early_stopping
+    if stopping.mode not in ("auto", "min", "max"):
+        faults.add(f"{path}.early_stopping.mode", f"is {stopping.mode!r}; give auto, min or max")
+    if stopping.min_delta < 0:
+        faults.add(f"{path}.early_stopping.min_delta", f"is {stopping.min_delta:g}; give 0 or more")
+
+
+def _at_least(
+    least: int, config: DataConfig, path: str, names: Iterable[str], faults: Faults
+) -> None:
+    for name in names:
+        if getattr(config, name) < least:
+            faults.add(f"{path}.{name}", f"is {getattr(config, name)}; give {least} or more")
+
+
+def _unique(names: Iterable[str], path: str, faults: Faults) -> None:
+    for name, count in Counter(names).items():
+        if count > 1:
+            faults.add(path, f"{name!r} is there {count} times")
+
+
+def _known(name: str, known: Iterable[str], path: str, place: str, faults: Faults) -> None:
+    if name not in known:
+        faults.add(path, f"{name!r} is not in {place}{did_you_mean(name, known)}")

@@ -1,0 +1,93 @@
+"""Other names and old forms -> the one canonical form that the rest of the code reads."""
+
+from collections.abc import Iterator
+
+from google.protobuf.message import Message
+
+from tzmmoe.errors import Faults, join
+from tzmmoe.protos.data_pb2 import FG_DAG, FG_NONE, FG_NORMAL, DataConfig, FieldType
+from tzmmoe.protos.pipeline_pb2 import Pipeline
+
+# Message: {alias: canonical field}. Both set to different values is a fault.
+ALIASES = {
+    "MMoE": {"expert_num": "num_expert"},
+    "AUC": {"num_thresholds": "thresholds"},
+}
+
+# Names of CSV types in input_fields_str.
+TYPES = {
+    "BIGINT": "INT64",
+    "INT": "INT32",
+    "INTEGER": "INT32",
+    "SMALLINT": "INT32",
+    "TINYINT": "INT32",
+    "STRING": "STRING",
+    "VARCHAR": "STRING",
+    "DOUBLE": "DOUBLE",
+    "FLOAT": "FLOAT",
+    "BOOLEAN": "BOOL",
+}
+
+
+def canonicalize(pipeline: Pipeline, faults: Faults) -> None:
+    """Rewrite aliases and shorthands in place."""
+    for path, message in messages(pipeline):
+        for alias, name in ALIASES.get(message.DESCRIPTOR.name, {}).items():
+            _rename(message, alias, name, path, faults)
+    _fg_encoded(pipeline.data_config)
+    _input_fields(pipeline.data_config, faults)
+
+
+def messages(message: Message, path: str = "") -> Iterator[tuple[str, Message]]:
+    """Every message that is set, with its path, outer ones first."""
+    yield path, message
+    for field, value in message.ListFields():
+        if field.message_type is None or field.message_type.GetOptions().map_entry:
+            continue
+        if not field.is_repeated:
+            yield from messages(value, join(path, field.name))
+            continue
+        for index, element in enumerate(value):
+            yield from messages(element, join(path, f"{field.name}[{index}]"))
+
+
+def _rename(message: Message, alias: str, name: str, path: str, faults: Faults) -> None:
+    if not message.HasField(alias):
+        return
+    value = getattr(message, alias)
+    if message.HasField(name) and getattr(message, name) != value:
+        faults.add(
+            join(path, alias),
+            f"is {value}, but {name}, which means the same, is {getattr(message, name)}; "
+            f"keep {name}",
+        )
+    message.ClearField(alias)
+    setattr(message, name, value)
+
+
+def _fg_encoded(config: DataConfig) -> None:
+    """The old switch goes before fg_mode, as elsewhere."""
+    if not config.HasField("fg_encoded"):
+        return
+    raw = FG_DAG if config.fg_threads > 0 else FG_NORMAL
+    config.fg_mode = FG_NONE if config.fg_encoded else raw
+    config.ClearField("fg_encoded")
+
+
+def _input_fields(config: DataConfig, faults: Faults) -> None:
+    """``a:BIGINT;b:STRING`` -> input_fields."""
+    if not config.HasField("input_fields_str"):
+        return
+    path = "data_config.input_fields_str"
+    if config.input_fields:
+        faults.add(path, "input_fields is set too; keep one of them")
+        return
+    for part in filter(None, (part.strip() for part in config.input_fields_str.split(";"))):
+        name, _, kind = (word.strip() for word in part.partition(":"))
+        word = TYPES.get(kind.upper(), kind.upper())
+        field = config.input_fields.add(input_name=name)
+        if kind and word not in FieldType.keys():  # noqa: SIM118 (an enum wrapper, not a dict)
+            faults.add(path, f"{part!r}: no type {kind!r}; give one of {', '.join(TYPES)}")
+        elif kind:
+            field.input_type = FieldType.Value(word)
+    config.ClearField("input_fields_str")

@@ -1,0 +1,36 @@
+"""Words of neighbouring systems' configs that this schema does not hold yet.
+
+A config that uses one gets "not supported yet" instead of "no such field".
+"""
+
+_TORCH_EASY_REC = """
+adadelta_optimizer asset_dir batch_cost_size binary_focal_loss bool_mask_feature combine_feature
+combo_feature custom_feature data_type dbmtl dc2vr dcn_v1 dcn_v2 deepfm delta_embedding_dump_config
+din_encoder dlrm dlrm_hstu dssm dssm_v2 dynamicemb ema embedding_constraints embedding_name_suffix
+enable_global_grad_clip expr_feature fg_value_type force_base_data_group fused
+global_embedding_constraints grouped_xauc hard_negative_sampler hard_negative_sampler_v2 in_order
+is_orderby_partition is_profiling jrc_loss kernel kv_dot_product lamb_optimizer lars_sgd_optimizer
+listwise_rank_loss lookup_feature mask_net match_feature min_batch_size multi_tower multi_tower_din
+multi_window_din_encoder multiclass_auc negative_sample_mask_prob negative_sampler
+negative_sampler_v2 odps_data_compression overlap_feature pareto_min_loss_weight part_optimizers
+partial_rowwise_adam_optimizer partial_rowwise_lamb_optimizer pepnet ple pooling_encoder recall_at_k
+rmsprop_optimizer rocket_launching sample_cost_field save_checkpoints_timestamp_interval
+save_checkpoints_timestamp_quorum save_checkpoints_timestamps self_attention_encoder
+sequence_combo_feature sequence_delim sequence_encoders sequence_expr_feature sequence_feature
+sequence_fields sequence_groups sequence_id_feature sequence_length sequence_lookup_feature
+sequence_match_feature sequence_raw_feature sequence_tokenize_feature simple_attention
+simple_multi_task stub_type tdm tdm_sampler tensorboard_summaries tokenize_feature train_metrics
+use_dense_ema use_pareto_loss_weight variational_dropout wide_and_deep wide_embedding_dim wukong
+xauc xdeepfm zch
+"""
+
+_EASY_REC = """
+backbone dnn embedding_regularization expert_dnn experts f1 feature_config gauc l2_regularization
+learn_loss_weight loss_name loss_type loss_weight_strategy max_f1 metrics_set model_class model_name
+model_params optimizer_config precision recall relation_dnn relation_tower_names
+root_mean_squared_error sequence_features session_auc tag_feature use_sample_weight wide_deep
+"""
+
+WORDS = dict.fromkeys(_TORCH_EASY_REC.split(), "TorchEasyRec") | dict.fromkeys(
+    _EASY_REC.split(), "EasyRec"
+)

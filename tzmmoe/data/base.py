@@ -1,0 +1,99 @@
+"""What a source of data is, and where its rows come from."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from tzmmoe.errors import DataError, did_you_mean
+
+ALL_COLUMNS = "ALL_COLUMNS"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """``num_rows`` rows of a file, from its row ``first_row`` on, counted from 0.
+
+    ``file`` is the file's number in the order of the epoch.
+    """
+
+    path: str
+    file: int
+    first_row: int
+    num_rows: int
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows that are encoded together, and the files that they come from, in order."""
+
+    index: int  # within the epoch
+    rows: pa.RecordBatch
+    pieces: tuple[Piece, ...]
+
+    def after(self, done: int) -> tuple[int, int, int]:
+        """Where to read on when ``done`` rows of the chunk are consumed: chunk, file, row in it."""
+        first, last = self.pieces[0], self.pieces[-1]
+        if done < self.rows.num_rows:
+            return self.index, first.file, first.first_row
+        return self.index + 1, last.file, last.first_row + last.num_rows
+
+    def place(self, row: int) -> str:
+        """``file, row 17`` of a row of the chunk; rows of a file count from 1."""
+        for piece in self.pieces:
+            if row < piece.num_rows:
+                return f"{piece.path}, row {piece.first_row + row + 1:,}"
+            row -= piece.num_rows
+        return self.pieces[-1].path if self.pieces else "(no file)"
+
+
+class Source(ABC):
+    """Files of one kind."""
+
+    def __init__(self, files: Sequence[str]) -> None:
+        self.files = tuple(files)
+
+    @abstractmethod
+    def columns(self, file: str) -> list[str]:
+        """Names of a file's columns."""
+
+    @abstractmethod
+    def num_rows(self, file: str) -> int:
+        """Rows of a file; for CSV this reads the file."""
+
+    def known_rows(self, file: str) -> int | None:
+        """Rows of a file, None where telling them takes reading it."""
+        return self.num_rows(file)
+
+    @abstractmethod
+    def read(self, file: str, columns: Sequence[str], skip: int) -> Iterator[pa.RecordBatch]:
+        """The file's rows after the first ``skip``, a bounded number at a time.
+
+        Raises:
+            DataError: the file cannot be read, or lacks a column.
+        """
+
+    def expand(self, names: Sequence[str]) -> list[str]:
+        """Names of columns, where ``ALL_COLUMNS`` stands for all of the first file."""
+        return self.columns(self.files[0]) if list(names) == [ALL_COLUMNS] else list(names)
+
+    def check_columns(self, file: str, wanted: Sequence[str]) -> None:
+        """Raise DataError when a file lacks some of the columns."""
+        there = self.columns(file)
+        lacking = [name for name in wanted if name not in there]
+        if lacking:
+            raise DataError(
+                "\n".join(
+                    f"{file}: no column {name!r}{did_you_mean(name, there)}" for name in lacking
+                )
+            )
+
+
+def unreadable(file: str, error: Exception) -> DataError:
+    """The DataError for what Arrow or the system says of a file."""
+    if not Path(file).exists():
+        return DataError(f"{file}: is not there any more")
+    first = str(error).strip().splitlines() or [type(error).__name__]
+    return DataError(f"{file}: cannot be read: {first[0]}")

@@ -1,0 +1,189 @@
+"""Chunks, encoded in the background, as a stream of batches with their positions."""
+
+import os.path
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+
+from tzmmoe.batch import Batch, Position
+from tzmmoe.data.assemble import Assembler, Rows
+from tzmmoe.data.base import Chunk, Piece, Source
+from tzmmoe.data.order import Order, chunks
+from tzmmoe.data.quality import Quality
+from tzmmoe.errors import DataError
+
+UNSHUFFLED_ROWS = 1 << 14  # rows of a chunk when nothing is shuffled, rounded to whole batches
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """How rows are ordered, cut into batches and handed over."""
+
+    batch_size: int
+    shuffle: bool
+    shuffle_batches: int
+    drop_remainder: bool
+    num_workers: int
+    pin_memory: bool
+    seed: int
+
+    @property
+    def chunk_rows(self) -> int:
+        """Rows of a chunk: the window of the shuffle, in whole batches."""
+        if self.shuffle:
+            return self.batch_size * self.shuffle_batches
+        return self.batch_size * max(1, UNSHUFFLED_ROWS // self.batch_size)
+
+    def plan(self, epoch: int, files: tuple[str, ...]) -> Order:
+        return Order.plan(
+            epoch, files, shuffle=self.shuffle, seed=self.seed, chunk_rows=self.chunk_rows
+        )
+
+
+class Loader:
+    """Reads a source epoch after epoch.
+
+    The order of the rows depends on the seed and the epoch alone, not on ``num_workers``. ``order``
+    is that of the rows being read; saved with a position, it lets a later run read on, also with
+    more files or another batch size. ``quality`` counts what was handed out.
+    """
+
+    def __init__(self, source: Source, assembler: Assembler, delivery: Delivery) -> None:
+        self.source = source
+        self.assembler = assembler
+        self.delivery = delivery
+        self.quality = Quality()
+        self.order = delivery.plan(0, source.files)
+
+    def resume(self, order: Order, position: Position) -> None:
+        """Read on in an order that another run began.
+
+        Raises:
+            DataError: a file of which rows are still to be read is not named any more.
+        """
+        named = {os.path.abspath(file) for file in self.source.files}
+        unread = order.files[position.file :] if self._is_inside(order, position) else ()
+        for file in unread:
+            if os.path.abspath(file) not in named:
+                raise DataError(
+                    f"{file}: the checkpoint stands in the middle of an epoch that still has to "
+                    "read this file, but --train_input_path does not name it; name it too, or "
+                    "start a new model_dir with --fine_tune_checkpoint"
+                )
+        self.order = order
+
+    def _is_inside(self, order: Order, position: Position) -> bool:
+        """Whether rows are left in the order after the position."""
+        last = order.files[-1]
+        if position.file < len(order.files) - 1:
+            return True
+        return os.path.exists(last) and position.file_row < self.source.num_rows(last)
+
+    def steps(self, num_steps: int | None, num_epochs: int | None) -> int | None:
+        """Steps of a run over all files, None where counting the rows would take reading them."""
+        if num_steps or not num_epochs:
+            return num_steps
+        counts = [self.source.known_rows(file) for file in self.source.files]
+        if None in counts:
+            return None
+        size, rows = self.delivery.batch_size, sum(counts)
+        whole = rows // size if self.delivery.drop_remainder else -(-rows // size)
+        return whole * num_epochs
+
+    def epoch(self, since: Position) -> Iterator[tuple[Batch, Position]]:
+        """The rest of an epoch: batches, each with the position after it.
+
+        Files that the epoch's order does not know, because they were named later, come last.
+        """
+        if self.order.epoch != since.epoch:
+            self.order = self.delivery.plan(since.epoch, self.source.files)
+        yield from self._read(since)
+        known = {os.path.abspath(file) for file in (*self.order.files, *self.order.done)}
+        fresh = tuple(f for f in self.source.files if os.path.abspath(f) not in known)
+        if fresh:
+            done = (*self.order.done, *self.order.files)
+            self.order = replace(self.delivery.plan(since.epoch, fresh), done=done)
+            yield from self._read(Position(since.epoch))
+
+    def once(self) -> Iterator[Batch]:
+        """All batches of the first epoch; an empty one when there are no rows."""
+        empty = True
+        for batch, _ in self.epoch(Position()):
+            empty = False
+            yield batch
+        if empty:
+            columns = [pa.nulls(0)] * len(self.assembler.needed)
+            rows = pa.RecordBatch.from_arrays(columns, names=self.assembler.needed)
+            piece = Piece(self.source.files[0], 0, 0, 0)
+            yield next(self.assembler.assemble(Chunk(0, rows, (piece,))).batches(1))
+
+    def _read(self, since: Position) -> Iterator[tuple[Batch, Position]]:
+        """The rest of the current order."""
+        size, chunk_rows = self.delivery.batch_size, self.order.chunk_rows
+        with closing(self._encoded(since)) as encoded:
+            for chunk, rows in encoded:
+                first = chunk.index * chunk_rows
+                done = max(since.row - first, 0)
+                last_chunk = rows.num_rows < chunk_rows
+                for batch in rows.batches(size, done):
+                    if len(batch) < size and last_chunk and self.delivery.drop_remainder:
+                        break
+                    done += len(batch)
+                    place = chunk.after(done)
+                    position = Position(since.epoch, first + done, *place)
+                    yield batch.pinned() if self.delivery.pin_memory else batch, position
+                self.quality.add(rows.tallies, rows.num_rows)
+
+    def _encoded(self, since: Position) -> Iterator[tuple[Chunk, Rows]]:
+        """Chunks with their encoded rows, in order, some of them ahead."""
+        stream = chunks(self.source, self.order, self.assembler.needed, since)
+        if not self.delivery.num_workers:
+            yield from ((chunk, self._encode(chunk)) for chunk in stream)
+            return
+        with closing(Background(stream, self._encode, self.delivery.num_workers)) as background:
+            yield from background
+
+    def _encode(self, chunk: Chunk) -> Rows:
+        rows = self.assembler.assemble(chunk, self.order.random(chunk.index, "mask"))
+        order = self.order.permutation(chunk.index, rows.num_rows)
+        return rows if order is None else rows.permuted(order)
+
+
+class Background:
+    """Applies ``encode`` to a stream of chunks in threads, and gives the results in order.
+
+    One thread draws from the stream, ``num_workers`` threads encode; at most ``num_workers`` + 1
+    chunks are ahead. What a thread raises is raised where the result is asked for.
+    """
+
+    def __init__(
+        self, stream: Iterator[Chunk], encode: Callable[[Chunk], Rows], num_workers: int
+    ) -> None:
+        self._stream = stream
+        self._encode = encode
+        self._num_workers = num_workers
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="read")
+        self._pool = ThreadPoolExecutor(num_workers, thread_name_prefix="encode")
+
+    def __iter__(self) -> Iterator[tuple[Chunk, Rows]]:
+        ahead: deque[Future] = deque()
+        while True:
+            while len(ahead) <= self._num_workers:
+                drawn = self._reader.submit(next, self._stream, None)
+                ahead.append(self._pool.submit(self._finish, drawn))
+            encoded = ahead.popleft().result()
+            if encoded is None:
+                return
+            yield encoded
+
+    def _finish(self, drawn: Future) -> tuple[Chunk, Rows] | None:
+        chunk = drawn.result()
+        return None if chunk is None else (chunk, self._encode(chunk))
+
+    def close(self) -> None:
+        self._reader.shutdown(cancel_futures=True)
+        self._pool.shutdown(cancel_futures=True)

@@ -1,0 +1,29 @@
+"""python -m tzmmoe.eval: evaluate a checkpoint."""
+
+from collections.abc import Sequence
+
+from tzmmoe import cli
+
+
+def main(argv: Sequence[str]) -> None:
+    parser = cli.parser("Evaluate a checkpoint.")
+    parser.add_argument(
+        "--checkpoint_path", help="a checkpoint, or a model_dir; unset: the config's model_dir"
+    )
+    parser.add_argument("--predictions_path", help="write outputs and labels to this file")
+    arguments = parser.parse_args(argv)
+    if not arguments.pipeline_config:
+        parser.error("--pipeline_config is missing")
+
+    from tzmmoe.pipeline import Pipeline
+
+    Pipeline.load(
+        arguments.pipeline_config,
+        settings=cli.settings(arguments),
+        edits_json=arguments.edit_config_json,
+        device=arguments.device,
+    ).evaluate(arguments.checkpoint_path, arguments.predictions_path)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,9 @@
+"""Features. Importing the package enters all of them in ``FEATURES``."""
+
+from tzmmoe.features.base import FEATURES, Feature, FeatureSpec, Setting, ordered
+from tzmmoe.features.id import check_shared
+from tzmmoe.registry import import_all
+
+import_all(__name__, __path__)
+
+__all__ = ["FEATURES", "Feature", "FeatureSpec", "Setting", "check_shared", "ordered"]

@@ -1,0 +1,200 @@
+"""Categories: each value is a row of an embedding table."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tzmmoe.errors import ConfigError
+from tzmmoe.features.base import FEATURES, Feature, Ids, Setting, Tally, table_name
+from tzmmoe.features.column import Values, read
+from tzmmoe.features.forms import BadValue
+from tzmmoe.features.lookup import Hash, Identity, Lookup, read_vocab_file, vocabulary
+from tzmmoe.nn.embedding import Table
+from tzmmoe.nn.initializers import table_initializer
+
+
+@FEATURES.register("id_feature")
+class IdFeature(Feature):
+    """One or many categories for each row of data."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        feature_name: str,
+        expression: str | None,
+        embedding_name: str | None,
+        embedding_dim: int | None,
+        hash_bucket_size: int | None,
+        num_buckets: int | None,
+        vocab_list: Sequence[str],
+        vocab_dict: Mapping[str, int],
+        value_dim: int,
+        pooling: str,
+        default_value: str,
+        separator: str,
+        weighted: bool,
+        init_fn: str | None,
+        use_mask: bool,
+        vocab_file: str | None,
+        fg_encoded_default_value: str | None,
+        default_bucketize_value: int | None,
+        trainable: bool,
+        out_of_range: str,
+    ) -> None:
+        encoded = setting.fg_mode == "FG_NONE"
+        self.name = feature_name
+        self.origin = setting.origin(expression or "", feature_name)
+        self.pooling = checked_pooling(pooling, weighted)
+        self.weighted = weighted
+        self.use_mask = use_mask
+        self.separator = setting.separator(separator)
+        self._most = value_dim
+        sizes = {
+            "hash_bucket_size": hash_bucket_size,
+            "num_buckets": num_buckets,
+            "vocab_list": vocab_list,
+            "vocab_dict": vocab_dict,
+            "vocab_file": vocab_file,
+        }
+        lookup = id_lookup(sizes, setting, default_value, default_bucketize_value, out_of_range)
+        self._lookup = Identity(lookup.rows, out_of_range, encoded=True) if encoded else lookup
+        self.table = Table(
+            name=table_name(embedding_name, feature_name),
+            rows=lookup.rows,
+            dim=checked_dim(embedding_dim),
+            trainable=trainable,
+            init_text=init_fn or "",
+            init=table_initializer(init_fn, lookup.rows),
+        )
+        self.width = self.table.dim
+        self._default_text = "" if encoded else default_value
+        default = (fg_encoded_default_value or "") if encoded else default_value
+        self._default = default_ids(self._lookup, default, self.separator)
+
+    def values(self, origin: Values) -> Values:
+        values = origin.first(self._most) if self._most else origin
+        return values.filled(self._default_text) if self._default_text else values
+
+    def encode(self, origin: Values) -> tuple[Ids, Tally]:
+        values = origin.first(self._most) if self._most else origin
+        ids, strange = find(self._lookup, values)
+        return with_default(
+            Ids(ids, values.lengths, values.weights),
+            values.missing(),
+            self._default,
+            strange,
+            outside=isinstance(self._lookup, Identity),
+        )
+
+
+def id_lookup(
+    sizes: Mapping[str, Any],
+    setting: Setting,
+    default_value: str,
+    unknown: int | None,
+    out_of_range: str,
+) -> Lookup:
+    """The one way to a row that the config chooses; ``unknown`` is default_bucketize_value."""
+    chosen = [name for name, size in sizes.items() if size]
+    if len(chosen) != 1:
+        what = " and ".join(chosen) if chosen else "none"
+        raise ConfigError.at("", f"has {what} of {', '.join(sizes)}; give one")
+    size = sizes[chosen[0]]
+    if chosen[0] in ("hash_bucket_size", "num_buckets") and unknown is not None:
+        raise ConfigError.at("default_bucketize_value", f"has no effect with {chosen[0]}")
+    if chosen[0] == "hash_bucket_size":
+        return Hash(size, setting.hash_function)
+    if chosen[0] == "num_buckets":
+        return Identity(size, out_of_range, encoded=False)
+    if chosen[0] == "vocab_file":
+        if unknown is None:
+            raise ConfigError.at(
+                "default_bucketize_value", "is not set; vocab_file needs the row of unknown words"
+            )
+        size = read_vocab_file(size, setting.folder)
+    return vocabulary(size, default_value, unknown)
+
+
+def checked_dim(dim: int | None) -> int:
+    if not dim:
+        raise ConfigError.at("embedding_dim", "is not set; give the width of the embedding")
+    return dim
+
+
+def checked_pooling(word: str, weighted: bool) -> str:
+    if word not in ("sum", "mean"):
+        raise ConfigError.at("pooling", f"is {word!r}; give 'sum' or 'mean'")
+    if weighted and word == "mean":
+        raise ConfigError.at("pooling", "is 'mean', but weighted values are always summed")
+    return word
+
+
+def default_ids(lookup: Lookup, text: str, separator: str) -> np.ndarray:
+    """Rows that stand for a missing value; none for ``""``."""
+    if not text:
+        return np.zeros(0, np.int64)
+    try:
+        return lookup.find(read(pa.array([text]), separator, weighted=False).flat)[0]
+    except BadValue as bad:
+        raise ConfigError.at("default_value", bad.text) from bad
+
+
+def find(lookup: Lookup, values: Values) -> tuple[np.ndarray, np.ndarray | None]:
+    """Rows of all values, and which values were unknown or outside."""
+    try:
+        rows, strange = lookup.find(values.flat)
+    except BadValue as bad:
+        if values.codes is not None:  # perhaps a word that no row uses
+            return find(lookup, values.plain())
+        raise BadValue(values.row_of(bad.row), bad.text) from bad
+    if values.codes is None:
+        return rows, strange
+    return rows[values.codes], None if strange is None else strange[values.codes]
+
+
+def with_default(
+    ids: Ids,
+    missing: np.ndarray | None,
+    default: np.ndarray,
+    strange: np.ndarray | None,
+    *,
+    outside: bool,
+) -> tuple[Ids, Tally]:
+    """Give rows without ids the default ones, and count."""
+    num_strange = 0 if strange is None else int(strange.sum())
+    num_missing = 0 if missing is None else int(missing.sum())
+    tally = Tally(
+        missing=num_missing,
+        defaulted=num_missing if len(default) else 0,
+        unknown=0 if outside else num_strange,
+        outside=num_strange if outside else 0,
+    )
+    if missing is None or not len(default):
+        return ids, tally
+    lengths = np.where(missing, len(default), ids.lengths)
+    fresh = np.repeat(missing, lengths)
+    values = np.empty(len(fresh), np.int64)
+    values[fresh] = np.tile(default, num_missing)
+    values[~fresh] = ids.values
+    weights = None
+    if ids.weights is not None:
+        weights = np.ones(len(fresh), np.float32)
+        weights[~fresh] = ids.weights
+    return Ids(values, None if (lengths == 1).all() else lengths, weights), tally
+
+
+def check_shared(tables: Sequence[tuple[str, Table]]) -> None:
+    """Raise ConfigError when features share a table but describe it differently."""
+    seen: dict[str, tuple[str, Table]] = {}
+    for feature, each in tables:
+        owner, first = seen.setdefault(each.name, (feature, each))
+        if first != each:
+            raise ConfigError.at(
+                "feature_configs",
+                f"{owner!r} and {feature!r} share the table {each.name!r}, but differ: "
+                f"{first.rows} x {first.dim} and {each.rows} x {each.dim} "
+                f"(rows, embedding_dim, init_fn and trainable must agree)",
+            )

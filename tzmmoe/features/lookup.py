@@ -1,0 +1,160 @@
+"""Values -> rows of a table: by hash, as they are, by vocabulary, by boundaries."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tzmmoe.errors import ConfigError
+from tzmmoe.features.forms import BadValue, as_integers, as_numbers, as_text
+from tzmmoe.features.hashing import hash_texts
+
+
+class Lookup(ABC):
+    """Maps values to rows of a table with ``rows`` rows."""
+
+    rows: int
+
+    @abstractmethod
+    def find(self, flat: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
+        """Rows (N,) int64, and where a value was unknown or outside (N,) bool, None if nowhere.
+
+        Raises:
+            BadValue: a value that cannot be looked up; its ``row`` counts the values.
+        """
+
+
+class Hash(Lookup):
+    """The hash of a value's text modulo the rows. Nothing is unknown."""
+
+    def __init__(self, rows: int, function: str) -> None:
+        self.rows = rows
+        self._function = function
+
+    def find(self, flat: pa.Array) -> tuple[np.ndarray, None]:
+        hashes = hash_texts(as_text(flat), self._function)
+        return (hashes % np.uint64(self.rows)).astype(np.int64), None
+
+
+class Identity(Lookup):
+    """The value is the row. What lies outside follows ``policy``: ROW_ZERO, MODULO or ERROR."""
+
+    def __init__(self, rows: int, policy: str, encoded: bool) -> None:
+        self.rows = rows
+        self._policy = policy
+        self._encoded = encoded
+
+    def find(self, flat: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
+        try:
+            ids = as_integers(flat)
+        except BadValue as bad:
+            if self._encoded:
+                bad.text += (
+                    ", so it is no encoded id, which data_config.fg_mode: FG_NONE stands for; "
+                    "if the columns hold raw values, set fg_mode: FG_DAG"
+                )
+            raise
+        outside = ids >= self.rows if ids.dtype == np.uint64 else (ids < 0) | (ids >= self.rows)
+        if not outside.any():
+            return ids.astype(np.int64, copy=False), None
+        if self._policy == "ERROR":
+            number = int(np.flatnonzero(outside)[0])
+            raise BadValue(
+                number,
+                f"{ids[number]} is outside [0, {self.rows}); raise the number of rows, or set "
+                "out_of_range: MODULO or ROW_ZERO",
+            )
+        inside = ids % ids.dtype.type(self.rows) if self._policy == "MODULO" else 0
+        return np.where(outside, inside, ids).astype(np.int64), outside
+
+
+class Vocabulary(Lookup):
+    """The row that a word has; ``unknown`` is the row of other words."""
+
+    def __init__(self, words: Mapping[str, int], rows: int, unknown: int) -> None:
+        self.rows = rows
+        self._words = pa.array(list(words), pa.large_string())
+        self._rows = np.array([*words.values(), unknown], np.int64)
+
+    def find(self, flat: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
+        place = pc.index_in(as_text(flat), value_set=self._words).fill_null(len(self._words))
+        places = place.to_numpy(zero_copy_only=False)
+        unknown = places == len(self._words)
+        return self._rows[places], unknown if unknown.any() else None
+
+
+class Boundaries(Lookup):
+    """The number of boundaries that are <= the value."""
+
+    def __init__(self, boundaries: Sequence[float]) -> None:
+        if list(boundaries) != sorted(set(boundaries)):
+            raise ConfigError.at("boundaries", "must rise from each to the next")
+        self.rows = len(boundaries) + 1
+        self._boundaries = np.array(boundaries)
+
+    def find(self, flat: pa.Array) -> tuple[np.ndarray, None]:
+        return self.bucket(as_numbers(flat)), None
+
+    def bucket(self, numbers: np.ndarray) -> np.ndarray:
+        return np.searchsorted(self._boundaries, numbers, side="right").astype(np.int64)
+
+
+def vocabulary(
+    words: Mapping[str, int] | Sequence[str], default_value: str, unknown: int | None
+) -> Vocabulary:
+    """Of ``vocab_list`` (words) or ``vocab_dict`` (word -> row).
+
+    Without ``unknown`` (default_bucketize_value), row 0 is default_value, row 1 unknown words, and
+    a list's words begin at row 2.
+    """
+    if isinstance(words, Mapping):
+        found = dict(words)
+    else:
+        repeated = len(words) - len(set(words))
+        if repeated:
+            raise ConfigError.at("vocab_list", f"holds {repeated} words more than once")
+        found = {word: row for row, word in enumerate(words, start=0 if unknown is not None else 2)}
+    if unknown is None:
+        if default_value:
+            found.setdefault(default_value, 0)
+        rows = max([1, *found.values()]) + 1
+        return Vocabulary(found, rows, unknown=1)
+    rows = max(found.values(), default=-1) + 1
+    if unknown >= rows:
+        raise ConfigError.at(
+            "default_bucketize_value", f"is {unknown}, but the vocabulary has rows 0 to {rows - 1}"
+        )
+    return Vocabulary(found, rows, unknown)
+
+
+def read_vocab_file(path: str, folder: Path) -> dict[str, int]:
+    """Words of a file, each with its row.
+
+    A line is ``word<TAB>row``, or ``word row`` when the rows of all lines are 0, 1, 2, ... in some
+    order; otherwise the whole line is a word, and rows count up from 0.
+    """
+    places = [place for place in (folder / path, Path(path)) if place.is_file()]
+    if not places:
+        raise ConfigError.at("vocab_file", f"{path} is not there")
+    lines = places[0].read_text(encoding="utf-8").splitlines()
+    pairs = _pairs(lines, "\t") or _pairs(lines, " ")
+    numbered = pairs is not None and (
+        "\t" in lines[0] or {row for _, row in pairs} == set(range(len(lines)))
+    )
+    if not numbered:
+        pairs = [(line, row) for row, line in enumerate(lines)]
+    words = dict(pairs)
+    if "" in words or len(words) < len(lines) or not words:
+        raise ConfigError.at("vocab_file", f"{places[0]} is empty, or repeats a word or a row")
+    return words
+
+
+def _pairs(lines: Sequence[str], separator: str) -> list[tuple[str, int]] | None:
+    """Words and rows, or None when some line is not ``word<separator>row``."""
+    parts = [line.rpartition(separator) for line in lines]
+    if not all(word and row.isdigit() for word, _, row in parts):
+        return None
+    return [(word, int(row)) for word, _, row in parts]

@@ -1,0 +1,195 @@
+"""A training run in a model_dir: starting, going on, and what it leaves there."""
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from tzmmoe import build, checkpoint
+from tzmmoe.errors import CheckpointError, ConfigError, DataError, Faults
+from tzmmoe.protos.pipeline_pb2 import Pipeline
+from tzmmoe.registry import fields
+from tzmmoe.runtime import free_bytes, versions
+from tzmmoe.session import RESULTS, Session, watch
+from tzmmoe.training import report, state
+from tzmmoe.training.optimization import Optimization
+from tzmmoe.training.progress import Progress
+from tzmmoe.training.settings import Settings
+from tzmmoe.training.summary import summary
+from tzmmoe.training.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+
+def check(pipeline: Pipeline, built: build.Built | None, faults: Faults) -> None:
+    """Add the faults of what only training needs."""
+    with faults.under(""):
+        Optimization.check(Settings.of(fields(pipeline.train_config)), faults)
+    if built:
+        with faults.under(""):
+            watch(pipeline, built.tasks)
+
+
+@dataclass
+class Fitting:
+    """One run of training. ``continue_train`` goes on from the newest checkpoint."""
+
+    session: Session
+    continue_train: bool = False
+    ignore_restore_optimizer: bool = False
+
+    def run(self) -> dict[str, float]:
+        """Train to the end; the results of the last evaluation, empty without one.
+
+        Raises:
+            CheckpointError: a model_dir that holds a checkpoint, without ``continue_train``.
+        """
+        session, model_dir = self.session, self.session.model_dir
+        found = checkpoint.find(model_dir)
+        if found and not self.continue_train:
+            raise CheckpointError(
+                f"{model_dir} holds {found[-1].name}; pass --continue_train to go on from it, or "
+                "name another --model_dir"
+            )
+        trainer = self._trainer()
+        model_dir.mkdir(parents=True, exist_ok=True)
+        checkpoint.clear_leftovers(model_dir)
+        if found:
+            self._resume(trainer, checkpoint.open_checkpoint(found[-1]))
+        else:
+            self._fine_tune()
+        (model_dir / "pipeline.config").write_text(session.text())
+        self._record(trainer.steps)
+        self._say_summary(trainer)
+        first = trainer.steps
+        trainer.fit()
+        if found and trainer.steps == first:
+            log.info(
+                "nothing was left to train: the run ended with step %s; raise num_epochs or "
+                "num_steps, or name more training files, to go on",
+                f"{first - 1:,}",
+            )
+        return self._finish(trainer)
+
+    def check_only(self) -> None:
+        """Build everything and read the first batch, without training."""
+        trainer = self._trainer()
+        self._say_summary(trainer)
+        batch, _ = next(trainer.loader.epoch(trainer.position), (None, None))
+        if batch is None:
+            raise DataError(f"{self.session.pipeline.train_input_path}: holds no full batch")
+        trainer.tasks.losses(self.session.built.model(batch.inputs), batch)
+        if self.session.pipeline.eval_input_path:
+            self.session.evaluation_loader()
+        log.info("the config fits the data; the first batch has %s rows", f"{len(batch):,}")
+
+    def _trainer(self) -> Trainer:
+        session, pipeline = self.session, self.session.pipeline
+        settings = Settings.of(fields(pipeline.train_config))
+        columns = [c for c in session.built.tasks.columns() if c.role != "group"]
+        path = pipeline.train_input_path
+        loader = session.loader(path, "--train_input_path", columns, training=True)
+        if pipeline.eval_input_path:
+            session.evaluation_loader()  # a missing file or column should not show after hours
+        tensorboard = pipeline.train_config.use_tensorboard
+        return Trainer(
+            model=session.built.model,
+            tasks=session.built.tasks,
+            loader=loader,
+            optimization=Optimization(session.built.model, settings, session.runtime.device),
+            progress=Progress(
+                every=settings.log_every,
+                total_steps=loader.steps(settings.num_steps, settings.num_epochs),
+                folder=session.model_dir if tensorboard else None,
+            ),
+            watch=watch(pipeline, session.built.tasks),
+            model_dir=session.model_dir,
+            config=session.text(),
+            evaluate=self._evaluate if pipeline.eval_input_path else None,
+        )
+
+    def _evaluate(self, step: int) -> dict[str, float]:
+        results = self.session.evaluate()
+        report.append(self.session.model_dir / RESULTS, step, results)
+        return results
+
+    def _resume(self, trainer: Trainer, saved: checkpoint.Checkpoint) -> None:
+        """Go on where a checkpoint was written."""
+        state.restore_weights(saved, trainer.model)
+        if self.ignore_restore_optimizer:
+            log.info("the optimizers start afresh")
+        else:
+            state.restore_optimizers(saved, trainer.optimization)
+        state.restore_random(saved, trainer.device)
+        position, order, steps = state.position(saved)
+        trainer.loader.resume(order, position)
+        trainer.resume(position, steps)
+        trainer.watch.restore(saved.state["watch"])
+        log.info("going on after step %s of %s", f"{steps - 1:,}", saved.path)
+        if not (saved.state["evaluates"] and trainer.evaluate):
+            return
+        results = report.of_step(self.session.model_dir / RESULTS, steps - 1)
+        if results is None:
+            trainer.review()
+        else:
+            trainer.watch.note(steps - 1, results)
+
+    def _fine_tune(self) -> None:
+        config = self.session.pipeline.train_config
+        if not config.fine_tune_checkpoint:
+            return
+        path = Path(config.fine_tune_checkpoint)
+        if not checkpoint.is_checkpoint(path):
+            path = checkpoint.preferred(path)
+        mapping = None
+        if config.fine_tune_ckpt_param_map:
+            mapping = read_map(Path(config.fine_tune_ckpt_param_map))
+        saved = checkpoint.open_checkpoint(path)
+        log.info("%s", state.fine_tune(saved, self.session.built.model, mapping))
+
+    def _finish(self, trainer: Trainer) -> dict[str, float]:
+        """Choose the run's result, and write predictions if the config asks for them."""
+        session, pipeline = self.session, self.session.pipeline
+        best = trainer.watch.stopping
+        stopping = pipeline.train_config.early_stopping
+        if trainer.watch.stopped and stopping.restore_best_weights and best.step is not None:
+            checkpoint.prefer(session.model_dir, best.step)
+            log.info(
+                "stopped early: %s did not improve on %.6g for %d evaluations; "
+                "model.ckpt-%d is the result",
+                best.key,
+                best.value,
+                best.waited,
+                best.step,
+            )
+            session.restore(session.model_dir / f"model.ckpt-{best.step}")
+        if pipeline.eval_config.predictions_path and pipeline.eval_input_path:
+            return session.evaluate(pipeline.eval_config.predictions_path)
+        lines = report.read(session.model_dir / RESULTS)
+        return lines[-1] if lines else {}
+
+    def _say_summary(self, trainer: Trainer) -> None:
+        free = free_bytes(self.session.runtime.device)
+        log.info("%s", summary(self.session.built.model, trainer.optimization, free))
+
+    def _record(self, steps: int) -> None:
+        """What this run was made with, a line of JSON for each start."""
+        line = {"first_step": steps, "device": str(self.session.runtime.device), **versions()}
+        with (self.session.model_dir / "runs.jsonl").open("a") as opened:
+            opened.write(json.dumps(line) + "\n")
+
+
+def read_map(path: Path) -> dict[str, str]:
+    """Lines ``name here<TAB>name there``."""
+    try:
+        lines = [line for line in path.read_text().splitlines() if line.strip()]
+    except OSError as error:
+        raise ConfigError.at("train_config.fine_tune_ckpt_param_map", str(error)) from error
+    pairs = [line.split() for line in lines]
+    for line, pair in zip(lines, pairs, strict=True):
+        if len(pair) != 2:
+            raise ConfigError.at(
+                "train_config.fine_tune_ckpt_param_map",
+                f"{path}: {line!r} is not a name here, a tab, and a name there",
+            )
+    return dict(pairs)

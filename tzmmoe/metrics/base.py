@@ -1,0 +1,43 @@
+"""What a metric is: torchmetrics' Metric, with the prediction and the columns it wants."""
+
+import torch
+import torchmetrics
+from torch import Tensor
+
+from tzmmoe.protos import metric_pb2
+from tzmmoe.registry import Registry
+
+METRICS: Registry[type["Metric"]] = Registry(metric_pb2.Metric, "metric")
+
+
+class Metric(torchmetrics.Metric):
+    """A metric over rows that have a label. Sums are float64; states merge by sum or by joining.
+
+    ``consumes`` names the outputs of a tower that it can take, the best first; ``columns`` the
+    further columns of the data that ``update`` gets by name. ``compute`` is NaN where the metric
+    is not defined, such as an AUC without positives.
+    """
+
+    full_state_update = False
+    consumes: tuple[str, ...]
+    larger_is_better: bool
+    columns: tuple[str, ...] = ()
+
+    def add_sum(self, name: str, *size: int, dtype: torch.dtype = torch.float64) -> None:
+        """A state that starts at 0 and adds up over batches and processes."""
+        self.add_state(name, torch.zeros(size, dtype=dtype), dist_reduce_fx="sum")
+
+    def set_dtype(self, dst_type: torch.dtype) -> "Metric":
+        return self  # sums stay float64
+
+
+def ratio(part: Tensor, whole: Tensor) -> Tensor:
+    """part / whole, NaN when whole is 0."""
+    return torch.where(whole == 0, torch.nan, part / torch.where(whole == 0, 1, whole))
+
+
+def log_loss(probabilities: Tensor, labels: Tensor, eta: float) -> Tensor:
+    """Sum of -y log p - (1 - y) log(1 - p) in float64, p kept within [eta, 1 - eta]."""
+    p = probabilities.double().clamp(eta, 1 - eta)
+    y = labels.double()
+    return -(y * p.log() + (1 - y) * torch.log1p(-p)).sum()

@@ -1,0 +1,62 @@
+"""Multi-gate mixture-of-experts."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tzmmoe.errors import ConfigError, within
+from tzmmoe.models.base import MODELS, Body
+from tzmmoe.nn.gates import Gates
+from tzmmoe.nn.mlp import MLP
+
+log = logging.getLogger(__name__)
+
+
+@MODELS.register("mmoe")
+class MMoE(Body):
+    """For each task, its own mixture of shared experts.
+
+    h_t = sum_e softmax(W_t x)_e f_e(x)
+    Ma et al., "Modeling Task Relationships in Multi-task Learning with Multi-gate
+    Mixture-of-Experts", KDD 2018, eq. 6-7.
+    """
+
+    def __init__(
+        self,
+        in_features: Mapping[str, int],
+        num_tasks: int,
+        *,
+        expert_mlp: dict[str, Any] | None,
+        gate_mlp: dict[str, Any] | None,
+        num_expert: int,
+    ) -> None:
+        super().__init__()
+        if expert_mlp is None:
+            raise ConfigError.at("expert_mlp", "is not set; give expert_mlp { hidden_units: ... }")
+        if num_expert < 1:
+            raise ConfigError.at("num_expert", f"is {num_expert}; give 1 or more")
+        self.groups = (only_group(in_features),)
+        width = in_features[self.groups[0]]
+        with within("expert_mlp"):
+            self.experts = MLP(width, copies=num_expert, **expert_mlp)
+        with within("gate_mlp"):
+            self.gates = Gates(width, num_tasks=num_tasks, num_experts=num_expert, mlp=gate_mlp)
+        self.out_features = [self.experts.out_features] * num_tasks
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Sequence[Tensor]:
+        x_BD = inputs[self.groups[0]]
+        mixed_BTH = torch.bmm(self.gates(x_BD).to(x_BD.dtype), self.experts(x_BD))
+        return mixed_BTH.unbind(1)
+
+
+def only_group(in_features: Mapping[str, int]) -> str:
+    """The only feature group, or the one named ``all``, or the first, with a line that says so."""
+    names = list(in_features)
+    chosen = "all" if "all" in names else names[0]
+    if len(names) > 1:
+        unused = ", ".join(name for name in names if name != chosen)
+        log.warning("mmoe reads the feature group %r; it does not read: %s", chosen, unused)
+    return chosen

@@ -1,0 +1,58 @@
+"""Text such as ``nn.LeakyReLU(negative_slope=0.1)`` -> name and arguments, without running it."""
+
+import ast
+import inspect
+from collections.abc import Callable
+
+Argument = float | int | bool | str
+
+WRITTEN = "write nn.Name(argument=value, ...) with plain numbers or words as values"
+
+
+def parse_call(text: str) -> tuple[str, dict[str, Argument]]:
+    """Name and keyword arguments. Raises ValueError for anything that is not such a call."""
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except SyntaxError as error:
+        raise ValueError(WRITTEN) from error
+    call = tree if isinstance(tree, ast.Call) else ast.Call(func=tree, args=[], keywords=[])
+    name = ast.unparse(call.func)
+    if call.args or any(word.arg is None for word in call.keywords):
+        raise ValueError(WRITTEN)
+    return name, {str(word.arg): _literal(ast.unparse(word.value)) for word in call.keywords}
+
+
+def parse_list(text: str) -> tuple[str, dict[str, Argument]]:
+    """``nn.init.uniform_,a=-0.01,b=0.01`` -> name and arguments."""
+    name, *parts = (part.strip() for part in text.split(","))
+    arguments = {}
+    for part in parts:
+        word, equals, value = part.partition("=")
+        if not (word.strip().isidentifier() and equals):
+            raise ValueError(f"{part!r} is not of the form argument=value")
+        arguments[word.strip()] = _literal(value)
+    return name, arguments
+
+
+def check_arguments(function: Callable, arguments: dict[str, Argument], allowed: set[str]) -> None:
+    """Raise ValueError for an argument that the function lacks, or a required one left out."""
+    signature = inspect.signature(function).parameters
+    known = {name for name in signature if name in allowed}
+    for name in arguments:
+        if name not in known:
+            raise ValueError(f"has no argument {name!r}; give {', '.join(sorted(known)) or 'none'}")
+    for name in known - set(arguments):
+        if signature[name].default is inspect.Parameter.empty:
+            raise ValueError(f"lacks its argument {name!r}")
+
+
+def _literal(text: str) -> Argument:
+    try:
+        value = ast.literal_eval(text.strip())
+    except (SyntaxError, ValueError):
+        value = text.strip()
+    if not isinstance(value, float | int | bool | str):
+        raise ValueError(f"{text.strip()!r} is no plain value")
+    if isinstance(value, str) and not value.isidentifier():
+        raise ValueError(f"{text.strip()!r} is no plain value")
+    return value

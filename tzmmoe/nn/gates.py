@@ -1,0 +1,27 @@
+"""The gates of a mixture of experts."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from tzmmoe.nn.mlp import MLP, StackedLinear
+
+
+class Gates(nn.Module):
+    """For each of T tasks, a distribution over E experts: softmax(W_t h_t + b_t).
+
+    h_t is the input, or what an MLP of the task's own makes of it. Ma et al., KDD 2018, eq. 7.
+    """
+
+    def __init__(
+        self, in_features: int, *, num_tasks: int, num_experts: int, mlp: dict[str, Any] | None
+    ) -> None:
+        super().__init__()
+        self.mlp = MLP(in_features, copies=num_tasks, **mlp) if mlp else None
+        width = self.mlp.out_features if self.mlp else in_features
+        self.final = StackedLinear(width, num_experts, num_tasks, bias=True)
+
+    def forward(self, x_BD: Tensor) -> Tensor:
+        """(B, T, E); each of the T rows sums to 1."""
+        hidden = x_BD if self.mlp is None else self.mlp(x_BD)
+        return self.final(hidden).softmax(dim=-1)

@@ -1,0 +1,120 @@
+"""A config, and what can be done with it: fit, evaluate, predict, export."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tzmmoe import build
+from tzmmoe.config import Config, load
+from tzmmoe.fitting import Fitting, check
+from tzmmoe.serving.exporter import Export
+from tzmmoe.serving.predictions import write_predictions
+from tzmmoe.session import Session
+from tzmmoe.training import report
+
+RESULTS = "eval_result.txt"
+
+
+class Pipeline:
+    """One config. The methods do what the command lines of the same names do.
+
+    ``Pipeline.load("mmoe.config").fit()`` trains; afterwards ``evaluate``, ``predict`` and
+    ``export`` use the weights of the config's model_dir, or of a checkpoint that is named.
+    """
+
+    def __init__(self, config: Config, *, device: str | None = None) -> None:
+        self.config = config
+        self.device = device
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        settings: Sequence[str] = (),
+        edits_json: str | None = None,
+        device: str | None = None,
+    ) -> "Pipeline":
+        """Read a config. ``settings`` are changes such as ``"data_config.batch_size=256"``."""
+        return cls(load(path, settings=settings, edits_json=edits_json), device=device)
+
+    def fit(
+        self, *, continue_train: bool = False, ignore_restore_optimizer: bool = False
+    ) -> dict[str, float]:
+        """Train as train_config says; the results of the last evaluation, by key.
+
+        Raises:
+            UserError: what the config, the files or the model_dir do not allow, or a loss that is
+                not finite.
+            Interrupted: a signal came; a checkpoint was saved.
+        """
+        return Fitting(self._training(), continue_train, ignore_restore_optimizer).run()
+
+    def check(self) -> None:
+        """Build everything and read the first batch, without training."""
+        Fitting(self._training()).check_only()
+
+    def evaluate(
+        self, checkpoint_path: str | None = None, predictions_path: str | None = None
+    ) -> dict[str, float]:
+        """Metrics and losses by key, over eval_input_path; also written to model_dir."""
+        session = self._trained(checkpoint_path, "eval_input_path")
+        step = session.restore(Path(checkpoint_path or session.model_dir))
+        results = session.evaluate(predictions_path)
+        folder = session.model_dir if session.pipeline.model_dir else Path(checkpoint_path).parent
+        report.append(folder / RESULTS, step, results)
+        return results
+
+    def export(self, export_dir: str, checkpoint_path: str | None = None) -> Path:
+        """Write the model for serving; the folder.
+
+        Without ``checkpoint_path``, export_config tells which checkpoint is taken.
+        """
+        session = self._trained(checkpoint_path)
+        if checkpoint_path is None and session.pipeline.export_config.exporter_type == "best":
+            session.restore(session.best_checkpoint())
+        else:
+            session.restore(Path(checkpoint_path or session.model_dir))
+        built = session.built
+        Export(
+            model=built.model,
+            tasks=built.tasks,
+            features=built.features,
+            helpers=built.helpers,
+            specs=built.specs,
+            setting=built.setting,
+            reading=build.reading(session.pipeline.data_config),
+            config=session.text(),
+        ).write(Path(export_dir))
+        return Path(export_dir)
+
+    def predict(
+        self,
+        predict_input_path: str,
+        predict_output_path: str,
+        *,
+        checkpoint_path: str | None = None,
+        reserved_columns: Sequence[str] = (),
+        output_columns: Sequence[str] | None = None,
+        batch_size: int | None = None,
+    ) -> int:
+        """Write predictions for files, which need no labels; the number of rows."""
+        session = self._trained(checkpoint_path)
+        session.restore(Path(checkpoint_path or session.model_dir))
+        loader = session.loader(
+            predict_input_path,
+            "--predict_input_path",
+            (),
+            reserved=reserved_columns,
+            batch_size=batch_size,
+        )
+        batches = loader.once()
+        written = write_predictions(batches, session.outputs, predict_output_path, output_columns)
+        return written.num_rows
+
+    def _training(self) -> Session:
+        needs = ("train_input_path", "model_dir")
+        return Session.start(self.config, device=self.device, needs=needs, check=check)
+
+    def _trained(self, checkpoint_path: str | None, *needs: str) -> Session:
+        needed = needs if checkpoint_path else (*needs, "model_dir")
+        return Session.start(self.config, device=self.device, needs=needed)

@@ -1,0 +1,74 @@
+"""python -m tzmmoe.predict: write predictions for files, from an export or a checkpoint."""
+
+import argparse
+import logging
+from collections.abc import Sequence
+
+from tzmmoe import cli
+
+log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str]) -> None:
+    parser = cli.parser("Predict for Parquet or CSV files; they need no labels.")
+    parser.add_argument("--saved_model_dir", "--scripted_model_path", help="an exported folder")
+    parser.add_argument(
+        "--checkpoint_path", help="with --pipeline_config: a checkpoint, or a model_dir"
+    )
+    parser.add_argument(
+        "--predict_input_path", help="a file, a folder, a glob, or several by commas"
+    )
+    parser.add_argument(
+        "--predict_output_path", help="a .parquet or .csv file, or a folder for part-0.parquet"
+    )
+    parser.add_argument(
+        "--reserved_columns", help="input columns to copy, a,b, or ALL_COLUMNS", default=""
+    )
+    parser.add_argument("--output_columns", help="outputs to write, such as probs_ctr; unset: all")
+    parser.add_argument("--batch_size", type=int, help="rows at a time")
+    arguments = parser.parse_args(argv)
+    if not arguments.predict_input_path or not arguments.predict_output_path:
+        parser.error("--predict_input_path and --predict_output_path are needed")
+    if bool(arguments.saved_model_dir) == bool(arguments.pipeline_config):
+        parser.error("give --saved_model_dir, or --pipeline_config for a checkpoint")
+    rows = _from_export(arguments) if arguments.saved_model_dir else _from_checkpoint(arguments)
+    log.info("wrote %s predictions to %s", f"{rows:,}", arguments.predict_output_path)
+
+
+def _from_export(arguments: argparse.Namespace) -> int:
+    from tzmmoe.runtime import find_device
+    from tzmmoe.serving.predictions import write_predictions
+    from tzmmoe.serving.scorer import Scorer
+
+    scorer = Scorer.load(arguments.saved_model_dir, find_device(arguments.device or "auto"))
+    loader = scorer.loader(
+        arguments.predict_input_path,
+        reserved=cli.names(arguments.reserved_columns),
+        batch_size=arguments.batch_size or 4096,
+        num_workers=2,
+    )
+    chosen = cli.names(arguments.output_columns)
+    output = arguments.predict_output_path
+    return write_predictions(loader.once(), scorer.predict, output, chosen).num_rows
+
+
+def _from_checkpoint(arguments: argparse.Namespace) -> int:
+    from tzmmoe.pipeline import Pipeline
+
+    return Pipeline.load(
+        arguments.pipeline_config,
+        settings=cli.settings(arguments),
+        edits_json=arguments.edit_config_json,
+        device=arguments.device,
+    ).predict(
+        arguments.predict_input_path,
+        arguments.predict_output_path,
+        checkpoint_path=arguments.checkpoint_path,
+        reserved_columns=cli.names(arguments.reserved_columns),
+        output_columns=cli.names(arguments.output_columns),
+        batch_size=arguments.batch_size,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

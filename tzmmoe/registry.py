@@ -1,0 +1,85 @@
+"""Word of the schema -> class. Beyond this module nothing sees a message of the config."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+T = TypeVar("T", bound=type)
+
+
+def fields(message: Message) -> dict[str, Any]:
+    """Every field of a message: defaults for unset ones, None for unset messages.
+
+    Repeated fields become tuples, maps and messages dicts. An unset field without a default in
+    the schema is None. Other names of a field, which the schema marks as deprecated, are left out.
+    """
+    return {
+        field.name: _value(message, field)
+        for field in message.DESCRIPTOR.fields
+        if not field.GetOptions().deprecated
+    }
+
+
+def _value(message: Message, field: FieldDescriptor) -> Any:
+    value = getattr(message, field.name)
+    if field.is_repeated:
+        if field.message_type is None:
+            return tuple(value)
+        if field.message_type.GetOptions().map_entry:
+            return dict(value)
+        return tuple(fields(item) for item in value)
+    if field.message_type is not None:
+        return fields(value) if message.HasField(field.name) else None
+    if not (message.HasField(field.name) or field.has_default_value):
+        return None
+    if field.enum_type is not None:
+        return field.enum_type.values_by_number[value].name
+    return value
+
+
+class Registry(Generic[T]):
+    """The classes behind the words of one ``oneof`` of the schema."""
+
+    def __init__(self, message: type[Message], oneof: str) -> None:
+        self.schema = message.DESCRIPTOR.oneofs_by_name[oneof]
+        self.words = tuple(field.name for field in self.schema.fields)
+        self._classes: dict[str, T] = {}
+
+    def register(self, word: str) -> Callable[[T], T]:
+        """Make a class the meaning of a word. TypeError when the schema lacks the word."""
+        if word not in self.words:
+            raise TypeError(f"{word!r} is not in {self.schema.full_name}: {', '.join(self.words)}")
+        if word in self._classes:
+            raise TypeError(f"{word!r} is already {self._classes[word].__name__}")
+
+        def enter(cls: T) -> T:
+            self._classes[word] = cls
+            return cls
+
+        return enter
+
+    def __getitem__(self, word: str) -> T:
+        return self._classes[word]
+
+    def __contains__(self, word: str) -> bool:
+        return word in self._classes
+
+    def chosen(self, message: Message) -> tuple[str, dict[str, Any]]:
+        """The word that a message sets, and the fields of its choice."""
+        word = message.WhichOneof(self.schema.name)
+        return word, fields(getattr(message, word))
+
+    def create(self, message: Message) -> Any:
+        """An object of the class that a message chooses, made from the fields of the choice."""
+        word, arguments = self.chosen(message)
+        return self._classes[word](**arguments)
+
+
+def import_all(package: str, path: list[str]) -> None:
+    """Import every module of a package, so that each enters its classes."""
+    for module in pkgutil.iter_modules(path):
+        importlib.import_module(f"{package}.{module.name}")

@@ -1,0 +1,1 @@
+"""Exported models: writing them, loading them, predicting with them."""

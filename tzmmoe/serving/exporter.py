@@ -1,0 +1,134 @@
+"""A trained model -> a folder that scores rows without the config."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tzmmoe import __version__
+from tzmmoe.data.files import Reading
+from tzmmoe.digest import sha256
+from tzmmoe.errors import CheckpointError
+from tzmmoe.features import Feature, FeatureSpec, Setting
+from tzmmoe.features.layout import Layout
+from tzmmoe.models import RankModel
+from tzmmoe.serving.program import trace
+from tzmmoe.tasks import TaskSet
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Export:
+    """What goes into an export. ``helpers`` are features that only other features read."""
+
+    model: RankModel
+    tasks: TaskSet
+    features: Sequence[Feature]
+    helpers: Sequence[Feature]
+    specs: Mapping[str, FeatureSpec]
+    setting: Setting
+    reading: Reading
+    config: str
+
+    def write(self, directory: Path) -> None:
+        """Write ``model.pt2``, ``signature.json``, ``pipeline.config`` and the vocabularies.
+
+        Raises:
+            CheckpointError: the folder is there and not empty, or cannot be written.
+        """
+        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+            raise CheckpointError(f"{directory} is there already; name a new --export_dir")
+        aside = directory.parent / f".writing-{directory.name}"
+        shutil.rmtree(aside, ignore_errors=True)
+        try:
+            aside.mkdir(parents=True)
+            torch.export.save(self._program(), aside / "model.pt2")
+            (aside / "pipeline.config").write_text(self.config)
+            signature = json.dumps(self._signature(aside), indent=1, ensure_ascii=False)
+            (aside / "signature.json").write_text(signature)
+            if directory.exists():
+                directory.rmdir()
+            aside.rename(directory)
+        except OSError as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise CheckpointError(f"{directory} could not be written: {error}") from error
+
+    @property
+    def _layout(self) -> Layout:
+        return Layout.of(self.features)
+
+    def _program(self) -> torch.export.ExportedProgram:
+        return trace(self.model.cpu(), self.tasks, self._layout)
+
+    def _signature(self, folder: Path) -> dict[str, Any]:
+        setting = {k: v for k, v in asdict(self.setting).items() if k != "folder"}
+        digest = sha256(folder / "model.pt2")
+        return {
+            "format": FORMAT,
+            "tzmmoe": __version__,
+            "sha256": {"model.pt2": digest},
+            "inputs": describe_inputs(self._layout),
+            "outputs": describe_outputs(self.tasks),
+            "setting": setting,
+            "reading": asdict(self.reading),
+            "features": [self._feature(feature.name, folder) for feature in self.features],
+            "helpers": [self._feature(feature.name, folder) for feature in self.helpers],
+        }
+
+    def _feature(self, name: str, folder: Path) -> dict[str, Any]:
+        spec = self.specs[name]
+        values = dict(spec.fields)
+        if vocab := values.get("vocab_file"):
+            (folder / "vocab").mkdir(exist_ok=True)
+            places = [self.setting.folder / vocab, Path(vocab)]
+            found = next(place for place in places if place.is_file())
+            values["vocab_file"] = f"vocab/{name}.txt"
+            shutil.copyfile(found, folder / values["vocab_file"])
+        return {"kind": spec.word, **values}
+
+
+def describe_inputs(layout: Layout) -> dict[str, Any]:
+    """Name, type and shape of the program's inputs, and the features in them, in order."""
+    described: dict[str, Any] = {}
+    for width, features in layout.ids.items():
+        names = [feature.name for feature in features]
+        described[f"ids_{width}"] = {
+            "dtype": "int64",
+            "shape": [f"num_ids_{width}"],
+            "features": [{"name": f.name, "rows": f.table.rows} for f in features],
+            "order": "the ids of row 0's features, one feature after the other, then of row 1's",
+        }
+        described[f"lengths_{width}"] = {
+            "dtype": "int64",
+            "shape": ["batch", len(names)],
+            "features": names,
+            "order": "how many ids each feature has in each row",
+        }
+        if any(feature.weighted for feature in features):
+            described[f"weights_{width}"] = {"dtype": "float32", "shape": [f"num_ids_{width}"]}
+    if layout.num_numbers:
+        described["numbers"] = {
+            "dtype": "float32",
+            "shape": ["batch", layout.num_numbers],
+            "features": [
+                {"name": feature.name, "begin": begin, "end": end}
+                for feature, begin, end in layout.numbers
+            ],
+        }
+    return described
+
+
+def describe_outputs(tasks: TaskSet) -> dict[str, Any]:
+    return {
+        f"{kind}_{task.name}": {
+            "dtype": "float32",
+            "shape": ["batch"] + [task.num_class] * (task.num_class > 1 and kind != "probs1"),
+        }
+        for task in tasks.tasks
+        for kind in task.outputs()
+    }

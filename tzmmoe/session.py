@@ -1,0 +1,223 @@
+"""A config made ready to run: its objects, its device, its files."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from google.protobuf import text_format
+from torch import Tensor
+
+from tzmmoe import build, checkpoint
+from tzmmoe.batch import Batch, Column
+from tzmmoe.config import Config
+from tzmmoe.data.assemble import Assembler
+from tzmmoe.data.files import open_source
+from tzmmoe.data.loader import Loader
+from tzmmoe.errors import CheckpointError, ConfigError, Faults
+from tzmmoe.protos.pipeline_pb2 import Pipeline
+from tzmmoe.runtime import Runtime, allow_tf32
+from tzmmoe.serving.predictions import PredictionWriter, prediction_columns
+from tzmmoe.tasks import TaskSet
+from tzmmoe.training import report, state
+from tzmmoe.training.evaluator import Sink, evaluate
+from tzmmoe.training.stopping import Best, Watch, checked_key
+
+log = logging.getLogger(__name__)
+
+RESULTS = "train_eval_result_v2.txt"
+
+Check = Callable[[Pipeline, build.Built | None, Faults], None]
+
+
+@dataclass(frozen=True)
+class Session:
+    """The model of a config on its device, and the ways to feed it."""
+
+    pipeline: Pipeline
+    built: build.Built
+    runtime: Runtime
+
+    @classmethod
+    def start(
+        cls,
+        config: Config,
+        *,
+        device: str | None = None,
+        needs: Sequence[str] = (),
+        check: Check | None = None,
+    ) -> "Session":
+        """Build everything.
+
+        ``needs`` are fields of the config that must be set; ``check`` adds the faults of what the
+        caller is about to do.
+
+        Raises:
+            ConfigError: all faults at once.
+        """
+        pipeline = config.pipeline
+        faults = Faults(config.faults)
+        for name in needs:
+            if not getattr(pipeline, name):
+                faults.add(name, f"is not set; set it, or pass --{name}")
+        built = build.build(pipeline, config.folder, faults)
+        if check:
+            check(pipeline, built, faults)
+        faults.stop(config.locate)
+        settings = pipeline.runtime_config
+        runtime = Runtime.start(
+            device or settings.device, settings.seed, deterministic=settings.deterministic
+        )
+        train = pipeline.train_config
+        matmul, cudnn = (
+            getattr(train, name) if train.HasField(name) else None
+            for name in ("cuda_matmul_allow_tf32", "cudnn_allow_tf32")
+        )
+        allow_tf32(matmul, cudnn)
+        built.model.to(runtime.device)
+        return cls(pipeline, built, runtime)
+
+    @property
+    def model_dir(self) -> Path:
+        return Path(self.pipeline.model_dir)
+
+    def text(self) -> str:
+        """The config as it is used, with all changes."""
+        return text_format.MessageToString(self.pipeline, as_utf8=True)
+
+    def loader(
+        self,
+        path: str,
+        flag: str,
+        columns: Sequence[Column],
+        *,
+        training: bool = False,
+        reserved: Sequence[str] = (),
+        batch_size: int | None = None,
+    ) -> Loader:
+        """Batches of the files at ``path``, which the command line calls ``flag``.
+
+        Raises:
+            DataError: files that are not there, or lack a column.
+        """
+        config = self.pipeline.data_config
+        source = open_source(path, flag, build.reading(config))
+        assembler = Assembler(
+            self.built.features,
+            columns,
+            helpers=self.built.helpers,
+            reserved=source.expand(reserved),
+            mask_prob=config.sample_mask_prob if training else 0.0,
+        )
+        source.check_columns(source.files[0], assembler.needed)
+        delivery = build.delivery(
+            config,
+            training=training,
+            seed=self.runtime.seed,
+            pin_memory=self.runtime.device.type == "cuda",
+        )
+        if batch_size:
+            delivery = replace(delivery, batch_size=batch_size)
+        return Loader(source, assembler, delivery)
+
+    def restore(self, path: Path) -> int:
+        """Load the weights of a checkpoint, or of a model_dir's preferred one; the step."""
+        if not checkpoint.is_checkpoint(path):
+            path = checkpoint.preferred(path)
+        opened = checkpoint.open_checkpoint(path)
+        state.restore_weights(opened, self.built.model)
+        log.info("weights of %s", path)
+        return opened.step
+
+    def best_checkpoint(self) -> Path:
+        """Of those still there, the one with the best export_config.best_exporter_metric."""
+        best = watch(self.pipeline, self.built.tasks).best
+        there = {
+            int(path.name.rpartition("-")[2]): path for path in checkpoint.find(self.model_dir)
+        }
+        for line in report.read(self.model_dir / RESULTS):
+            if best and line["global_step"] in there and best.key in line:
+                best.note(line["global_step"], line)
+        if best is None or best.step is None:
+            raise CheckpointError(
+                f"{self.model_dir}: no checkpoint there has an evaluation in {RESULTS}, so none is "
+                'the best; set export_config.exporter_type: "latest"'
+            )
+        return there[best.step]
+
+    @torch.no_grad()
+    def outputs(self, batch: Batch) -> dict[str, Tensor]:
+        """Named outputs of a batch, with the weights at hand."""
+        model = self.built.model.eval()
+        return self.built.tasks.predict(model(batch.to(self.runtime.device).inputs))
+
+    def evaluation_loader(self, reserved: Sequence[str] = ()) -> Loader:
+        columns = self.built.tasks.columns()
+        path = self.pipeline.eval_input_path
+        return self.loader(path, "--eval_input_path", columns, reserved=reserved)
+
+    def evaluate(self, predictions_path: str | None = None) -> dict[str, float]:
+        """One pass over eval_input_path with the weights at hand; prints the results.
+
+        With ``predictions_path`` the outputs, labels and reserved columns are written there.
+        """
+        if not predictions_path:
+            return self._evaluate(self.evaluation_loader(), None)
+        labels = [c.name for c in self.built.tasks.columns() if c.role == "label"]
+        wanted = [*self.pipeline.eval_config.reserved_columns, *labels]
+        loader = self.evaluation_loader(list(dict.fromkeys(wanted)))
+        with PredictionWriter(predictions_path) as writer:
+            results = self._evaluate(loader, _into(writer))
+        log.info("wrote %s predictions to %s", f"{writer.num_rows:,}", writer.path)
+        return results
+
+    def _evaluate(self, loader: Loader, sink: Sink | None) -> dict[str, float]:
+        config = self.pipeline.eval_config
+        results = evaluate(
+            self.built.model,
+            self.built.tasks,
+            loader.once(),
+            self.runtime.device,
+            most=config.num_steps if config.HasField("num_steps") else None,
+            bar_every=config.log_step_count_steps,
+            sink=sink,
+        )
+        log.info(
+            "evaluation of %s\n%s",
+            self.pipeline.eval_input_path,
+            report.table(self.built.tasks, results),
+        )
+        return results
+
+
+def _into(writer: PredictionWriter) -> Sink:
+    """Writes outputs beside a batch's reserved columns."""
+
+    def write(outputs: dict[str, Tensor], batch: Batch) -> None:
+        writer.write(prediction_columns(outputs, batch.reserved, None), len(batch))
+
+    return write
+
+
+def watch(pipeline: Pipeline, tasks: TaskSet) -> Watch:
+    """The best checkpoint by export_config, and early_stopping. Raises ConfigError."""
+    natures = {"val_loss": False}
+    natures |= {key: metric.larger_is_better for key, metric in tasks.named_metrics().items()}
+    natures |= dict.fromkeys(tasks.loss_keys(), False)
+    export, stopping = pipeline.export_config, pipeline.train_config.early_stopping
+    key = export.best_exporter_metric or next(iter(tasks.named_metrics()))
+    larger = checked_key("export_config.best_exporter_metric", key, natures)
+    if export.HasField("metric_larger_is_better"):
+        larger = export.metric_larger_is_better
+    evaluates = bool(pipeline.eval_input_path)
+    best = Best(key, larger) if evaluates else None
+    if not pipeline.train_config.HasField("early_stopping"):
+        return Watch(best)
+    path = "train_config.early_stopping"
+    if not evaluates:
+        raise ConfigError.at(path, "has no effect without eval_input_path; set it")
+    larger = checked_key(f"{path}.monitor", stopping.monitor, natures)
+    if stopping.mode != "auto":
+        larger = stopping.mode == "max"
+    return Watch(best, Best(stopping.monitor, larger, stopping.min_delta), stopping.patience)

@@ -1,0 +1,202 @@
+"""Tasks: logits and a batch in, losses, predictions and metrics out."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from tzmmoe.batch import Batch, Column
+from tzmmoe.errors import ConfigError, Faults
+from tzmmoe.losses import Loss
+from tzmmoe.metrics import Metric
+
+
+@dataclass(frozen=True)
+class TaskSpace:
+    """Rows whose indicator is > 0 lie within the space; a missing one lies in neither part."""
+
+    indicator: str
+    inside: float
+    outside: float
+
+
+@dataclass(frozen=True)
+class Task:
+    """One tower's label, losses and metrics; these go by their words of the schema."""
+
+    name: str
+    label: str
+    num_class: int
+    weight: float
+    sample_weight: str | None
+    space: TaskSpace | None
+    losses: Mapping[str, Loss]
+    metrics: Mapping[str, Metric]
+    space_metrics: Mapping[str, Metric] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raise ConfigError when losses, metrics and the number of logits do not fit together."""
+        faults = Faults()
+        for loss in self.losses.values():
+            try:
+                loss.label_kind(self.num_class)
+            except ConfigError as error:
+                faults.extend(error.faults)
+        outputs = self.outputs()
+        for index, (word, metric) in enumerate(self.metrics.items()):
+            if consumed(metric, outputs) is None:
+                faults.add(
+                    f"metrics[{index}]",
+                    f"{word} needs one of {', '.join(metric.consumes)}, but the losses give "
+                    f"{', '.join(outputs)}",
+                )
+        faults.stop()
+
+    def outputs(self) -> list[str]:
+        """Kinds of output, such as logits and probs."""
+        names = [name for loss in self.losses.values() for name in loss.outputs]
+        return [n for n in dict.fromkeys(names) if n != "probs1" or self.num_class == 2]
+
+    def columns(self) -> list[Column]:
+        """What the task reads beside the features."""
+        kinds = [loss.label_kind(self.num_class) for loss in self.losses.values()]
+        columns = [Column(self.label, "label", k.low, k.high, k.num_classes) for k in kinds]
+        if self.sample_weight:
+            columns.append(Column(self.sample_weight, "weight", low=0))
+        if self.space:
+            columns.append(Column(self.space.indicator, "label"))
+        groups = {name for metric in self.metrics.values() for name in metric.columns}
+        return columns + [Column(name, "group") for name in sorted(groups)]
+
+    def weights(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Labels, 0 where missing, and the weight of each row (B,), 0 where it does not count."""
+        labels = batch.columns[self.label]
+        missing = labels.isnan() if labels.dim() == 1 else labels.isnan().any(dim=1)
+        weights = (~missing).to(torch.float32)
+        if self.sample_weight:
+            weights = weights * batch.columns[self.sample_weight]
+        if self.space:
+            indicator = batch.columns[self.space.indicator]
+            inside = (indicator > 0) * self.space.inside + (indicator <= 0) * self.space.outside
+            weights = weights * inside
+        return labels.nan_to_num(0.0), weights
+
+    def loss_sums(self, word: str, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """sum(w l) and sum(w) over the rows of the batch."""
+        labels, weights = self.weights(batch)
+        rows = self.losses[word].forward(logits.float(), labels)
+        return (torch.where(weights > 0, rows, 0.0) * weights).sum(), weights.sum()
+
+    def predict(self, logits: Tensor) -> dict[str, Tensor]:
+        """``logits_<name>``, ``probs_<name>``, ... of all losses."""
+        outputs = {}
+        for loss in self.losses.values():
+            for kind, output in loss.predict(logits.float()).items():
+                outputs[f"{kind}_{self.name}"] = output
+        return outputs
+
+
+def consumed(metric: Metric, outputs: Sequence[str]) -> str | None:
+    """The output that a metric takes, or None."""
+    return next((name for name in metric.consumes if name in outputs), None)
+
+
+class TaskSet:
+    """All tasks of a model."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self.tasks = list(tasks)
+
+    def columns(self) -> list[Column]:
+        """What the tasks read beside the features, each column once."""
+        found: dict[str, Column] = {}
+        for column in (column for task in self.tasks for column in task.columns()):
+            if column.name not in found:
+                found[column.name] = column
+            elif found[column.name].role == column.role:
+                found[column.name] = found[column.name].meet(column)
+            else:
+                roles = f"{found[column.name].role} and as {column.role}"
+                raise ConfigError.at("model_config", f"{column.name!r} is used as {roles}")
+        return list(found.values())
+
+    def losses(self, logits: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """``{"binary_cross_entropy_ctr": weight * sum(w l) / sum(w)}``; the objective is their sum.
+
+        A batch in which nothing counts for a task has loss 0.
+        """
+        losses = {}
+        for task, word, weighted, total in self.loss_sums(logits, batch):
+            mean = weighted / torch.where(total > 0, total, 1.0)
+            losses[f"{word}_{task.name}"] = task.weight * mean
+        return losses
+
+    def loss_sums(
+        self, logits: Mapping[str, Tensor], batch: Batch
+    ) -> Iterator[tuple[Task, str, Tensor, Tensor]]:
+        """For each task and word of a loss: sum(w l) and sum(w)."""
+        for task in self.tasks:
+            for word in task.losses:
+                yield task, word, *task.loss_sums(word, logits[task.name], batch)
+
+    def predict(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """All named outputs."""
+        outputs = {}
+        for task in self.tasks:
+            outputs.update(task.predict(logits[task.name]))
+        return outputs
+
+    def update(self, outputs: Mapping[str, Tensor], batch: Batch) -> None:
+        """Take a batch into the metrics; rows without label are left out."""
+        for task in self.tasks:
+            labels = batch.columns[task.label]
+            present = ~(labels.isnan() if labels.dim() == 1 else labels.isnan().any(dim=1))
+            self._update(task, task.metrics, outputs, batch, present)
+            if task.space:
+                inside = present & (batch.columns[task.space.indicator] > 0)
+                self._update(task, task.space_metrics, outputs, batch, inside)
+
+    @staticmethod
+    def _update(
+        task: Task,
+        metrics: Mapping[str, Metric],
+        outputs: Mapping[str, Tensor],
+        batch: Batch,
+        rows: Tensor,
+    ) -> None:
+        names = task.outputs()
+        labels = batch.columns[task.label][rows]
+        if not len(labels):
+            return
+        for metric in metrics.values():
+            predictions = outputs[f"{consumed(metric, names)}_{task.name}"][rows]
+            groups = {name: batch.columns[name][rows] for name in metric.columns}
+            metric.update(predictions, labels, **groups)
+
+    def compute(self) -> dict[str, float]:
+        """``{"auc_ctr": 0.71, "auc_ctr_in_space": ...}``; NaN where a metric is not defined."""
+        return {key: float(metric.compute()) for key, metric in self.named_metrics().items()}
+
+    def named_metrics(self) -> dict[str, Metric]:
+        named = {}
+        for task in self.tasks:
+            for word, metric in task.metrics.items():
+                named[f"{word}_{task.name}"] = metric
+                if word in task.space_metrics:
+                    named[f"{word}_{task.name}_in_space"] = task.space_metrics[word]
+        return named
+
+    def loss_keys(self) -> list[str]:
+        return [f"{word}_{task.name}" for task in self.tasks for word in task.losses]
+
+    def reset(self) -> None:
+        for metric in self.named_metrics().values():
+            metric.reset()
+
+    def larger_is_better(self, key: str) -> bool | None:
+        """Of a metric's or a loss's key, or None when there is no such key."""
+        if key == "val_loss" or key in self.loss_keys():
+            return False
+        metric = self.named_metrics().get(key)
+        return None if metric is None else metric.larger_is_better

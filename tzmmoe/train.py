@@ -1,0 +1,50 @@
+"""python -m tzmmoe.train: train a model, evaluate it on the way, keep checkpoints."""
+
+from collections.abc import Sequence
+
+from tzmmoe import cli
+
+
+def main(argv: Sequence[str]) -> None:
+    parser = cli.parser("Train the model of a config.")
+    parser.add_argument(
+        "--continue_train", action="store_true", help="go on from model_dir's newest checkpoint"
+    )
+    parser.add_argument(
+        "--ignore_restore_optimizer", action="store_true", help="go on with the weights alone"
+    )
+    parser.add_argument("--fine_tune_checkpoint", help="start from the weights of this checkpoint")
+    parser.add_argument(
+        "--predictions_path", help="write the predictions of the last evaluation to this file"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="build everything, read the first batch, and stop"
+    )
+    arguments = parser.parse_args(argv)
+    if not arguments.pipeline_config:
+        parser.error("--pipeline_config is missing")
+    changes = cli.settings(arguments)
+    if arguments.fine_tune_checkpoint:
+        changes.append(f"train_config.fine_tune_checkpoint={arguments.fine_tune_checkpoint}")
+    if arguments.predictions_path:
+        changes.append(f"eval_config.predictions_path={arguments.predictions_path}")
+
+    from tzmmoe.pipeline import Pipeline
+
+    pipeline = Pipeline.load(
+        arguments.pipeline_config,
+        settings=changes,
+        edits_json=arguments.edit_config_json,
+        device=arguments.device,
+    )
+    if arguments.check:
+        pipeline.check()
+        return
+    pipeline.fit(
+        continue_train=arguments.continue_train,
+        ignore_restore_optimizer=arguments.ignore_restore_optimizer,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,65 @@
+"""One pass over data without learning: metrics, losses, and predictions if wanted."""
+
+import sys
+from collections.abc import Callable, Iterable
+from itertools import islice
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from tzmmoe.batch import Batch
+from tzmmoe.models import RankModel
+from tzmmoe.tasks import TaskSet
+
+Sink = Callable[[dict[str, Tensor], Batch], None]
+
+
+@torch.no_grad()
+def evaluate(
+    model: RankModel,
+    tasks: TaskSet,
+    batches: Iterable[Batch],
+    device: torch.device,
+    *,
+    most: int | None = None,
+    bar_every: int = 10,
+    sink: Sink | None = None,
+) -> dict[str, float]:
+    """Metrics and losses by key, and the sum of the losses, ``val_loss``.
+
+    A loss is weight * sum(w l) / sum(w) over all rows, so it does not depend on the batch size;
+    NaN, and left out of the sum, when no row counts. ``most``: at most this many batches. ``sink``
+    gets the outputs and the batch (on the device) of each.
+    """
+    tasks.reset()
+    for metric in tasks.named_metrics().values():
+        metric.to(device)
+    sums: dict[str, list[Tensor]] = {}
+    weights = {task.name: task.weight for task in tasks.tasks}
+    was_training = model.training
+    model.eval()
+    bar = tqdm(
+        islice(batches, most),
+        desc="evaluating",
+        unit="batch",
+        miniters=bar_every,
+        disable=not sys.stderr.isatty(),
+        leave=False,
+    )
+    for each in bar:
+        batch = each.to(device)
+        logits = model(batch.inputs)
+        outputs = tasks.predict(logits)
+        tasks.update(outputs, batch)
+        for task, word, weighted, total in tasks.loss_sums(logits, batch):
+            known = sums.setdefault(f"{word}_{task.name}", [0.0, 0.0, weights[task.name]])
+            known[0] = known[0] + weighted.double()
+            known[1] = known[1] + total.double()
+        if sink:
+            sink(outputs, batch)
+    model.train(was_training)
+    results = tasks.compute()
+    losses = {key: float(weight * part / whole) for key, (part, whole, weight) in sums.items()}
+    counted = [losses[key] for key, (_, whole, _) in sums.items() if whole > 0]
+    return {**results, **losses, "val_loss": sum(counted)}

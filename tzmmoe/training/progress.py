@@ -1,0 +1,146 @@
+"""What a person sees of a training run: a line now and then, a bar on a terminal, TensorBoard."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from torch import Tensor
+from tqdm import tqdm
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Clock:
+    """Time spent waiting for data, out of all time."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self._begin = time.perf_counter()
+        self.waited_s = 0.0
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out the time that the body takes."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._begin += time.perf_counter() - begin
+
+    def elapsed_s(self) -> float:
+        return time.perf_counter() - self._begin
+
+    def waiting(self, items: Iterator[T]) -> Iterator[T]:
+        """The items, timing how long each one took to come."""
+        while True:
+            begin = time.perf_counter()
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            self.waited_s += time.perf_counter() - begin
+            yield item
+
+
+class Progress:
+    """Sums losses on their device and writes a line every ``every`` steps.
+
+    ``total_steps`` is the step at which the run will end, when that is known.
+    """
+
+    def __init__(self, *, every: int, total_steps: int | None, folder: Path | None) -> None:
+        self.clock = Clock()
+        self.every = every
+        self._total = total_steps
+        self._writer = _writer(folder) if folder else None
+        self._bar = tqdm(
+            total=total_steps, unit="step", disable=not sys.stderr.isatty(), leave=False
+        )
+        self._sums: dict[str, Tensor] = {}
+        self._steps = self._rows = 0
+        self._step_s: float | None = None
+
+    def note(
+        self, step: int, losses: Mapping[str, Tensor], rows: int, rates: Mapping[str, float]
+    ) -> None:
+        """Take in one step; ``step`` counts the steps done. Writes the line when it is due."""
+        for key, loss in losses.items():
+            self._sums[key] = (
+                self._sums[key] + loss.detach() if key in self._sums else loss.detach()
+            )
+        self._steps += 1
+        self._rows += rows
+        self._bar.update(step - self._bar.n)
+        if step % self.every == 0:
+            self.flush(step, rates)
+
+    def flush(self, step: int, rates: Mapping[str, float]) -> None:
+        """Write the line of the steps since the last one."""
+        if not self._steps:
+            return
+        means = {key: float(total) / self._steps for key, total in self._sums.items()}
+        seconds = max(self.clock.elapsed_s(), 1e-9)
+        self._step_s = seconds / self._steps
+        parts = [f"step {step:,}", f"loss {sum(means.values()):.4f}"]
+        parts += [f"{key} {mean:.4f}" for key, mean in means.items()]
+        parts.append(f"{_short(self._rows / seconds)} rows/s")
+        parts.append(f"waiting for data {self.clock.waited_s / seconds:.0%}")
+        if self._total:
+            parts.append(f"ETA {_duration((self._total - step) * self._step_s)}")
+        self.say(" | ".join(parts))
+        if self._writer:
+            for key, mean in {**means, "total": sum(means.values())}.items():
+                self._writer.add_scalar(f"loss/{key}", mean, step - 1)
+            for key, rate in rates.items():
+                self._writer.add_scalar(f"lr/{key}", rate, step - 1)
+            self._writer.add_scalar("speed/rows_per_s", self._rows / seconds, step - 1)
+        self._sums, self._steps, self._rows = {}, 0, 0
+        self.clock.reset()
+
+    def say(self, line: str) -> None:
+        """Log a line without tearing the bar."""
+        self._bar.clear()
+        log.info("%s", line)
+        self._bar.refresh()
+
+    def evaluated(self, step: int, results: Mapping[str, float]) -> None:
+        """Show an evaluation in TensorBoard."""
+        if self._writer:
+            for key, value in results.items():
+                self._writer.add_scalar(f"eval/{key}", value, step)
+            self._writer.flush()
+
+    def __enter__(self) -> "Progress":
+        self.clock.reset()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+        if self._writer:
+            self._writer.close()
+
+
+def _writer(folder: Path):
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder))
+
+
+def _short(number: float) -> str:
+    if number >= 1e6:
+        return f"{number / 1e6:.2f}M"
+    return f"{number / 1e3:.1f}k" if number >= 1e3 else f"{number:.0f}"
+
+
+def _duration(seconds: float) -> str:
+    hours, rest = divmod(int(max(seconds, 0)), 3600)
+    minutes, seconds = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

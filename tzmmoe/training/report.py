@@ -1,0 +1,68 @@
+"""Results as a table for a person and as lines of JSON for a program."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from tzmmoe.tasks import TaskSet
+
+
+def append(path: Path, step: int, results: Mapping[str, float]) -> None:
+    """Add a line ``{"global_step": 99, "auc_ctr": 0.71, ...}``; NaN is null."""
+    line = {"global_step": step} | {key: _json(results[key]) for key in sorted(results)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as opened:
+        opened.write(json.dumps(line) + "\n")
+
+
+def read(path: Path) -> list[dict[str, float]]:
+    """All lines; one that was cut off is left out."""
+    if not path.is_file():
+        return []
+    lines = []
+    for text in path.read_text().splitlines():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        lines.append({key: math.nan if v is None else v for key, v in line.items()})
+    return lines
+
+
+def of_step(path: Path, step: int) -> dict[str, float] | None:
+    """The results of a step, if they were written."""
+    found = [line for line in read(path) if line["global_step"] == step]
+    return found[-1] if found else None
+
+
+def _json(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def table(tasks: TaskSet, results: Mapping[str, float]) -> str:
+    """One line for each task, one column for each metric and loss."""
+    suffixes = ("", "_in_space")
+    words = [word for task in tasks.tasks for word in (*task.metrics, *task.losses)]
+    columns = [
+        (word, suffix)
+        for suffix in suffixes
+        for word in dict.fromkeys(words)
+        if any(f"{word}_{task.name}{suffix}" in results for task in tasks.tasks)
+    ]
+    titles = [f"{word}{suffix}" for word, suffix in columns]
+    width = max(len(task.name) for task in tasks.tasks) + 2
+    lines = ["task".ljust(width) + "  ".join(title.rjust(9) for title in titles)]
+    for task in tasks.tasks:
+        cells = [
+            _cell(results.get(f"{word}_{task.name}{suffix}")).rjust(max(9, len(title)))
+            for (word, suffix), title in zip(columns, titles, strict=True)
+        ]
+        lines.append(task.name.ljust(width) + "  ".join(cells))
+    return "\n".join(lines)
+
+
+def _cell(value: float | None) -> str:
+    if value is None:
+        return ""
+    return "undefined" if math.isnan(value) else f"{value:.5f}"

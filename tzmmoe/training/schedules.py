@@ -1,0 +1,144 @@
+"""Learning-rate schedules: pure functions of s, the steps (or epochs) done so far."""
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tzmmoe.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The rate at s; s counts epochs when ``by_epoch``, else steps."""
+
+    rate: Callable[[int], float]
+    by_epoch: bool
+
+    def at(self, step: int, epoch: int) -> float:
+        return self.rate(epoch if self.by_epoch else step)
+
+
+def schedule(lr: float, word: str | None, arguments: dict[str, Any]) -> Schedule:
+    """The schedule that a word of the schema names, from the base rate lr; a rate of 0 stays."""
+    if word is None or word == "constant_learning_rate" or lr == 0:
+        return Schedule(lambda s: lr, by_epoch=False)
+    arguments = dict(arguments)
+    by_epoch = arguments.pop("by_epoch")
+    return Schedule(SCHEDULES[word](lr, **arguments), by_epoch)
+
+
+def exponential_decay(
+    lr: float,
+    *,
+    decay_size: int | None,
+    decay_factor: float,
+    staircase: bool,
+    warmup_learning_rate: float,
+    warmup_size: int,
+    min_learning_rate: float,
+) -> Callable[[int], float]:
+    """max(lr factor^((s - warmup) / decay_size), min), after a linear warm-up."""
+    size = _needed("decay_size", decay_size)
+    if decay_factor <= 0:
+        raise ConfigError.at("decay_factor", f"is {decay_factor:g}; give more than 0")
+
+    def decayed(s: int) -> float:
+        power = s // size if staircase else s / size
+        return max(lr * decay_factor**power, min_learning_rate)
+
+    return _warmed(lr, warmup_learning_rate, warmup_size, decayed)
+
+
+def manual_step(
+    lr: float, *, schedule_sizes: Sequence[int], learning_rates: Sequence[float], warmup: bool
+) -> Callable[[int], float]:
+    """learning_rates[i] from step schedule_sizes[i] + 1 on."""
+    if not schedule_sizes or len(schedule_sizes) != len(learning_rates):
+        raise ConfigError.at(
+            "schedule_sizes",
+            f"has {len(schedule_sizes)} steps for {len(learning_rates)} learning_rates; give one "
+            "rate for each step",
+        )
+    if list(schedule_sizes) != sorted(set(schedule_sizes)):
+        raise ConfigError.at("schedule_sizes", "must rise from each to the next")
+    if min(learning_rates) < 0:
+        raise ConfigError.at("learning_rates", "holds a rate below 0")
+
+    def rate(s: int) -> float:
+        index = bisect_left(schedule_sizes, s)
+        if index > 0:
+            return learning_rates[index - 1]
+        if not warmup or not schedule_sizes[0]:
+            return lr
+        return lr + (learning_rates[0] - lr) * s / schedule_sizes[0]
+
+    return rate
+
+
+def cosine_annealing(
+    lr: float,
+    *,
+    T_max: int | None,
+    min_learning_rate: float,
+    warmup_learning_rate: float,
+    warmup_size: int,
+) -> Callable[[int], float]:
+    """min + (lr - min) (1 + cos(pi s / T_max)) / 2 after the warm-up, min from T_max on."""
+    period = _needed("T_max", T_max)
+
+    def rate(s: int) -> float:
+        return _cosine(lr, min_learning_rate, min(s, period) / period)
+
+    return _warmed(lr, warmup_learning_rate, warmup_size, rate)
+
+
+def cosine_annealing_warm_restarts(
+    lr: float,
+    *,
+    T_0: int | None,
+    T_mult: int,
+    min_learning_rate: float,
+    warmup_learning_rate: float,
+    warmup_size: int,
+) -> Callable[[int], float]:
+    """As cosine_annealing, anew after T_0, T_0 T_mult, T_0 T_mult^2, ... steps."""
+    first = _needed("T_0", T_0)
+    if T_mult < 1:
+        raise ConfigError.at("T_mult", f"is {T_mult}; give 1 or more")
+
+    def rate(s: int) -> float:
+        period = first
+        if T_mult == 1:
+            s %= first
+        while s >= period:
+            s, period = s - period, period * T_mult
+        return _cosine(lr, min_learning_rate, s / period)
+
+    return _warmed(lr, warmup_learning_rate, warmup_size, rate)
+
+
+SCHEDULES: dict[str, Callable[..., Callable[[int], float]]] = {
+    "exponential_decay_learning_rate": exponential_decay,
+    "manual_step_learning_rate": manual_step,
+    "cosine_annealing_learning_rate": cosine_annealing,
+    "cosine_annealing_warm_restarts_learning_rate": cosine_annealing_warm_restarts,
+}
+
+
+def _cosine(high: float, low: float, share: float) -> float:
+    return low + (high - low) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def _warmed(
+    lr: float, first: float, size: int, after: Callable[[int], float]
+) -> Callable[[int], float]:
+    """Linear from ``first`` to lr over ``size``, then ``after`` of what follows."""
+    return lambda s: first + (lr - first) * s / size if s < size else after(s - size)
+
+
+def _needed(name: str, value: int | None) -> int:
+    if not value:
+        raise ConfigError.at(name, "is not set; give 1 or more")
+    return value

@@ -1,0 +1,76 @@
+"""train_config and its neighbours as plain data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tzmmoe.errors import ConfigError
+
+RATES = "_learning_rate"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a oneof of the schema chooses: a word and its fields."""
+
+    word: str | None
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Learning:
+    """An optimizer and its schedule."""
+
+    optimizer: Choice
+    schedule: Choice
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any] | None, path: str) -> "Learning":
+        """From the fields of a sparse_optimizer or dense_optimizer; a schedule may be unset."""
+        chosen = {word: value for word, value in (fields or {}).items() if value is not None}
+        rates = [Choice(word, value) for word, value in chosen.items() if word.endswith(RATES)]
+        optimizers = [Choice(w, v) for w, v in chosen.items() if not w.endswith(RATES)]
+        if not optimizers:
+            known = [w for w in fields or {} if not w.endswith(RATES)]
+            hint = f"; give one of {', '.join(known)}" if known else ""
+            raise ConfigError.at(path, f"has no optimizer{hint}")
+        return cls(optimizers[0], rates[0] if rates else Choice(None, {}))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long, how, and what is kept. Names are those of the schema."""
+
+    sparse: Learning
+    dense: Learning
+    num_steps: int | None
+    num_epochs: int | None
+    save_steps: int | None  # None: by epochs
+    save_epochs: int | None
+    log_every: int
+    keep: int
+    accumulation: int
+    clipping: Choice  # word: norm, value or none
+    precision: str
+    scaler: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> "Settings":
+        """From the fields of train_config. Raises ConfigError when an optimizer is missing."""
+        clipping = fields["grad_clipping"] or {}
+        by_epochs = fields["save_checkpoints_epochs"]
+        steps = fields["num_steps"]
+        return cls(
+            sparse=Learning.of(fields["sparse_optimizer"], "train_config.sparse_optimizer"),
+            dense=Learning.of(fields["dense_optimizer"], "train_config.dense_optimizer"),
+            num_steps=steps,
+            num_epochs=fields["num_epochs"] or (None if steps else 1),
+            save_steps=None if by_epochs else fields["save_checkpoints_steps"],
+            save_epochs=by_epochs,
+            log_every=fields["log_step_count_steps"],
+            keep=fields["keep_checkpoint_max"],
+            accumulation=fields["gradient_accumulation_steps"],
+            clipping=Choice(clipping.get("clipping_type", "none"), clipping),
+            precision=fields["mixed_precision"],
+            scaler=fields["grad_scaler"],
+        )

@@ -1,0 +1,143 @@
+"""Everything a run must remember, as tensors by name and as JSON.
+
+Each table goes under its own name, with its rows of the optimizer's state, so that a later run may
+lay the tables out differently.
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tzmmoe.batch import Position
+from tzmmoe.checkpoint import Checkpoint
+from tzmmoe.data.order import Order
+from tzmmoe.errors import CheckpointError
+from tzmmoe.models import RankModel
+from tzmmoe.nn.embedding import Tables
+from tzmmoe.training.optimization import Optimization
+
+
+def weights(model: RankModel) -> dict[str, Tensor]:
+    """Parameters and buffers; tables by their own names."""
+    tables = {name: part for name, part in model.named_modules() if isinstance(part, Tables)}
+    stacked = {f"{name}.weight" for name in tables}
+    named = {f"model.{n}": t for n, t in model.state_dict().items() if n not in stacked}
+    for module in tables.values():
+        for table in module.spans:
+            named[f"tables.{table}.weight"] = module.rows_of(table, module.weight.detach())
+    return named
+
+
+def optimizer_state(optimization: Optimization) -> dict[str, Tensor]:
+    """State of both optimizers, and the gradients that wait for the dense part's next step."""
+    named: dict[str, Tensor] = {}
+    for module in optimization.tables.values():
+        if not (optimization.sparse and module.trained_rows):
+            continue
+        for key, tensor in optimization.sparse.state[module.weight].items():
+            for table in module.spans:
+                named[f"tables.{table}.{key}"] = module.rows_of(table, tensor)
+    for name, state in optimization.named_state():
+        for key, tensor in state.items():
+            if isinstance(tensor, Tensor):
+                named[f"dense_optimizer.{name}.{key}"] = tensor
+    if optimization.pending:
+        for name, parameter in optimization.dense_parameters.items():
+            if parameter.grad is not None:
+                named[f"gradients.{name}"] = parameter.grad
+    return named
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    named = {"random.cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        named["random.cuda"] = torch.cuda.get_rng_state(device)
+    return named
+
+
+def progress(
+    optimization: Optimization, position: Position, order: Order, steps: int
+) -> dict[str, Any]:
+    """The part of the state that is no tensor."""
+    return {
+        "steps": steps,
+        "position": asdict(position),
+        "order": order.to_json(),
+        "pending": optimization.pending,
+        "sparse_steps": optimization.sparse.steps if optimization.sparse else 0,
+        "scaler": optimization.scaler.state_dict() if optimization.scaler else None,
+    }
+
+
+def restore_weights(checkpoint: Checkpoint, model: RankModel) -> None:
+    checkpoint.read(weights(model))
+
+
+def restore_optimizers(checkpoint: Checkpoint, optimization: Optimization) -> None:
+    """State of both optimizers, pending gradients, counts and scale."""
+    state = checkpoint.state
+    shapes = checkpoint.shapes()
+    for name, parameter in optimization.dense_parameters.items():
+        prefix = f"dense_optimizer.{name}."
+        for key in (each.removeprefix(prefix) for each in shapes if each.startswith(prefix)):
+            kept = optimization.dense.state[parameter]
+            if "." not in key and key not in kept:  # SGD's momentum, made at its first step
+                kept[key] = torch.empty_like(parameter)
+        parameter.grad = None
+        if state["pending"] and f"gradients.{name}" in shapes:
+            parameter.grad = torch.empty_like(parameter)
+    optimization.pending = state["pending"]
+    checkpoint.read(optimizer_state(optimization))
+    if optimization.sparse:
+        optimization.sparse.steps = state["sparse_steps"]
+    if optimization.scaler and state["scaler"]:
+        optimization.scaler.load_state_dict(state["scaler"])
+
+
+def restore_random(checkpoint: Checkpoint, device: torch.device) -> None:
+    there = checkpoint.shapes()
+    states = {
+        name: torch.empty(there[name], dtype=torch.uint8)
+        for name in random_state(device)
+        if name in there
+    }
+    checkpoint.read(states)
+    if "random.cpu" in states:
+        torch.set_rng_state(states["random.cpu"])
+    if "random.cuda" in states and device.type == "cuda":
+        torch.cuda.set_rng_state(states["random.cuda"], device)
+
+
+def position(checkpoint: Checkpoint) -> tuple[Position, Order, int]:
+    """Where a run stopped: position, order of the rows, steps done."""
+    state = checkpoint.state
+    try:
+        found = Position(**state["position"]), Order.from_json(state["order"])
+        return *found, state["steps"]
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{checkpoint.path}: state.json lacks {error}") from error
+
+
+def fine_tune(checkpoint: Checkpoint, model: RankModel, mapping: dict[str, str] | None) -> str:
+    """Take weights from another run; what was done, in words.
+
+    Without ``mapping`` every parameter must be there with its shape. With ``mapping`` (name here ->
+    name there) only its parameters are taken, and the others keep their initial values.
+
+    Raises:
+        CheckpointError: a name that is not there, or another shape.
+    """
+    own = weights(model)
+    if mapping is None:
+        checkpoint.read(own)
+        return f"all {len(own)} tensors come from {checkpoint.path}"
+    strange = [name for name in mapping if name not in own]
+    if strange:
+        listed = ", ".join(strange)
+        raise CheckpointError(f"fine_tune_ckpt_param_map: this model has no tensor {listed}")
+    checkpoint.read({there: own[here] for here, there in mapping.items()})
+    fresh = [name for name in own if name not in mapping]
+    left = f"; initial values: {', '.join(fresh)}" if fresh else ""
+    return f"{len(mapping)} of {len(own)} tensors come from {checkpoint.path}{left}"

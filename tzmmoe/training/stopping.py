@@ -1,0 +1,86 @@
+"""Following the evaluations: the best one so far, and whether to stop."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tzmmoe.errors import ConfigError, did_you_mean
+
+
+@dataclass
+class Best:
+    """The best value of one key so far, and its step. An improvement is larger than ``min_delta``.
+
+    ``waited`` counts the evaluations since the last improvement.
+    """
+
+    key: str
+    larger_is_better: bool
+    min_delta: float = 0.0
+    value: float | None = None
+    step: int | None = None
+    waited: int = 0
+
+    def note(self, step: int, results: Mapping[str, float]) -> None:
+        """Take in an evaluation. NaN never improves."""
+        value = results[self.key]
+        if self._improves(value):
+            self.value, self.step, self.waited = value, step, 0
+        else:
+            self.waited += 1
+
+    def _improves(self, value: float) -> bool:
+        if math.isnan(value):
+            return False
+        if self.value is None:
+            return True
+        gain = value - self.value if self.larger_is_better else self.value - value
+        return gain > self.min_delta
+
+
+@dataclass
+class Watch:
+    """``best``: the checkpoint to keep. ``stopping``: what ends the run after ``patience``
+    evaluations without improvement."""
+
+    best: Best | None = None
+    stopping: Best | None = None
+    patience: int = 0
+
+    def note(self, step: int, results: Mapping[str, float]) -> None:
+        for each in (self.best, self.stopping):
+            if each:
+                each.note(step, results)
+
+    @property
+    def stopped(self) -> bool:
+        """As Keras: after ``patience`` evaluations without improvement, at least one."""
+        return self.stopping is not None and self.stopping.waited >= max(self.patience, 1)
+
+    def kept_steps(self) -> set[int]:
+        return {each.step for each in (self.best, self.stopping) if each and each.step is not None}
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            name: {"key": best.key, "value": best.value, "step": best.step, "waited": best.waited}
+            for name, best in (("best", self.best), ("stopping", self.stopping))
+            if best
+        }
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Go on from another run's watch, where it watched the same keys."""
+        for name, best in (("best", self.best), ("stopping", self.stopping)):
+            known = saved.get(name)
+            if best and known and known["key"] == best.key:
+                best.value, best.step, best.waited = known["value"], known["step"], known["waited"]
+
+
+def checked_key(path: str, key: str, natures: Mapping[str, bool]) -> bool:
+    """Whether larger is better for a key of the evaluation. ConfigError when there is no such."""
+    if key not in natures:
+        raise ConfigError.at(
+            path,
+            f"{key!r} is not evaluated{did_you_mean(key, natures)}; there are {', '.join(natures)}",
+        )
+    return natures[key]

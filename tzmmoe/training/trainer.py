@@ -1,0 +1,211 @@
+"""The training loop."""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tzmmoe import checkpoint
+from tzmmoe.batch import Batch, Position
+from tzmmoe.data.loader import Loader
+from tzmmoe.errors import DataError, Interrupted, NotFiniteError
+from tzmmoe.models import RankModel
+from tzmmoe.tasks import TaskSet
+from tzmmoe.training import state
+from tzmmoe.training.optimization import Optimization
+from tzmmoe.training.progress import Progress
+from tzmmoe.training.stopping import Watch
+
+log = logging.getLogger(__name__)
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass
+class Trainer:
+    """Trains a model from a position to the end of its schedule.
+
+    ``evaluate`` gives the results of a step by key; None when there is nothing to evaluate on.
+    ``watch`` follows the results, and ends the run early. ``steps`` counts the steps done; a
+    checkpoint is named by the last of them, counted from 0.
+    """
+
+    model: RankModel
+    tasks: TaskSet
+    loader: Loader
+    optimization: Optimization
+    progress: Progress
+    watch: Watch
+    model_dir: Path
+    config: str
+    evaluate: Callable[[int], Mapping[str, float]] | None
+    position: Position = field(default_factory=Position)
+    steps: int = 0
+
+    def __post_init__(self) -> None:
+        self.settings = self.optimization.settings
+        self.device = self.optimization.device
+        self._saved_at = self.steps
+        self._done = False
+        self._signal = 0
+        self._bad_step = torch.full(
+            (len(self.tasks.loss_keys()),), -1, dtype=torch.int64, device=self.device
+        )
+
+    def resume(self, position: Position, steps: int) -> None:
+        """Start where another run stopped."""
+        self.position, self.steps, self._saved_at = position, steps, steps
+
+    def fit(self) -> None:
+        """Train to the end of the schedule.
+
+        Raises:
+            NotFiniteError: a loss is NaN or infinite; the last checkpoint is from before.
+            Interrupted: SIGINT or SIGTERM came; a checkpoint was saved.
+        """
+        self.model.train()
+        with self._signals(), self.progress:
+            while not self._ends():
+                self._train_epoch()
+            self.optimization.finish(self.steps, self.position.epoch)
+            self.progress.flush(self.steps, {})
+            if self.steps > self._saved_at:
+                self._save_and_evaluate()
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """Learn from one batch; its losses."""
+        with self.optimization.autocast():
+            logits = self.model(batch.inputs)
+        losses = self.tasks.losses(logits, batch)
+        self.optimization.step(sum(losses.values()), self.steps, self.position.epoch)
+        return losses
+
+    def _train_epoch(self) -> None:
+        """The rest of the epoch at the position, or of the run."""
+        epoch, first_step = self.position.epoch, self.steps
+        started_whole = self.position.row == 0
+        for batch, position in self.progress.clock.waiting(self.loader.epoch(self.position)):
+            losses = self.step(batch.to(self.device))
+            self.position = position
+            self.steps += 1
+            self._check_finite(losses)
+            rates = self.optimization.rates(self.steps - 1, epoch)
+            self.progress.note(self.steps, losses, len(batch), rates)
+            self._stop_on_signal()
+            if self.settings.save_steps and self._saves_after_step():
+                self._save_and_evaluate()
+            if self._ends():
+                return
+        if started_whole and self.steps == first_step:
+            raise DataError(
+                f"{self.loader.source.files[0]}: the training files hold no full batch; check "
+                "train_input_path, batch_size and drop_remainder"
+            )
+        self._end_epoch(epoch)
+
+    def _end_epoch(self, epoch: int) -> None:
+        if epoch == 0 and self.loader.quality.num_rows:
+            self.progress.say(f"values of the first epoch\n{self.loader.quality.table()}")
+        every = self.settings.save_epochs
+        if every and (epoch + 1) % every == 0 and self.steps > self._saved_at:
+            self._save_and_evaluate()
+        if self.settings.num_epochs and epoch + 1 >= self.settings.num_epochs:
+            self._done = True
+        else:
+            self.position = Position(epoch + 1)
+
+    def _ends(self) -> bool:
+        reached = self.settings.num_steps and self.steps >= self.settings.num_steps
+        return self._done or self.watch.stopped or bool(reached)
+
+    def _saves_after_step(self) -> bool:
+        last = self.steps - 1
+        return last > 0 and last % self.settings.save_steps == 0
+
+    def _check_finite(self, losses: Mapping[str, Tensor]) -> None:
+        """Remember the first step at which each loss was not finite; look at it now and then.
+
+        Looking waits for the device, so on a GPU it happens only where a line is due.
+        """
+        values = torch.stack([loss.detach() for loss in losses.values()])
+        new = ~values.isfinite() & (self._bad_step < 0)
+        self._bad_step = torch.where(new, self.steps - 1, self._bad_step)
+        if self.device.type == "cpu" or self.steps % self.settings.log_every == 0:
+            self._refuse_bad_steps()
+
+    def _refuse_bad_steps(self) -> None:
+        bad = {
+            key: step
+            for key, step in zip(self.tasks.loss_keys(), self._bad_step.tolist(), strict=True)
+            if step >= 0
+        }
+        if bad:
+            key, step = min(bad.items(), key=lambda item: item[1])
+            found = checkpoint.find(self.model_dir)
+            last = f"the last checkpoint is {found[-1]}" if found else "there is no checkpoint yet"
+            raise NotFiniteError(
+                f"{key} is NaN or infinite at step {step}; {last}. Lower the learning rate, set "
+                "grad_clipping, or look for extreme values in the features"
+            )
+
+    def _save_and_evaluate(self) -> None:
+        with self.progress.clock.paused():
+            self._save(evaluates=True)
+            self.review()
+
+    def review(self) -> None:
+        """Evaluate the checkpoint of the last step, and act on the results."""
+        if self.evaluate:
+            results = self.evaluate(self.steps - 1)
+            self.model.train()
+            self.progress.evaluated(self.steps - 1, results)
+            self.watch.note(self.steps - 1, results)
+        checkpoint.prune(self.model_dir, self.settings.keep, self.watch.kept_steps())
+
+    def _save(self, *, evaluates: bool) -> None:
+        self._refuse_bad_steps()
+        tensors = {
+            **state.weights(self.model),
+            **state.optimizer_state(self.optimization),
+            **state.random_state(self.device),
+        }
+        facts = state.progress(self.optimization, self.position, self.loader.order, self.steps)
+        facts |= {"watch": self.watch.to_json(), "evaluates": evaluates}
+        path = checkpoint.save(self.model_dir, self.steps - 1, tensors, facts, self.config)
+        checkpoint.prefer(self.model_dir, None)
+        self._saved_at = self.steps
+        self.progress.say(f"saved {path}")
+
+    def _stop_on_signal(self) -> None:
+        if not self._signal:
+            return
+        if self.steps > self._saved_at:
+            self._save(evaluates=False)
+        raise Interrupted(self._signal)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """The first SIGINT or SIGTERM asks the loop to stop; a second one ends the process."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {each: signal.getsignal(each) for each in SIGNALS}
+
+        def ask(signum: int, frame: object) -> None:
+            self._signal = signum
+            signal.signal(signum, before[signum])
+            log.warning("stopping after this step, with a checkpoint; again to stop at once")
+
+        for each in SIGNALS:
+            signal.signal(each, ask)
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
