@@ -226,7 +226,17 @@ def reading(config: DataConfig) -> Reading:
         field.input_name: FieldType.Name(field.input_type) if field.HasField("input_type") else None
         for field in config.input_fields
     }
-    return Reading(chosen, config.delimiter, config.with_header, types)
+    only_csv = [
+        f"data_config.{name}" for name in ("delimiter", "with_header") if config.HasField(name)
+    ]
+    return Reading(
+        dataset_type=chosen,
+        delimiter=config.delimiter,
+        with_header=config.with_header,
+        types=types,
+        targets=[*config.label_fields, *config.sample_weight_fields],
+        only_csv=only_csv,
+    )
 
 
 def delivery(config: DataConfig, *, training: bool, seed: int, pin_memory: bool) -> Delivery:

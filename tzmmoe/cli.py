@@ -46,8 +46,8 @@ def parser(description: str, *, config: bool = True) -> argparse.ArgumentParser:
 def settings(arguments: argparse.Namespace) -> list[str]:
     """--set and the flags that stand for fields, as PATH=VALUE."""
     paths = ("model_dir", "train_input_path", "eval_input_path")
-    given = [f"{name}={getattr(arguments, name)}" for name in paths if getattr(arguments, name)]
-    return [*arguments.set, *given]
+    given = [(name, getattr(arguments, name)) for name in paths]
+    return [*arguments.set, *(f"{name}={path}" for name, path in given if path is not None)]
 
 
 def names(text: str | None) -> list[str] | None:

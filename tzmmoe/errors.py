@@ -97,5 +97,6 @@ def join(*paths: str) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``"; did you mean 'clk'?"``, or nothing when no known word is close."""
-    close = get_close_matches(word, sorted(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    lower = {each.lower(): each for each in sorted(known)}
+    close = get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
+    return f"; did you mean {lower[close[0]]!r}?" if close else ""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tzmmoe import build, checkpoint
 from tzmmoe.batch import Batch, Column
-from tzmmoe.config import Config
+from tzmmoe.config import Config, notes
 from tzmmoe.data.assemble import Assembler
 from tzmmoe.data.files import open_source
 from tzmmoe.data.loader import Loader
@@ -65,6 +65,8 @@ class Session:
         if check:
             check(pipeline, built, faults)
         faults.stop(config.locate)
+        for line in notes(pipeline):
+            log.warning("%s", line)
         settings = pipeline.runtime_config
         runtime = Runtime.start(
             device or settings.device, settings.seed, deterministic=settings.deterministic

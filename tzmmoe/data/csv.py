@@ -32,6 +32,7 @@ class CsvSource(Source):
         with_header: bool,
         names: Sequence[str],
         types: Mapping[str, str | None],
+        targets: Sequence[str],
     ) -> None:
         super().__init__(files)
         if not with_header and not names:
@@ -41,6 +42,7 @@ class CsvSource(Source):
                 "with_header: true"
             )
         self._names = None if with_header else list(names)
+        self._targets = frozenset(targets)
         self._delimiter = delimiter
         self._types = {name: TYPES[kind] for name, kind in types.items() if kind}
         self._num_rows: dict[str, int] = {}
@@ -48,8 +50,20 @@ class CsvSource(Source):
 
     def columns(self, file: str) -> list[str]:
         if file not in self._columns:
-            self._columns[file] = self._names or self._open(file, None, 0).schema.names
+            there = self._open(file, None, 0).schema.names
+            self._columns[file] = there if self._names is None else self._named(file, len(there))
         return self._columns[file]
+
+    def _named(self, file: str, count: int) -> list[str]:
+        """Names for a file without header; it may lack all labels and weights."""
+        plain = [name for name in self._names if name not in self._targets]
+        for names in (self._names, plain):
+            if len(names) == count:
+                return names
+        raise DataError(
+            f"{file}: has {count} columns, but data_config.input_fields names {len(self._names)}; "
+            "name them all, in order"
+        )
 
     def num_rows(self, file: str) -> int:
         if file not in self._num_rows:
@@ -82,7 +96,8 @@ class CsvSource(Source):
                 pa.input_stream(file, compression="detect"),
                 read_options=csv.ReadOptions(
                     block_size=BLOCK_BYTES,
-                    column_names=self._names,
+                    column_names=self._columns[file] if self._names and columns else None,
+                    autogenerate_column_names=bool(self._names) and not columns,
                     skip_rows_after_names=skip,
                 ),
                 parse_options=csv.ParseOptions(delimiter=self._delimiter),

@@ -25,12 +25,18 @@ COMPRESSED = (".gz", ".bz2", ".zst", ".lz4")
 
 @dataclass(frozen=True)
 class Reading:
-    """What data_config says about files. ``types``: columns of CSV files, in order."""
+    """What data_config says about files.
+
+    types: columns of CSV files, in order. targets: labels and weights, which files to predict for
+    need not have. only_csv: what is set and means nothing to Parquet files.
+    """
 
     dataset_type: str | None
     delimiter: str
     with_header: bool
     types: Mapping[str, str | None]
+    targets: Sequence[str]
+    only_csv: Sequence[str] = ()
 
 
 def open_source(path: str, flag: str, reading: Reading) -> Source:
@@ -52,6 +58,8 @@ def open_source(path: str, flag: str, reading: Reading) -> Source:
     if reading.dataset_type not in (None, kind):
         log.warning("dataset_type is %s, but %s is read as %s", reading.dataset_type, path, kind)
     if kind == "ParquetDataset":
+        if reading.only_csv:
+            log.warning("no effect on Parquet files: %s", ", ".join(reading.only_csv))
         return ParquetSource(files)
     return CsvSource(
         files,
@@ -59,6 +67,7 @@ def open_source(path: str, flag: str, reading: Reading) -> Source:
         with_header=reading.with_header,
         names=list(reading.types),
         types=reading.types,
+        targets=reading.targets,
     )
 
 

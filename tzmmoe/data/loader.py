@@ -65,16 +65,16 @@ class Loader:
         Raises:
             DataError: a file of which rows are still to be read is not named any more.
         """
-        named = {os.path.abspath(file) for file in self.source.files}
+        named = {os.path.abspath(file): file for file in self.source.files}
         unread = order.files[position.file :] if self._is_inside(order, position) else ()
         for file in unread:
-            if os.path.abspath(file) not in named:
+            if file not in named:
                 raise DataError(
                     f"{file}: the checkpoint stands in the middle of an epoch that still has to "
                     "read this file, but --train_input_path does not name it; name it too, or "
                     "start a new model_dir with --fine_tune_checkpoint"
                 )
-        self.order = order
+        self.order = replace(order, files=tuple(named.get(f, f) for f in order.files))
 
     def _is_inside(self, order: Order, position: Position) -> bool:
         """Whether rows are left in the order after the position."""

@@ -1,5 +1,6 @@
 """The order in which an epoch's rows are read, as chunks: a pure function of what it names."""
 
+import os.path
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
@@ -37,7 +38,12 @@ class Order:
         return cls(epoch, tuple(names), shuffle, seed, chunk_rows)
 
     def to_json(self) -> dict:
-        return asdict(self)
+        """With absolute paths, so that a later run may start elsewhere."""
+        absolute = {
+            name: [os.path.abspath(file) for file in getattr(self, name)]
+            for name in ("files", "done")
+        }
+        return {**asdict(self), **absolute}
 
     @classmethod
     def from_json(cls, value: dict) -> "Order":

@@ -120,7 +120,8 @@ def id_lookup(
 
 def checked_dim(dim: int | None) -> int:
     if not dim:
-        raise ConfigError.at("embedding_dim", "is not set; give the width of the embedding")
+        what = "is not set" if dim is None else "is 0"
+        raise ConfigError.at("embedding_dim", f"{what}; give the width of the embedding")
     return dim
 
 

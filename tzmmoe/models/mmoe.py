@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tzmmoe.errors import ConfigError, within
+from tzmmoe.errors import ConfigError, Faults
 from tzmmoe.models.base import MODELS, Body
 from tzmmoe.nn.gates import Gates
 from tzmmoe.nn.mlp import MLP
@@ -34,16 +34,18 @@ class MMoE(Body):
         num_expert: int,
     ) -> None:
         super().__init__()
-        if expert_mlp is None:
-            raise ConfigError.at("expert_mlp", "is not set; give expert_mlp { hidden_units: ... }")
+        faults = Faults()
         if num_expert < 1:
-            raise ConfigError.at("num_expert", f"is {num_expert}; give 1 or more")
+            faults.add("num_expert", f"is {num_expert}; give 1 or more")
         self.groups = (only_group(in_features),)
-        width = in_features[self.groups[0]]
-        with within("expert_mlp"):
-            self.experts = MLP(width, copies=num_expert, **expert_mlp)
-        with within("gate_mlp"):
-            self.gates = Gates(width, num_tasks=num_tasks, num_experts=num_expert, mlp=gate_mlp)
+        width, experts = in_features[self.groups[0]], max(num_expert, 1)
+        with faults.under("expert_mlp"):
+            if expert_mlp is None:
+                raise ConfigError.at("", "is not set; give expert_mlp { hidden_units: [64] }")
+            self.experts = MLP(width, copies=experts, **expert_mlp)
+        with faults.under("gate_mlp"):
+            self.gates = Gates(width, num_tasks=num_tasks, num_experts=experts, mlp=gate_mlp)
+        faults.stop()
         self.out_features = [self.experts.out_features] * num_tasks
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Sequence[Tensor]:

@@ -1,0 +1,126 @@
+"""The house: floors, sizes, and what must not be there."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "tzmmoe"
+FLOORS = {
+    0: ["errors", "protos"],
+    1: ["runtime", "registry", "config", "batch", "digest", "nn"],
+    2: ["features", "losses", "metrics", "checkpoint"],
+    3: ["data", "tasks", "models"],
+    4: ["build", "training", "serving"],
+    5: ["cli", "session"],
+    6: ["fitting"],
+    7: ["pipeline"],
+    8: ["train", "eval", "export", "predict", "init"],
+}
+FLOOR = {name: floor for floor, names in FLOORS.items() for name in names}
+FILES = [
+    path
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if "protos" not in path.relative_to(PACKAGE).parts and path != PACKAGE / "__init__.py"
+]
+LONGEST_FILE, LONGEST_FUNCTION, MOST_PARAMETERS = 300, 50, 6
+
+
+def place(path: Path) -> str:
+    """The folder, or the module, of the package's top level that a file belongs to."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Top-level places of the package that a file imports anywhere, also lazily."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    parts = [name.split(".") for name in names if name.startswith("tzmmoe.")]
+    return {part[1] for part in parts} - {"__version__"}
+
+
+@pytest.fixture(params=FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def file(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+def test_a_file_imports_only_from_lower_floors_or_its_own_folder(file: Path) -> None:
+    here = place(file)
+    wrong = {
+        other
+        for other in imported(ast.parse(file.read_text()))
+        if other != here and FLOOR[other] >= FLOOR[here]
+    }
+    assert not wrong, f"floor {FLOOR[here]} must not import {wrong}"
+
+
+def test_a_file_is_short_and_so_are_its_functions(file: Path) -> None:
+    lines = file.read_text().splitlines()
+    assert len(lines) <= LONGEST_FILE
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            # A signature that mirrors a message of the schema is a table, not code.
+            begin = node.body[0].lineno if node.name == "__init__" else node.lineno
+            assert node.end_lineno - begin < LONGEST_FUNCTION, node.name
+            assert len(node.args.args) <= MOST_PARAMETERS, node.name
+
+
+def test_a_file_opens_with_what_it_is_for(file: Path) -> None:
+    assert ast.get_docstring(ast.parse(file.read_text()))
+
+
+def test_the_environment_is_read_in_one_place_and_nothing_is_caught_broadly(file: Path) -> None:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv"):
+            assert file == PACKAGE / "runtime.py"
+        if isinstance(node, ast.ExceptHandler):
+            caught = ast.unparse(node.type) if node.type else "everything"
+            assert caught not in ("Exception", "BaseException", "everything")
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("eval", "exec")
+
+
+def test_names_that_say_nothing_do_not_exist() -> None:
+    stems = {part for path in FILES for part in path.relative_to(PACKAGE).with_suffix("").parts}
+    assert not stems & {"utils", "util", "common", "misc", "helper", "helpers", "manager"}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                assert not node.name.startswith("Base"), node.name
+            if isinstance(node, ast.FunctionDef):
+                assert not node.name.endswith("_impl"), node.name
+                assert not node.name.startswith(("do_", "process_")), node.name
+
+
+def test_the_project_does_not_carry_names_of_machines_or_hosts() -> None:
+    """No path of a machine and no host of a registry stands in code, notes or docs."""
+    folders = ("tzmmoe", "protos", "configs", "scripts", "docs", "tests")
+    files = [p for f in folders for p in (ROOT / f).rglob("*") if p.is_file()]
+    files += [ROOT / name for name in ("Makefile", "README.md", "setup.py", ".ci/run")]
+    texts = (".py", ".md", ".proto", ".config", ".toml", ".svg", "")
+    words = ["/" + "root/", "/" + "work/", "/" + "opt/"]
+    for path in files:
+        if path.suffix in texts and "__pycache__" not in path.parts:
+            content = path.read_text(errors="replace")
+            assert not [word for word in words if word in content], path
+
+
+def test_no_ring_of_imports_exists_inside_a_folder() -> None:
+    """Modules can be put in an order in which each imports only those before it."""
+    modules = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in FILES}
+    edges: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        names = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        edges[name] = {other for other in names if other in modules} - {name}
+    while edges:
+        free = {name for name, others in edges.items() if not others & set(edges)}
+        assert free, f"a ring among {sorted(edges)}"
+        edges = {name: others for name, others in edges.items() if name not in free}
