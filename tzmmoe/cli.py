@@ -8,38 +8,50 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from tzmmoe.errors import Interrupted, UserError
+from tzmmoe.errors import NO_SCHEMA, Interrupted, UserError, did_you_mean
 
 USER_ERROR = 2
 
 
-def parser(description: str, *, config: bool = True) -> argparse.ArgumentParser:
-    """A parser with the flags of every command; with those of a config if there is one."""
-    made = argparse.ArgumentParser(description=description, allow_abbrev=False)
-    made.add_argument("--device", help="auto, cpu, cuda or cuda:1; before the config's own")
-    if config:
-        made.add_argument(
-            "--pipeline_config",
-            "--pipeline_config_path",
-            metavar="FILE",
-            help="the config, in protobuf text format, or JSON if it ends in .json",
-        )
-        made.add_argument("--model_dir", help="in place of the config's")
-        made.add_argument("--train_input_path", help="in place of the config's")
-        made.add_argument("--eval_input_path", help="in place of the config's")
-        made.add_argument(
-            "--set",
-            metavar="PATH=VALUE",
-            action="append",
-            default=[],
-            help="change any field, such as model_config.mmoe.num_expert=6; repeatable",
-        )
-        made.add_argument(
-            "--edit_config_json",
-            metavar="JSON",
-            help='several changes at once: {"feature_configs[:].id_feature.embedding_dim": 8}',
-        )
+class Parser(argparse.ArgumentParser):
+    """Flags of one command; a word that is none is an error, with the nearest flag."""
+
+    def parse_args(self, *arguments: Any) -> argparse.Namespace:
+        found, others = self.parse_known_args(*arguments)
+        if others:
+            flag = others[0].partition("=")[0]
+            self.error(f"no flag {flag}{did_you_mean(flag, self._option_string_actions)}")
+        return found
+
+
+def parser(description: str, *, device: bool = True) -> Parser:
+    """A parser with the flags of every command; ``device`` where there is a choice."""
+    made = Parser(description=description, allow_abbrev=False)
+    made.add_argument(
+        "--pipeline_config",
+        "--pipeline_config_path",
+        metavar="FILE",
+        help="the config, in protobuf text format, or JSON if it ends in .json",
+    )
+    made.add_argument("--model_dir", help="in place of the config's")
+    made.add_argument("--train_input_path", help="in place of the config's")
+    made.add_argument("--eval_input_path", help="in place of the config's")
+    made.add_argument(
+        "--set",
+        metavar="PATH=VALUE",
+        action="append",
+        default=[],
+        help="change any field, such as model_config.mmoe.num_expert=6; repeatable",
+    )
+    made.add_argument(
+        "--edit_config_json",
+        metavar="JSON",
+        help='several changes at once: {"feature_configs[:].id_feature.embedding_dim": 8}',
+    )
+    if device:
+        made.add_argument("--device", help="auto, cpu, cuda or cuda:1; before the config's own")
     return made
 
 
@@ -62,6 +74,11 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         main(sys.argv[1:])
     except UserError as error:
         print(f"{error}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("tzmmoe.protos"):
+            raise
+        print(NO_SCHEMA, file=sys.stderr)
         sys.exit(USER_ERROR)
     except Interrupted as stopped:
         sys.exit(128 + stopped.signum)

@@ -1,9 +1,13 @@
 """What a user can repair. The command lines print these without traceback and exit with 2."""
 
+import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+
+NO_SCHEMA = "the compiled schema (tzmmoe/protos) is not there, or not complete; run: make proto"
 
 
 class UserError(Exception):
@@ -33,11 +37,13 @@ class Interrupted(Exception):
 @dataclass(frozen=True)
 class Fault:
     """One fault of the config: the field's path, as ``model_config.mmoe.num_expert``, and what
-    is wrong with it. ``where`` is the file and line when the text shows it."""
+    is wrong with it. ``where`` is the file and line when the text shows it. ``lost`` says that the
+    text at the path could not be read, so that the setting is missing in the message."""
 
     path: str
     text: str
     where: str = ""
+    lost: bool = False
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
@@ -72,12 +78,41 @@ class Faults(list[Fault]):
             self.extend(error.faults)
 
     def stop(self, locate: Callable[[str], str] | None = None) -> None:
-        """Raise ConfigError when there are any, each with its place in the text."""
+        """Raise ConfigError when there are any, each with its place in the text, in its order.
+
+        A fault that only follows from another is left out.
+        """
         if not self:
             return
+        lost = [fault.path for fault in self if fault.lost]
+        own = [f for f in self if f.lost or not any(_follows(f, path) for path in lost)]
         if locate is None:
-            raise ConfigError(self)
-        raise ConfigError(replace(f, where=f.where or locate(f.path)) for f in self)
+            raise ConfigError(own)
+        placed = [replace(fault, where=fault.where or locate(fault.path)) for fault in own]
+        raise ConfigError(sorted(placed, key=_order))
+
+
+def _order(fault: Fault) -> float:
+    """Flags first, then line by line, then what the text lacks."""
+    if not fault.where or fault.where.startswith("--"):
+        return 0
+    _, _, line = fault.where.rpartition(":")
+    return int(line) if line.isdecimal() else math.inf
+
+
+def _follows(fault: Fault, lost: str) -> bool:
+    """Whether a fault only says that the setting at the path ``lost`` is missing."""
+    if not lost:  # the text breaks off
+        return True
+    lost = re.sub(r"\[\d+\]$", "", lost)
+    owner, _, name = lost.rpartition(".")
+    if fault.path == owner or lies_in(fault.path, lost):
+        return True
+    place = re.search(r" is not in ([\w.]+)", fault.text)
+    plain = re.sub(r"\[\d+\]", "", lost)
+    return place is not None and (
+        plain == place[1] or (name.endswith("_name") and plain.startswith(f"{place[1]}."))
+    )
 
 
 @contextmanager
@@ -93,6 +128,11 @@ def within(path: str) -> Iterator[None]:
 def join(*paths: str) -> str:
     """Paths of the config, joined by dots; empty ones are left out."""
     return ".".join(path for path in paths if path)
+
+
+def lies_in(path: str, outer: str) -> bool:
+    """Whether a path is ``outer`` or a part of it."""
+    return path == outer or path.startswith((f"{outer}.", f"{outer}["))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -154,7 +155,12 @@ class Session:
         model = self.built.model.eval()
         return self.built.tasks.predict(model(batch.to(self.runtime.device).inputs))
 
-    def evaluation_loader(self, reserved: Sequence[str] = ()) -> Loader:
+    @cached_property
+    def evaluation(self) -> Loader:
+        """Of eval_input_path, whose files are looked up once."""
+        return self._evaluation_loader()
+
+    def _evaluation_loader(self, reserved: Sequence[str] = ()) -> Loader:
         columns = self.built.tasks.columns()
         path = self.pipeline.eval_input_path
         return self.loader(path, "--eval_input_path", columns, reserved=reserved)
@@ -165,10 +171,10 @@ class Session:
         With ``predictions_path`` the outputs, labels and reserved columns are written there.
         """
         if not predictions_path:
-            return self._evaluate(self.evaluation_loader(), None)
+            return self._evaluate(self.evaluation, None)
         labels = [c.name for c in self.built.tasks.columns() if c.role == "label"]
         wanted = [*self.pipeline.eval_config.reserved_columns, *labels]
-        loader = self.evaluation_loader(list(dict.fromkeys(wanted)))
+        loader = self._evaluation_loader(list(dict.fromkeys(wanted)))
         with PredictionWriter(predictions_path) as writer:
             results = self._evaluate(loader, _into(writer))
         log.info("wrote %s predictions to %s", f"{writer.num_rows:,}", writer.path)

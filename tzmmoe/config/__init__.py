@@ -1,6 +1,13 @@
 """Config text -> one complete, canonical message."""
 
-from tzmmoe.config.load import Config, load
-from tzmmoe.config.notes import notes
+from tzmmoe.errors import NO_SCHEMA
+
+try:
+    from tzmmoe.config.load import Config, load
+    from tzmmoe.config.notes import notes
+except ModuleNotFoundError as error:
+    if not (error.name or "").startswith("tzmmoe.protos"):
+        raise
+    raise ModuleNotFoundError(NO_SCHEMA, name=error.name) from error
 
 __all__ = ["Config", "load", "notes"]

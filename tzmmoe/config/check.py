@@ -7,15 +7,14 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from google.protobuf.message import Message
+
 from tzmmoe.errors import Faults, did_you_mean
 from tzmmoe.protos.data_pb2 import DataConfig
 from tzmmoe.protos.feature_pb2 import FeatureConfig
 from tzmmoe.protos.model_pb2 import ModelConfig, TaskTower
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.protos.train_pb2 import TrainConfig
-
-FLAGS = {"train_input_path": "--train_input_path", "eval_input_path": "--eval_input_path"}
-REAL_TYPES = {"l2_loss"}
 
 
 def check(pipeline: Pipeline, faults: Faults, needs: Sequence[str] = ()) -> None:
@@ -36,6 +35,7 @@ def check(pipeline: Pipeline, faults: Faults, needs: Sequence[str] = ()) -> None
     if pipeline.eval_config.HasField("num_steps"):
         _at_least(1, pipeline.eval_config, "eval_config", ["num_steps"], faults)
     _at_least(1, pipeline.eval_config, "eval_config", ["log_step_count_steps"], faults)
+    _at_least(0, pipeline.runtime_config, "runtime_config", ["seed"], faults)
 
 
 def task_towers(model: ModelConfig) -> tuple[str, Sequence[TaskTower]]:
@@ -56,10 +56,14 @@ def _data(config: DataConfig, faults: Faults) -> None:
     _unique(config.label_fields, f"{path}.label_fields", faults)
     _unique(config.sample_weight_fields, f"{path}.sample_weight_fields", faults)
     _unique([field.input_name for field in config.input_fields], f"{path}.input_fields", faults)
+    for index, field in enumerate(config.input_fields):
+        if not field.input_name:
+            faults.add(f"{path}.input_fields[{index}].input_name", "is not set; name the column")
     if len(config.delimiter.encode()) != 1:
         faults.add(f"{path}.delimiter", f"is {config.delimiter!r}; give one ASCII character")
     if not config.fg_encoded_multival_sep:
-        faults.add(f"{path}.fg_encoded_multival_sep", "is empty")
+        words = "is empty; give the text between two values"
+        faults.add(f"{path}.fg_encoded_multival_sep", words)
     if not 0 <= config.sample_mask_prob < 1:
         faults.add(f"{path}.sample_mask_prob", f"is {config.sample_mask_prob:g}; give 0 to < 1")
 
@@ -69,12 +73,13 @@ def _features(pipeline: Pipeline, faults: Faults) -> None:
         faults.add("feature_configs", "is empty; describe the features")
     for path, word, _ in features(pipeline):
         if word is None:
-            faults.add(path, "is empty; choose id_feature or raw_feature")
+            words = [field.name for field in FeatureConfig.DESCRIPTOR.fields]
+            faults.add(path, f"is empty; choose {' or '.join(words)}")
     names = [feature.feature_name for _, word, feature in features(pipeline) if word]
-    _unique(filter(None, names), "feature_configs", faults)
+    _unique(names, "feature_configs", faults)
     for path, word, feature in features(pipeline):
         if word and not feature.feature_name:
-            faults.add(f"{path}.{word}.feature_name", "is not set")
+            faults.add(f"{path}.{word}.feature_name", "is not set; give the feature a name")
 
 
 def features(pipeline: Pipeline) -> Iterator[tuple[str, str | None, FeatureConfig]]:
@@ -93,9 +98,9 @@ def _groups(pipeline: Pipeline, faults: Faults) -> None:
     for index, group in enumerate(groups):
         path = f"model_config.feature_groups[{index}]"
         if not group.group_name:
-            faults.add(f"{path}.group_name", "is not set")
+            faults.add(f"{path}.group_name", "is not set; give the group a name")
         if not group.feature_names:
-            faults.add(f"{path}.feature_names", "is empty")
+            faults.add(f"{path}.feature_names", "is empty; name the group's features")
         _unique(group.feature_names, f"{path}.feature_names", faults)
         for number, name in enumerate(group.feature_names):
             _known(name, known, f"{path}.feature_names[{number}]", "feature_configs", faults)
@@ -104,7 +109,9 @@ def _groups(pipeline: Pipeline, faults: Faults) -> None:
 def _model(pipeline: Pipeline, faults: Faults) -> None:
     path, towers = task_towers(pipeline.model_config)
     if pipeline.model_config.WhichOneof("model") is None:
-        faults.add("model_config", "has no model; give mmoe { ... }")
+        models = ModelConfig.DESCRIPTOR.oneofs_by_name["model"].fields
+        forms = " or ".join(f"{field.name} {{ ... }}" for field in models)
+        faults.add("model_config", f"has no model; give {forms}")
         return
     if not towers:
         faults.add(path, "is empty; give one tower for each task")
@@ -114,7 +121,8 @@ def _model(pipeline: Pipeline, faults: Faults) -> None:
     named = [bool(tower.label_name) for tower in towers]
     if any(named) and not all(named):
         lacking = named.index(False)
-        faults.add(f"{path}[{lacking}].label_name", "is not set, but other towers set theirs")
+        words = "is not set, but other towers set theirs; name a label of data_config.label_fields"
+        faults.add(f"{path}[{lacking}].label_name", words)
     if not any(named) and len(towers) != len(data.label_fields):
         faults.add(
             path,
@@ -127,7 +135,7 @@ def _model(pipeline: Pipeline, faults: Faults) -> None:
 
 def _tower(path: str, tower: TaskTower, data: DataConfig, faults: Faults) -> None:
     if not tower.tower_name:
-        faults.add(f"{path}.tower_name", "is not set")
+        faults.add(f"{path}.tower_name", "is not set; give the task a name")
     labels, weights = data.label_fields, data.sample_weight_fields
     if tower.label_name:
         _known(tower.label_name, labels, f"{path}.label_name", "data_config.label_fields", faults)
@@ -143,9 +151,11 @@ def _tower(path: str, tower: TaskTower, data: DataConfig, faults: Faults) -> Non
         if not (math.isfinite(value) and value >= 0):
             faults.add(f"{path}.{name}", f"is {value:g}; give a finite number, 0 or more")
         if name != "weight" and tower.HasField(name) and not indicator:
-            faults.add(f"{path}.{name}", "has no effect without task_space_indicator_label")
+            words = "has no effect without task_space_indicator_label; set that, or remove this"
+            faults.add(f"{path}.{name}", words)
     if indicator and tower.in_task_space_weight == tower.out_task_space_weight == 0:
-        faults.add(f"{path}.in_task_space_weight", "and out_task_space_weight are both 0")
+        words = "and out_task_space_weight are both 0, so that no row counts; raise one"
+        faults.add(f"{path}.in_task_space_weight", words)
     _at_least(1, tower, path, ["num_class"], faults)
 
 
@@ -166,35 +176,55 @@ def _train(config: TrainConfig, faults: Faults) -> None:
     _at_least(1, config, path, counts, faults)
     if config.mixed_precision not in ("", "BF16", "FP16"):
         faults.add(f"{path}.mixed_precision", f"is {config.mixed_precision!r}; give BF16 or FP16")
-    if config.HasField("grad_scaler") and config.mixed_precision != "FP16":
-        faults.add(f"{path}.grad_scaler", 'has no effect without mixed_precision: "FP16"')
-    clipping = config.grad_clipping
-    if clipping.clipping_type not in ("none", "norm", "value"):
-        kind = clipping.clipping_type
-        faults.add(f"{path}.grad_clipping.clipping_type", f"is {kind!r}; give norm, value or none")
-    if not (clipping.max_gradient > 0 and clipping.norm_type > 0):
-        faults.add(f"{path}.grad_clipping", "max_gradient and norm_type must be > 0")
+    _gradients(config, path, faults)
     if config.fine_tune_ckpt_param_map and not config.fine_tune_checkpoint:
-        faults.add(f"{path}.fine_tune_ckpt_param_map", "has no effect without fine_tune_checkpoint")
+        words = "has no effect without fine_tune_checkpoint; set that, or remove this"
+        faults.add(f"{path}.fine_tune_ckpt_param_map", words)
     stopping = config.early_stopping
     if stopping.mode not in ("auto", "min", "max"):
         faults.add(f"{path}.early_stopping.mode", f"is {stopping.mode!r}; give auto, min or max")
-    if stopping.min_delta < 0:
-        faults.add(f"{path}.early_stopping.min_delta", f"is {stopping.min_delta:g}; give 0 or more")
+    if not (math.isfinite(stopping.min_delta) and stopping.min_delta >= 0):
+        words = f"is {stopping.min_delta:g}; give a finite number, 0 or more"
+        faults.add(f"{path}.early_stopping.min_delta", words)
 
 
-def _at_least(
-    least: int, config: DataConfig, path: str, names: Iterable[str], faults: Faults
-) -> None:
+def _gradients(config: TrainConfig, path: str, faults: Faults) -> None:
+    clipping, scaler = config.grad_clipping, config.grad_scaler
+    if config.HasField("grad_scaler") and config.mixed_precision != "FP16":
+        words = 'has no effect without mixed_precision: "FP16"; set that, or remove this'
+        faults.add(f"{path}.grad_scaler", words)
+    _above(0, scaler, f"{path}.grad_scaler", ["init_scale"], faults)
+    _above(1, scaler, f"{path}.grad_scaler", ["growth_factor"], faults)
+    _at_least(1, scaler, f"{path}.grad_scaler", ["growth_interval"], faults)
+    if not 0 < scaler.backoff_factor < 1:
+        words = f"is {scaler.backoff_factor:g}; give more than 0 and less than 1"
+        faults.add(f"{path}.grad_scaler.backoff_factor", words)
+    path = f"{path}.grad_clipping"
+    if clipping.clipping_type not in ("none", "norm", "value"):
+        words = f"is {clipping.clipping_type!r}; give norm, value or none"
+        faults.add(f"{path}.clipping_type", words)
+    _above(0, clipping, path, ["max_gradient"], faults)
+    if not clipping.norm_type > 0:  # infinity is the largest number
+        faults.add(f"{path}.norm_type", f"is {clipping.norm_type:g}; give a number above 0")
+
+
+def _at_least(least: int, config: Message, path: str, names: Iterable[str], faults: Faults) -> None:
     for name in names:
         if getattr(config, name) < least:
             faults.add(f"{path}.{name}", f"is {getattr(config, name)}; give {least} or more")
 
 
+def _above(bound: float, config: Message, path: str, names: Iterable[str], faults: Faults) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not (math.isfinite(value) and value > bound):
+            faults.add(f"{path}.{name}", f"is {value:g}; give a finite number above {bound:g}")
+
+
 def _unique(names: Iterable[str], path: str, faults: Faults) -> None:
-    for name, count in Counter(names).items():
+    for name, count in Counter(filter(None, names)).items():
         if count > 1:
-            faults.add(path, f"{name!r} is there {count} times")
+            faults.add(path, f"{name!r} is there {count} times; each name may be there once")
 
 
 def _known(name: str, known: Iterable[str], path: str, place: str, faults: Faults) -> None:

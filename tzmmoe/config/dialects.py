@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from google.protobuf.message import Message
 
 from tzmmoe.errors import Faults, join
-from tzmmoe.protos.data_pb2 import FG_DAG, FG_NONE, FG_NORMAL, DataConfig, FieldType
+from tzmmoe.protos.data_pb2 import FG_DAG, FG_NONE, FG_NORMAL, DataConfig, FgMode, FieldType
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 
 # Message: {alias: canonical field}. Both set to different values is a fault.
@@ -34,7 +34,7 @@ def canonicalize(pipeline: Pipeline, faults: Faults) -> None:
     for path, message in messages(pipeline):
         for alias, name in ALIASES.get(message.DESCRIPTOR.name, {}).items():
             _rename(message, alias, name, path, faults)
-    _fg_encoded(pipeline.data_config)
+    _fg_encoded(pipeline.data_config, faults)
     _input_fields(pipeline.data_config, faults)
 
 
@@ -65,12 +65,18 @@ def _rename(message: Message, alias: str, name: str, path: str, faults: Faults) 
     setattr(message, name, value)
 
 
-def _fg_encoded(config: DataConfig) -> None:
-    """The old switch goes before fg_mode, as elsewhere."""
+def _fg_encoded(config: DataConfig, faults: Faults) -> None:
+    """The old switch: true is FG_NONE, false raw values."""
     if not config.HasField("fg_encoded"):
         return
     raw = FG_DAG if config.fg_threads > 0 else FG_NORMAL
-    config.fg_mode = FG_NONE if config.fg_encoded else raw
+    meant = (FG_NONE,) if config.fg_encoded else (raw, FG_DAG, FG_NORMAL)
+    if config.HasField("fg_mode") and config.fg_mode not in meant:
+        given, mode = str(config.fg_encoded).lower(), FgMode.Name(config.fg_mode)
+        words = f"is {given}, which fg_mode: {mode} contradicts; keep fg_mode"
+        faults.add("data_config.fg_encoded", words)
+    if not config.HasField("fg_mode"):
+        config.fg_mode = meant[0]
     config.ClearField("fg_encoded")
 
 
@@ -80,12 +86,14 @@ def _input_fields(config: DataConfig, faults: Faults) -> None:
         return
     path = "data_config.input_fields_str"
     if config.input_fields:
-        faults.add(path, "input_fields is set too; keep one of them")
+        faults.add(path, "and input_fields are both set; keep one")
         return
     for part in filter(None, (part.strip() for part in config.input_fields_str.split(";"))):
         name, _, kind = (word.strip() for word in part.partition(":"))
         word = TYPES.get(kind.upper(), kind.upper())
         field = config.input_fields.add(input_name=name)
+        if not name:
+            faults.add(path, f"{part!r} has no name; write name:TYPE")
         if kind and word not in FieldType.keys():  # noqa: SIM118 (an enum wrapper, not a dict)
             faults.add(path, f"{part!r}: no type {kind!r}; give one of {', '.join(TYPES)}")
         elif kind:

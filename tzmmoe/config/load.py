@@ -1,17 +1,12 @@
 """Config file -> canonical message, with every fault that the text alone shows."""
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from google.protobuf import text_format
-
 from tzmmoe.config import check, dialects, overrides, text
-from tzmmoe.errors import ConfigError, Faults
+from tzmmoe.errors import ConfigError, Faults, did_you_mean, lies_in
 from tzmmoe.protos.pipeline_pb2 import Pipeline
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,17 +33,31 @@ def load(
     so that building can add its own; only a file that cannot be read raises.
     """
     path = Path(path)
-    try:
-        content = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError.at("--pipeline_config", f"cannot read {path}: {error}") from error
     pipeline, faults = Pipeline(), Faults()
-    outline = text.parse(path, content, pipeline, faults)
-    overrides.apply(pipeline, settings, edits_json, faults)
+    outline = text.parse(path, _content(path), pipeline, faults)
+    edited = overrides.apply(pipeline, settings, edits_json, faults)
     dialects.canonicalize(pipeline, faults)
     check.check(pipeline, faults, needs)
-    return Config(pipeline, faults, outline.locate, path.parent)
+
+    def locate(place: str) -> str:
+        """The flag that set what lies at a path, or else its line."""
+        flags = [flag for changed, flag in edited if lies_in(place, changed)]
+        return flags[-1] if flags else outline.locate(place)
+
+    return Config(pipeline, faults, locate, path.parent)
 
 
-def save(pipeline: Pipeline, path: Path) -> None:
-    path.write_text(text_format.MessageToString(pipeline, as_utf8=True))
+def _content(path: Path) -> str:
+    """The text of the config file."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        siblings = [each.name for each in path.parent.glob("*")]
+        words = f"{path} is not there{did_you_mean(path.name, siblings)}"
+    except IsADirectoryError:
+        words = f"{path} is a folder; name a file"
+    except UnicodeDecodeError as error:
+        words = f"{path} is no text in UTF-8: byte {error.start} is 0x{error.object[error.start]:x}"
+    except OSError as error:
+        words = f"cannot read {path}: {error.strerror}"
+    raise ConfigError.at("--pipeline_config", words)

@@ -1,20 +1,23 @@
 """Changes to a config from the command line: ``--set PATH=VALUE`` and ``--edit_config_json``.
 
-A path is field names joined by dots. A repeated field takes ``[2]``, ``[:]``, ``[1:3]`` or
-``[feature_name=age]`` (elements, or the one field that their oneof sets, whose field has that
-value; several with ``;``). Without index, the value replaces the whole field.
+``paths`` tells what a path may name. Without index, the value replaces the whole field. A value is
+written as in a config or as in JSON: ``{lr: 0.1}``, ``auc {}``, ``[{"auc": {}}]``, ``[1, 2]``,
+``a,b``.
 """
 
 import json
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from google.protobuf import json_format, text_encoding, text_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from tzmmoe.errors import ConfigError, Faults, did_you_mean
+from tzmmoe.config import objects, paths, text
+from tzmmoe.config.dialects import ALIASES
+from tzmmoe.config.outline import TOKEN
+from tzmmoe.config.paths import Target, is_map, is_set
+from tzmmoe.config.scalars import from_text
+from tzmmoe.errors import ConfigError, Faults, lies_in
 
 # Setting one of these clears the others.
 EXCLUSIVE = {
@@ -23,41 +26,53 @@ EXCLUSIVE = {
         {"save_checkpoints_steps", "save_checkpoints_epochs"},
     ],
     "IdFeature": [{"hash_bucket_size", "num_buckets", "vocab_list", "vocab_dict", "vocab_file"}],
+    "RawFeature": [{"boundaries", "autodis", "mlp"}],
     "DataConfig": [{"input_fields", "input_fields_str"}, {"fg_mode", "fg_encoded"}],
+    **{name: [{*pair} for pair in aliases.items()] for name, aliases in ALIASES.items()},
 }
-STEP = re.compile(r"(?P<name>\w+)(?:\[(?P<index>[^\]]*)\])?(?:\.|$)")
 
 
 def apply(
     pipeline: Message, settings: Iterable[str], edits_json: str | None, faults: Faults
-) -> None:
-    """Apply ``PATH=VALUE`` settings, then a JSON object of edits."""
+) -> list[tuple[str, str]]:
+    """Apply ``PATH=VALUE`` settings, then a JSON object of edits; the paths that they changed,
+    each with the flag that did."""
+    changed = []
     for setting in settings:
         path, equals, value = _split(setting)
-        if not equals:
+        if equals:
+            changed += _collect("--set", pipeline, path, value, faults)
+        else:
             faults.add("--set", f"{setting!r} is no setting; write PATH=VALUE")
-            continue
-        _collect("--set", pipeline, path, value, faults)
+    for path, value in _edits(edits_json, faults).items():
+        changed += _collect("--edit_config_json", pipeline, path, value, faults)
+    return changed
+
+
+def _edits(edits_json: str | None, faults: Faults) -> dict[str, Any]:
     if edits_json is None:
-        return
+        return {}
     try:
-        edits = json.loads(edits_json)
-    except json.JSONDecodeError as error:
-        faults.add("--edit_config_json", f"no JSON: {error}")
-        return
+        edits = objects.parse(edits_json)
+    except ValueError as error:
+        words = f"is no JSON: {error}" if isinstance(error, json.JSONDecodeError) else str(error)
+        faults.add("--edit_config_json", f'{words}; write {{"path": value, ...}}')
+        return {}
     if not isinstance(edits, dict):
-        faults.add("--edit_config_json", 'write {"path": value, ...}')
-        return
-    for path, value in edits.items():
-        _collect("--edit_config_json", pipeline, path, value, faults)
+        faults.add("--edit_config_json", 'is no object; write {"path": value, ...}')
+        return {}
+    return edits
 
 
-def _collect(flag: str, pipeline: Message, path: str, value: Any, faults: Faults) -> None:
+def _collect(
+    flag: str, pipeline: Message, path: str, value: Any, faults: Faults
+) -> list[tuple[str, str]]:
     try:
-        edit(pipeline, path, value)
+        return [(changed, flag) for changed in edit(pipeline, path, value)]
     except ConfigError as error:
         for fault in error.faults:
             faults.add(f"{flag} {fault.path}", fault.text)
+        return []
 
 
 def _split(setting: str) -> tuple[str, str, str]:
@@ -70,168 +85,116 @@ def _split(setting: str) -> tuple[str, str, str]:
     return setting, "", ""
 
 
-def edit(pipeline: Message, path: str, value: Any) -> None:
-    """Set the field or fields at ``path``. ``value`` is text, or what JSON gives.
+def edit(pipeline: Message, path: str, value: Any) -> list[str]:
+    """Set the field or fields at ``path``; their full paths. ``value`` is text, or what JSON gives.
 
     Raises:
-        ConfigError: there is no such field or element, or the value does not fit it.
+        ConfigError: there is no such field or element, or the value does not fit it. Then nothing
+            has changed.
     """
-    targets = list(_targets(pipeline, path))
+    targets = list(paths.targets(pipeline, path))
     if not targets:
-        raise ConfigError.at(path, "nothing there; no element fits the index")
-    for owner, field, index in targets:
-        try:
-            _put(owner, field, index, value)
-        except (ValueError, TypeError, json_format.ParseError, text_format.ParseError) as error:
-            raise ConfigError.at(path, f"cannot be {value!r}: {error}") from error
-        for group in EXCLUSIVE.get(owner.DESCRIPTOR.name, ()):
-            if field.name in group:
-                for other in group - {field.name}:
-                    owner.ClearField(other)
+        raise ConfigError.at(path, "is not there; no element fits the index")
+    fresh = type(targets[0].owner)()
+    faults = Faults()
+    _read(fresh, targets[0], value, path, faults)
+    faults.stop()
+    for target in targets:
+        _write(target, fresh)
+    return [target.full_path for target in targets]
 
 
-def _targets(root: Message, path: str) -> Iterator[tuple[Message, FieldDescriptor, int | None]]:
-    """The fields that a path names, each with its owner; with an index, one element of it."""
-    steps = list(STEP.finditer(path))
-    if not steps or "".join(step.group() for step in steps) != path:
-        raise ConfigError.at(path, "no path; write names joined by dots, such as a.b[0].c")
-    owners = [root]
-    for depth, step in enumerate(steps):
-        found = []
-        for owner in owners:
-            field = _field(owner, step["name"], path)
-            last = depth == len(steps) - 1
-            if step["index"] is None and (last or not field.is_repeated):
-                found.append((owner, field, None))
-                continue
-            elements = getattr(owner, field.name)
-            if not field.is_repeated:
-                raise ConfigError.at(path, f"{step['name']} is not repeated; leave out its index")
-            if step["index"] is None:
-                raise ConfigError.at(path, f"{step['name']} is repeated; say which one, as [0]")
-            found += [(owner, field, i) for i in _chosen(elements, step["index"], path)]
-        if last:
-            yield from found
-            return
-        if any(field.message_type is None for _, field, _ in found):
-            raise ConfigError.at(path, f"{step['name']} has no fields")
-        owners = [
-            getattr(owner, field.name) if i is None else getattr(owner, field.name)[i]
-            for owner, field, i in found
-        ]
+def _read(message: Message, target: Target, value: Any, path: str, faults: Faults) -> None:
+    """Set the target's field in an empty message of its owner's type."""
+    field, single = target.field, target.index is not None
+    is_text = field.message_type is None and (single or not field.is_repeated)
+    if isinstance(value, str) and not is_text:
+        value = _meant(value)
+    if not isinstance(value, str):
+        if field.is_repeated and not is_map(field) and (single or not isinstance(value, list)):
+            value = [value]
+        objects.put(message, field, value, path, faults)
+    elif field.message_type is not None:
+        found = Faults()
+        text.read(_as_fields(field, value), message, found)
+        inner = f"{field.name}[0]" if single else field.name
+        for fault in found:
+            if lies_in(fault.path, inner):
+                faults.add(path + fault.path.removeprefix(inner), fault.text)
+            else:
+                faults.add(path, str(fault))
+        others = [each.name for each, _ in message.ListFields() if each != field]
+        if others:
+            faults.add(path, f"is one field; {others[0]} stands after its closing brace")
+    else:
+        _read_scalars(message, field, [value] if is_text else _listed(value), path, faults)
+    if single and not faults and len(getattr(message, field.name)) != 1:
+        faults.add(path, "is one element; give one value")
 
 
-def _field(owner: Message, name: str, path: str) -> FieldDescriptor:
-    fields = owner.DESCRIPTOR.fields_by_name
-    if name not in fields:
-        raise ConfigError.at(path, f"no field {name!r}{did_you_mean(name, fields)}")
-    return fields[name]
-
-
-def _chosen(elements: Any, index: str, path: str) -> list[int]:
-    """Numbers of the elements that an index names."""
-    if re.fullmatch(r"-?\d+", index):
-        if not -len(elements) <= int(index) < len(elements):
-            raise ConfigError.at(path, f"no element [{index}]; there are {len(elements)}")
-        return [int(index) % len(elements)]
-    if ends := re.fullmatch(r"(-?\d*):(-?\d*)", index):
-        bounds = [int(end) if end else None for end in ends.groups()]
-        return list(range(len(elements)))[slice(*bounds)]
-    conditions = [part.partition("=")[::2] for part in index.split(";")]
-    if not all(name and value for name, value in conditions):
-        raise ConfigError.at(path, f"no index [{index}]; write [0], [:], [1:3] or [name=value]")
-    return [
-        number
-        for number, element in enumerate(elements)
-        if all(value in _values(element, name) for name, value in conditions)
-    ]
-
-
-def _values(element: Any, name: str) -> list[str]:
-    """The field's value as text, in the element itself or in the message its oneof sets."""
-    if not isinstance(element, Message):
-        return [str(element)]
-    inner = [value for field, value in element.ListFields() if isinstance(value, Message)]
-    holders = [each for each in (element, *inner) if name in each.DESCRIPTOR.fields_by_name]
-    return [str(getattr(holder, name)) for holder in holders if holder.HasField(name)]
-
-
-def _put(owner: Message, field: FieldDescriptor, index: int | None, value: Any) -> None:
-    if index is not None:
-        elements = getattr(owner, field.name)
-        if field.message_type is not None:
-            elements[index].Clear()
-            _fill(elements[index], value)
-        else:
-            elements[index] = _scalar(field, value)
-        return
-    if field.message_type is not None and not field.is_repeated:
-        message = getattr(owner, field.name)
-        message.Clear()
-        message.SetInParent()
-        _fill(message, value)
-        return
-    if field.is_repeated and field.message_type is not None:
-        values = value if isinstance(value, list | dict) else None
-        if values is None:
-            replacement = type(owner)()
-            text_format.Parse(_each(field.name, value), replacement)
-        else:
-            replacement = json_format.ParseDict({field.name: values}, type(owner)())
-        owner.ClearField(field.name)
-        getattr(owner, field.name).MergeFrom(getattr(replacement, field.name))
+def _read_scalars(
+    message: Message, field: FieldDescriptor, texts: Sequence[str], path: str, faults: Faults
+) -> None:
+    try:
+        values = [from_text(field, each) for each in texts]
+    except ValueError as error:
+        faults.add(path, str(error))
         return
     if field.is_repeated:
-        values = value if isinstance(value, list) else _listed(str(value))
-        replaced = [_scalar(field, each) for each in values]
-        owner.ClearField(field.name)
-        getattr(owner, field.name).extend(replaced)
+        getattr(message, field.name).extend(values)
+    else:
+        setattr(message, field.name, values[0])
+
+
+def _write(target: Target, message: Message) -> None:
+    """Take over the field of a message."""
+    owner, name = target.owner, target.field.name
+    value = getattr(message, name)
+    if target.index is not None:
+        elements = getattr(owner, name)
+        if isinstance(value[0], Message):
+            elements[target.index].CopyFrom(value[0])
+        else:
+            elements[target.index] = value[0]
         return
-    setattr(owner, field.name, _scalar(field, value))
+    owner.ClearField(name)
+    if target.field.is_repeated:
+        getattr(owner, name).MergeFrom(value)
+    elif isinstance(value, Message):
+        getattr(owner, name).CopyFrom(value)
+        getattr(owner, name).SetInParent()
+    else:
+        setattr(owner, name, value)
+    if is_set(owner, name):
+        groups = (group for group in EXCLUSIVE.get(owner.DESCRIPTOR.name, ()) if name in group)
+        for other in {each for group in groups for each in group} - {name}:
+            owner.ClearField(other)
 
 
-def _each(name: str, text: str) -> str:
-    """``{...} {...}`` or ``auc {}`` as elements of the field ``name``."""
-    text = text.strip()
-    if text.startswith("["):
-        return f"{name}: {text}"
-    if text.startswith("{"):
-        return " ".join(f"{name} {part}" for part in re.findall(r"\{(?:[^{}]|\{[^{}]*\})*\}", text))
-    return f"{name} {{ {text} }}"
+def _meant(value: str) -> Any:
+    """An object or a list, where the text is one in JSON; else the text."""
+    if not value.startswith(("{", "[")):
+        return value
+    try:
+        return objects.parse(value)
+    except ValueError:
+        return value
 
 
-def _fill(message: Message, value: Any) -> None:
-    if isinstance(value, dict):
-        json_format.ParseDict(value, message)
-        return
-    text = str(value).strip()
-    text_format.Parse(text[1:-1] if text.startswith("{") and text.endswith("}") else text, message)
+def _as_fields(field: FieldDescriptor, value: str) -> str:
+    """``{...} {...}`` or ``auc {}`` as text of a message that holds the field."""
+    if value.startswith("["):
+        return f"{field.name}: {value}"
+    if not value.startswith("{"):
+        return f"{field.name} {{ {value}\n}}" if value or not field.is_repeated else ""
+    parts, depth = [], 0
+    for token in TOKEN.finditer(value):
+        parts.append(f"{field.name} {{" if token[0] == "{" and not depth else token[0])
+        depth += (token[0] == "{") - (token[0] == "}")
+    return "".join(parts)
 
 
-def _listed(text: str) -> list[str]:
-    inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
-    return [part.strip().strip("\"'") for part in inner.split(",")] if inner.strip() else []
-
-
-def _scalar(field: FieldDescriptor, value: Any) -> Any:
-    """The value as the field's type has it. Raises ValueError when it does not fit."""
-    kind = field.cpp_type
-    if kind == FieldDescriptor.CPPTYPE_ENUM:
-        names = field.enum_type.values_by_name
-        if str(value) not in names:
-            raise ValueError(f"give one of {', '.join(names)}{did_you_mean(str(value), names)}")
-        return names[str(value)].number
-    if kind == FieldDescriptor.CPPTYPE_BOOL:
-        words = {"true": True, "1": True, "false": False, "0": False}
-        if str(value).lower() not in words:
-            raise ValueError("give true or false")
-        return words[str(value).lower()]
-    if kind == FieldDescriptor.CPPTYPE_STRING:
-        text = str(value)
-        quoted = len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'"
-        return text_encoding.CUnescape(text[1:-1]).decode() if quoted else text
-    if kind in (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT):
-        return float(value)
-    if isinstance(value, float) and not value.is_integer():
-        raise ValueError("give a whole number")
-    return int(value)
+def _listed(value: str) -> list[str]:
+    """``[a, b]`` or ``a, b`` -> texts; quotes stay."""
+    inner = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+    return [part.strip() for part in inner.split(",")] if inner.strip() else []

@@ -1,0 +1,233 @@
+"""What is required, what refers to what, and ranges: each fault shows, with its path."""
+
+import ast
+import inspect
+import sys
+from pathlib import Path
+
+import pytest
+from written import CONFIG, changed, loaded, read, said
+
+from tzmmoe.config import check
+from tzmmoe.errors import Faults
+
+FEATURES = CONFIG[CONFIG.index("feature_configs") : CONFIG.index("model_config")]
+GROUPS = '  feature_groups { group_name: "all" feature_names: ["user", "item", "price"] }\n'
+TOWERS = "model_config.mmoe.task_towers"
+MODEL = CONFIG[CONFIG.index("  mmoe {") : CONFIG.rindex("}")]
+TOWER = CONFIG[CONFIG.index("    task_towers") : CONFIG.index("  }\n}\n", CONFIG.index("mmoe {"))]
+CVR = '      label_name: "buy"\n'
+EPOCHS = "num_epochs: 1"
+BATCH = "batch_size: 8"
+
+# What stands instead of what, and the path and a part of the fault that it makes.
+FAULTS = [
+    (BATCH, "batch_size: 0", "data_config.batch_size", "is 0; give 1 or more"),
+    (BATCH, "eval_batch_size: 0", "data_config.eval_batch_size", "is 0; give 1 or more"),
+    (BATCH, "shuffle_buffer_size: 0", "data_config.shuffle_buffer_size", "is 0; give 1 or"),
+    (BATCH, "delimiter: ''", "data_config.delimiter", "is ''; give one ASCII character"),
+    (BATCH, "delimiter: ',,'", "data_config.delimiter", "is ',,'; give one ASCII character"),
+    (BATCH, "delimiter: 'é'", "data_config.delimiter", "is 'é'; give one ASCII character"),
+    (BATCH, "fg_encoded_multival_sep: ''", "data_config.fg_encoded_multival_sep", "is empty"),
+    (BATCH, "sample_mask_prob: 1", "data_config.sample_mask_prob", "is 1; give 0 to < 1"),
+    (BATCH, "sample_mask_prob: -0.1", "data_config.sample_mask_prob", "is -0.1; give 0 to"),
+    (BATCH, "sample_mask_prob: nan", "data_config.sample_mask_prob", "is nan; give 0 to <"),
+    (BATCH, "input_fields {}", "data_config.input_fields[0].input_name", "name the column"),
+    (
+        BATCH,
+        "input_fields { input_name: 'a' } input_fields { input_name: 'a' }",
+        "data_config.input_fields",
+        "'a' is there 2 times",
+    ),
+    ('["click", "buy"]', "[]", "data_config.label_fields", "is empty; name the label columns"),
+    ('"buy"]', '"buy", "buy"]', "data_config.label_fields", "'buy' is there 2 times"),
+    ('["importance"]', '["importance", "importance"]', "data_config.sample_weight_fields", "2 t"),
+    (FEATURES, "", "feature_configs", "is empty; describe the features"),
+    (FEATURES, f"{FEATURES}feature_configs {{}}\n", "feature_configs[3]", "id_feature or raw_fe"),
+    ('feature_name: "user"', "", "feature_configs[0].id_feature.feature_name", "is not set"),
+    ('feature_name: "user"', 'feature_name: "item"', "feature_configs", "'item' is there 2 tim"),
+    (GROUPS, "", "model_config.feature_groups", "is empty; give one group"),
+    (GROUPS, GROUPS * 2, "model_config.feature_groups", "'all' is there 2 times"),
+    ('group_name: "all"', "", "model_config.feature_groups[0].group_name", "is not set"),
+    ('["user", "item", "price"]', "[]", "model_config.feature_groups[0].feature_names", "empty"),
+    (
+        '"price"] }',
+        '"price", "user"] }',
+        "model_config.feature_groups[0].feature_names",
+        "'user' is there 2 times",
+    ),
+    (
+        '"price"] }',
+        '"prise"] }',
+        "model_config.feature_groups[0].feature_names[2]",
+        "'prise' is not in feature_configs; did you mean 'price'?",
+    ),
+    (MODEL, "", "model_config", "has no model; give mmoe { ... }"),
+    (TOWER, "", TOWERS, "is empty; give one tower for each task"),
+    ('tower_name: "cvr"', 'tower_name: "ctr"', TOWERS, "'ctr' is there 2 times"),
+    ('tower_name: "cvr"', "", f"{TOWERS}[1].tower_name", "is not set; give the task a name"),
+    (CVR, "", f"{TOWERS}[1].label_name", "is not set, but other towers set theirs"),
+    (
+        CVR,
+        '      label_name: "bye"\n',
+        f"{TOWERS}[1].label_name",
+        "'bye' is not in data_config.label_fields; did you mean 'buy'?",
+    ),
+    (
+        'sample_weight_name: "importance"',
+        'sample_weight_name: "import"',
+        f"{TOWERS}[0].sample_weight_name",
+        "'import' is not in data_config.sample_weight_fields; did you mean 'importance'?",
+    ),
+    (
+        'indicator_label: "click"',
+        'indicator_label: "clicks"',
+        f"{TOWERS}[1].task_space_indicator_label",
+        "'clicks' is not in data_config.label_fields; did you mean 'click'?",
+    ),
+    (CVR, f"{CVR}weight: -1", f"{TOWERS}[1].weight", "is -1; give a finite number, 0 or more"),
+    (CVR, f"{CVR}weight: inf", f"{TOWERS}[1].weight", "is inf; give a finite number"),
+    (CVR, f"{CVR}in_task_space_weight: nan", f"{TOWERS}[1].in_task_space_weight", "is nan; give"),
+    ("_weight: 0", "_weight: -2", f"{TOWERS}[1].out_task_space_weight", "is -2; give a finite"),
+    (
+        '      task_space_indicator_label: "click"\n',
+        "",
+        f"{TOWERS}[1].out_task_space_weight",
+        "has no effect without task_space_indicator_label",
+    ),
+    (CVR, f"{CVR}in_task_space_weight: 0", f"{TOWERS}[1].in_task_space_weight", "are both 0"),
+    (CVR, f"{CVR}num_class: 0", f"{TOWERS}[1].num_class", "is 0; give 1 or more"),
+    (EPOCHS, "num_epochs: 0", "train_config.num_epochs", "is 0; give 1 or more"),
+    (EPOCHS, "num_steps: 0", "train_config.num_steps", "is 0; give 1 or more"),
+    (EPOCHS, f"{EPOCHS} num_steps: 5", "train_config.num_steps", "and num_epochs are both set"),
+    (EPOCHS, "save_checkpoints_steps: 0", "train_config.save_checkpoints_steps", "is 0; give"),
+    (EPOCHS, "save_checkpoints_epochs: 0", "train_config.save_checkpoints_epochs", "is 0; giv"),
+    (
+        EPOCHS,
+        "save_checkpoints_steps: 1 save_checkpoints_epochs: 1",
+        "train_config.save_checkpoints_steps",
+        "and save_checkpoints_epochs are both set; keep one",
+    ),
+    (EPOCHS, "log_step_count_steps: 0", "train_config.log_step_count_steps", "is 0; give 1"),
+    (EPOCHS, "gradient_accumulation_steps: 0", "train_config.gradient_accumulation_steps", "0;"),
+    (EPOCHS, "mixed_precision: 'bf16'", "train_config.mixed_precision", "give BF16 or FP16"),
+    (EPOCHS, "grad_scaler {}", "train_config.grad_scaler", "has no effect without mixed_prec"),
+    *(
+        (EPOCHS, f"mixed_precision: 'FP16' grad_scaler {{ {name}: {value} }}", path, words)
+        for name, value, words in [
+            ("init_scale", "0", "is 0; give a finite number above 0"),
+            ("init_scale", "inf", "is inf; give a finite number above 0"),
+            ("growth_factor", "1", "is 1; give a finite number above 1"),
+            ("backoff_factor", "1", "is 1; give more than 0 and less than 1"),
+            ("backoff_factor", "nan", "is nan; give more than 0 and less than 1"),
+            ("growth_interval", "0", "is 0; give 1 or more"),
+        ]
+        for path in [f"train_config.grad_scaler.{name}"]
+    ),
+    *(
+        (EPOCHS, f"grad_clipping {{ {name}: {value} }}", f"train_config.grad_clipping.{name}", say)
+        for name, value, say in [
+            ("clipping_type", "'max'", "is 'max'; give norm, value or none"),
+            ("max_gradient", "0", "is 0; give a finite number above 0"),
+            ("norm_type", "-1", "is -1; give a number above 0"),
+        ]
+    ),
+    (
+        EPOCHS,
+        "fine_tune_ckpt_param_map: 'map.txt'",
+        "train_config.fine_tune_ckpt_param_map",
+        "has no effect without fine_tune_checkpoint",
+    ),
+    (EPOCHS, "early_stopping { mode: 'up' }", "train_config.early_stopping.mode", "auto, min or"),
+    (EPOCHS, "early_stopping { min_delta: -1 }", "train_config.early_stopping.min_delta", "-1; g"),
+    (EPOCHS, "early_stopping { min_delta: nan }", "train_config.early_stopping.min_delta", "nan"),
+    *(
+        ("data_config", f"{top} {{ {name}: {value} }} data_config", f"{top}.{name}", words)
+        for top, name, value, words in [
+            ("export_config", "exporter_type", "'newest'", "is 'newest'; give 'latest' or 'best'"),
+            ("eval_config", "num_steps", "0", "is 0; give 1 or more"),
+            ("eval_config", "log_step_count_steps", "0", "is 0; give 1 or more"),
+            ("runtime_config", "seed", "-1", "is -1; give 0 or more"),
+        ]
+    ),
+]  # fmt: skip
+
+
+def test_a_correct_config_has_no_fault(tmp_path):
+    assert said(loaded(tmp_path, CONFIG)) == []
+
+
+def test_a_config_that_sets_no_more_than_it_must_has_no_fault(tmp_path):
+    content = """
+    data_config { label_fields: "click" }
+    feature_configs { id_feature { feature_name: "user" } }
+    model_config { feature_groups { group_name: "a" feature_names: "user" }
+      mmoe { task_towers { tower_name: "ctr" } } }
+    """
+    assert said(loaded(tmp_path, content)) == []
+
+
+@pytest.mark.parametrize(("old", "new", "path", "words"), FAULTS)
+def test_a_fault_shows_with_its_path(tmp_path, old, new, path, words):
+    found = said(loaded(tmp_path, changed((old, new))))
+    assert [line for line in found if f": {path}: " in line and words in line], found
+
+
+def test_towers_without_labels_must_be_as_many_as_the_labels(tmp_path):
+    nameless = changed(('      label_name: "click"\n', ""), (CVR, ""))
+    assert said(loaded(tmp_path, nameless)) == []
+    (only,) = said(loaded(tmp_path, changed(('"buy"]', '"buy", "cart"]'), text=nameless)))
+    assert f": {TOWERS}: " in only
+    assert "2 towers cannot take 3 label_fields in order; set label_name" in only
+
+
+def test_independent_faults_show_all_at_once(tmp_path):
+    found = said(
+        loaded(
+            tmp_path,
+            changed(
+                (BATCH, "batch_size: 0"),
+                (EPOCHS, "num_epochs: 0"),
+                ('"price"] }', '"prise"] }'),
+                ('sample_weight_name: "importance"', 'sample_weight_name: "import"'),
+                ('tower_name: "cvr"', ""),
+            ),
+            needs=["model_dir"],
+            settings=['model_dir=""'],
+        )
+    )
+    assert [line.split(": ")[1] for line in found] == [
+        "model_dir",
+        "train_config.num_epochs",
+        "data_config.batch_size",
+        "model_config.feature_groups[0].feature_names[2]",
+        f"{TOWERS}[0].sample_weight_name",
+        f"{TOWERS}[1].tower_name",
+    ]
+
+
+class Noting(Faults):
+    """Notes the line of the code that adds each fault."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: set[int] = set()
+
+    def add(self, path: str, text: str) -> None:
+        self.lines.add(sys._getframe(1).f_lineno)
+        super().add(path, text)
+
+
+def test_every_fault_that_the_code_can_add_is_shown_by_a_case_above():
+    noting = Noting()
+    for old, new, _, _ in FAULTS:
+        check.check(read(changed((old, new))), noting)
+    nameless = "model_config { mmoe { task_towers { tower_name: 'a' } } }"
+    check.check(read(nameless), noting, needs=["model_dir"])
+    calls = [
+        range(node.lineno, node.end_lineno + 1)
+        for node in ast.walk(ast.parse(Path(inspect.getfile(check)).read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "faults.add"
+    ]
+    never = [lines.start for lines in calls if not noting.lines & set(lines)]
+    assert not never, f"faults of check.py that no case shows, by line: {never}"

@@ -1,0 +1,12 @@
+"""What tests share. Its being here also puts this folder on the path, for ``e2e.tiny``."""
+
+from pathlib import Path
+
+import pytest
+from e2e import tiny
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny data set in Parquet with its config; read it, and write elsewhere."""
+    return tiny.write_all(tmp_path_factory.mktemp("tiny"))

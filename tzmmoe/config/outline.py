@@ -1,0 +1,198 @@
+"""Config text -> a tree of its fields, each with its place, found without the schema.
+
+Reads protobuf's text format, and JSON that is known to be well formed: there names are quoted.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+TOKEN = re.compile(
+    r"""(?P<skip>(?:\s|\#[^\n]*)+)
+      | (?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')
+      | (?P<open>["'][^\n]*)
+      | (?P<word>[^\s\#"'{}<>\[\]:;,=]+)
+      | (?P<mark>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+CLOSING = {"{": "}", "<": ">"}
+DEEPEST = 50  # far below Python's limit of recursion, far above any config
+
+
+@dataclass
+class Node:
+    """One field: ``name: value``, ``name { fields }`` or ``name: [ elements ]``.
+
+    ``path`` has an index at every name, as ``a[0].b[1]``; ``value`` is as written. A node whose
+    value is missing has none of the three. Elements of a list are nodes too.
+    """
+
+    name: str
+    path: str
+    start: int
+    colon: bool = False
+    equals: bool = False  # in place of the colon
+    value: str | None = None
+    fields: list["Node"] | None = None
+    elements: list["Node"] | None = None
+    comma_missing: bool = False  # after this element
+
+    def walk(self) -> Iterator["Node"]:
+        yield self
+        for node in (*(self.fields or ()), *(self.elements or ())):
+            yield from node.walk()
+
+
+@dataclass(frozen=True)
+class Break:
+    """Where the text cannot be followed any more: a ``quote`` without its other end, a brace that
+    is ``unclosed``, or a ``stray`` mark."""
+
+    kind: str
+    position: int
+    text: str
+
+
+@dataclass
+class Outline:
+    """The fields of a text, and where it breaks."""
+
+    name: str
+    text: str
+    json: bool = False
+    fields: list[Node] = field(default_factory=list)
+    breaks: list[Break] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._tokens = [m for m in TOKEN.finditer(self.text) if m.lastgroup != "skip"]
+        self._next = 0
+        self._lines = [match.end() for match in re.finditer("\n", self.text)]
+        if self.json:
+            self._next = 1
+            self.fields = self._message("", opened=self._tokens[0])
+        else:
+            self.fields = self._message("", opened=None)
+        quotes = [
+            Break("quote", token.start(), "this quote is not closed in its line")
+            for token in self._tokens
+            if token.lastgroup == "open"
+        ]
+        self.breaks = quotes or sorted(self.breaks, key=lambda each: each.position)
+        nodes = [node for top in self.fields for node in top.walk()]
+        self._starts = {node.path: node.start for node in reversed(nodes)}
+
+    def where(self, position: int) -> str:
+        """``file:line``."""
+        return f"{self.name}:{self.line(position)}"
+
+    def line(self, position: int) -> int:
+        return bisect_right(self._lines, position) + 1
+
+    def start_of_line(self, position: int) -> int:
+        return ([0, *self._lines])[self.line(position) - 1]
+
+    def locate(self, path: str) -> str:
+        """``file:line`` of a path, or of the nearest field around it that the text shows."""
+        if path.startswith("--"):
+            return ""
+        names = [name if name.endswith("]") else f"{name}[0]" for name in path.split(".")]
+        for length in range(len(names), 0, -1):
+            start = self._starts.get(".".join(names[:length]))
+            if start is not None:
+                return self.where(start)
+        return self.name
+
+    def _peek(self, ahead: int = 0) -> str:
+        place = self._next + ahead
+        return self._tokens[place].group() if place < len(self._tokens) else ""
+
+    def _take(self, *marks: str) -> bool:
+        if self._peek() not in marks:
+            return False
+        self._next += 1
+        return True
+
+    def _message(self, parent: str, opened: re.Match | None) -> list[Node]:
+        """The fields up to the closing brace, which is passed over."""
+        if parent.count(".") > DEEPEST:
+            self.breaks.append(Break("stray", opened.start(), "lies too deep in other braces"))
+            self._next = len(self._tokens)
+        closing = CLOSING[opened.group()] if opened else ""
+        counts: dict[str, int] = {}
+        nodes = []
+        while self._next < len(self._tokens):
+            token = self._tokens[self._next]
+            if token.group() == closing:
+                self._next += 1
+                return nodes
+            if token.lastgroup == ("string" if self.json else "word"):
+                nodes.append(self._field(parent, counts))
+                self._take(",", ";")
+                continue
+            self.breaks.append(Break("stray", token.start(), _stray(token.group())))
+            self._next += 1
+        if opened:
+            words = f"this {opened.group()} is not closed"
+            self.breaks.append(Break("unclosed", opened.start(), words))
+        return nodes
+
+    def _field(self, parent: str, counts: dict[str, int]) -> Node:
+        token = self._tokens[self._next]
+        name = _snake(token.group()[1:-1]) if self.json else token.group()
+        self._next += 1
+        count = counts.get(name, 0)
+        node = Node(name, f"{parent}.{name}[{count}]".lstrip("."), token.start())
+        node.colon = self._take(":")
+        node.equals = not node.colon and self._take("=")
+        if self._peek() != "[":
+            self._value(node)
+            counts[name] = count + 1
+            return node
+        opened = self._tokens[self._next]
+        self._next += 1
+        node.elements = []
+        while not self._take("]"):
+            here = self._tokens[self._next].start() if self._next < len(self._tokens) else 0
+            path = f"{parent}.{name}[{count + len(node.elements)}]".lstrip(".")
+            element = Node(name, path, here, colon=True)
+            if not self._value(element):
+                self.breaks.append(
+                    Break("unclosed", opened.start(), "this [ is not closed, or lacks a comma")
+                )
+                break
+            element.comma_missing = not self._take(",") and self._peek() != "]"
+            node.elements.append(element)
+        counts[name] = count + len(node.elements)
+        return node
+
+    def _value(self, node: Node) -> bool:
+        """Pass over a value; False when there is none."""
+        if self._next == len(self._tokens):
+            return False
+        token = self._tokens[self._next]
+        if token.group() in CLOSING:
+            self._next += 1
+            node.fields = self._message(node.path, opened=token)
+            return True
+        following = self._peek(1) in (":", "{", "<") and not self.json
+        if token.lastgroup == "word" and not following:
+            node.value = token.group()
+            self._next += 1
+            return True
+        parts = []
+        while self._next < len(self._tokens) and self._tokens[self._next].lastgroup == "string":
+            parts.append(self._peek())
+            self._next += 1
+        node.value = " ".join(parts) or None
+        return bool(parts)
+
+
+def _stray(mark: str) -> str:
+    if mark in ("}", ">", "]"):
+        return f"this {mark} closes nothing; remove it, or open what it closes"
+    return f"this {mark} has no place here; is a name missing before it?"
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower() if "_" not in name else name

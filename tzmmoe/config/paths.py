@@ -1,0 +1,132 @@
+"""A path of the config, such as ``feature_configs[feature_name=age].raw_feature.boundaries`` -> the
+fields it names.
+
+A repeated field takes ``[2]``, ``[:]``, ``[1:3]`` or ``[name=value]``: elements, or the one field
+that their oneof sets, whose field has that value; several conditions are joined by ``;``.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from tzmmoe.config.neighbours import unknown_field
+from tzmmoe.errors import ConfigError, join
+
+STEP = re.compile(r"(?P<name>\w+)(?:\[(?P<index>[^\]]*)\])?(?:\.(?=.)|$)")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A field of a message, or with an index one of its elements; ``path`` is the message's."""
+
+    owner: Message
+    path: str
+    field: FieldDescriptor
+    index: int | None
+
+    @property
+    def full_path(self) -> str:
+        element = "" if self.index is None else f"[{self.index}]"
+        return join(self.path, f"{self.field.name}{element}")
+
+
+def targets(root: Message, path: str) -> Iterator[Target]:
+    """The fields that a path names."""
+    steps = list(STEP.finditer(path))
+    if not steps or "".join(step.group() for step in steps) != path:
+        raise ConfigError.at(path, "is no path; write names joined by dots, such as a.b[0].c")
+    owners, several = [(root, "")], False
+    for step in steps[:-1]:
+        found = [each for owner, here in owners for each in _fields(owner, here, step, path)]
+        if several:  # elements of another kind are not meant
+            found = [each for each in found if not _excluded(each)]
+        owners = [_inside(target, path) for target in found]
+        several = several or bool(re.search("[:=]", step["index"] or ""))
+    for owner, here in owners:
+        yield from _fields(owner, here, steps[-1], path)
+
+
+def _fields(owner: Message, here: str, step: re.Match, path: str) -> Iterator[Target]:
+    """What one step of a path names in a message."""
+    name, index = step["name"], step["index"]
+    field = owner.DESCRIPTOR.fields_by_name.get(name)
+    if field is None:
+        raise ConfigError.at(path, f"{name!r}: {unknown_field(name, owner.DESCRIPTOR)}")
+    if index is None:
+        yield Target(owner, here, field, None)
+        return
+    if not field.is_repeated:
+        raise ConfigError.at(path, f"{name} is not repeated; leave out its index")
+    if is_map(field):
+        raise ConfigError.at(path, f'{name} is a map; give it whole, as {{"word": 2}}')
+    for number in _chosen(getattr(owner, name), index, path):
+        yield Target(owner, here, field, number)
+
+
+def _excluded(target: Target) -> bool:
+    """Whether its owner has chosen another member of the field's oneof."""
+    oneof = target.field.containing_oneof
+    chosen = target.owner.WhichOneof(oneof.name) if oneof is not None else None
+    return chosen not in (None, target.field.name)
+
+
+def _inside(target: Target, path: str) -> tuple[Message, str]:
+    """The message that a target is, and its path."""
+    name = target.field.name
+    if target.field.message_type is None:
+        raise ConfigError.at(path, f"{name} has no fields")
+    if not target.field.is_repeated:
+        return getattr(target.owner, name), target.full_path
+    if target.index is None:
+        raise ConfigError.at(path, f"{name} is repeated; say which one, as {name}[0]")
+    return getattr(target.owner, name)[target.index], target.full_path
+
+
+def _chosen(elements: Sequence, index: str, path: str) -> list[int]:
+    """Numbers of the elements that an index names."""
+    if re.fullmatch(r"-?\d+", index):
+        if not -len(elements) <= int(index) < len(elements):
+            raise ConfigError.at(path, f"there is no element [{index}]; there are {len(elements)}")
+        return [int(index) % len(elements)]
+    if ends := re.fullmatch(r"(-?\d*):(-?\d*)", index):
+        bounds = [int(end) if end not in ("", "-") else None for end in ends.groups()]
+        return list(range(len(elements)))[slice(*bounds)]
+    conditions = [part.partition("=")[::2] for part in index.split(";")]
+    if not all(name and value for name, value in conditions):
+        raise ConfigError.at(path, f"[{index}] is no index; write [0], [:], [1:3] or [name=value]")
+    return [
+        number
+        for number, element in enumerate(elements)
+        if all(value in _values(element, name) for name, value in conditions)
+    ]
+
+
+def _values(element: Any, name: str) -> list[str]:
+    """The field's value as text, in the element itself or in the message its oneof sets."""
+    if not isinstance(element, Message):
+        return []
+    inner = [value for _, value in element.ListFields() if isinstance(value, Message)]
+    holders = [each for each in (element, *inner) if name in each.DESCRIPTOR.fields_by_name]
+    return [_written(holder, name) for holder in holders if is_set(holder, name)]
+
+
+def _written(message: Message, name: str) -> str:
+    """A field's value as a config has it."""
+    value, field = getattr(message, name), message.DESCRIPTOR.fields_by_name[name]
+    if field.enum_type is not None and not field.is_repeated:
+        return field.enum_type.values_by_number[value].name
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def is_map(field: FieldDescriptor) -> bool:
+    return field.message_type is not None and field.message_type.GetOptions().map_entry
+
+
+def is_set(message: Message, name: str) -> bool:
+    if message.DESCRIPTOR.fields_by_name[name].is_repeated:
+        return len(getattr(message, name)) > 0
+    return message.HasField(name)

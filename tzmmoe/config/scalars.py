@@ -1,0 +1,116 @@
+"""What is written for a scalar field -> its value. The words of ValueErrors go on from a path."""
+
+import json
+import re
+from typing import Any
+
+from google.protobuf import text_encoding
+from google.protobuf.descriptor import FieldDescriptor
+
+from tzmmoe.config.neighbours import unknown_value
+
+INTEGERS = {
+    FieldDescriptor.CPPTYPE_INT32: (-(2**31), 2**31 - 1),
+    FieldDescriptor.CPPTYPE_INT64: (-(2**63), 2**63 - 1),
+    FieldDescriptor.CPPTYPE_UINT32: (0, 2**32 - 1),
+    FieldDescriptor.CPPTYPE_UINT64: (0, 2**64 - 1),
+}
+TRUE, FALSE = ("true", "t", "1"), ("false", "f", "0")
+QUOTED = re.compile(r""" "((?:\\.|[^"\\])*)" | '((?:\\.|[^'\\])*)' """, re.VERBOSE | re.DOTALL)
+ESCAPES = set("abfnrtvxuU01234567\\'\"")  # what may follow a backslash
+
+
+def from_token(field: FieldDescriptor, token: str) -> Any:
+    """Of the text format: text is quoted, in one part or several."""
+    if field.cpp_type != FieldDescriptor.CPPTYPE_STRING:
+        return from_text(field, token)
+    if not QUOTED.match(token):
+        raise ValueError(f'is {token}, without quotes; write "{token}"')
+    return unquoted(token)
+
+
+def unquoted(token: str) -> str:
+    """One or several quoted parts, as one text."""
+    parts = [double or single for double, single in QUOTED.findall(token)]
+    # An escape that is none stays as it is, as protobuf has it.
+    plain = (re.sub(r"\\(.)", lambda m: m[0] if m[1] in ESCAPES else f"\\{m[0]}", p) for p in parts)
+    try:
+        return b"".join(text_encoding.CUnescape(part) for part in plain).decode()
+    except (UnicodeDecodeError, UnicodeEncodeError) as error:
+        raise ValueError(f"is {token}, which has an escape that is no text") from error
+
+
+def from_text(field: FieldDescriptor, text: str) -> Any:
+    """Of the command line: text may be quoted."""
+    if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+        return unquoted(text) if QUOTED.fullmatch(text) else in_utf8(text)
+    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+        if text.lower() not in TRUE + FALSE:
+            raise ValueError(f"is {text or 'empty'}; give true or false")
+        return text.lower() in TRUE
+    if field.enum_type is not None:
+        return _enum(field, text)
+    if field.cpp_type in INTEGERS:
+        return _integer(field, text)
+    return _number(text)
+
+
+def from_json(field: FieldDescriptor, value: Any) -> Any:
+    """Of JSON; numbers may stand for texts, and texts for all others."""
+    if value is None or isinstance(value, list | dict):
+        raise ValueError(f"is {json_kind(value)}; give one value")
+    if isinstance(value, str):
+        is_text = field.cpp_type == FieldDescriptor.CPPTYPE_STRING
+        return in_utf8(value) if is_text else from_text(field, value)
+    if isinstance(value, bool):
+        if field.cpp_type != FieldDescriptor.CPPTYPE_BOOL:
+            raise ValueError(f"is {json.dumps(value)}, but the field is no flag")
+        return value
+    if isinstance(value, float) and value.is_integer() and field.cpp_type in INTEGERS:
+        value = int(value)
+    return from_text(field, json.dumps(value))
+
+
+def in_utf8(text: str) -> str:
+    """The text, which a file name in another encoding, for one, is not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"is {text!r}, which is no text in UTF-8") from error
+    return text
+
+
+def json_kind(value: Any) -> str:
+    """What a value of JSON is, in short."""
+    return {list: "a list", dict: "an object"}.get(type(value)) or json.dumps(value)
+
+
+def _enum(field: FieldDescriptor, text: str) -> int:
+    names = field.enum_type.values_by_name
+    if text in names:
+        return names[text].number
+    if text.isdecimal() and int(text) in field.enum_type.values_by_number:
+        return int(text)
+    raise ValueError(unknown_value(text, names))
+
+
+def _integer(field: FieldDescriptor, text: str) -> int:
+    octal = re.fullmatch(r"-?0[0-9]+", text)  # as protobuf reads it
+    try:
+        value = int(text if text.isascii() else "", 8 if octal else 0)
+    except ValueError as error:
+        raise ValueError(f"is {text or 'empty'}; give a whole number") from error
+    low, high = INTEGERS[field.cpp_type]
+    if not low <= value <= high:
+        raise ValueError(f"is {text}; give {low} to {high}")
+    return value
+
+
+def _number(text: str) -> float:
+    plain = re.fullmatch(r"((?!-?0[0-9])[+-]?[0-9.][0-9.eE+-]*)[fF]?", text)
+    word = re.fullmatch(r"(-?(?:inf|infinity|nan))f?", text, re.IGNORECASE)
+    written = plain or word
+    try:
+        return float(written[1] if written else "")
+    except ValueError as error:
+        raise ValueError(f"is {text or 'empty'}; give a number") from error
