@@ -48,6 +48,9 @@ class Origin:
     kind: str
     name: str
 
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name!r}"
+
     @classmethod
     def parse(cls, expression: str, feature_name: str) -> "Origin":
         """``user:age`` -> column age; empty -> the column of the feature's own name."""
@@ -87,9 +90,9 @@ class Setting:
         return self.multival_separator if self.fg_mode == "FG_NONE" else configured
 
     def origin(self, expression: str, feature_name: str) -> Origin:
-        origin = Origin.parse(expression, feature_name)
         if not self.raw:
             return Origin("column", feature_name)
+        origin = Origin.parse(expression, feature_name)
         if origin.kind == "feature" and self.fg_mode != "FG_DAG":
             raise ConfigError.at(
                 "expression", f"{expression!r} reads a feature; that needs fg_mode: FG_DAG"

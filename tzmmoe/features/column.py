@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tzmmoe.features.forms import BadType, BadValue, as_text, is_number, is_text, parse_number
+from tzmmoe.features.forms import BadType, BadValue, as_numbers, as_text, is_number, is_text
 
 
 @dataclass(frozen=True)
@@ -57,28 +57,49 @@ class Values:
         lengths = np.ones(self.num_rows, np.int64) if self.lengths is None else self.lengths
         return self._keep(~np.repeat(rows, lengths), np.where(rows, 0, lengths))
 
-    def filled(self, default: str) -> "Values":
-        """The same, with a text in the rows that have no value."""
+    def filled(self, default: pa.Array) -> "Values":
+        """The same, with texts in the rows that have no value."""
         empty = self.missing()
-        if empty is None:
+        if empty is None or not len(default):
             return self
         plain = self.plain()
-        flat = pa.concat_arrays([as_text(plain.flat), pa.array([default], pa.string())])
-        lengths = np.maximum(self.lengths, 1)
-        from_row = np.repeat(empty, lengths)
-        take = np.full(len(from_row), len(plain.flat))
-        take[~from_row] = np.arange(len(plain.flat))
+        flat = pa.concat_arrays([as_text(plain.flat), default.cast(pa.large_string())])
+        lengths = np.where(empty, len(default), self.lengths)
+        fresh = np.repeat(empty, lengths)
+        take = np.empty(len(fresh), np.int64)
+        take[~fresh] = np.arange(len(plain.flat))
+        take[fresh] = len(plain.flat) + np.tile(np.arange(len(default)), int(empty.sum()))
         weights = None
         if plain.weights is not None:
             weights = np.ones(len(take), np.float32)
-            weights[~from_row] = plain.weights
+            weights[~fresh] = plain.weights
         return Values(flat.take(pa.array(take)), lengths, weights)
+
+    def passed(self, weighted: bool) -> "Values":
+        """What a feature reads of another feature: weights only if it is ``weighted``.
+
+        Raises as read does.
+        """
+        if not weighted:
+            return replace(self, weights=None)
+        if self.weights is not None or not self.num_values:
+            return self
+        return _weighted(self.plain())
 
     def plain(self) -> "Values":
         """The same without codes."""
         if self.codes is None:
             return self
         return replace(self, flat=self.flat.take(pa.array(self.codes)), codes=None)
+
+    def where(self, kept: np.ndarray) -> "Values":
+        """Only the values with True in (N,) bool."""
+        if kept.all():
+            return self
+        if self.lengths is None:
+            return self._keep(kept, kept.astype(np.int64))
+        rows = np.repeat(np.arange(self.num_rows), self.lengths)
+        return self._keep(kept, np.bincount(rows[kept], minlength=self.num_rows))
 
     def _keep(self, kept: np.ndarray, lengths: np.ndarray) -> "Values":
         weights = None if self.weights is None else self.weights[kept]
@@ -95,31 +116,47 @@ def read(column: pa.Array, separator: str, weighted: bool) -> Values:
 
     Raises:
         BadType: an Arrow type that holds no values, such as a struct.
-        BadValue: a weight that is no number.
+        BadValue: a weight that is no number, or bytes that are no text.
     """
     if pa.types.is_dictionary(column.type):
         coded = None if weighted else _coded(column, separator)
         if coded is not None:
             return coded
-        column = column.cast(column.type.value_type)
-    if pa.types.is_null(column.type):
-        return Values(pa.array([], pa.string()), np.zeros(len(column), np.int64))
+        column = decoded(column)
     if pa.types.is_map(column.type):
         return _read_map(column, weighted)
-    values = _read_list(column) if _is_list(column.type) else _dropped(column, None)
-    if is_text(values.flat.type):
-        values = _split(replace(values, flat=values.flat.cast(pa.large_string())), separator)
+    values = _present(_read_list(column) if is_list(column.type) else Values(decoded(column)))
+    kind = values.flat.type
+    if pa.types.is_null(kind):
+        return replace(values, flat=values.flat.cast(pa.large_string()))
+    if is_text(kind):
+        values = _split(_as_text(values), separator)
         return _weighted(values) if weighted else values
-    if weighted:
-        raise BadType(f"{column.type} holds no weights; give text like value:weight, or a map")
-    if not is_number(values.flat.type):
+    if not is_number(kind):
         raise BadType(f"{column.type} cannot be used as values")
+    if weighted:
+        raise _unweighted(column.type)
     return values
 
 
-def _is_list(kind: pa.DataType) -> bool:
+def decoded(column: pa.Array) -> pa.Array:
+    """Without dictionary, and without views, for which Arrow lacks functions."""
+    if pa.types.is_dictionary(column.type):
+        return decoded(column.dictionary).take(column.indices)
+    if pa.types.is_string_view(column.type):
+        return column.cast(pa.large_string())
+    if pa.types.is_binary_view(column.type):
+        return column.cast(pa.large_binary())
+    return column
+
+
+def is_list(kind: pa.DataType) -> bool:
     return (
-        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+        pa.types.is_list(kind)
+        or pa.types.is_large_list(kind)
+        or pa.types.is_fixed_size_list(kind)
+        or pa.types.is_list_view(kind)
+        or pa.types.is_large_list_view(kind)
     )
 
 
@@ -128,7 +165,10 @@ def _coded(column: pa.DictionaryArray, separator: str) -> Values | None:
     words = column.dictionary
     if not is_text(words.type) or words.null_count or len(words) > len(column):
         return None
-    words = words.cast(pa.large_string())
+    try:
+        words = as_text(words)
+    except BadValue:  # perhaps a word that no row uses
+        return None
     if pc.any(pc.or_(pc.equal(words, ""), pc.match_substring(words, separator))).as_py():
         return None
     codes = column.indices
@@ -141,10 +181,7 @@ def _coded(column: pa.DictionaryArray, separator: str) -> Values | None:
 
 def _read_list(column: pa.Array) -> Values:
     lengths = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)
-    flat = column.flatten()
-    if pa.types.is_dictionary(flat.type):
-        flat = flat.cast(flat.type.value_type)
-    return _dropped(flat, lengths.astype(np.int64))
+    return Values(decoded(column.flatten()), lengths.astype(np.int64))
 
 
 def _read_map(column: pa.MapArray, weighted: bool) -> Values:
@@ -154,32 +191,39 @@ def _read_map(column: pa.MapArray, weighted: bool) -> Values:
         column = pc.if_else(column.is_valid(), column, pa.scalar([], column.type))
     lengths = np.diff(column.offsets.to_numpy()).astype(np.int64)
     begin, end = column.offsets[0].as_py(), column.offsets[-1].as_py()
-    keys, items = column.keys[begin:end], column.items[begin:end]
-    if not is_number(items.type):
+    keys, items = decoded(column.keys[begin:end]), column.items[begin:end]
+    if not (is_text(keys.type) or is_number(keys.type)):
+        raise BadType(f"{keys.type} cannot be used as values")
+    if not (is_number(items.type) or pa.types.is_null(items.type)):
         raise BadType(f"{column.type} holds no numbers as weights")
-    weights = items.cast(pa.float64()).to_numpy(zero_copy_only=False)
     values = Values(keys, lengths)
-    if np.isnan(weights).any():
-        row = values.row_of(int(np.flatnonzero(np.isnan(weights))[0]))
+    if items.null_count:
+        row = values.row_of(int(np.flatnonzero(items.is_null())[0]))
         raise BadValue(row, "a weight is null")
-    return replace(values, weights=weights.astype(np.float32))
+    values = _with_weights(values, as_numbers(items))
+    if not is_text(keys.type):
+        return _present(values)
+    values = _as_text(values)
+    return values.where(_not_empty(values.flat))
 
 
-def _dropped(flat: pa.Array, lengths: np.ndarray | None) -> Values:
+def _present(values: Values) -> Values:
     """Leave out nulls and NaN."""
-    valid = flat.is_valid()
-    if pa.types.is_floating(flat.type):
-        valid = pc.and_(valid, pc.invert(pc.is_nan(flat).fill_null(True)))
-    return _kept(flat, lengths, valid.to_numpy(zero_copy_only=False))
+    valid = values.flat.is_valid()
+    if pa.types.is_floating(values.flat.type):
+        valid = pc.and_(valid, pc.invert(pc.is_nan(values.flat).fill_null(True)))
+    return values.where(valid.to_numpy(zero_copy_only=False))
 
 
-def _kept(flat: pa.Array, lengths: np.ndarray | None, kept: np.ndarray) -> Values:
-    if kept.all():
-        return Values(flat, lengths)
-    if lengths is None:
-        return Values(flat.filter(pa.array(kept)), kept.astype(np.int64))
-    rows = np.repeat(np.arange(len(lengths)), lengths)
-    return Values(flat.filter(pa.array(kept)), np.bincount(rows[kept], minlength=len(lengths)))
+def _not_empty(texts: pa.Array) -> np.ndarray:
+    return pc.not_equal(texts, "").to_numpy(zero_copy_only=False)
+
+
+def _as_text(values: Values) -> Values:
+    try:
+        return replace(values, flat=as_text(values.flat))
+    except BadValue as bad:
+        raise BadValue(values.row_of(bad.row), bad.text) from bad
 
 
 def _split(values: Values, separator: str) -> Values:
@@ -195,21 +239,36 @@ def _split(values: Values, separator: str) -> Values:
             edges = np.concatenate([[0], np.cumsum(lengths)])
             lengths = np.diff(ends[edges])
         flat = parts.flatten()
-    return _kept(flat, lengths, pc.not_equal(flat, "").to_numpy(zero_copy_only=False))
+    return Values(flat, lengths).where(_not_empty(flat))
 
 
 def _weighted(values: Values) -> Values:
     """``value:weight`` -> the two. The last colon separates."""
+    if not is_text(values.flat.type):
+        raise _unweighted(values.flat.type)
     parts = pc.split_pattern(values.flat, ":", max_splits=1, reverse=True)
-    counts = pc.list_value_length(parts).to_numpy(zero_copy_only=False)
-    bad = np.flatnonzero(counts != 2)
-    if not len(bad):
-        keys, texts = pc.list_element(parts, 0), pc.list_element(parts, 1)
-        try:
-            weights = texts.cast(pa.float32()).to_numpy(zero_copy_only=False)
-            return Values(keys, values.lengths, weights)
-        except pa.ArrowInvalid:
-            bad = [i for i, text in enumerate(texts.to_pylist()) if parse_number(text) is None]
-    number = int(bad[0])
-    found = values.flat[number].as_py()
-    raise BadValue(values.row_of(number), f"{found!r} is not of the form value:weight")
+    lacking = pc.equal(pc.list_value_length(parts), 1).to_numpy(zero_copy_only=False)
+    try:
+        if lacking.any():
+            raise BadValue(int(np.flatnonzero(lacking)[0]), "no colon")
+        weights = as_numbers(pc.list_element(parts, 1))
+    except BadValue as bad:
+        found = values.flat[bad.row].as_py()
+        row = values.row_of(bad.row)
+        raise BadValue(row, f"{found!r} is not of the form value:weight") from bad
+    keys = pc.list_element(parts, 0)
+    return _with_weights(replace(values, flat=keys), weights).where(_not_empty(keys))
+
+
+def _with_weights(values: Values, weights: np.ndarray) -> Values:
+    with np.errstate(over="ignore"):
+        narrow = weights.astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(narrow))
+    if len(bad):
+        number = int(bad[0])
+        raise BadValue(values.row_of(number), f"{weights[number]:g} is no finite weight")
+    return replace(values, weights=narrow)
+
+
+def _unweighted(kind: pa.DataType) -> BadType:
+    return BadType(f"{kind} holds no weights; give text like value:weight, or a map")

@@ -37,7 +37,6 @@ OPERATORS: dict[type, Callable] = {
     ast.Div: np.divide,
     ast.Mod: np.mod,
     ast.Pow: np.power,
-    ast.BitXor: np.power,  # x ^ 2, as formulas are often written
     ast.USub: operator.neg,
     ast.UAdd: operator.pos,
     ast.Lt: operator.lt,
@@ -60,17 +59,19 @@ def formula(text: str, variable: str = "x") -> Formula:
             ``a if c else b`` and FUNCTIONS.
     """
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        # x ^ 2, as formulas are often written; Python's own ^ would bind less than +.
+        tree = ast.parse(text.strip().replace("^", "**"), mode="eval").body
         return _compile(tree, variable, DEPTH)
-    except (SyntaxError, ValueError, RecursionError) as error:
-        raise ConfigError.at("expression", f"{text!r}: {error}") from error
+    except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
+        what = str(error) or "is nested too deeply"
+        raise ConfigError.at("expression", f"{text!r}: {what}") from error
 
 
 def _compile(node: ast.AST, variable: str, depth: int) -> Formula:
     if depth == 0:
         raise ValueError("is nested too deeply")
     match node:
-        case ast.Constant(value=int() | float() as value):
+        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
             number = float(value)
             return lambda x: np.full_like(x, number)
         case ast.Name(id=name):

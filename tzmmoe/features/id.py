@@ -70,16 +70,16 @@ class IdFeature(Feature):
             init=table_initializer(init_fn, lookup.rows),
         )
         self.width = self.table.dim
-        self._default_text = "" if encoded else default_value
-        default = (fg_encoded_default_value or "") if encoded else default_value
-        self._default = default_ids(self._lookup, default, self.separator)
+        place = "fg_encoded_default_value" if encoded else "default_value"
+        default = fg_encoded_default_value if encoded else default_value
+        self._default_texts = default_texts(default, self.separator)[: value_dim or None]
+        self._default = default_ids(self._lookup, self._default_texts, place)
 
     def values(self, origin: Values) -> Values:
-        values = origin.first(self._most) if self._most else origin
-        return values.filled(self._default_text) if self._default_text else values
+        return self._first(origin).filled(self._default_texts)
 
     def encode(self, origin: Values) -> tuple[Ids, Tally]:
-        values = origin.first(self._most) if self._most else origin
+        values = self._first(origin)
         ids, strange = find(self._lookup, values)
         return with_default(
             Ids(ids, values.lengths, values.weights),
@@ -88,6 +88,9 @@ class IdFeature(Feature):
             strange,
             outside=isinstance(self._lookup, Identity),
         )
+
+    def _first(self, origin: Values) -> Values:
+        return origin.first(self._most) if self._most else origin
 
 
 def id_lookup(
@@ -133,14 +136,17 @@ def checked_pooling(word: str, weighted: bool) -> str:
     return word
 
 
-def default_ids(lookup: Lookup, text: str, separator: str) -> np.ndarray:
-    """Rows that stand for a missing value; none for ``""``."""
-    if not text:
-        return np.zeros(0, np.int64)
+def default_texts(text: str | None, separator: str) -> pa.Array:
+    """What stands for a missing value, cut at the separator; nothing for ``""``."""
+    return read(pa.array([text or ""]), separator, weighted=False).flat
+
+
+def default_ids(lookup: Lookup, texts: pa.Array, place: str) -> np.ndarray:
+    """Rows that stand for a missing value; ``place`` is the field that says so."""
     try:
-        return lookup.find(read(pa.array([text]), separator, weighted=False).flat)[0]
+        return lookup.find(texts)[0]
     except BadValue as bad:
-        raise ConfigError.at("default_value", bad.text) from bad
+        raise ConfigError.at(place, bad.text) from bad
 
 
 def find(lookup: Lookup, values: Values) -> tuple[np.ndarray, np.ndarray | None]:
@@ -164,8 +170,8 @@ def with_default(
     *,
     outside: bool,
 ) -> tuple[Ids, Tally]:
-    """Give rows without ids the default ones, and count."""
-    num_strange = 0 if strange is None else int(strange.sum())
+    """Give rows without ids the default ones, and count the rows."""
+    num_strange = 0 if strange is None else _rows_with(strange, ids.lengths)
     num_missing = 0 if missing is None else int(missing.sum())
     tally = Tally(
         missing=num_missing,
@@ -185,6 +191,12 @@ def with_default(
         weights = np.ones(len(fresh), np.float32)
         weights[~fresh] = ids.weights
     return Ids(values, None if (lengths == 1).all() else lengths, weights), tally
+
+
+def _rows_with(strange: np.ndarray, lengths: np.ndarray | None) -> int:
+    if lengths is None:
+        return int(strange.sum())
+    return len(np.unique(np.repeat(np.arange(len(lengths)), lengths)[strange]))
 
 
 def check_shared(tables: Sequence[tuple[str, Table]]) -> None:

@@ -51,12 +51,13 @@ class Identity(Lookup):
         try:
             ids = as_integers(flat)
         except BadValue as bad:
-            if self._encoded:
-                bad.text += (
-                    ", so it is no encoded id, which data_config.fg_mode: FG_NONE stands for; "
-                    "if the columns hold raw values, set fg_mode: FG_DAG"
-                )
-            raise
+            if not self._encoded:
+                raise
+            raise BadValue(
+                bad.row,
+                f"{bad.text}, so it is no encoded id, which data_config.fg_mode: FG_NONE stands "
+                "for; if the columns hold raw values, set fg_mode: FG_DAG",
+            ) from bad
         outside = ids >= self.rows if ids.dtype == np.uint64 else (ids < 0) | (ids >= self.rows)
         if not outside.any():
             return ids.astype(np.int64, copy=False), None
@@ -90,16 +91,19 @@ class Boundaries(Lookup):
     """The number of boundaries that are <= the value."""
 
     def __init__(self, boundaries: Sequence[float]) -> None:
-        if list(boundaries) != sorted(set(boundaries)):
+        self._boundaries = np.array(boundaries, np.float64)
+        if not (np.diff(self._boundaries) > 0).all() or np.isnan(self._boundaries).any():
             raise ConfigError.at("boundaries", "must rise from each to the next")
         self.rows = len(boundaries) + 1
-        self._boundaries = np.array(boundaries)
 
     def find(self, flat: pa.Array) -> tuple[np.ndarray, None]:
         return self.bucket(as_numbers(flat)), None
 
     def bucket(self, numbers: np.ndarray) -> np.ndarray:
-        return np.searchsorted(self._boundaries, numbers, side="right").astype(np.int64)
+        """Compared as precisely as the numbers are given: in float32, 0.7 is not below 0.7."""
+        with np.errstate(over="ignore"):
+            boundaries = self._boundaries.astype(numbers.dtype)
+        return np.searchsorted(boundaries, numbers, side="right").astype(np.int64)
 
 
 def vocabulary(
@@ -139,22 +143,25 @@ def read_vocab_file(path: str, folder: Path) -> dict[str, int]:
     places = [place for place in (folder / path, Path(path)) if place.is_file()]
     if not places:
         raise ConfigError.at("vocab_file", f"{path} is not there")
-    lines = places[0].read_text(encoding="utf-8").splitlines()
-    pairs = _pairs(lines, "\t") or _pairs(lines, " ")
-    numbered = pairs is not None and (
-        "\t" in lines[0] or {row for _, row in pairs} == set(range(len(lines)))
-    )
-    if not numbered:
-        pairs = [(line, row) for row, line in enumerate(lines)]
+    try:
+        lines = places[0].read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise ConfigError.at("vocab_file", f"{places[0]} is no text in UTF-8: {error}") from error
+    pairs = _pairs(lines, "\t")
+    if pairs is None:
+        pairs = _pairs(lines, " ")
+        if pairs is None or {row for _, row in pairs} != set(range(len(lines))):
+            pairs = [(line, row) for row, line in enumerate(lines)]
     words = dict(pairs)
-    if "" in words or len(words) < len(lines) or not words:
-        raise ConfigError.at("vocab_file", f"{places[0]} is empty, or repeats a word or a row")
+    if "" in words or len(words) < len(lines):
+        what = "is empty, or has an empty line" if "" in words else "repeats a word"
+        raise ConfigError.at("vocab_file", f"{places[0]} {what}")
     return words
 
 
 def _pairs(lines: Sequence[str], separator: str) -> list[tuple[str, int]] | None:
     """Words and rows, or None when some line is not ``word<separator>row``."""
     parts = [line.rpartition(separator) for line in lines]
-    if not all(word and row.isdigit() for word, _, row in parts):
+    if not all(word and row.isascii() and row.isdigit() for word, _, row in parts):
         return None
     return [(word, int(row)) for word, _, row in parts]

@@ -1,9 +1,12 @@
 """``method=zscore,mean=0,standard_deviation=1`` -> a function on numbers."""
 
+import math
+
 import numpy as np
 
 from tzmmoe.errors import ConfigError, did_you_mean
 from tzmmoe.features.expression import Formula, formula
+from tzmmoe.features.forms import parse_number
 
 # method: {argument: default}, None when it must be given.
 METHODS: dict[str, dict[str, float | None]] = {
@@ -49,15 +52,16 @@ def _expression(rest: str, text: str) -> Formula:
 def _arguments(rest: str, known: dict[str, float | None], text: str) -> dict[str, float]:
     given = {}
     for part in filter(None, (part.strip() for part in rest.split(","))):
-        name, _, value = part.partition("=")
+        name, value = (word.strip() for word in part.partition("=")[::2])
         if name not in known:
             raise ConfigError.at(
                 "normalizer", f"{text!r}: no argument {name!r}{did_you_mean(name, known)}"
             )
-        try:
-            given[name] = float(value)
-        except ValueError as error:
-            raise ConfigError.at("normalizer", f"{text!r}: {value!r} is no number") from error
+        if name in given:
+            raise ConfigError.at("normalizer", f"{text!r}: {name} is there twice")
+        given[name] = parse_number(value)
+        if given[name] is None or not math.isfinite(given[name]):
+            raise ConfigError.at("normalizer", f"{text!r}: {value!r} is no number")
     lacking = [name for name, default in known.items() if default is None and name not in given]
     if lacking:
         raise ConfigError.at("normalizer", f"{text!r} lacks {' and '.join(lacking)}")

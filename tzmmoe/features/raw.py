@@ -11,7 +11,14 @@ from tzmmoe.errors import ConfigError
 from tzmmoe.features.base import FEATURES, Feature, Ids, Setting, Tally, table_name
 from tzmmoe.features.column import Values
 from tzmmoe.features.forms import BadValue, as_numbers, parse_number
-from tzmmoe.features.id import checked_dim, checked_pooling, default_ids, find, with_default
+from tzmmoe.features.id import (
+    checked_dim,
+    checked_pooling,
+    default_ids,
+    default_texts,
+    find,
+    with_default,
+)
 from tzmmoe.features.lookup import Boundaries, Identity
 from tzmmoe.features.normalizer import normalizer as parse_normalizer
 from tzmmoe.nn.embedding import AutoDis, LinearEmbedding, Table
@@ -54,7 +61,6 @@ class RawFeature(Feature):
             raise ConfigError.at("value_dim", f"is {value_dim}; give 1 or more")
         encoded = setting.fg_mode == "FG_NONE"
         self._normalize = parse_normalizer(normalizer) if normalizer and setting.raw else None
-        default = (fg_encoded_default_value or "") if encoded else default_value
         self._lookup = Boundaries(boundaries) if boundaries else None
         self._encoded = Identity(len(boundaries) + 1, "ROW_ZERO", encoded=True) if encoded else None
         self._dense = ("autodis", autodis) if autodis is not None else None
@@ -70,7 +76,8 @@ class RawFeature(Feature):
                 init_text=init_fn or "",
                 init=table_initializer(init_fn, len(boundaries) + 1),
             )
-        self._default = self._parse_default(default)
+        self._default_place = "fg_encoded_default_value" if encoded else "default_value"
+        self._default = self._parse_default(fg_encoded_default_value if encoded else default_value)
         self.width = embedding_dim if embedding_dim else value_dim
         if self._dense and self._dense[0] == "autodis":
             self.width = embedding_dim * value_dim
@@ -85,16 +92,17 @@ class RawFeature(Feature):
                 "embedding_dim", "has no effect without boundaries, autodis or mlp; add one"
             )
 
-    def _parse_default(self, text: str) -> np.ndarray:
+    def _parse_default(self, text: str | None) -> np.ndarray:
         """Numbers, or encoded ids, that stand for a missing value; none for ``""``."""
+        place = self._default_place
         if self._encoded and self._lookup:
-            return default_ids(self._encoded, text, self.separator)
+            return default_ids(self._encoded, default_texts(text, self.separator), place)
         numbers = [parse_number(part) for part in text.split(self.separator)] if text else []
-        if None in numbers or not np.isfinite(np.array(numbers, float)).all():
-            raise ConfigError.at("default_value", f"is {text!r}, which is no number")
+        if None in numbers or not np.isfinite(_narrow(np.array(numbers, float))).all():
+            raise ConfigError.at(place, f"is {text!r}, which is no number of 32 bits")
         if len(numbers) not in (0, 1, self.value_dim):
             raise ConfigError.at(
-                "default_value", f"has {len(numbers)} numbers for value_dim {self.value_dim}"
+                place, f"has {len(numbers)} numbers for value_dim {self.value_dim}"
             )
         return np.array(numbers * self.value_dim if len(numbers) == 1 else numbers)
 
@@ -103,7 +111,7 @@ class RawFeature(Feature):
         if not len(self._default):
             kept = ~absent
             return Values(pa.array(numbers[kept]), kept.sum(axis=1))
-        flat = pa.array(np.where(absent, self._default, numbers).ravel())
+        flat = pa.array(self._filled(numbers, absent).ravel())
         if self.value_dim == 1:
             return Values(flat)
         return Values(flat, np.full(len(numbers), self.value_dim))
@@ -118,14 +126,17 @@ class RawFeature(Feature):
         has_default = len(self._default) > 0
         tally = Tally(missing=num_missing, defaulted=num_missing if has_default else 0)
         if num_missing and has_default:
-            numbers = np.where(absent, self._default, numbers)
+            numbers = self._filled(numbers, absent)
         if self._lookup:
             return self._bucketed(numbers, absent if not has_default else None), tally
         if num_missing and not has_default:
-            name = "fg_encoded_default_value" if self._encoded else "default_value"
             row = int(np.flatnonzero(absent.any(axis=1))[0])
-            raise BadValue(row, f"has no value, and {name} is not set to stand for it")
-        return numbers.astype(np.float32), tally
+            place = self._default_place
+            raise BadValue(row, f"has no value, and {place} is not set to stand for it")
+        return _narrow(numbers), tally
+
+    def _filled(self, numbers: np.ndarray, absent: np.ndarray) -> np.ndarray:
+        return np.where(absent, self._default, numbers).astype(numbers.dtype)
 
     def _bucketed(self, numbers: np.ndarray, absent: np.ndarray | None) -> Ids:
         ids = self._lookup.bucket(numbers)
@@ -135,7 +146,10 @@ class RawFeature(Feature):
         return Ids(ids.ravel(), lengths)
 
     def _numbers(self, origin: Values) -> tuple[np.ndarray, np.ndarray]:
-        """Normalized numbers and where they are absent, both (B, value_dim)."""
+        """Normalized numbers and where they are absent, both (B, value_dim).
+
+        float64, or float32 when the column is and there is no normalizer.
+        """
         values = origin.plain()
         try:
             flat = as_numbers(values.flat)
@@ -152,16 +166,20 @@ class RawFeature(Feature):
             )
         numbers[lengths > 0] = flat.reshape(-1, self.value_dim)
         absent = np.isnan(numbers)
-        given = numbers.copy()
+        given = numbers
         if self._normalize:
             with np.errstate(all="ignore"):
-                numbers = self._normalize(np.where(absent, 1.0, numbers))
-        bad = ~(np.isfinite(numbers) | absent)
+                numbers = self._normalize(numbers)
+        bad = ~(np.isfinite(numbers if self._lookup else _narrow(numbers)) | absent)
         if bad.any():
             row, place = (int(index) for index in np.argwhere(bad)[0])
-            what = "the normalizer makes" if self._normalize else "is"
-            raise BadValue(row, f"{given[row, place]:g}: {what} {numbers[row, place]:g}")
-        return numbers, absent
+            found = f"{given[row, place]:g}"
+            if self._normalize:
+                found += f": the normalizer makes {numbers[row, place]:g}, which"
+            raise BadValue(row, f"{found} is no finite number of 32 bits")
+        if self._normalize or not _is_narrow(values.flat.type):
+            return numbers, absent
+        return numbers.astype(np.float32), absent
 
     def embedder(self) -> nn.Module | None:
         if self._dense is None:
@@ -171,3 +189,13 @@ class RawFeature(Feature):
         if word == "mlp":
             return LinearEmbedding(self.value_dim, dim)
         return AutoDis(self.value_dim, dim, **settings)
+
+
+def _narrow(numbers: np.ndarray) -> np.ndarray:
+    """In the model's precision; what is too large becomes infinite."""
+    with np.errstate(over="ignore"):
+        return numbers.astype(np.float32)
+
+
+def _is_narrow(kind: pa.DataType) -> bool:
+    return pa.types.is_float32(kind) or pa.types.is_float16(kind)

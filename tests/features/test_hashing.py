@@ -1,0 +1,127 @@
+"""Hashes of texts: the same numbers as the systems whose tables and data we read."""
+
+import time
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from features.oracles_values import murmur
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tzmmoe.features.hashing import BLOCK, FUNCTIONS, hash_texts
+
+# Of TorchEasyRec 1.3.16 (its tests, and pyfg), modulo 100.
+TORCHEASYREC_MURMUR = {
+    "abc": 33,
+    "efg": 44,
+    "hij": 66,
+    "xyz": 13,
+    "0": 26,
+    "1": 95,
+    "2": 70,
+    "3": 13,
+    "4": 56,
+    "ua_ia": 37,
+    "ua_ib": 90,
+    "ub_ia": 5,
+    "ub_ib": 97,
+}
+TORCHEASYREC_FARM = {"1": 49, "2": 59, "3": 21}
+# fingerprint64 of pyfarmhash 0.5.1, which wraps Google's C++. A text for each branch by length:
+# 0, 1 to 3, 4 to 7, 8 to 16, 17 to 32, 33 to 64, and longer by blocks of 64.
+PYFARMHASH = {
+    "": 11160318154034397263,
+    "a": 12917804110809363939,
+    "12": 12507372493458391888,
+    "abc": 2640714258260161385,
+    "abcd": 1897425971756105985,
+    "1234567": 7403371938570208423,
+    "12345678": 3430003927990384362,
+    "0123456789abcdef": 6105018409752412263,
+    "0123456789abcdef0": 7920484519069722889,
+    "The quick brown fox jumps over t": 13139644296358924898,
+    "The quick brown fox jumps over the": 9809150645135378877,
+    "x" * 63: 3985643400710983581,
+    "x" * 64: 6916188127298655160,
+    "x" * 65: 4935023790501551929,
+    "y" * 128: 14037998315750692670,
+    "y" * 129: 1914834069162296259,
+    "z" * 200: 8728890208429024092,
+    "0123456789" * 100: 15486566875804449801,
+    "naïve café 東京 🙂": 7788783860120783198,
+    "é" * 40: 9929455074797365145,
+}
+TEXTS = st.lists(st.text(st.characters(codec="utf-8"), max_size=80), max_size=20)
+
+
+@pytest.mark.parametrize(("text", "bucket"), TORCHEASYREC_MURMUR.items())
+def test_murmur_gives_the_buckets_of_torcheasyrec(text: str, bucket: int) -> None:
+    assert hash_texts(pa.array([text]), "MURMUR_HASH")[0] % 100 == bucket
+    assert murmur(text) % 100 == bucket, "the oracle itself"
+
+
+@pytest.mark.parametrize(("text", "bucket"), TORCHEASYREC_FARM.items())
+def test_farm_gives_the_buckets_of_tensorflow(text: str, bucket: int) -> None:
+    assert hash_texts(pa.array([text]), "FARM_HASH")[0] % 100 == bucket
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_farm_equals_the_library_of_google(kind: pa.DataType) -> None:
+    """Short and long texts together, so that each is hashed among others."""
+    texts = pa.array([*PYFARMHASH, *reversed(PYFARMHASH)], kind)
+    expected = [*PYFARMHASH.values(), *reversed(PYFARMHASH.values())]
+    assert hash_texts(texts, "FARM_HASH").tolist() == expected
+
+
+@settings(deadline=None, max_examples=200)
+@given(TEXTS, st.sampled_from([pa.string(), pa.large_string()]), st.integers(0, 5))
+def test_murmur_equals_the_hash_of_each_text_byte_by_byte(
+    texts: list[str], kind: pa.DataType, begin: int
+) -> None:
+    column = pa.array(texts, kind).slice(begin)
+    assert hash_texts(column, "MURMUR_HASH").tolist() == [murmur(text) for text in texts[begin:]]
+
+
+def test_murmur_of_every_length_equals_the_hash_byte_by_byte() -> None:
+    texts = ["".join(chr(33 + (7 * place) % 90) for place in range(size)) for size in range(300)]
+    assert hash_texts(pa.array(texts), "MURMUR_HASH").tolist() == [murmur(text) for text in texts]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@settings(deadline=None, max_examples=50)
+@given(texts=TEXTS, begin=st.integers(0, 5), size=st.integers(0, 20))
+def test_a_hash_does_not_depend_on_the_texts_around(
+    function: str, texts: list[str], begin: int, size: int
+) -> None:
+    alone = [int(hash_texts(pa.array([text]), function)[0]) for text in texts]
+    part = pa.array(texts, pa.string()).slice(begin, size)
+    assert hash_texts(part, function).tolist() == alone[begin : begin + size]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_more_texts_than_a_block_are_each_hashed_once(function: str) -> None:
+    words = ["", "a", "user 17", "a text of more than eight bytes", "x" * 70]
+    texts = pa.array([words[place % 5] for place in range(2 * BLOCK + 3)])
+    alone = hash_texts(pa.array(words), function)
+    hashes = hash_texts(texts, function)
+    np.testing.assert_array_equal(hashes, alone[np.arange(len(texts)) % 5])
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_no_texts_give_no_hashes(function: str, kind: pa.DataType) -> None:
+    assert hash_texts(pa.array([], kind), function).tolist() == []
+    assert hash_texts(pa.array(["a", "b"], kind).slice(2), function).tolist() == []
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_five_million_short_texts_are_hashed_in_a_second_on_one_core(function: str) -> None:
+    """The best of several runs, so that what else the machine does matters little."""
+    texts = pa.array([f"{number * 7919 % 10_000_000}" for number in range(250_000)])
+    best = float("inf")
+    for _ in range(7):
+        begin = time.thread_time()
+        hash_texts(texts, function)
+        best = min(best, time.thread_time() - begin)
+    assert len(texts) / best > 5e6, f"{len(texts) / best:,.0f} texts/s"
