@@ -43,13 +43,15 @@ class Task:
                 loss.label_kind(self.num_class)
             except ConfigError as error:
                 faults.extend(error.faults)
-        outputs = self.outputs()
+        faults.stop()
+        many = f" of {self.num_class} classes" if self.num_class > 1 else ""
         for index, (word, metric) in enumerate(self.metrics.items()):
-            if consumed(metric, outputs) is None:
+            if self.consumed(metric) is None:
+                one = " of one class" if many and not metric.several_classes else ""
                 faults.add(
                     f"metrics[{index}]",
-                    f"{word} needs one of {', '.join(metric.consumes)}, but the losses give "
-                    f"{', '.join(outputs)}",
+                    f"{word} takes {' or '.join(metric.consumes)}{one}, but the losses give "
+                    f"{', '.join(self.outputs())}{many}",
                 )
         faults.stop()
 
@@ -57,6 +59,13 @@ class Task:
         """Kinds of output, such as logits and probs."""
         names = [name for loss in self.losses.values() for name in loss.outputs]
         return [n for n in dict.fromkeys(names) if n != "probs1" or self.num_class == 2]
+
+    def consumed(self, metric: Metric) -> str | None:
+        """The output that a metric takes, or None."""
+        names = self.outputs()
+        if self.num_class > 1 and not metric.several_classes:
+            names = [name for name in names if name not in ("logits", "probs")]
+        return next((name for name in metric.consumes if name in names), None)
 
     def columns(self) -> list[Column]:
         """What the task reads beside the features."""
@@ -72,8 +81,7 @@ class Task:
     def weights(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Labels, 0 where missing, and the weight of each row (B,), 0 where it does not count."""
         labels = batch.columns[self.label]
-        missing = labels.isnan() if labels.dim() == 1 else labels.isnan().any(dim=1)
-        weights = (~missing).to(torch.float32)
+        weights = (~missing(labels)).to(torch.float32)
         if self.sample_weight:
             weights = weights * batch.columns[self.sample_weight]
         if self.space:
@@ -97,9 +105,9 @@ class Task:
         return outputs
 
 
-def consumed(metric: Metric, outputs: Sequence[str]) -> str | None:
-    """The output that a metric takes, or None."""
-    return next((name for name in metric.consumes if name in outputs), None)
+def missing(labels: Tensor) -> Tensor:
+    """Rows (B,) without a label; a distribution (B, C) is missing when any part of it is."""
+    return labels.isnan() if labels.dim() == 1 else labels.isnan().any(dim=1)
 
 
 class TaskSet:
@@ -150,8 +158,7 @@ class TaskSet:
     def update(self, outputs: Mapping[str, Tensor], batch: Batch) -> None:
         """Take a batch into the metrics; rows without label are left out."""
         for task in self.tasks:
-            labels = batch.columns[task.label]
-            present = ~(labels.isnan() if labels.dim() == 1 else labels.isnan().any(dim=1))
+            present = ~missing(batch.columns[task.label])
             self._update(task, task.metrics, outputs, batch, present)
             if task.space:
                 inside = present & (batch.columns[task.space.indicator] > 0)
@@ -165,14 +172,12 @@ class TaskSet:
         batch: Batch,
         rows: Tensor,
     ) -> None:
-        names = task.outputs()
         labels = batch.columns[task.label][rows]
-        if not len(labels):
-            return
         for metric in metrics.values():
-            predictions = outputs[f"{consumed(metric, names)}_{task.name}"][rows]
+            predictions = outputs[f"{task.consumed(metric)}_{task.name}"][rows]
+            of_two = labels.dim() == 2 and predictions.dim() == 1
             groups = {name: batch.columns[name][rows] for name in metric.columns}
-            metric.update(predictions, labels, **groups)
+            metric.update(predictions, labels[:, 1] if of_two else labels, **groups)
 
     def compute(self) -> dict[str, float]:
         """``{"auc_ctr": 0.71, "auc_ctr_in_space": ...}``; NaN where a metric is not defined."""

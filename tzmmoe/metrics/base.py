@@ -13,13 +13,15 @@ METRICS: Registry[type["Metric"]] = Registry(metric_pb2.Metric, "metric")
 class Metric(torchmetrics.Metric):
     """A metric over rows that have a label. Sums are float64; states merge by sum or by joining.
 
-    ``consumes`` names the outputs of a tower that it can take, the best first; ``columns`` the
-    further columns of the data that ``update`` gets by name. ``compute`` is NaN where the metric
-    is not defined, such as an AUC without positives.
+    ``consumes`` names the outputs of a tower that it can take, the best first; with
+    ``several_classes`` also those of more than one class (B, C). ``columns`` are the further
+    columns of the data that ``update`` gets by name. ``update`` may get no rows at all.
+    ``compute`` is NaN where the metric is not defined, such as an AUC without positives.
     """
 
     full_state_update = False
     consumes: tuple[str, ...]
+    several_classes = False
     larger_is_better: bool
     columns: tuple[str, ...] = ()
 

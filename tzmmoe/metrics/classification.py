@@ -12,6 +12,7 @@ class Accuracy(Metric):
     """Share of rows whose class is right."""
 
     consumes = ("probs",)
+    several_classes = True
     larger_is_better = True
 
     def __init__(self, *, threshold: float, top_k: int) -> None:
@@ -80,8 +81,8 @@ class NormalizedEntropy(Metric):
         self.rows += len(labels)
 
     def compute(self) -> Tensor:
-        base = ratio(self.positives, self.rows).clamp(self.eta, 1 - self.eta)
-        entropy = -(base * base.log() + (1 - base) * torch.log1p(-base))
+        base = ratio(self.positives, self.rows)
+        entropy = torch.special.entr(base) + torch.special.entr(1 - base)  # 0 with one class
         return ratio(self.loss, self.rows * entropy)
 
 

@@ -49,15 +49,18 @@ def activation(text: str, channels: int, copies: int) -> nn.Module | None:
         return None
     try:
         name, arguments = parse_call(text)
-        if name in ("Dice", "nn.Dice") and not arguments:
+        if name in ("Dice", "nn.Dice"):
+            check_arguments(Dice, arguments, set())
             return Dice(channels)
         short = name.removeprefix("torch.").removeprefix("nn.")
         if short not in KNOWN:
             known = ", ".join(["Dice", *(f"nn.{each}" for each in KNOWN)])
             raise ValueError(f"no activation {name!r}{did_you_mean(short, KNOWN)}; known: {known}")
         check_arguments(KNOWN[short], arguments, ARGUMENTS)
-    except ValueError as error:
+        if short == "PReLU":
+            return PReLU(channels, copies, float(arguments.get("init", 0.25)))
+        layer = KNOWN[short](**arguments)
+        layer(torch.zeros(1))  # torch looks at words only when it computes
+    except (ValueError, RuntimeError) as error:
         raise ConfigError.at("activation", f"{text!r}: {error}") from error
-    if short == "PReLU":
-        return PReLU(channels, copies, float(arguments.get("init", 0.25)))
-    return KNOWN[short](**arguments)
+    return layer

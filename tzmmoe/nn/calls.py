@@ -35,12 +35,16 @@ def parse_list(text: str) -> tuple[str, dict[str, Argument]]:
 
 
 def check_arguments(function: Callable, arguments: dict[str, Argument], allowed: set[str]) -> None:
-    """Raise ValueError for an argument that the function lacks, or a required one left out."""
+    """Raise ValueError for an argument that the function lacks, one of another kind than its
+    default, or a required one left out."""
     signature = inspect.signature(function).parameters
     known = {name for name in signature if name in allowed}
-    for name in arguments:
+    for name, value in arguments.items():
         if name not in known:
             raise ValueError(f"has no argument {name!r}; give {', '.join(sorted(known)) or 'none'}")
+        is_word = isinstance(signature[name].default, str)
+        if not isinstance(value, str if is_word else float | int) or isinstance(value, bool):
+            raise ValueError(f"{name} is {value!r}; give a {'word' if is_word else 'number'}")
     for name in known - set(arguments):
         if signature[name].default is inspect.Parameter.empty:
             raise ValueError(f"lacks its argument {name!r}")

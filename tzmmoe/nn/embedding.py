@@ -145,8 +145,9 @@ class AutoDis(nn.Module):
         self.input_weight = nn.Parameter(torch.empty(value_dim, num_channels))
         self.mixing = nn.Parameter(torch.empty(value_dim, num_channels, num_channels))
         self.meta = nn.Parameter(torch.empty(value_dim, num_channels, embedding_dim))
-        for parameter in (self.input_weight, self.mixing, self.meta):
-            nn.init.xavier_uniform_(parameter)
+        with torch.no_grad():  # one number's matrices after the other: they share no inputs
+            for matrix in (*self.input_weight.split(1), *self.mixing, *self.meta):
+                nn.init.xavier_uniform_(matrix)
 
     def forward(self, numbers_BR: Tensor) -> Tensor:
         """(B, R D)."""

@@ -43,11 +43,11 @@ def table_initializer(text: str | None, rows: int) -> Initializer:
             known = ", ".join(f"nn.init.{each}" for each in KNOWN)
             raise ValueError(f"no initializer {name!r}{did_you_mean(short, KNOWN)}; known: {known}")
         check_arguments(KNOWN[short], arguments, ARGUMENTS)
-    except ValueError as error:
+        initializer = partial(_draw if short in DRAWN else _fill, KNOWN[short], arguments)
+        initializer(torch.empty(1, 1), torch.Generator())  # torch checks values when it fills
+    except (ValueError, RuntimeError) as error:
         raise ConfigError.at("init_fn", f"{text!r}: {error}") from error
-    if short in DRAWN:
-        return partial(_draw, KNOWN[short], arguments)
-    return partial(_fill, KNOWN[short], arguments)
+    return initializer
 
 
 def _draw(function: Callable, arguments: dict, tensor: Tensor, generator: torch.Generator) -> None:

@@ -1,0 +1,77 @@
+"""Gates against the softmax of a linear map, by hand."""
+
+import oracles
+import parts
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd import gradcheck
+from torch.func import functional_call
+from torch.testing import assert_close
+
+from tzmmoe.nn.gates import Gates
+
+MLPS = {
+    "linear": None,
+    "mlp": parts.PLAIN | {"hidden_units": [5, 4]},
+    "mlp with batch norm": parts.PLAIN | {"hidden_units": [4], "use_bn": True},
+}
+
+
+def made(num_tasks: int, num_experts: int, mlp: str) -> Gates:
+    torch.manual_seed(0)
+    gates = Gates(6, num_tasks=num_tasks, num_experts=num_experts, mlp=MLPS[mlp])
+    return parts.shaken(gates)
+
+
+@pytest.mark.parametrize("mlp", MLPS)
+@pytest.mark.parametrize(("num_tasks", "num_experts"), [(1, 1), (2, 3), (4, 6)])
+def test_gates_equal_the_softmax_of_a_linear_map_by_hand(
+    num_tasks: int, num_experts: int, mlp: str
+) -> None:
+    gates, x = made(num_tasks, num_experts, mlp), parts.normal(7, 6)
+    assert_close(gates(x), oracles.gates_by_loops(gates, x, "nn.ReLU"))
+
+
+@pytest.mark.parametrize("mlp", MLPS)
+@pytest.mark.parametrize("scale", [0.0, 1.0, 1e4])
+def test_each_gate_is_a_distribution_over_the_experts(mlp: str, scale: float) -> None:
+    """In single precision and with scores in the ten thousands too."""
+    gates = made(3, 4, mlp).float()
+    weights_BTE = gates(scale * parts.normal(50, 6, dtype=torch.float32))
+    assert (weights_BTE >= 0).all()
+    assert_close(weights_BTE.sum(dim=-1), torch.ones(50, 3))
+
+
+def test_a_bias_alone_decides_where_the_input_is_zero() -> None:
+    """The linear map has a bias: softmax of it, the same for every row."""
+    gates = made(2, 3, "linear")
+    wanted = gates.final.bias.exp() / gates.final.bias.exp().sum(dim=-1, keepdim=True)
+    zeros = torch.zeros(4, 6, dtype=torch.float64)
+    assert_close(gates(zeros), wanted.expand(4, 2, 3))
+
+
+@pytest.mark.parametrize("mlp", MLPS)
+def test_a_tasks_gate_has_parameters_of_its_own(mlp: str) -> None:
+    """Only the task's part of every parameter, of its MLP too, gets a gradient from its gate."""
+    num_tasks = 3
+    gates, x = made(num_tasks, 4, mlp), parts.normal(6, 6)
+    for t in range(num_tasks):
+        gates.zero_grad()
+        gates(x)[:, t].square().sum().backward()
+        for name, parameter in gates.named_parameters():
+            of_tasks = parameter.grad.unflatten(0, (num_tasks, -1)).flatten(1).abs().sum(dim=1)
+            others = of_tasks[[other for other in range(num_tasks) if other != t]]
+            assert of_tasks[t] > 0, name
+            assert (others == 0).all(), name
+
+
+@pytest.mark.parametrize("mlp", MLPS)
+def test_gradients_equal_finite_differences(mlp: str) -> None:
+    gates = made(2, 3, mlp)
+    names, values = zip(*gates.named_parameters(), strict=True)
+
+    def run(x: Tensor, *parameters: Tensor) -> Tensor:
+        return functional_call(gates, dict(zip(names, parameters, strict=True)), x)
+
+    assert gradcheck(run, (parts.normal(4, 6).requires_grad_(), *values))
