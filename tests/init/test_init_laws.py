@@ -1,0 +1,90 @@
+"""What `python -m tzmmoe.init` counts, samples, cuts and schedules, against oracles and laws."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tzmmoe.init.boundaries import boundaries
+from tzmmoe.init.distinct import KEPT, Distinct
+from tzmmoe.init.feature import HASH_ROWS, hash_rows
+from tzmmoe.init.leak import auc_of
+from tzmmoe.init.sample import SEED, Sample
+from tzmmoe.init.schedule import Schedule
+
+RANDOM = np.random.default_rng(3)
+
+
+@pytest.mark.parametrize("count", [1, 1000, KEPT, KEPT + 1, 400_000])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: pa.array(n),
+        lambda n: pa.array(n / 7),
+        lambda n: pa.array(n).cast(pa.large_string()),
+    ],
+)
+def test_distinct_values_are_counted_exactly_and_beyond_the_bound_within_two_percent(count, make):
+    distinct = Distinct()
+    for part in np.array_split(np.tile(np.arange(count), 2), 7):
+        if len(part):
+            distinct.add(make(part))
+    assert distinct.exact == (count <= KEPT)
+    assert distinct.count == (count if count <= KEPT else pytest.approx(count, rel=0.02))
+
+
+def test_a_sample_holds_whole_rows_from_everywhere_in_order():
+    sample = Sample()
+    for part in np.array_split(np.arange(500_000), 9):
+        sample.add({"row": pa.array(part), "twice": pa.array(2 * part)}, len(part))
+    rows = sample.rows()
+    numbers = rows["row"].to_numpy()
+    assert (np.diff(numbers) > 0).all()
+    assert (rows["twice"].to_numpy() == 2 * numbers).all()
+    tenths = np.bincount(numbers // 50_000)
+    assert abs(tenths / len(numbers) - 0.1).max() < 0.01
+
+
+def test_a_value_that_fills_a_bucket_alone_gets_it_to_itself():
+    amounts = np.concatenate([np.zeros(9000), np.arange(1, 1001)]).astype(float)
+    cuts = boundaries(amounts, whole=True)
+    assert cuts[0] == 1  # 0 alone below
+    rows = np.bincount(np.searchsorted(cuts, amounts[amounts > 0], side="right"))[1:]
+    assert len(rows) >= 20
+    assert rows.max() <= 2 * rows.min()
+
+
+def test_few_values_get_a_bucket_each():
+    assert boundaries(np.array([5.0, np.nan, 1.5, 5.0, -2.0]), whole=False) == [1.5, 5.0]
+
+
+@pytest.mark.parametrize("distinct", [1, 99, 101, 5000, 100_000, 100_001, 3_000_000])
+def test_a_hashed_table_has_rows_to_spare_but_not_without_bound(distinct):
+    rows = hash_rows(distinct)
+    wanted = distinct * (10 if distinct <= 100_000 else 2)
+    assert wanted <= rows <= max(HASH_ROWS, 2.5 * wanted)
+    assert str(rows).rstrip("0") in ("1", "2", "5")
+
+
+def test_the_area_of_one_column_equals_a_loop_over_pairs():
+    codes, truth = RANDOM.integers(0, 30, 400), (RANDOM.random(400) < 0.3).astype(float)
+    half = np.random.default_rng(SEED).random(400) < 0.5
+    prior = truth[half].mean()
+    share = {
+        c: (truth[half & (codes == c)].sum() + prior) / ((half & (codes == c)).sum() + 1)
+        for c in range(30)
+    }
+    wins = [
+        1.0 if share[p] > share[q] else 0.5 if share[p] == share[q] else 0.0
+        for p in codes[~half & (truth == 1)]
+        for q in codes[~half & (truth == 0)]
+    ]
+    assert auc_of(codes, truth) == pytest.approx(np.mean(wins), abs=1e-12)
+
+
+@pytest.mark.parametrize("rows", [1, 50, 2000, 200_000, 10**7, 10**10])
+def test_a_schedule_has_steps_enough_to_learn_and_no_more_passes_than_needed(rows):
+    schedule = Schedule.of(rows)
+    steps = rows / schedule.batch_size
+    assert 32 <= schedule.batch_size <= 4096
+    assert schedule.num_epochs == 10 or steps * schedule.num_epochs >= 2000
+    assert schedule.num_epochs == 1 or steps * (schedule.num_epochs - 1) < 2000

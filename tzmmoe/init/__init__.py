@@ -1,0 +1,1 @@
+"""Data files -> a commented config that trains on them as it is."""

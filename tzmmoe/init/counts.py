@@ -1,0 +1,150 @@
+"""Adds up what a stream of columns holds."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tzmmoe.features.column import Values, is_list, read
+from tzmmoe.features.forms import BadType, BadValue, is_text
+from tzmmoe.init.distinct import Distinct
+from tzmmoe.init.profile import SEPARATOR, Profile, numbers_of
+
+CODE = r"^\s*[+-]?0\d"  # 007 is a code, not the number 7
+
+
+class Counts:
+    """One column. ``typed``: the file tells text from numbers, as CSV files do not."""
+
+    def __init__(self, name: str, *, typed: bool) -> None:
+        self.name = name
+        self.typed = typed
+        self.type = pa.null()
+        self.trouble = ""
+        self._missing = self._values = self._shortest = self._longest = 0
+        self._distinct = Distinct()
+        self._numbers: Numbers | None = Numbers()  # None: not all values read as numbers
+        self._code = False
+
+    @property
+    def flat(self) -> bool:
+        """Rows hold at most one value each, which can be read."""
+        several = is_list(self.type) or pa.types.is_map(self.type) or self._longest > 1
+        return not (self.trouble or several)
+
+    def add(self, column: pa.Array) -> None:
+        if not pa.types.is_null(column.type):
+            self.type = column.type
+        if self.trouble:
+            return
+        try:
+            values = read(column, SEPARATOR, weighted=pa.types.is_map(column.type))
+        except (BadType, BadValue) as error:
+            self.trouble = str(error)
+            return
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # bytes, and rare kinds of text
+            self.trouble = f"{column.type} cannot be used as values"
+            return
+        self._count(values)
+        self._distinct.add(values.flat)
+        self._add_numbers(values)
+
+    def _count(self, values: Values) -> None:
+        self._values += values.num_values
+        if values.lengths is None:
+            self._shortest, self._longest = 1, max(self._longest, 1)
+            return
+        present = values.lengths[values.lengths > 0]
+        self._missing += len(values.lengths) - len(present)
+        if len(present):
+            shortest = int(present.min())
+            self._shortest = min(self._shortest or shortest, shortest)
+            self._longest = max(self._longest, int(present.max()))
+
+    def _add_numbers(self, values: Values) -> None:
+        if self._numbers is None:
+            return
+        if is_text(values.flat.type) and not self.typed:
+            self._code |= bool(pc.any(pc.match_substring_regex(values.flat, CODE)).as_py())
+        try:
+            numbers = numbers_of(values.flat)
+        except pa.ArrowInvalid:
+            self._numbers = None
+            return
+        self._numbers.add(numbers if values.codes is None else numbers[values.codes])
+
+    def profile(self, num_rows: int, sample: pa.Array | None) -> Profile:
+        numbers = self._numbers or Numbers()
+        known = numbers.count > 0
+        return Profile(
+            name=self.name,
+            type=self.type,
+            kind=self._kind(),
+            trouble=self.trouble,
+            num_rows=num_rows,
+            num_missing=self._missing + numbers.nans,
+            num_values=self._values - numbers.nans,
+            num_distinct=self._distinct.count - bool(numbers.nans),
+            exact=self._distinct.exact,
+            shortest=self._shortest,
+            longest=self._longest,
+            low=float(numbers.low) if known else None,
+            high=float(numbers.high) if known else None,
+            mean=numbers.mean,
+            deviation=numbers.deviation,
+            whole=known and numbers.whole,
+            finite=numbers.finite,
+            ascending=known and numbers.ascending,
+            sample=sample,
+        )
+
+    def _kind(self) -> str:
+        if self.trouble:
+            return ""
+        kind = self.type
+        if pa.types.is_map(kind):
+            return "weights"
+        while is_list(kind) or pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        if is_text(kind):
+            if self.typed or self._code or self._numbers is None:
+                return "text"
+            return "whole" if self._numbers.whole else "number"
+        if pa.types.is_boolean(kind):
+            return "flag"
+        integers = pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale == 0)
+        return "whole" if integers and self._numbers.whole else "number"
+
+
+class Numbers:
+    """Range and moments of a stream of numbers. Moments merge as in Chan et al., "Updating Formulae
+    and a Pairwise Algorithm for Computing Sample Variances", 1979."""
+
+    def __init__(self) -> None:
+        self.count = self.nans = 0
+        self.low, self.high = np.inf, -np.inf
+        self.mean = self._squares = 0.0
+        self.whole = self.finite = self.ascending = True
+        self._last = -np.inf
+
+    def add(self, numbers: np.ndarray) -> None:
+        """Take in numbers; NaN, which texts may spell, is a missing value."""
+        self.nans += int(np.isnan(numbers).sum())
+        finite = numbers[np.isfinite(numbers)]
+        self.finite &= not np.isinf(numbers).any()
+        self.whole &= len(finite) == len(numbers) and bool((np.floor(finite) == finite).all())
+        if not len(finite):
+            return
+        self.ascending &= bool(finite[0] > self._last and (np.diff(finite) > 0).all())
+        self._last = finite[-1]
+        self.low, self.high = min(self.low, finite.min()), max(self.high, finite.max())
+        total = self.count + len(finite)
+        shift = finite.mean() - self.mean
+        self._squares += np.square(finite - finite.mean()).sum()
+        self._squares += shift**2 * self.count * len(finite) / total
+        self.mean += float(shift * len(finite) / total)
+        self.count = total
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation."""
+        return float(np.sqrt(self._squares / max(self.count, 1)))

@@ -1,0 +1,144 @@
+"""What is asked for, and what the data files say to it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tzmmoe.data.base import Source
+from tzmmoe.data.csv import CsvSource
+from tzmmoe.data.files import Reading
+from tzmmoe.errors import DataError, Faults, did_you_mean
+from tzmmoe.init import feature, task
+from tzmmoe.init.feature import Drafted, LeftOut
+from tzmmoe.init.leak import leaks, sortedness
+from tzmmoe.init.profile import Profile
+from tzmmoe.init.reading import CsvFlags, looks_like_data
+from tzmmoe.init.survey import Survey, survey
+from tzmmoe.init.task import Task
+
+SORTED = 0.9  # AUC of a row's place in the files from which on they are sorted by a label
+
+
+@dataclass(frozen=True)
+class Request:
+    """The command line. Empty texts: not given."""
+
+    files: str
+    labels: Sequence[str]
+    weight: str
+    ignore: Sequence[str]
+    eval_files: str
+    model_dir: str
+    csv: CsvFlags
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that the config is drafted from. ``leaks``: {column: {label: AUC}}."""
+
+    request: Request
+    survey: Survey
+    source: Source
+    reading: Reading
+    num_rows: int  # at least, when CSV files were not read to their end
+    tasks: Sequence[Task]
+    features: Sequence[Drafted]
+    left_out: Sequence[LeftOut]
+    leaks: Mapping[str, Mapping[str, float]]
+    sorted_by: Sequence[str]  # labels
+
+    @property
+    def typed(self) -> bool:
+        return not isinstance(self.source, CsvSource)
+
+
+def find(request: Request) -> Findings:
+    """Look at the files.
+
+    Raises:
+        DataError, ConfigError: what the user can repair; faults of the flags all at once.
+    """
+    source, reading = request.csv.open(request.files, "--data")
+    _check_names(request, source, reading)
+    evaluation = None
+    if request.eval_files:
+        evaluation, _ = request.csv.open(request.eval_files, "--eval_data")
+    columns = [n for n in source.columns(source.files[0]) if n not in request.ignore]
+    found = survey(source, columns)
+    faults = Faults()
+    typed = not isinstance(source, CsvSource)
+    profiles = dict(found.profiles)
+    labels = [task.draft(profiles.pop(name), typed=typed, faults=faults) for name in request.labels]
+    if request.weight:
+        _check_weight(profiles.pop(request.weight), faults)
+    faults.stop()
+    tasks = [each for each in labels if each]
+    names = unique_names(list(profiles))
+    drafts = [feature.draft(column, names[column.name]) for column in profiles.values()]
+    features = [each for each in drafts if isinstance(each, Drafted)]
+    left_out = [each for each in drafts if isinstance(each, LeftOut)]
+    if not features:
+        reasons = "".join(f"\n  {each.column}: {each.why}" for each in left_out)
+        raise DataError(f"{source.files[0]}: no column can be a feature{reasons}")
+    if evaluation:
+        weights = [request.weight] if request.weight else []
+        needed = [*request.labels, *weights, *(each.column for each in features)]
+        evaluation.check_columns(evaluation.files[0], needed)
+    truths = [each.column for each in tasks if each.binary and not each.flag]
+    rows = [source.known_rows(file) for file in source.files]
+    return Findings(
+        request=request,
+        survey=found,
+        source=source,
+        reading=reading,
+        num_rows=found.num_rows if None in rows else sum(rows),
+        tasks=tasks,
+        features=features,
+        left_out=left_out,
+        leaks=leaks((profiles[each.column] for each in features), truths),
+        sorted_by=[label.name for label in truths if sortedness(label) > SORTED],
+    )
+
+
+def _check_names(request: Request, source: Source, reading: Reading) -> None:
+    """Raise ConfigError for names that are no columns, or that have two uses."""
+    faults = Faults()
+    columns = source.columns(source.files[0])
+    given = {"--labels": request.labels, "--ignore": request.ignore}
+    given |= {"--weights": [request.weight]} if request.weight else {}
+    uses: dict[str, str] = {}
+    for flag, names in given.items():
+        for name in names:
+            if name not in columns:
+                guess = did_you_mean(name, columns)
+                faults.add(flag, f"{source.files[0]} has no column {name!r}{guess}")
+            if name in uses:
+                faults.add(flag, f"{name!r} is already in {uses[name]}")
+            uses[name] = flag
+    if not request.labels:
+        faults.add("--labels", "names no column")
+    headed = isinstance(source, CsvSource) and reading.with_header
+    if faults and headed and looks_like_data(columns):
+        faults.add("--data", "its first line seems to hold data, not names; pass --no_header")
+    faults.stop()
+
+
+def _check_weight(column: Profile, faults: Faults) -> None:
+    if not column.kind or column.listed or column.low is None:
+        faults.add("--weights", f"{column.name!r} is a column of {column.type}; give numbers")
+    elif column.num_missing:
+        faults.add("--weights", f"{column.name!r} is missing in {column.num_missing:,} rows")
+    elif column.low < 0 or not column.finite:
+        faults.add("--weights", f"{column.name!r} must be finite and 0 or more, everywhere")
+
+
+def unique_names(columns: Sequence[str]) -> dict[str, str]:
+    """{column: name}, of letters, digits, _ and - only, as features and towers need."""
+    names: dict[str, str] = {}
+    for column in columns:
+        plain = re.sub(r"[^\w\-]+", "_", column) or "column"
+        name, number = plain, 2
+        while name in names.values() or (name != column and name in columns):
+            name, number = f"{plain}_{number}", number + 1
+        names[column] = name
+    return names
