@@ -9,7 +9,7 @@ log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str]) -> None:
-    parser = cli.parser("Export a checkpoint as a program that needs no config.")
+    parser = cli.parser("Export a checkpoint as a program that needs no config.", device=False)
     parser.add_argument(
         "--checkpoint_path", help="a checkpoint, or a model_dir; unset: by export_config"
     )

@@ -1,12 +1,21 @@
 """python -m tzmmoe.predict: write predictions for files, from an export or a checkpoint."""
 
 import argparse
+import glob
 import logging
+import os
+import signal
 from collections.abc import Sequence
 
 from tzmmoe import cli
+from tzmmoe.errors import DataError, Interrupted
 
 log = logging.getLogger(__name__)
+
+OF_A_CONFIG = (
+    *("checkpoint_path", "model_dir", "train_input_path", "eval_input_path"),
+    *("set", "edit_config_json"),
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -19,20 +28,44 @@ def main(argv: Sequence[str]) -> None:
         "--predict_input_path", help="a file, a folder, a glob, or several by commas"
     )
     parser.add_argument(
-        "--predict_output_path", help="a .parquet or .csv file, or a folder for part-0.parquet"
+        "--predict_output_path",
+        help="a .parquet or .csv file, or a folder for part-0.parquet; a file of that name is "
+        "replaced once all is predicted, and stays as it is when predicting fails",
     )
     parser.add_argument(
         "--reserved_columns", help="input columns to copy, a,b, or ALL_COLUMNS", default=""
     )
     parser.add_argument("--output_columns", help="outputs to write, such as probs_ctr; unset: all")
-    parser.add_argument("--batch_size", type=int, help="rows at a time")
+    parser.add_argument("--batch_size", type=int, help="rows at a time, 1 or more")
     arguments = parser.parse_args(argv)
     if not arguments.predict_input_path or not arguments.predict_output_path:
         parser.error("--predict_input_path and --predict_output_path are needed")
     if bool(arguments.saved_model_dir) == bool(arguments.pipeline_config):
         parser.error("give --saved_model_dir, or --pipeline_config for a checkpoint")
+    without_effect = [name for name in OF_A_CONFIG if getattr(arguments, name)]
+    if arguments.saved_model_dir and without_effect:
+        parser.error(f"with --saved_model_dir, --{without_effect[0]} has no effect; leave it out")
+    if arguments.batch_size is not None and arguments.batch_size < 1:
+        parser.error(f"--batch_size is {arguments.batch_size}; give 1 or more")
+    _keep_inputs(arguments.predict_input_path, arguments.predict_output_path)
     rows = _from_export(arguments) if arguments.saved_model_dir else _from_checkpoint(arguments)
     log.info("wrote %s predictions to %s", f"{rows:,}", arguments.predict_output_path)
+
+
+def _keep_inputs(input_path: str, output_path: str) -> None:
+    """Refuse to replace a file that is read."""
+    parts = [part.strip() for part in input_path.split(",")]
+    patterns = [pattern for part in parts for pattern in (part, f"{part}/*")]
+    targets = [output_path, f"{output_path}/part-0.parquet"]
+    for target in filter(os.path.isfile, targets):
+        for file in (file for pattern in patterns for file in glob.glob(pattern, recursive=True)):
+            if os.path.samefile(file, target):
+                raise DataError(f"{file}: is read and would be replaced; name another output")
+
+
+def _stop(signum: int, frame: object) -> None:
+    """Leave through the blocks that tidy up."""
+    raise Interrupted(signum)
 
 
 def _from_export(arguments: argparse.Namespace) -> int:
@@ -71,4 +104,5 @@ def _from_checkpoint(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop)
     cli.run(main)

@@ -16,7 +16,7 @@ from tzmmoe.errors import CheckpointError
 from tzmmoe.features import Feature, FeatureSpec, Setting
 from tzmmoe.features.layout import Layout
 from tzmmoe.models import RankModel
-from tzmmoe.serving.program import trace
+from tzmmoe.serving.program import save, trace
 from tzmmoe.tasks import TaskSet
 
 FORMAT = 1
@@ -43,41 +43,48 @@ class Export:
         """
         if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
             raise CheckpointError(f"{directory} is there already; name a new --export_dir")
+        program = trace(self.model.cpu(), self.tasks, self._layout)
         aside = directory.parent / f".writing-{directory.name}"
         shutil.rmtree(aside, ignore_errors=True)
         try:
             aside.mkdir(parents=True)
-            torch.export.save(self._program(), aside / "model.pt2")
-            (aside / "pipeline.config").write_text(self.config)
-            signature = json.dumps(self._signature(aside), indent=1, ensure_ascii=False)
-            (aside / "signature.json").write_text(signature)
+            self._write_files(aside, program)
             if directory.exists():
                 directory.rmdir()
             aside.rename(directory)
         except OSError as error:
-            shutil.rmtree(aside, ignore_errors=True)
             raise CheckpointError(f"{directory} could not be written: {error}") from error
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
 
     @property
     def _layout(self) -> Layout:
         return Layout.of(self.features)
 
-    def _program(self) -> torch.export.ExportedProgram:
-        return trace(self.model.cpu(), self.tasks, self._layout)
+    def _write_files(self, folder: Path, program: torch.export.ExportedProgram) -> None:
+        save(program, folder / "model.pt2")
+        (folder / "pipeline.config").write_text(self.config, encoding="utf-8")
+        signature = json.dumps(self._signature(folder), indent=1, ensure_ascii=False)
+        (folder / "signature.json").write_text(signature, encoding="utf-8")
 
     def _signature(self, folder: Path) -> dict[str, Any]:
         setting = {k: v for k, v in asdict(self.setting).items() if k != "folder"}
-        digest = sha256(folder / "model.pt2")
+        features, helpers = (
+            [self._feature(feature.name, folder) for feature in part]
+            for part in (self.features, self.helpers)
+        )
+        vocabularies = [spec.get("vocab_file") for spec in (*features, *helpers)]
+        read = ["model.pt2", *filter(None, vocabularies)]
         return {
             "format": FORMAT,
             "tzmmoe": __version__,
-            "sha256": {"model.pt2": digest},
+            "sha256": {name: sha256(folder / name) for name in read},
             "inputs": describe_inputs(self._layout),
             "outputs": describe_outputs(self.tasks),
             "setting": setting,
             "reading": asdict(self.reading),
-            "features": [self._feature(feature.name, folder) for feature in self.features],
-            "helpers": [self._feature(feature.name, folder) for feature in self.helpers],
+            "features": features,
+            "helpers": helpers,
         }
 
     def _feature(self, name: str, folder: Path) -> dict[str, Any]:
@@ -100,8 +107,10 @@ def describe_inputs(layout: Layout) -> dict[str, Any]:
         described[f"ids_{width}"] = {
             "dtype": "int64",
             "shape": [f"num_ids_{width}"],
-            "features": [{"name": f.name, "rows": f.table.rows} for f in features],
-            "order": "the ids of row 0's features, one feature after the other, then of row 1's",
+            "features": names,
+            "rows": [feature.table.rows for feature in features],
+            "order": "the ids of row 0's features, one feature after the other, then of row 1's; "
+            "an id lies within [0, rows) of its feature",
         }
         described[f"lengths_{width}"] = {
             "dtype": "int64",
@@ -110,15 +119,19 @@ def describe_inputs(layout: Layout) -> dict[str, Any]:
             "order": "how many ids each feature has in each row",
         }
         if any(feature.weighted for feature in features):
-            described[f"weights_{width}"] = {"dtype": "float32", "shape": [f"num_ids_{width}"]}
+            described[f"weights_{width}"] = {
+                "dtype": "float32",
+                "shape": [f"num_ids_{width}"],
+                "features": names,
+                "order": f"a factor for each of ids_{width}, 1 where the feature has none",
+            }
     if layout.num_numbers:
         described["numbers"] = {
             "dtype": "float32",
             "shape": ["batch", layout.num_numbers],
-            "features": [
-                {"name": feature.name, "begin": begin, "end": end}
-                for feature, begin, end in layout.numbers
-            ],
+            "features": [feature.name for feature, _, _ in layout.numbers],
+            "sizes": [end - begin for _, begin, end in layout.numbers],
+            "order": "the numbers of each feature side by side, as many as its size",
         }
     return described
 

@@ -1,8 +1,6 @@
 """The model as a torch.export program with named tensors in and out."""
 
-import ast
-import json
-import re
+import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,14 +12,16 @@ from tzmmoe.batch import Inputs, Ragged
 from tzmmoe.errors import CheckpointError
 from tzmmoe.features.layout import Layout
 from tzmmoe.models import RankModel
+from tzmmoe.serving import archive
 from tzmmoe.tasks import TaskSet
 
-# What the formula of a size may call; torch hands such formulas to sympy, which evaluates them.
-SIZE_FUNCTIONS = {
-    *("Symbol", "Integer", "Rational", "Add", "Mul", "Pow", "Mod", "Max", "Min"),
-    *("FloorDiv", "CeilDiv", "PythonMod", "IntTrueDiv", "Eq", "Ne", "Ge", "Gt", "Le", "Lt"),
-}
-SIZE_NODES = (ast.Expression, ast.Call, ast.Name, ast.Load, ast.Constant, ast.keyword)
+# What torch, zipfile and json raise for a damaged file.
+UNREADABLE = (
+    *(OSError, zipfile.BadZipFile, RuntimeError, ValueError, LookupError),
+    *(TypeError, AttributeError, AssertionError, SyntaxError),
+)
+# What torch notes of a node for people: with it an export would show the paths of the machine.
+NOTES = ("stack_trace", "nn_module_stack", "torch_fn", "source_fn_stack", "from_node", "custom")
 
 
 class Served(nn.Module):
@@ -85,6 +85,11 @@ def trace(model: RankModel, tasks: TaskSet, layout: Layout) -> torch.export.Expo
     served = Served(model, tasks, layout).eval()
     program = torch.export.export(served, (example,), dynamic_shapes=(sizes,))
     program.example_inputs = None  # torch would pickle them into the file
+    program._guards_code = []  # Python, which nothing runs without example inputs
+    for module in program.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+            for note in NOTES:
+                node.meta.pop(note, None)
     return program
 
 
@@ -99,60 +104,44 @@ def _example(layout: Layout) -> Inputs:
     return Inputs(ids, torch.zeros(4, layout.num_numbers))
 
 
-def load(path: Path) -> torch.export.ExportedProgram:
-    """Load a program that holds nothing pickled.
+class Sink(io.FileIO):
+    """A file for torch's writer, which ends the process when writing fails: so a failure waits."""
+
+    failure: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        rest = memoryview(content)
+        while rest and not self.failure:
+            try:
+                rest = rest[super().write(rest) :]
+            except OSError as error:
+                self.failure = error
+        return len(content)
+
+
+def save(program: torch.export.ExportedProgram, path: Path) -> None:
+    """Write a program that ``load`` will accept.
 
     Raises:
-        CheckpointError: the file cannot be read, or holds what loading would unpickle or run.
+        OSError: it could not be written.
+        CheckpointError: it holds what ``archive.check`` refuses.
+    """
+    with Sink(path, "wb") as sink:
+        torch.export.save(program, sink)
+    if sink.failure:
+        raise sink.failure
+    archive.check(path)
+
+
+def load(path: Path) -> torch.export.ExportedProgram:
+    """Load a program that holds nothing that loading would unpickle or run.
+
+    Raises:
+        CheckpointError: the file cannot be read, or holds what ``archive.check`` refuses.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            _refuse_pickles(path, archive)
+        archive.check(path)
         return torch.export.load(path)
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: cannot be loaded: {error}") from error
-
-
-def _refuse_pickles(path: Path, archive: zipfile.ZipFile) -> None:
-    """torch.export.load unpickles sample inputs and some constants; a program here has none."""
-    for entry in archive.infolist():
-        name = entry.filename.partition("/")[2]
-        inputs = name.startswith("data/sample_inputs/") and entry.file_size
-        if inputs or name.endswith((".pkl", ".pickle")):
-            raise CheckpointError(f"{path}: {entry.filename} would be unpickled; it is refused")
-        if not name.endswith("_config.json"):
-            continue
-        for tensor, facts in json.loads(archive.read(entry))["config"].items():
-            if facts.get("use_pickle") or not facts["path_name"].startswith(("weight_", "tensor_")):
-                raise CheckpointError(f"{path}: {tensor} would be unpickled; it is refused")
-    for entry in archive.namelist():
-        if entry.partition("/")[2].startswith("models/"):
-            _refuse_formulas(path, json.loads(archive.read(entry)))
-
-
-def _refuse_formulas(path: Path, node: object) -> None:
-    """torch evaluates the formulas of sizes; only arithmetic is let through."""
-    if isinstance(node, dict):
-        text = node.get("expr_str")
-        if isinstance(text, str) and not _is_plain_formula(text):
-            raise CheckpointError(f"{path}: the size {text!r} is no plain formula; it is refused")
-        for value in node.values():
-            _refuse_formulas(path, value)
-    elif isinstance(node, list):
-        for value in node:
-            _refuse_formulas(path, value)
-
-
-def _is_plain_formula(text: str) -> bool:
-    """Whether a text is made of numbers, symbols and SIZE_FUNCTIONS alone."""
-    try:
-        nodes = list(ast.walk(ast.parse(text, mode="eval")))
-    except SyntaxError:
-        return False
-    calls = [node.func for node in nodes if isinstance(node, ast.Call)]
-    known = all(isinstance(func, ast.Name) and func.id in SIZE_FUNCTIONS for func in calls)
-    names = [node.id for node in nodes if isinstance(node, ast.Name) and node not in calls]
-    plain = all(re.fullmatch(r"[su]\d+", name) for name in names)
-    words = [node.value for node in nodes if isinstance(node, ast.Constant)]
-    short = all(not isinstance(word, str) or re.fullmatch(r"\w+", word) for word in words)
-    return known and plain and short and all(isinstance(node, SIZE_NODES) for node in nodes)
+    except UNREADABLE as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise CheckpointError(f"{path}: cannot be loaded: {reason[0]}") from error

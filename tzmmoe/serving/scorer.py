@@ -1,8 +1,9 @@
 """An exported folder -> predictions, with the feature code of training."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -14,7 +15,7 @@ from tzmmoe.data.base import Chunk, Piece
 from tzmmoe.data.files import Reading, open_source
 from tzmmoe.data.loader import Delivery, Loader
 from tzmmoe.digest import sha256
-from tzmmoe.errors import CheckpointError, ConfigError
+from tzmmoe.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from tzmmoe.features import Feature, FeatureSpec, Setting
 from tzmmoe.serving.exporter import FORMAT
 from tzmmoe.serving.program import load, program_inputs
@@ -48,39 +49,49 @@ class Scorer:
         """
         folder = Path(directory)
         try:
-            signature = json.loads((folder / "signature.json").read_text())
-            digest = sha256(folder / "model.pt2")
+            signature = json.loads((folder / "signature.json").read_text(encoding="utf-8"))
             if signature["format"] != FORMAT:
                 raise CheckpointError(
                     f"{folder} has format {signature['format']}; this version reads {FORMAT}"
                 )
-            if digest != signature["sha256"]["model.pt2"]:
-                raise CheckpointError(f"{folder}/model.pt2 is damaged; export again")
+            check_files(folder, signature["sha256"])
             reading = Reading(**signature["reading"])
             setting = Setting(**signature["setting"], folder=folder)
             features, helpers = (
-                [FeatureSpec(s.pop("kind"), s).make(setting) for s in signature[part]]
+                [make_feature(fields, setting, signature["sha256"]) for fields in signature[part]]
                 for part in ("features", "helpers")
             )
-        except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
+        except (OSError, ValueError, LookupError, TypeError, ConfigError) as error:
             raise CheckpointError(f"{folder}: no export there: {error}") from error
         program = load(folder / "model.pt2")
         return cls(program, features, helpers, reading, torch.device(device))
 
-    @torch.no_grad()
     def score(self, rows: pa.RecordBatch | pa.Table) -> dict[str, Tensor]:
         """Outputs by name, (B,) or (B, C), for rows with the columns that the features read.
 
         Raises:
-            DataError: a value that does not fit, with its row and column.
+            DataError: a column that is not there, or a value that does not fit, with its row.
         """
+        self._check_columns(rows.schema)
         if isinstance(rows, pa.Table):
-            rows = rows.combine_chunks().to_batches(max_chunksize=max(len(rows), 1))[0]
+            rows = one_batch(rows.select(self.assembler.needed))
         chunk = Chunk(0, rows, (Piece("request", 0, 0, rows.num_rows),))
         encoded = self.assembler.assemble(chunk)
         batch = next(encoded.batches(max(rows.num_rows, 1)))
         return self.predict(batch)
 
+    def _check_columns(self, schema: pa.Schema) -> None:
+        faults = []
+        for name in self.assembler.needed:
+            count = len(schema.get_all_field_indices(name))
+            if count == 0:
+                faults.append(f"request: no column {name!r}{did_you_mean(name, schema.names)}")
+            elif count > 1:
+                faults.append(f"request: the column {name!r} is there {count} times")
+        if faults:
+            raise DataError("\n".join(faults))
+
+    @torch.no_grad()
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         """Outputs of an encoded batch, on the CPU."""
         inputs = program_inputs(batch.to(self.device).inputs, self.assembler.layout)
@@ -105,3 +116,27 @@ class Scorer:
             seed=0,
         )
         return Loader(source, assembler, delivery)
+
+
+def check_files(folder: Path, sums: Mapping[str, str]) -> None:
+    """Raise CheckpointError when a file of an export is not as it was written."""
+    for name, expected in sums.items():
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise CheckpointError(f"{folder}: signature.json names {name!r}, outside its folder")
+        if sha256(folder / name) != expected:
+            raise CheckpointError(f"{folder / name} is damaged; export again")
+
+
+def make_feature(fields: dict[str, Any], setting: Setting, known: Collection[str]) -> Feature:
+    """A feature of a signature; its vocabulary must be one of the ``known`` files."""
+    word = fields.pop("kind")
+    vocab = fields.get("vocab_file")
+    if vocab and vocab not in known:
+        raise KeyError(f"no checksum of {vocab!r}")
+    return FeatureSpec(word, fields).make(setting)
+
+
+def one_batch(table: pa.Table) -> pa.RecordBatch:
+    """All rows of a table, which may have none."""
+    batches = table.unify_dictionaries().combine_chunks().to_batches()
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
