@@ -2,7 +2,8 @@
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tzmmoe.config.check import features as configured_features
 from tzmmoe.config.check import task_towers
 from tzmmoe.data.files import Reading
 from tzmmoe.data.loader import Delivery
-from tzmmoe.errors import ConfigError, Faults, within
+from tzmmoe.errors import ConfigError, Faults, did_you_mean, within
 from tzmmoe.features import Feature, FeatureSpec, Setting, check_shared, ordered
 from tzmmoe.losses import LOSSES
 from tzmmoe.metrics import METRICS
@@ -24,6 +25,7 @@ from tzmmoe.protos.data_pb2 import DataConfig, DatasetType, FgMode, FieldType, H
 from tzmmoe.protos.model_pb2 import TaskTower
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import Registry, fields
+from tzmmoe.runtime import free_bytes
 from tzmmoe.tasks import Task, TaskSet, TaskSpace
 
 log = logging.getLogger(__name__)
@@ -53,15 +55,20 @@ def build(pipeline: Pipeline, folder: Path, faults: Faults) -> Built | None:
     specs = _specs(pipeline)
     by_name = _features(specs, setting, faults)
     tasks = _tasks(pipeline, faults)
+    with faults.under(""):
+        TaskSet(tasks).columns()
     groups = {g.group_name: list(g.feature_names) for g in pipeline.model_config.feature_groups}
     names = list(dict.fromkeys(name for members in groups.values() for name in members))
     features = [by_name[name] for name in names if name in by_name]
+    _check_memory(features, specs, faults)
     complete = not faults
     seed = pipeline.runtime_config.seed
     torch.manual_seed(seed)
-    encoder = Encoder(features, groups, seed=seed) if complete else None
-    widths = encoder.out_features if encoder else dict.fromkeys(groups or ["all"], 1)
-    model = _model(pipeline, encoder, widths, faults)
+    model = None
+    with _allocating(faults):
+        encoder = Encoder(features, groups, seed=seed) if complete else None
+        widths = encoder.out_features if encoder else dict.fromkeys(groups or ["all"], 1)
+        model = _model(pipeline, encoder, widths, faults)
     if faults or model is None:
         return None
     needed = _needed(by_name, features)
@@ -71,6 +78,35 @@ def build(pipeline: Pipeline, folder: Path, faults: Faults) -> Built | None:
     helpers = [feature for feature in needed if feature.name not in names]
     plain = {name: spec for name, (_, spec) in specs.items()}
     return Built(features, helpers, plain, setting, TaskSet(tasks), model)
+
+
+def _check_memory(
+    features: Sequence[Feature], specs: Mapping[str, tuple[str, FeatureSpec]], faults: Faults
+) -> None:
+    """Add a fault at the largest table when the memory cannot hold them all."""
+    tables = {f.table.name: (f.table.rows * f.table.dim * 4, f) for f in features if f.table}
+    needed = sum(size for size, _ in tables.values())
+    free = free_bytes(torch.device("cpu"))
+    if free is None or needed <= free:
+        return
+    size, feature = max(tables.values(), key=lambda each: each[0])
+    faults.add(
+        specs[feature.name][0],
+        f"has a table of {size / 1e9:,.1f} GB; all tables need {needed / 1e9:,.1f} GB, but "
+        f"{free / 1e9:,.1f} GB of memory are free; give fewer rows, or a smaller embedding_dim",
+    )
+
+
+@contextmanager
+def _allocating(faults: Faults) -> Iterator[None]:
+    """A network that the memory cannot hold is a fault; torch has no class of its own for it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not re.search("memory|overflow", str(error)):
+            raise
+        words = "is larger than the memory; give fewer experts, or smaller hidden_units"
+        faults.add("model_config", words)
 
 
 def feature_setting(config: DataConfig, folder: Path) -> Setting:
@@ -105,10 +141,9 @@ def _features(
         check_shared([(f.name, f.table) for f in found.values() if f.table])
         for feature in found.values():
             if feature.origin.kind == "feature" and feature.origin.name not in specs:
-                raise ConfigError.at(
-                    "feature_configs",
-                    f"{feature.name!r} reads feature:{feature.origin.name}, which is not there",
-                )
+                words = f"reads feature:{feature.origin.name}, which is not there"
+                hint = did_you_mean(feature.origin.name, specs)
+                faults.add(f"{specs[feature.name][0]}.expression", words + hint)
         if not faults:
             ordered(found)
     return found

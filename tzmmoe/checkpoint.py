@@ -44,7 +44,10 @@ class Checkpoint:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of each tensor."""
-        known = dcp.HuggingFaceStorageReader(str(self.path / "tensors")).read_metadata()
+        try:
+            known = dcp.HuggingFaceStorageReader(str(self.path / "tensors")).read_metadata()
+        except SafetensorError as error:
+            raise CheckpointError(f"{self.path / 'tensors'} is damaged: {error}") from error
         return {name: tuple(each.size) for name, each in known.state_dict_metadata.items()}
 
     def read(self, targets: Mapping[str, Tensor]) -> None:
@@ -87,11 +90,12 @@ def save(
         aside.mkdir(parents=True)
         _write_tensors(aside / "tensors", tensors)
         header = {"format": FORMAT, "step": step}
-        _write(aside / "state.json", json.dumps({**header, **state}, indent=1))
-        _write(aside / "pipeline.config", config)
+        (aside / "state.json").write_text(json.dumps({**header, **state}, indent=1))
+        (aside / "pipeline.config").write_text(config)
         sums = {str(file.relative_to(aside)): sha256(file) for file in _files(aside)}
-        _write(aside / "checksums.json", json.dumps(sums, indent=1))
-        _sync(aside)
+        (aside / "checksums.json").write_text(json.dumps(sums, indent=1))
+        for part in (*_files(aside), aside / "tensors", aside):
+            _sync(part)
         if final.exists():
             shutil.rmtree(final)
         aside.rename(final)
@@ -108,24 +112,42 @@ def open_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: it is not there, is damaged, or has a later format.
     """
-    if not (path / "checksums.json").is_file():
-        raise CheckpointError(f"{path}: no checkpoint there (it has no checksums.json)")
-    try:
-        sums = json.loads((path / "checksums.json").read_text())
-        for name, expected in sums.items():
-            file = path / name
-            if Path(name).is_absolute() or ".." in Path(name).parts:
-                raise CheckpointError(f"{path}: checksums.json names {name!r}, outside its folder")
-            if not file.is_file() or sha256(file) != expected:
-                what = "is damaged" if file.is_file() else "is missing"
-                raise CheckpointError(f"{file} {what}; {_earlier(path)}")
-        state = json.loads((path / "state.json").read_text())
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}; {_earlier(path)}") from error
+    if not path.is_dir():
+        raise CheckpointError(f"{path}: no checkpoint there")
+    sums = _facts(path / "checksums.json")
+    _verify(path, sums)
+    state = _facts(path / "state.json")
     if state.get("format") != FORMAT:
         found = state.get("format")
         raise CheckpointError(f"{path} has format {found}; this version reads format {FORMAT}")
     return Checkpoint(path, state)
+
+
+def _facts(file: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(file.read_text())
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{file} is missing; {_earlier(file.parent)}") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} is damaged: {error}; {_earlier(file.parent)}") from error
+    if not isinstance(facts, dict):
+        raise CheckpointError(f"{file} is damaged: it names nothing; {_earlier(file.parent)}")
+    return facts
+
+
+def _verify(path: Path, sums: Mapping[str, str]) -> None:
+    """Raise CheckpointError unless the files are those that were written, and no others."""
+    for name, expected in {"state.json": None, **sums}.items():
+        file = path / name
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise CheckpointError(f"{path}: checksums.json names {name!r}, outside its folder")
+        if not file.is_file():
+            raise CheckpointError(f"{file} is missing; {_earlier(path)}")
+        if sha256(file) != expected:
+            raise CheckpointError(f"{file} is damaged; {_earlier(path)}")
+    for file in _files(path / "tensors"):
+        if str(file.relative_to(path)) not in sums:
+            raise CheckpointError(f"{file} is not of this checkpoint; remove it")
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -153,9 +175,15 @@ def preferred(model_dir: Path) -> Path:
     """What a finished run calls its result: the best one if it stopped early, else the newest."""
     pointer = model_dir / POINTER
     if pointer.is_file():
-        named = model_dir / str(json.loads(pointer.read_text()).get("checkpoint"))
-        if NAME.fullmatch(named.name) and named in find(model_dir):
-            return named
+        try:
+            named = json.loads(pointer.read_text())["checkpoint"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{pointer} is damaged: {error}; without it the newest checkpoint is taken"
+            ) from error
+        for path in find(model_dir):
+            if path.name == named:
+                return path
     return newest(model_dir)
 
 
@@ -165,7 +193,10 @@ def prefer(model_dir: Path, step: int | None) -> None:
     if step is None:
         pointer.unlink(missing_ok=True)
         return
-    _write(pointer, json.dumps({"checkpoint": f"model.ckpt-{step}"}))
+    aside = model_dir / f".writing-{POINTER}"
+    aside.write_text(json.dumps({"checkpoint": f"model.ckpt-{step}"}))
+    _sync(aside)
+    aside.replace(pointer)
 
 
 def prune(model_dir: Path, keep: int, always: set[int]) -> None:
@@ -179,6 +210,7 @@ def clear_leftovers(model_dir: Path) -> None:
     """Remove what an interrupted save left behind."""
     for path in model_dir.glob(".writing-model.ckpt-*"):
         shutil.rmtree(path)
+    (model_dir / f".writing-{POINTER}").unlink(missing_ok=True)
 
 
 def _write_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -191,7 +223,8 @@ def _write_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
         writer = dcp.HuggingFaceStorageWriter(
             str(folder), fqn_to_index_mapping={name: numbers[n] for name, n in files.items()}
         )
-        dcp.save(dict(tensors), storage_writer=writer, no_dist=True)
+        whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        dcp.save(whole, storage_writer=writer, no_dist=True)
 
 
 @contextmanager
@@ -206,15 +239,9 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _write(file: Path, text: str) -> None:
-    with file.open("w") as opened:
-        opened.write(text)
-        opened.flush()
-        os.fsync(opened.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Let a file's content, or a folder's names, outlive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -80,7 +80,7 @@ class Fitting:
             raise DataError(f"{self.session.pipeline.train_input_path}: holds no full batch")
         trainer.tasks.losses(self.session.built.model(batch.inputs), batch)
         if self.session.pipeline.eval_input_path:
-            self.session.evaluation_loader()
+            _ = self.session.evaluation
         log.info("the config fits the data; the first batch has %s rows", f"{len(batch):,}")
 
     def _trainer(self) -> Trainer:
@@ -90,7 +90,14 @@ class Fitting:
         path = pipeline.train_input_path
         loader = session.loader(path, "--train_input_path", columns, training=True)
         if pipeline.eval_input_path:
-            session.evaluation_loader()  # a missing file or column should not show after hours
+            _ = session.evaluation  # a missing file or column should not show after hours
+        total_steps = loader.steps(settings.num_steps, settings.num_epochs)
+        if total_steps is not None and total_steps < settings.accumulation:
+            log.warning(
+                "train_config.gradient_accumulation_steps: the dense part never steps: the run has "
+                "%d steps",
+                total_steps,
+            )
         tensorboard = pipeline.train_config.use_tensorboard
         return Trainer(
             model=session.built.model,
@@ -99,7 +106,7 @@ class Fitting:
             optimization=Optimization(session.built.model, settings, session.runtime.device),
             progress=Progress(
                 every=settings.log_every,
-                total_steps=loader.steps(settings.num_steps, settings.num_epochs),
+                total_steps=total_steps,
                 folder=session.model_dir if tensorboard else None,
             ),
             watch=watch(pipeline, session.built.tasks),
@@ -119,20 +126,24 @@ class Fitting:
         if self.ignore_restore_optimizer:
             log.info("the optimizers start afresh")
         else:
-            state.restore_optimizers(saved, trainer.optimization)
+            try:
+                state.restore_optimizers(saved, trainer.optimization)
+            except CheckpointError as error:
+                raise CheckpointError(
+                    f"{error}\nto go on with the weights alone, pass --ignore_restore_optimizer"
+                ) from error
         state.restore_random(saved, trainer.device)
         position, order, steps = state.position(saved)
         trainer.loader.resume(order, position)
-        trainer.resume(position, steps)
+        evaluates = saved.state["evaluates"]
+        trainer.resume(position, steps, is_reviewed=evaluates)
         trainer.watch.restore(saved.state["watch"])
         log.info("going on after step %s of %s", f"{steps - 1:,}", saved.path)
-        if not (saved.state["evaluates"] and trainer.evaluate):
+        if not evaluates:
             return
         results = report.of_step(self.session.model_dir / RESULTS, steps - 1)
-        if results is None:
-            trainer.review()
-        else:
-            trainer.watch.note(steps - 1, results)
+        is_known = results is not None and trainer.watch.keys() <= results.keys()
+        trainer.review(results if is_known else None)
 
     def _fine_tune(self) -> None:
         config = self.session.pipeline.train_config

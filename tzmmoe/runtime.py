@@ -23,8 +23,10 @@ class Runtime:
         """Choose the device and seed everything.
 
         Raises:
-            ConfigError: a device that is not there, or more than one process.
+            ConfigError: a device that is not there, a seed below 0, or more than one process.
         """
+        if seed < 0:
+            raise ConfigError.at("runtime_config.seed", f"is {seed}; give 0 or more")
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ConfigError.at(
                 "",

@@ -12,7 +12,7 @@ from tzmmoe.batch import Batch, Column, Inputs, Ragged
 from tzmmoe.data import labels
 from tzmmoe.data.base import Chunk
 from tzmmoe.errors import DataError
-from tzmmoe.features.base import Feature, Ids, Tally, ordered
+from tzmmoe.features.base import Feature, Ids, Origin, Tally, ordered
 from tzmmoe.features.column import Values, read
 from tzmmoe.features.forms import BadType, BadValue
 from tzmmoe.features.layout import Layout
@@ -157,15 +157,13 @@ class Assembler:
                 if feature.name in self._entering:
                     encoded[feature.name], tallies[feature.name] = feature.encode(origin)
             except (BadType, BadValue) as bad:
-                raise _located(
-                    chunk, feature.origin.name, f"feature {feature.name!r}", bad
-                ) from bad
+                raise _located(chunk, feature.origin, f"feature {feature.name!r}", bad) from bad
         return encoded, tallies
 
     def _origin(self, feature: Feature, rows: pa.RecordBatch, made: Mapping[str, Values]) -> Values:
         origin = feature.origin
         if origin.kind == "feature":
-            return made[origin.name]
+            return made[origin.name].passed(feature.weighted)
         if origin.kind == "const":
             array = pa.array([origin.name]).take(pa.array(np.zeros(rows.num_rows, np.int64)))
         else:
@@ -176,15 +174,14 @@ class Assembler:
         try:
             return labels.read(column, chunk.rows.column(column.name))
         except (BadType, BadValue) as bad:
-            raise _located(chunk, column.name, column.role, bad) from bad
+            raise _located(chunk, Origin("column", column.name), column.role, bad) from bad
 
 
-def _located(chunk: Chunk, column: str, use: str, bad: BadType | BadValue) -> DataError:
+def _located(chunk: Chunk, origin: Origin, use: str, bad: BadType | BadValue) -> DataError:
     """Where in the files a bad value stands."""
     if isinstance(bad, BadValue):
-        return DataError(f"{chunk.place(bad.row)}, column {column!r} ({use}): {bad.text}")
-    path = chunk.pieces[0].path
-    return DataError(f"{path}, column {column!r} ({use}): {bad}")
+        return DataError(f"{chunk.place(bad.row)}, {origin} ({use}): {bad.text}")
+    return DataError(f"{chunk.pieces[0].path}, {origin} ({use}): {bad}")
 
 
 def interleave(parts: Sequence[Ids]) -> RaggedRows:

@@ -27,18 +27,22 @@ class Piece:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Rows that are encoded together, and the files that they come from, in order."""
+    """Rows that are encoded together, and the files that they come from, in order.
+
+    ``then`` is where the next chunk begins: the file's number in the epoch, and the row in it. A
+    file that is read to its end is left behind.
+    """
 
     index: int  # within the epoch
     rows: pa.RecordBatch
     pieces: tuple[Piece, ...]
+    then: tuple[int, int] = (0, 0)
 
     def after(self, done: int) -> tuple[int, int, int]:
         """Where to read on when ``done`` rows of the chunk are consumed: chunk, file, row in it."""
-        first, last = self.pieces[0], self.pieces[-1]
         if done < self.rows.num_rows:
-            return self.index, first.file, first.first_row
-        return self.index + 1, last.file, last.first_row + last.num_rows
+            return self.index, self.pieces[0].file, self.pieces[0].first_row
+        return self.index + 1, *self.then
 
     def place(self, row: int) -> str:
         """``file, row 17`` of a row of the chunk; rows of a file count from 1."""
@@ -80,15 +84,17 @@ class Source(ABC):
         return self.columns(self.files[0]) if list(names) == [ALL_COLUMNS] else list(names)
 
     def check_columns(self, file: str, wanted: Sequence[str]) -> None:
-        """Raise DataError when a file lacks some of the columns."""
+        """Raise DataError when a file lacks some of the columns, or has one of them twice."""
         there = self.columns(file)
-        lacking = [name for name in wanted if name not in there]
-        if lacking:
-            raise DataError(
-                "\n".join(
-                    f"{file}: no column {name!r}{did_you_mean(name, there)}" for name in lacking
-                )
-            )
+        faults = [
+            f"{file}: no column {name!r}{did_you_mean(name, there)}"
+            if name not in there
+            else f"{file}: {there.count(name)} columns {name!r}; names must differ"
+            for name in wanted
+            if there.count(name) != 1
+        ]
+        if faults:
+            raise DataError("\n".join(faults))
 
 
 def unreadable(file: str, error: Exception) -> DataError:

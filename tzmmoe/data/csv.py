@@ -50,7 +50,8 @@ class CsvSource(Source):
 
     def columns(self, file: str) -> list[str]:
         if file not in self._columns:
-            there = self._open(file, None, 0).schema.names
+            with self._open(file, None) as opened:
+                there = opened.schema.names
             self._columns[file] = there if self._names is None else self._named(file, len(there))
         return self._columns[file]
 
@@ -83,13 +84,16 @@ class CsvSource(Source):
         yield from self._batches(file, columns, skip)
 
     def _batches(self, file: str, columns: Sequence[str], skip: int) -> Iterator[pa.RecordBatch]:
+        """Arrow's own skipping counts lines: empty ones, and each of a cell that has several."""
         try:
-            with self._open(file, columns, skip) as opened:
-                yield from opened
+            with self._open(file, columns) as opened:
+                for batch in opened:
+                    yield batch.slice(skip)
+                    skip = max(skip - batch.num_rows, 0)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise unreadable(file, error) from error
 
-    def _open(self, file: str, columns: Sequence[str] | None, skip: int) -> csv.CSVStreamingReader:
+    def _open(self, file: str, columns: Sequence[str] | None) -> csv.CSVStreamingReader:
         types = {name: pa.string() for name in columns or ()} | self._types
         try:
             return csv.open_csv(
@@ -98,9 +102,8 @@ class CsvSource(Source):
                     block_size=BLOCK_BYTES,
                     column_names=self._columns[file] if self._names and columns else None,
                     autogenerate_column_names=bool(self._names) and not columns,
-                    skip_rows_after_names=skip,
                 ),
-                parse_options=csv.ParseOptions(delimiter=self._delimiter),
+                parse_options=csv.ParseOptions(delimiter=self._delimiter, newlines_in_values=True),
                 convert_options=csv.ConvertOptions(
                     include_columns=list(columns) if columns else None,
                     column_types=types,

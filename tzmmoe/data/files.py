@@ -2,6 +2,8 @@
 
 import glob
 import logging
+import os.path
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +48,9 @@ def open_source(path: str, flag: str, reading: Reading) -> Source:
     names; only where they do not tell, from ``dataset_type``.
     """
     files = [file for part in path.split(",") for file in _expand(part.strip(), flag)]
+    twice = [file for file, count in Counter(map(os.path.abspath, files)).items() if count > 1]
+    if twice:
+        raise DataError(f"{twice[0]}: {flag} names it twice; its rows would count twice")
     kinds = {_kind(file) or reading.dataset_type for file in files}
     if len(kinds) > 1:
         raise DataError(f"{path}: holds files of several kinds; name files of one kind")

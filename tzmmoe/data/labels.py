@@ -5,8 +5,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tzmmoe.batch import Column
-from tzmmoe.features.forms import BadType, BadValue, as_numbers, as_text, is_number, is_text
+from tzmmoe.features.column import decoded, is_list
+from tzmmoe.features.forms import (
+    BadType,
+    BadValue,
+    as_integers,
+    as_numbers,
+    as_text,
+    is_number,
+    is_text,
+)
 from tzmmoe.features.hashing import hash_texts
+
+NO_GROUP = -(2**63)  # of rows without a value
 
 
 def read(column: Column, array: pa.Array) -> np.ndarray:
@@ -16,15 +27,14 @@ def read(column: Column, array: pa.Array) -> np.ndarray:
         BadType: the column's type cannot be used so.
         BadValue: a value that is out of range or no number, or a weight that is missing.
     """
-    if pa.types.is_dictionary(array.type):
-        array = array.cast(array.type.value_type)
+    array = decoded(array)
     if column.role == "group":
         return _groups(array)
     if pa.types.is_null(array.type):
         numbers = np.full(len(array), np.nan)
     elif is_number(array.type) or is_text(array.type):
         numbers = _numbers(array)
-    elif column.num_classes and _is_list(array.type):
+    elif column.num_classes and is_list(array.type) and _is_readable(array.type.value_type):
         return _distributions(column, array)
     else:
         raise BadType(f"{array.type} cannot be used as {column.role}; give numbers")
@@ -32,17 +42,16 @@ def read(column: Column, array: pa.Array) -> np.ndarray:
     return numbers.astype(np.float32)
 
 
-def _is_list(kind: pa.DataType) -> bool:
-    return (
-        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    )
+def _is_readable(kind: pa.DataType) -> bool:
+    return is_number(kind) or is_text(kind) or pa.types.is_null(kind)
 
 
 def _numbers(array: pa.Array) -> np.ndarray:
     """float64 with NaN for nulls and empty texts."""
+    array = decoded(array)
     present = array.is_valid()
     if is_text(array.type):
-        array = array.cast(pa.large_string())
+        array = as_text(array)
         present = pc.and_(present, pc.not_equal(array, "").fill_null(False))
     kept = present.to_numpy(zero_copy_only=False)
     numbers = np.full(len(array), np.nan)
@@ -60,10 +69,13 @@ def _check(column: Column, numbers: np.ndarray) -> None:
     if column.num_classes:
         bad = ~missing & (np.floor(numbers) != numbers)
         _refuse(bad, numbers, "is no whole number; a class counts from 0")
-    bad = ~missing & ~((numbers >= column.low) & (numbers <= column.high) & np.isfinite(numbers))
+    with np.errstate(over="ignore"):
+        infinite = ~missing & ~np.isfinite(numbers.astype(np.float32))
+    outside = ~missing & ~((numbers >= column.low) & (numbers <= column.high))
     if column.role == "weight":
-        _refuse(bad, numbers, "is no weight; give a finite number, 0 or more")
-    _refuse(bad, numbers, f"is no label within [{column.low:g}, {column.high:g}] for its loss")
+        _refuse(infinite | outside, numbers, "is no weight; give a finite number, 0 or more")
+    _refuse(outside, numbers, f"is no label within [{column.low:g}, {column.high:g}] for its loss")
+    _refuse(infinite, numbers, "is no finite number of 32 bits, which a label must be")
 
 
 def _refuse(bad: np.ndarray, numbers: np.ndarray, text: str) -> None:
@@ -79,20 +91,39 @@ def _distributions(column: Column, array: pa.Array) -> np.ndarray:
     if len(wrong):
         row = int(wrong[0])
         raise BadValue(row, f"{lengths[row]} probabilities for {column.num_classes} classes")
-    flat = array.filter(pa.array(lengths > 0)).flatten()
+    there = np.flatnonzero(lengths)
     labels = np.full((len(array), column.num_classes), np.nan)
-    labels[lengths > 0] = _numbers(flat).reshape(-1, column.num_classes)
-    bad = np.flatnonzero(~((labels >= 0) & (labels <= 1) | np.isnan(labels)).all(axis=1))
+    try:
+        flat = _numbers(array.take(pa.array(there)).flatten())
+    except BadValue as bad:
+        raise BadValue(int(there[bad.row // column.num_classes]), bad.text) from bad
+    labels[there] = flat.reshape(-1, column.num_classes)
+    missing = np.isnan(labels)
+    bad = np.flatnonzero(~((labels >= 0) & (labels <= 1) | missing).all(axis=1))
     if len(bad):
         raise BadValue(int(bad[0]), "holds a probability outside [0, 1]")
+    bad = np.flatnonzero(missing.any(axis=1) & ~missing.all(axis=1))
+    if len(bad):
+        raise BadValue(int(bad[0]), "lacks a probability; give all of them, or none")
     return labels.astype(np.float32)
 
 
 def _groups(array: pa.Array) -> np.ndarray:
-    """Whole numbers as they are, else the hash of the text; nulls are a group of their own."""
-    if pa.types.is_integer(array.type) and not pa.types.is_uint64(array.type):
-        return array.fill_null(-1).cast(pa.int64()).to_numpy(zero_copy_only=False).copy()
-    if not (is_number(array.type) or is_text(array.type)):
-        raise BadType(f"{array.type} cannot tell groups; give whole numbers or text")
+    """Whole numbers as they are, else the hash of the text; missing ones are one group."""
+    kind = array.type
+    if pa.types.is_null(kind):
+        return np.full(len(array), NO_GROUP)
+    if not (is_number(kind) or is_text(kind)):
+        raise BadType(f"{kind} cannot tell groups; give whole numbers or text")
+    missing = array.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        there = array.fill_null(pa.scalar(0).cast(kind))
+        return np.where(missing, NO_GROUP, as_integers(there).view(np.int64))
     texts = as_text(array).fill_null("")
-    return hash_texts(texts, "MURMUR_HASH").view(np.int64)
+    groups = hash_texts(texts, "MURMUR_HASH").view(np.int64)
+    if pa.types.is_floating(kind):  # whole ones as in a file where none is missing
+        numbers = array.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        whole = (np.floor(numbers) == numbers) & (np.abs(numbers) < 2.0**63)
+        groups = np.where(whole, np.where(whole, numbers, 0).astype(np.int64), groups)
+    missing |= pc.equal(texts, "").to_numpy(zero_copy_only=False)
+    return np.where(missing, NO_GROUP, groups)

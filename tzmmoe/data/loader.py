@@ -66,8 +66,7 @@ class Loader:
             DataError: a file of which rows are still to be read is not named any more.
         """
         named = {os.path.abspath(file): file for file in self.source.files}
-        unread = order.files[position.file :] if self._is_inside(order, position) else ()
-        for file in unread:
+        for file in order.files[position.file :]:
             if file not in named:
                 raise DataError(
                     f"{file}: the checkpoint stands in the middle of an epoch that still has to "
@@ -75,13 +74,6 @@ class Loader:
                     "start a new model_dir with --fine_tune_checkpoint"
                 )
         self.order = replace(order, files=tuple(named.get(f, f) for f in order.files))
-
-    def _is_inside(self, order: Order, position: Position) -> bool:
-        """Whether rows are left in the order after the position."""
-        last = order.files[-1]
-        if position.file < len(order.files) - 1:
-            return True
-        return os.path.exists(last) and position.file_row < self.source.num_rows(last)
 
     def steps(self, num_steps: int | None, num_epochs: int | None) -> int | None:
         """Steps of a run over all files, None where counting the rows would take reading them."""
@@ -123,15 +115,19 @@ class Loader:
 
     def _read(self, since: Position) -> Iterator[tuple[Batch, Position]]:
         """The rest of the current order."""
+        with closing(self._batches(since)) as batches:
+            if not self.delivery.drop_remainder:
+                yield from batches
+                return
+            yield from without_remainder(batches, self.delivery.batch_size)
+
+    def _batches(self, since: Position) -> Iterator[tuple[Batch, Position]]:
         size, chunk_rows = self.delivery.batch_size, self.order.chunk_rows
         with closing(self._encoded(since)) as encoded:
             for chunk, rows in encoded:
                 first = chunk.index * chunk_rows
                 done = max(since.row - first, 0)
-                last_chunk = rows.num_rows < chunk_rows
                 for batch in rows.batches(size, done):
-                    if len(batch) < size and last_chunk and self.delivery.drop_remainder:
-                        break
                     done += len(batch)
                     place = chunk.after(done)
                     position = Position(since.epoch, first + done, *place)
@@ -151,6 +147,21 @@ class Loader:
         rows = self.assembler.assemble(chunk, self.order.random(chunk.index, "mask"))
         order = self.order.permutation(chunk.index, rows.num_rows)
         return rows if order is None else rows.permuted(order)
+
+
+def without_remainder(
+    batches: Iterator[tuple[Batch, Position]], size: int
+) -> Iterator[tuple[Batch, Position]]:
+    """Leave out the last batch if it is not full; the one before it then ends where it did."""
+    held: deque[tuple[Batch, Position]] = deque()
+    for item in batches:
+        held.append(item)
+        if len(held) > 2:
+            yield held.popleft()
+    if held and len(held[-1][0]) < size:
+        _, end = held.pop()
+        held = deque((batch, end) for batch, _ in held)
+    yield from held
 
 
 class Background:

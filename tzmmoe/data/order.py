@@ -71,7 +71,7 @@ def chunks(
     gathered = 0
     for file in range(since.file, len(order.files)):
         row = since.file_row if file == since.file else 0
-        for batch in source.read(order.files[file], columns, row):
+        for batch, is_last in _marked(source.read(order.files[file], columns, row)):
             while batch.num_rows:
                 taken = batch.slice(0, order.chunk_rows - gathered)
                 batches.append(taken)
@@ -80,10 +80,25 @@ def chunks(
                 row += taken.num_rows
                 batch = batch.slice(taken.num_rows)
                 if gathered == order.chunk_rows:
-                    yield Chunk(index, _join(batches, pieces), tuple(pieces))
+                    is_read = is_last and not batch.num_rows
+                    then = (file + 1, 0) if is_read else (file, row)
+                    yield Chunk(index, _join(batches, pieces), tuple(pieces), then)
                     index, pieces, batches, gathered = index + 1, [], [], 0
     if gathered:
-        yield Chunk(index, _join(batches, pieces), tuple(pieces))
+        yield Chunk(index, _join(batches, pieces), tuple(pieces), (len(order.files), 0))
+
+
+def _marked(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, bool]]:
+    """Batches that have rows, each with whether it is the last one."""
+    held = None
+    for batch in batches:
+        if not batch.num_rows:
+            continue
+        if held is not None:
+            yield held, False
+        held = batch
+    if held is not None:
+        yield held, True
 
 
 def _join(batches: list[pa.RecordBatch], pieces: list[Piece]) -> pa.RecordBatch:

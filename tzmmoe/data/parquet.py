@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 from tzmmoe.data.base import Source, unreadable
 
 ROWS = 1 << 16  # read at a time: a row group may be far larger
+BUFFER_BYTES = 1 << 20  # of a column; without it Arrow holds all that it will read in memory
 
 
 class ParquetSource(Source):
@@ -33,7 +34,9 @@ class ParquetSource(Source):
             or pa.types.is_large_string(schema.field(name).type)
         ]
         try:
-            with pq.ParquetFile(file, read_dictionary=texts) as opened:
+            with pq.ParquetFile(
+                file, read_dictionary=texts, pre_buffer=False, buffer_size=BUFFER_BYTES
+            ) as opened:
                 groups = []
                 for group in range(opened.num_row_groups):
                     rows = opened.metadata.row_group(group).num_rows

@@ -31,26 +31,29 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adamw_optimizer": torch.optim.AdamW,
 }
 
+HARMLESS = {"lr": 0.0, "weight_decay": 0.0, "eps": 1.0}  # no decay in the gradient, no 0 / 0
+
 
 def _make_state(optimizer: torch.optim.Optimizer) -> None:
     """Let torch make the state as it does at the first step, without stepping.
 
-    A step with zero gradients and rate 0 leaves the weights; the counts go back to 0. Only SGD's
-    momentum is special: its first step sets the momentum to the gradient, whatever the dampening,
-    so its state must not be there before.
+    A step with zero gradients and ``HARMLESS`` settings leaves weights and moments; the counts go
+    back to 0. Only SGD's momentum is special: its first step sets the momentum to the gradient,
+    whatever the dampening, so its state must not be there before.
     """
     if isinstance(optimizer, torch.optim.SGD):
         return
-    kept = [parameter.grad for group in optimizer.param_groups for parameter in group["params"]]
-    rates = [group["lr"] for group in optimizer.param_groups]
-    for group in optimizer.param_groups:
-        group["lr"] = 0.0
-        for parameter in group["params"]:
-            parameter.grad = torch.zeros_like(parameter)
+    groups = optimizer.param_groups
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    grads = [parameter.grad for parameter in parameters]
+    settings = [{name: group[name] for name in HARMLESS} for group in groups]
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    for group in groups:
+        group.update(HARMLESS)
     optimizer.step()
-    for group, rate in zip(optimizer.param_groups, rates, strict=True):
-        group["lr"] = rate
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for parameter, grad in zip(parameters, kept, strict=True):
+    for group, kept in zip(groups, settings, strict=True):
+        group.update(kept)
+    for parameter, grad in zip(parameters, grads, strict=True):
         parameter.grad = grad
         optimizer.state[parameter]["step"].zero_()

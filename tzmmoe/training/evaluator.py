@@ -1,5 +1,6 @@
 """One pass over data without learning: metrics, losses, and predictions if wanted."""
 
+import math
 import sys
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -29,8 +30,8 @@ def evaluate(
     """Metrics and losses by key, and the sum of the losses, ``val_loss``.
 
     A loss is weight * sum(w l) / sum(w) over all rows, so it does not depend on the batch size;
-    NaN, and left out of the sum, when no row counts. ``most``: at most this many batches. ``sink``
-    gets the outputs and the batch (on the device) of each.
+    NaN, and left out of the sum, when no row counts. The sum of none is NaN too. ``most``: at most
+    this many batches. ``sink`` gets the outputs and the batch (on the device) of each.
     """
     tasks.reset()
     for metric in tasks.named_metrics().values():
@@ -62,4 +63,4 @@ def evaluate(
     results = tasks.compute()
     losses = {key: float(weight * part / whole) for key, (part, whole, weight) in sums.items()}
     counted = [losses[key] for key, (_, whole, _) in sums.items() if whole > 0]
-    return {**results, **losses, "val_loss": sum(counted)}
+    return {**results, **losses, "val_loss": sum(counted) if counted else math.nan}

@@ -27,7 +27,8 @@ class Optimization:
     """Both optimizers with their schedules, clipping, accumulation and precision.
 
     Tables step on every batch. The dense part steps once in ``accumulation`` batches, with the mean
-    of their gradients; ``pending`` counts the batches since its last step.
+    of their gradients; ``pending`` counts the batches since its last step. What is pending when a
+    run ends waits in its checkpoint, so that training on is the same as never having stopped.
     """
 
     def __init__(self, model: RankModel, settings: Settings, device: torch.device) -> None:
@@ -87,13 +88,8 @@ class Optimization:
             scale = self.scaler.scale(torch.ones((), device=self.device)) if self.scaler else None
             self.sparse.step(scale)
             self.sparse.zero_grad(set_to_none=True)
-        if self.pending == self.settings.accumulation:
+        if self.pending >= self.settings.accumulation:  # more after a resume with fewer
             self._step_dense(rates["g1"])
-
-    def finish(self, step: int, epoch: int) -> None:
-        """Let the dense part take in the batches that are still pending."""
-        if self.pending:
-            self._step_dense(self.rates(step, epoch)["g1"])
 
     def _step_dense(self, rate: float) -> None:
         _set_rate(self.dense, rate)

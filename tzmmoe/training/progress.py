@@ -60,7 +60,8 @@ class Progress:
         self.clock = Clock()
         self.every = every
         self._total = total_steps
-        self._writer = _writer(folder) if folder else None
+        self._folder = folder
+        self._writer = None
         self._bar = tqdm(
             total=total_steps, unit="step", disable=not sys.stderr.isatty(), leave=False
         )
@@ -96,12 +97,9 @@ class Progress:
         if self._total:
             parts.append(f"ETA {_duration((self._total - step) * self._step_s)}")
         self.say(" | ".join(parts))
-        if self._writer:
-            for key, mean in {**means, "total": sum(means.values())}.items():
-                self._writer.add_scalar(f"loss/{key}", mean, step - 1)
-            for key, rate in rates.items():
-                self._writer.add_scalar(f"lr/{key}", rate, step - 1)
-            self._writer.add_scalar("speed/rows_per_s", self._rows / seconds, step - 1)
+        shown = {f"loss/{key}": mean for key, mean in means.items()}
+        shown |= {"loss/total": sum(means.values()), "speed/rows_per_s": self._rows / seconds}
+        self._show(step - 1, shown | {f"lr/{key}": rate for key, rate in rates.items()})
         self._sums, self._steps, self._rows = {}, 0, 0
         self.clock.reset()
 
@@ -113,10 +111,16 @@ class Progress:
 
     def evaluated(self, step: int, results: Mapping[str, float]) -> None:
         """Show an evaluation in TensorBoard."""
-        if self._writer:
-            for key, value in results.items():
-                self._writer.add_scalar(f"eval/{key}", value, step)
-            self._writer.flush()
+        self._show(step, {f"eval/{key}": value for key, value in results.items()})
+
+    def _show(self, step: int, scalars: Mapping[str, float]) -> None:
+        """In TensorBoard, whose file is made when there is something to show."""
+        if self._folder is None:
+            return
+        self._writer = self._writer or _writer(self._folder)
+        for tag, value in scalars.items():
+            self._writer.add_scalar(tag, value, step)
+        self._writer.flush()
 
     def __enter__(self) -> "Progress":
         self.clock.reset()

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,22 +13,43 @@ def append(path: Path, step: int, results: Mapping[str, float]) -> None:
     """Add a line ``{"global_step": 99, "auc_ctr": 0.71, ...}``; NaN is null."""
     line = {"global_step": step} | {key: _json(results[key]) for key in sorted(results)}
     path.parent.mkdir(parents=True, exist_ok=True)
+    _mend(path)
     with path.open("a") as opened:
         opened.write(json.dumps(line) + "\n")
+
+
+def _mend(path: Path) -> None:
+    """Take away a last line that was cut off, or end it if only its end is lacking."""
+    content = path.read_bytes() if path.is_file() else b""
+    last = content.rpartition(b"\n")[2]
+    if not last:
+        return
+    with path.open("r+b") as opened:
+        if _parsed(last.decode(errors="replace")) is None:
+            opened.truncate(len(content) - len(last))
+        else:
+            opened.seek(0, os.SEEK_END)
+            opened.write(b"\n")
 
 
 def read(path: Path) -> list[dict[str, float]]:
     """All lines; one that was cut off is left out."""
     if not path.is_file():
         return []
-    lines = []
-    for text in path.read_text().splitlines():
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            continue
-        lines.append({key: math.nan if v is None else v for key, v in line.items()})
-    return lines
+    lines = [_parsed(text) for text in path.read_text(errors="replace").splitlines()]
+    return [
+        {key: math.nan if value is None else value for key, value in line.items()}
+        for line in lines
+        if line is not None
+    ]
+
+
+def _parsed(text: str) -> dict[str, float | None] | None:
+    try:
+        line = json.loads(text)
+    except json.JSONDecodeError:
+        return None
+    return line if isinstance(line, dict) and "global_step" in line else None
 
 
 def of_step(path: Path, step: int) -> dict[str, float] | None:

@@ -26,6 +26,9 @@ def schedule(lr: float, word: str | None, arguments: dict[str, Any]) -> Schedule
         return Schedule(lambda s: lr, by_epoch=False)
     arguments = dict(arguments)
     by_epoch = arguments.pop("by_epoch")
+    for name in ("warmup_learning_rate", "min_learning_rate"):
+        if not arguments.get(name, 0.0) >= 0:
+            raise ConfigError.at(name, f"is {arguments[name]:g}; give 0 or more")
     return Schedule(SCHEDULES[word](lr, **arguments), by_epoch)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from tzmmoe.batch import Position
 from tzmmoe.checkpoint import Checkpoint
 from tzmmoe.data.order import Order
-from tzmmoe.errors import CheckpointError
+from tzmmoe.errors import CheckpointError, did_you_mean
 from tzmmoe.models import RankModel
 from tzmmoe.nn.embedding import Tables
 from tzmmoe.training.optimization import Optimization
@@ -133,11 +133,18 @@ def fine_tune(checkpoint: Checkpoint, model: RankModel, mapping: dict[str, str] 
     if mapping is None:
         checkpoint.read(own)
         return f"all {len(own)} tensors come from {checkpoint.path}"
-    strange = [name for name in mapping if name not in own]
+    strange = [f"{name}{did_you_mean(name, own)}" for name in mapping if name not in own]
     if strange:
-        listed = ", ".join(strange)
-        raise CheckpointError(f"fine_tune_ckpt_param_map: this model has no tensor {listed}")
-    checkpoint.read({there: own[here] for here, there in mapping.items()})
+        listed = "\n  ".join(strange)
+        raise CheckpointError(f"fine_tune_ckpt_param_map: this model has no tensor\n  {listed}")
+    rounds: list[dict[str, Tensor]] = [{}]
+    for here, there in mapping.items():  # several names here may take from one name there
+        free = next((each for each in rounds if there not in each), None)
+        if free is None:
+            rounds.append(free := {})
+        free[there] = own[here]
+    for targets in rounds:
+        checkpoint.read(targets)
     fresh = [name for name in own if name not in mapping]
     left = f"; initial values: {', '.join(fresh)}" if fresh else ""
     return f"{len(mapping)} of {len(own)} tensors come from {checkpoint.path}{left}"

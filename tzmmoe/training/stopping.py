@@ -58,6 +58,10 @@ class Watch:
         """As Keras: after ``patience`` evaluations without improvement, at least one."""
         return self.stopping is not None and self.stopping.waited >= max(self.patience, 1)
 
+    def keys(self) -> set[str]:
+        """Of the results that ``note`` needs."""
+        return {each.key for each in (self.best, self.stopping) if each}
+
     def kept_steps(self) -> set[int]:
         return {each.step for each in (self.best, self.stopping) if each and each.step is not None}
 

@@ -4,7 +4,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,16 +51,18 @@ class Trainer:
     def __post_init__(self) -> None:
         self.settings = self.optimization.settings
         self.device = self.optimization.device
-        self._saved_at = self.steps
+        self._saved_at = self._reviewed_at = self.steps
         self._done = False
         self._signal = 0
         self._bad_step = torch.full(
             (len(self.tasks.loss_keys()),), -1, dtype=torch.int64, device=self.device
         )
 
-    def resume(self, position: Position, steps: int) -> None:
-        """Start where another run stopped."""
+    def resume(self, position: Position, steps: int, *, is_reviewed: bool) -> None:
+        """Start where another run saved; ``review`` is due at the end of an epoch or of the run
+        unless ``is_reviewed``."""
         self.position, self.steps, self._saved_at = position, steps, steps
+        self._reviewed_at = steps if is_reviewed else 0
 
     def fit(self) -> None:
         """Train to the end of the schedule.
@@ -73,9 +75,8 @@ class Trainer:
         with self._signals(), self.progress:
             while not self._ends():
                 self._train_epoch()
-            self.optimization.finish(self.steps, self.position.epoch)
             self.progress.flush(self.steps, {})
-            if self.steps > self._saved_at:
+            if self.steps > self._reviewed_at:
                 self._save_and_evaluate()
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
@@ -90,18 +91,19 @@ class Trainer:
         """The rest of the epoch at the position, or of the run."""
         epoch, first_step = self.position.epoch, self.steps
         started_whole = self.position.row == 0
-        for batch, position in self.progress.clock.waiting(self.loader.epoch(self.position)):
-            losses = self.step(batch.to(self.device))
-            self.position = position
-            self.steps += 1
-            self._check_finite(losses)
-            rates = self.optimization.rates(self.steps - 1, epoch)
-            self.progress.note(self.steps, losses, len(batch), rates)
-            self._stop_on_signal()
-            if self.settings.save_steps and self._saves_after_step():
-                self._save_and_evaluate()
-            if self._ends():
-                return
+        with closing(self.loader.epoch(self.position)) as batches:
+            for batch, position in self.progress.clock.waiting(batches):
+                losses = self.step(batch.to(self.device))
+                self.position = position
+                self.steps += 1
+                self._check_finite(losses)
+                rates = self.optimization.rates(self.steps - 1, epoch)
+                self.progress.note(self.steps, losses, len(batch), rates)
+                self._stop_on_signal()
+                if self._saves_after_step():
+                    self._save_and_evaluate()
+                if self._ends():
+                    return
         if started_whole and self.steps == first_step:
             raise DataError(
                 f"{self.loader.source.files[0]}: the training files hold no full batch; check "
@@ -113,7 +115,7 @@ class Trainer:
         if epoch == 0 and self.loader.quality.num_rows:
             self.progress.say(f"values of the first epoch\n{self.loader.quality.table()}")
         every = self.settings.save_epochs
-        if every and (epoch + 1) % every == 0 and self.steps > self._saved_at:
+        if every and (epoch + 1) % every == 0 and self.steps > self._reviewed_at:
             self._save_and_evaluate()
         if self.settings.num_epochs and epoch + 1 >= self.settings.num_epochs:
             self._done = True
@@ -125,8 +127,8 @@ class Trainer:
         return self._done or self.watch.stopped or bool(reached)
 
     def _saves_after_step(self) -> bool:
-        last = self.steps - 1
-        return last > 0 and last % self.settings.save_steps == 0
+        last, every = self.steps - 1, self.settings.save_steps
+        return bool(every) and last > 0 and last % every == 0
 
     def _check_finite(self, losses: Mapping[str, Tensor]) -> None:
         """Remember the first step at which each loss was not finite; look at it now and then.
@@ -147,31 +149,47 @@ class Trainer:
         }
         if bad:
             key, step = min(bad.items(), key=lambda item: item[1])
-            found = checkpoint.find(self.model_dir)
-            last = f"the last checkpoint is {found[-1]}" if found else "there is no checkpoint yet"
-            raise NotFiniteError(
-                f"{key} is NaN or infinite at step {step}; {last}. Lower the learning rate, set "
-                "grad_clipping, or look for extreme values in the features"
-            )
+            raise self._not_finite(f"{key} is NaN or infinite at step {step}")
+
+    def _refuse_bad_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """The loss of a step does not show what the step itself did to the weights."""
+        for name, weight in weights.items():
+            if not (weight.is_floating_point() and weight.numel()):
+                continue
+            if not torch.stack(torch.aminmax(weight)).isfinite().all():
+                raise self._not_finite(f"{name} is NaN or infinite after step {self.steps - 1}")
+
+    def _not_finite(self, what: str) -> NotFiniteError:
+        found = checkpoint.find(self.model_dir)
+        last = f"the last checkpoint is {found[-1]}" if found else "there is no checkpoint yet"
+        return NotFiniteError(
+            f"{what}; {last}. Lower the learning rate, set grad_clipping, or look for extreme "
+            "values in the features"
+        )
 
     def _save_and_evaluate(self) -> None:
         with self.progress.clock.paused():
-            self._save(evaluates=True)
+            if self.steps > self._saved_at:
+                self._save(evaluates=True)
             self.review()
 
-    def review(self) -> None:
-        """Evaluate the checkpoint of the last step, and act on the results."""
-        if self.evaluate:
-            results = self.evaluate(self.steps - 1)
+    def review(self, known: Mapping[str, float] | None = None) -> None:
+        """Act on the results of the last step's checkpoint: those ``known``, or evaluate it."""
+        if self.evaluate and known is None:
+            known = self.evaluate(self.steps - 1)
             self.model.train()
-            self.progress.evaluated(self.steps - 1, results)
-            self.watch.note(self.steps - 1, results)
+            self.progress.evaluated(self.steps - 1, known)
+        if known is not None:
+            self.watch.note(self.steps - 1, known)
+        self._reviewed_at = self.steps
         checkpoint.prune(self.model_dir, self.settings.keep, self.watch.kept_steps())
 
     def _save(self, *, evaluates: bool) -> None:
         self._refuse_bad_steps()
+        weights = state.weights(self.model)
+        self._refuse_bad_weights(weights)
         tensors = {
-            **state.weights(self.model),
+            **weights,
             **state.optimizer_state(self.optimization),
             **state.random_state(self.device),
         }
@@ -186,7 +204,7 @@ class Trainer:
         if not self._signal:
             return
         if self.steps > self._saved_at:
-            self._save(evaluates=False)
+            self._save(evaluates=self._saves_after_step())
         raise Interrupted(self._signal)
 
     @contextmanager

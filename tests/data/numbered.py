@@ -1,0 +1,107 @@
+"""Files whose rows carry their numbers, and loaders that hand them out."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import csv
+
+from tzmmoe.batch import Batch, Position
+from tzmmoe.data.assemble import Assembler
+from tzmmoe.data.base import Source
+from tzmmoe.data.csv import CsvSource
+from tzmmoe.data.loader import Delivery, Loader
+from tzmmoe.data.order import Order
+from tzmmoe.data.parquet import ParquetSource
+
+
+def table(first: int, count: int) -> pa.Table:
+    return pa.table({"row": pa.array(range(first, first + count), pa.int64())})
+
+
+def write_parquet(folder: Path, counts: Sequence[int], *, group: int = 4) -> list[str]:
+    """Files 0.parquet, 1.parquet, ... with so many rows, numbered on from file to file."""
+    names, first = [], 0
+    for number, count in enumerate(counts):
+        names.append(str(folder / f"{number}.parquet"))
+        pq.write_table(table(first, count), names[-1], row_group_size=group)
+        first += count
+    return names
+
+
+def write_csv(folder: Path, counts: Sequence[int], *, suffix: str = ".csv") -> list[str]:
+    names, first = [], 0
+    for number, count in enumerate(counts):
+        names.append(str(folder / f"{number}{suffix}"))
+        with pa.output_stream(names[-1], compression="detect") as stream:
+            csv.write_csv(table(first, count), stream)
+        first += count
+    return names
+
+
+def csv_source(files: Sequence[str], **changes: object) -> CsvSource:
+    arguments = {"delimiter": ",", "with_header": True, "names": (), "types": {}, "targets": ()}
+    return CsvSource(files, **arguments | changes)
+
+
+def source(files: Sequence[str]) -> Source:
+    return ParquetSource(files) if files[0].endswith(".parquet") else csv_source(files)
+
+
+def delivery(**changes: object) -> Delivery:
+    plain = {
+        "batch_size": 4,
+        "shuffle": False,
+        "shuffle_batches": 3,
+        "drop_remainder": False,
+        "num_workers": 0,
+        "pin_memory": False,
+        "seed": 5,
+    }
+    return Delivery(**plain | changes)
+
+
+def loader(files: Sequence[str] | Source, **changes: object) -> Loader:
+    opened = files if isinstance(files, Source) else source(files)
+    return Loader(opened, Assembler([], [], reserved=["row"]), delivery(**changes))
+
+
+def rows(batch: Batch) -> list[int]:
+    return [int(value) for value in batch.reserved.column("row").to_pylist()]
+
+
+def read(loader: Loader, since: Position | None = None) -> list[tuple[list[int], Position]]:
+    """The rest of an epoch: the numbers of each batch, and the position after it."""
+    return [(rows(batch), after) for batch, after in loader.epoch(since or Position())]
+
+
+def flat(batches: Iterable[tuple[list[int], Position]]) -> list[int]:
+    return [row for numbers, _ in batches for row in numbers]
+
+
+def saved(loader: Loader) -> Order:
+    """The order as a checkpoint gives it back."""
+    return Order.from_json(loader.order.to_json())
+
+
+class Memory(Source):
+    """Rows that are made when they are read; ``drawn`` counts them."""
+
+    def __init__(self, counts: Sequence[int], *, size: int = 3) -> None:
+        super().__init__([f"file{number}" for number in range(len(counts))])
+        self._counts = dict(zip(self.files, counts, strict=True))
+        self._size = size
+        self.drawn = 0
+
+    def columns(self, file: str) -> list[str]:
+        return ["row"]
+
+    def num_rows(self, file: str) -> int:
+        return self._counts[file]
+
+    def read(self, file: str, columns: Sequence[str], skip: int) -> Iterator[pa.RecordBatch]:
+        for first in range(skip, self._counts[file], self._size):
+            count = min(self._size, self._counts[file] - first)
+            self.drawn += count
+            yield table(first, count).to_batches()[0]

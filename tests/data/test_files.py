@@ -1,0 +1,144 @@
+"""Paths of the config -> files and the source that reads them."""
+
+import logging
+import re
+from pathlib import Path
+
+import numbered
+import pytest
+
+from tzmmoe.data.csv import CsvSource
+from tzmmoe.data.files import Reading, open_source
+from tzmmoe.data.parquet import ParquetSource
+from tzmmoe.errors import DataError
+
+
+def reading(**changes: object) -> Reading:
+    plain = {
+        "dataset_type": None,
+        "delimiter": ",",
+        "with_header": True,
+        "types": {},
+        "targets": (),
+    }
+    return Reading(**plain | changes)
+
+
+def names(path: object, **changes: object) -> list[str]:
+    source = open_source(str(path), "--train_input_path", reading(**changes))
+    return [Path(file).name for file in source.files]
+
+
+def fails(path: object, text: str, **changes: object) -> None:
+    with pytest.raises(DataError, match=re.escape(text)):
+        names(path, **changes)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """b.parquet, a.parquet, c.PQ, and what is no data beside them."""
+    numbered.write_parquet(tmp_path, [1, 1, 1])
+    for old, new in (("0", "b.parquet"), ("1", "a.parquet"), ("2", "c.PQ")):
+        (tmp_path / f"{old}.parquet").rename(tmp_path / new)
+    for name in ("_SUCCESS", "_tmp.parquet", ".a.parquet", "notes.md"):
+        (tmp_path / name).touch()
+    (tmp_path / "nested.parquet").mkdir()
+    return tmp_path
+
+
+def test_a_folder_stands_for_its_data_files_by_name(folder) -> None:
+    """Without hidden and temporary ones, other kinds of files, and folders."""
+    assert names(folder) == names(f"{folder}/") == ["a.parquet", "b.parquet", "c.PQ"]
+
+
+def test_a_glob_stands_for_the_files_that_fit_by_name(folder) -> None:
+    assert names(folder / "[ab].p*") == ["a.parquet", "b.parquet"]
+    assert names(folder / "**" / "c.*") == ["c.PQ"]
+
+
+def test_a_file_whose_name_looks_like_a_glob_is_that_file(tmp_path) -> None:
+    [file] = numbered.write_parquet(tmp_path, [1])
+    Path(file).rename(tmp_path / "day[1].parquet")
+    assert names(tmp_path / "day[1].parquet") == ["day[1].parquet"]
+
+
+def test_paths_by_commas_keep_their_order(folder) -> None:
+    both = f"{folder}/b.parquet, {folder}/a.*"
+    assert names(both) == ["b.parquet", "a.parquet"]
+
+
+def test_a_file_that_is_named_twice_is_an_error(folder, monkeypatch) -> None:
+    monkeypatch.chdir(folder)
+    fails(f"{folder},{folder}/a.parquet", "a.parquet: --train_input_path names it twice")
+    fails(f"a.parquet,{folder}/a.parquet", "a.parquet: --train_input_path names it twice")
+
+
+def test_what_is_not_there_is_told_with_what_comes_close_and_the_flag(folder) -> None:
+    fails(
+        folder / "a.parket",
+        "a.parket: is not there; did you mean 'a.parquet'?; set --train_input_path",
+    )
+    fails(folder / "nowhere" / "x.csv", "x.csv: is not there; set --train_input_path")
+    fails(folder / "*.csv", "*.csv: no file matches")
+    fails(f"{folder}/a.parquet,,", "--train_input_path holds an empty path")
+    fails("", "--train_input_path holds an empty path")
+
+
+def test_a_folder_without_data_files_is_an_error(tmp_path) -> None:
+    (tmp_path / "notes.md").touch()
+    fails(tmp_path, "the folder holds no .parquet, .pq, .csv")
+
+
+@pytest.mark.parametrize("path", ["odps://project/tables/t", "s3://bucket/a.parquet"])
+def test_only_local_files_are_read_and_the_flag_that_names_others_is_told(path) -> None:
+    fails(
+        path,
+        f"{path}: only local files can be read; name Parquet or CSV files with --train_input_path",
+        dataset_type="OdpsDataset",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a.parquet", ParquetSource),
+        ("a.PARQUET", ParquetSource),
+        ("a.pq", ParquetSource),
+        ("a.csv", CsvSource),
+        ("a.tsv", CsvSource),
+        ("a.txt", CsvSource),
+        ("a.csv.gz", CsvSource),
+        ("a.CSV.zst", CsvSource),
+    ],
+)
+@pytest.mark.parametrize("dataset_type", [None, "OdpsDataset", "ParquetDataset", "CsvDataset"])
+def test_the_name_tells_the_reader_whatever_dataset_type_says(
+    tmp_path, caplog, name, kind, dataset_type
+) -> None:
+    (tmp_path / name).touch()
+    with caplog.at_level(logging.WARNING):
+        source = open_source(str(tmp_path / name), "--x", reading(dataset_type=dataset_type))
+    assert type(source) is kind
+    fits = dataset_type in (None, kind.__name__.replace("Source", "Dataset"))
+    assert ("is read as" in caplog.text) == (not fits), "a setting without effect is told"
+
+
+def test_dataset_type_tells_the_reader_where_the_name_does_not(tmp_path) -> None:
+    (tmp_path / "part-0").touch()
+    fails(tmp_path / "part-0", "set data_config.dataset_type to ParquetDataset or CsvDataset")
+    fails(tmp_path / "part-0", "set data_config.dataset_type", dataset_type="OdpsDataset")
+    for kind in (ParquetSource, CsvSource):
+        dataset_type = kind.__name__.replace("Source", "Dataset")
+        path = str(tmp_path / "part-0")
+        assert type(open_source(path, "--x", reading(dataset_type=dataset_type))) is kind
+
+
+def test_files_of_several_kinds_are_not_read_together(folder) -> None:
+    (folder / "d.csv").touch()
+    fails(folder, "holds files of several kinds")
+
+
+def test_settings_of_csv_that_mean_nothing_to_parquet_are_told(folder, caplog) -> None:
+    with caplog.at_level(logging.WARNING):
+        names(folder, only_csv=["data_config.delimiter"])
+    assert "no effect on Parquet files: data_config.delimiter" in caplog.text

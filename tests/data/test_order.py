@@ -1,0 +1,134 @@
+"""The order of the rows: a pure function of seed and epoch."""
+
+import json
+from itertools import chain
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from numbered import Memory
+
+from tzmmoe.batch import Position
+from tzmmoe.data.order import Order, chunks
+
+FILES = [f"/data/{number}.parquet" for number in range(6)]
+
+
+def plan(epoch: int = 0, *, shuffle: bool = True, seed: int = 3, chunk_rows: int = 8) -> Order:
+    return Order.plan(epoch, FILES, shuffle=shuffle, seed=seed, chunk_rows=chunk_rows)
+
+
+def test_files_stay_in_order_unless_they_are_shuffled() -> None:
+    assert plan(shuffle=False).files == tuple(FILES)
+    assert plan(shuffle=False).permutation(0, 10) is None
+
+
+def test_shuffle_permutes_the_files_anew_in_each_epoch() -> None:
+    orders = [plan(epoch).files for epoch in range(20)]
+    assert all(sorted(files) == FILES for files in orders)
+    assert len(set(orders)) > 15, "of 720 orders, 20 draws are hardly ever the same"
+
+
+def test_every_order_of_the_files_comes_equally_often() -> None:
+    """3 files have 6 orders; in 6000 epochs each comes 1000 times, give or take 4 sigma."""
+    orders = [
+        Order.plan(epoch, FILES[:3], shuffle=True, seed=1, chunk_rows=1).files
+        for epoch in range(6000)
+    ]
+    _, counts = np.unique(np.array(orders), axis=0, return_counts=True)
+    assert len(counts) == 6
+    assert (abs(counts - 1000) < 4 * np.sqrt(6000 * 1 / 6 * 5 / 6)).all()
+
+
+@given(epoch=st.integers(0, 1000), seed=st.integers(0, 2**31), chunk=st.integers(0, 1000))
+def test_the_order_follows_from_seed_epoch_and_chunk_alone(epoch, seed, chunk) -> None:
+    one, other = plan(epoch, seed=seed), plan(epoch, seed=seed)
+    assert one == other
+    rows = one.permutation(chunk, 50)
+    assert sorted(rows) == list(range(50))
+    assert (rows == other.permutation(chunk, 50)).all()
+    changed = [
+        plan(epoch + 1, seed=seed).permutation(chunk, 50),
+        plan(epoch, seed=seed + 1).permutation(chunk, 50),
+        one.permutation(chunk + 1, 50),
+    ]
+    assert all((rows != each).any() for each in changed)
+
+
+def test_two_uses_of_a_chunk_have_their_own_randomness() -> None:
+    one, other = (plan().random(4, use).random(8) for use in ("rows", "mask"))
+    assert (one != other).all()
+
+
+def test_an_order_survives_a_checkpoint(tmp_path, monkeypatch) -> None:
+    """With absolute paths, so that a later run may start in another folder."""
+    monkeypatch.chdir(tmp_path)
+    relative = Order(2, ("a.csv", "b.csv"), True, 9, 64, done=("old.csv",))
+    restored = Order.from_json(json.loads(json.dumps(relative.to_json())))
+    assert restored == Order(
+        2,
+        (str(tmp_path / "a.csv"), str(tmp_path / "b.csv")),
+        True,
+        9,
+        64,
+        done=(str(tmp_path / "old.csv"),),
+    )
+
+
+@given(
+    counts=st.lists(st.integers(0, 12), min_size=1, max_size=5),
+    size=st.integers(1, 7),
+    chunk_rows=st.integers(1, 15),
+)
+def test_chunks_are_the_files_one_after_the_other_cut_at_equal_lengths(
+    counts, size, chunk_rows
+) -> None:
+    source = Memory(counts, size=size)
+    order = Order(0, source.files, False, 0, chunk_rows)
+    made = list(chunks(source, order, ["row"], Position()))
+    expected = list(chain.from_iterable(range(count) for count in counts))
+    assert [row for chunk in made for row in chunk.rows.column("row").to_pylist()] == expected
+    assert all(chunk.rows.num_rows == chunk_rows for chunk in made[:-1])
+    assert [chunk.index for chunk in made] == list(range(len(made)))
+
+
+@given(
+    counts=st.lists(st.integers(0, 12), min_size=1, max_size=5).filter(any),
+    size=st.integers(1, 7),
+    chunk_rows=st.integers(1, 15),
+    data=st.data(),
+)
+def test_a_chunk_tells_the_file_and_row_of_each_of_its_rows(counts, size, chunk_rows, data) -> None:
+    source = Memory(counts, size=size)
+    order = Order(0, source.files, False, 0, chunk_rows)
+    made = list(chunks(source, order, ["row"], Position()))
+    chunk = data.draw(st.sampled_from(made))
+    places = [
+        f"{file}, row {row + 1}"
+        for file, count in zip(source.files, counts, strict=True)
+        for row in range(count)
+    ]
+    first = chunk.index * chunk_rows
+    for row in range(chunk.rows.num_rows):
+        assert chunk.place(row) == places[first + row]
+
+
+@given(
+    counts=st.lists(st.integers(0, 12), min_size=1, max_size=5).filter(any),
+    size=st.integers(1, 7),
+    chunk_rows=st.integers(1, 15),
+    data=st.data(),
+)
+def test_reading_on_after_a_chunk_gives_the_chunks_that_are_left(
+    counts, size, chunk_rows, data
+) -> None:
+    source = Memory(counts, size=size)
+    order = Order(0, source.files, False, 0, chunk_rows)
+    made = list(chunks(source, order, ["row"], Position()))
+    place = data.draw(st.integers(0, len(made) - 1))
+    done = data.draw(st.integers(1, made[place].rows.num_rows))
+    since = Position(0, place * chunk_rows + done, *made[place].after(done))
+    whole = done == made[place].rows.num_rows
+    left = list(chunks(source, order, ["row"], since))
+    assert [c.rows.to_pydict() for c in left] == [c.rows.to_pydict() for c in made[place + whole :]]
+    assert [c.index for c in left] == [c.index for c in made[place + whole :]]

@@ -1,0 +1,183 @@
+"""Parquet files: which rows come, in bounded memory, and what is said when they cannot."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numbered
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numbered import loader
+
+from tzmmoe.batch import Position
+from tzmmoe.data import parquet
+from tzmmoe.data.order import Order, chunks
+from tzmmoe.data.parquet import ParquetSource
+from tzmmoe.errors import DataError
+
+
+def write(path: Path, table: pa.Table, **how: object) -> str:
+    pq.write_table(table, path, **how)
+    return str(path)
+
+
+def rows(file: str, columns: list[str], skip: int = 0) -> list[dict]:
+    read = ParquetSource([file]).read(file, columns, skip)
+    return [row for batch in read for row in batch.to_pylist()]
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    count=st.integers(0, 60),
+    group=st.integers(1, 70),
+    skip=st.integers(0, 70),
+    at=st.integers(1, 9),
+)
+def test_skipping_leaves_the_rows_after_it(count, group, skip, at) -> None:
+    """Whatever the row groups, and however many rows are read at a time."""
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parquet, "ROWS", at)
+        file = write(Path(folder) / "a.parquet", numbered.table(0, count), row_group_size=group)
+        assert rows(file, ["row"], skip) == [{"row": row} for row in range(skip, count)]
+        assert ParquetSource([file]).num_rows(file) == count
+
+
+def test_columns_come_in_the_order_that_was_asked_for(tmp_path) -> None:
+    table = pa.table({"a": [1, 2], "b": [3, 4], "a.b": [5, 6], "c": [[7], None]})
+    file = write(tmp_path / "a.parquet", table)
+    [batch] = ParquetSource([file]).read(file, ["c", "a"], 0)
+    assert batch.schema.names == ["c", "a"]
+    assert batch.to_pydict() == {"c": [[7], None], "a": [1, 2]}
+
+
+def test_rows_without_columns_are_still_counted(tmp_path) -> None:
+    file = write(tmp_path / "a.parquet", numbered.table(0, 10))
+    assert sum(batch.num_rows for batch in ParquetSource([file]).read(file, [], 3)) == 7
+
+
+def test_texts_come_as_dictionaries(tmp_path) -> None:
+    """Plain, long and already encoded ones, so that a text is hashed once for all its rows."""
+    table = pa.table(
+        {
+            "plain": ["x", None, "x"],
+            "large": pa.array(["y", "", "y"], pa.large_string()),
+            "encoded": pa.array(["z", "z", None]).dictionary_encode(),
+        }
+    )
+    file = write(tmp_path / "a.parquet", table)
+    [batch] = ParquetSource([file]).read(file, table.column_names, 0)
+    assert all(pa.types.is_dictionary(field.type) for field in batch.schema)
+    assert batch.to_pydict() == table.to_pydict()
+
+
+@pytest.mark.parametrize("group", [20_000, 400_000])
+def test_memory_stays_bounded_while_a_large_file_is_read(tmp_path, group) -> None:
+    """A file of 16 MB, in one row group or in many, needs less than a third of that."""
+    random = np.random.default_rng(0)
+    table = pa.table({f"c{number}": random.normal(size=400_000) for number in range(5)})
+    plain = {"compression": "none", "use_dictionary": False}
+    file = write(tmp_path / "a.parquet", table, row_group_size=group, **plain)
+    size = Path(file).stat().st_size
+    del table
+    before, most = pa.total_allocated_bytes(), 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parquet, "ROWS", 1 << 13)
+        patch.setattr(parquet, "BUFFER_BYTES", 1 << 16)
+        for _ in ParquetSource([file]).read(file, ["c0", "c1", "c2", "c3", "c4"], 0):
+            most = max(most, pa.total_allocated_bytes() - before)
+    assert size > 16_000_000 > 3 * most
+
+
+def test_memory_of_a_loader_is_that_of_its_chunks_and_not_that_of_the_file(tmp_path) -> None:
+    table = numbered.table(0, 3_000_000)
+    file = write(tmp_path / "a.parquet", table, row_group_size=1_000_000, use_dictionary=False)
+    del table
+    before, most = pa.total_allocated_bytes(), 0
+    for _ in loader([file], batch_size=4096, num_workers=2).epoch(Position()):
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert most < 24_000_000 / 3, "of 3 million rows, 65,536 are read at a time"
+
+
+def joined(tmp_path: Path, *tables: pa.Table) -> list[dict]:
+    """The rows of files that fall into one chunk."""
+    files = [write(tmp_path / f"{place}.parquet", table) for place, table in enumerate(tables)]
+    order = Order(0, tuple(files), False, 0, 1000)
+    [chunk] = chunks(ParquetSource(files), order, ["a"], Position())
+    return [row["a"] for row in chunk.rows.to_pylist()]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (pa.nulls(2), pa.array(["x", "y"])),
+        (pa.array(["x"]), pa.array(["y", "x"], pa.large_string())),
+        (pa.array(["x"]).dictionary_encode(), pa.array(["y"])),
+        (pa.array([1], pa.int32()), pa.array([2**40])),
+        (pa.array([1]), pa.array([0.5, None])),
+        (pa.array([None], pa.list_(pa.null())), pa.array([[1, 2]])),
+        (pa.array([["b"]]), pa.array([["c"], None], pa.large_list(pa.string()))),
+    ],
+    ids=lambda array: str(array.type),
+)
+def test_files_may_store_a_column_in_types_that_one_can_hold(tmp_path, one, other) -> None:
+    found = joined(tmp_path, pa.table({"a": one}), pa.table({"a": other}))
+    assert found == one.to_pylist() + other.to_pylist()
+
+
+def test_files_whose_types_do_not_meet_are_both_named(tmp_path) -> None:
+    with pytest.raises(DataError, match=r"0\.parquet and .*1\.parquet store a column differently"):
+        joined(tmp_path, pa.table({"a": [1]}), pa.table({"a": ["x"]}))
+
+
+def broken(folder: Path, how: str) -> str:
+    file = write(folder / "a.parquet", numbered.table(0, 100_000), row_group_size=1000)
+    content = Path(file).read_bytes()
+    contents = {
+        "empty": b"",
+        "no parquet": b"PK\x03\x04" * 100,
+        "cut in two": content[: len(content) // 2],
+        "damaged inside": content[:3000] + bytes(500) + content[3500:],
+    }
+    Path(file).write_bytes(contents[how])
+    return file
+
+
+@pytest.mark.parametrize("how", ["empty", "no parquet", "cut in two", "damaged inside"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path, how) -> None:
+    file = broken(tmp_path, how)
+    with pytest.raises(DataError, match=r"a\.parquet: cannot be read: \w"):
+        rows(file, ["row"])
+
+
+def test_a_file_that_went_away_is_named(tmp_path) -> None:
+    with pytest.raises(DataError, match=r"gone\.parquet: is not there any more"):
+        rows(str(tmp_path / "gone.parquet"), ["row"])
+
+
+def test_columns_that_a_file_lacks_are_all_named_with_what_comes_close(tmp_path) -> None:
+    file = write(tmp_path / "a.parquet", pa.table({"user_id": [1], "click": [0]}))
+    with pytest.raises(DataError) as caught:
+        rows(file, ["userid", "click", "zzz"])
+    assert str(caught.value).splitlines() == [
+        f"{file}: no column 'userid'; did you mean 'user_id'?",
+        f"{file}: no column 'zzz'",
+    ]
+
+
+def test_the_second_file_of_another_schema_is_the_one_that_is_named(tmp_path) -> None:
+    write(tmp_path / "0.parquet", pa.table({"row": [1, 2]}))
+    write(tmp_path / "1.parquet", pa.table({"line": [3]}))
+    files = [str(tmp_path / f"{number}.parquet") for number in range(2)]
+    with pytest.raises(DataError, match=r"1\.parquet: no column 'row'"):
+        numbered.read(loader(files, num_workers=2))
+
+
+def test_two_columns_of_one_name_are_an_error_where_they_are_needed(tmp_path) -> None:
+    table = pa.Table.from_arrays([pa.array([1]), pa.array([2]), pa.array([3])], ["a", "a", "b"])
+    file = write(tmp_path / "a.parquet", table)
+    assert rows(file, ["b"]) == [{"b": 3}]
+    with pytest.raises(DataError, match=r"a\.parquet: 2 columns 'a'; names must differ"):
+        rows(file, ["a"])

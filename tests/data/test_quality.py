@@ -1,0 +1,44 @@
+"""Counts of missing and strange values over what was handed out."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from tzmmoe.data.quality import Quality
+from tzmmoe.features.base import Tally
+
+
+def tally(missing: int = 0, defaulted: int = 0, unknown: int = 0, outside: int = 0) -> Tally:
+    return Tally(missing=missing, defaulted=defaulted, unknown=unknown, outside=outside)
+
+
+def cells(quality: Quality, feature: str) -> list[str]:
+    """The shares in a feature's line."""
+    [line] = [line for line in quality.table().splitlines() if line.startswith(feature)]
+    return line.split()[1:]
+
+
+def test_shares_are_of_all_rows_and_not_of_the_last_chunk() -> None:
+    quality = Quality()
+    quality.add({"age": tally(missing=3), "city": tally(1, 1, 8, 2)}, 10)
+    quality.add({"age": tally(missing=0), "city": tally(0, 0, 0, 2)}, 30)
+    assert cells(quality, "age") == ["7.50%", "0.00%", "0.00%", "0.00%"]
+    assert cells(quality, "city") == ["2.50%", "2.50%", "20.00%", "10.00%"]
+    assert quality.outside() == {"city": 4}
+
+
+def test_features_without_anything_to_report_have_no_line() -> None:
+    quality = Quality()
+    quality.add({"age": tally(), "city": tally(unknown=1)}, 4)
+    assert "age" not in quality.table()
+    quality = Quality()
+    quality.add({"age": tally(), "city": tally()}, 4)
+    assert quality.table() == "all 2 features have a known value in every row"
+    assert quality.outside() == {}
+
+
+def test_threads_may_count_at_the_same_time() -> None:
+    quality = Quality()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: quality.add({"age": tally(1, 2, 3, 4)}, 5), range(2000)))
+    assert quality.num_rows == 10_000
+    assert cells(quality, "age") == ["20.00%", "40.00%", "60.00%", "80.00%"]
+    assert quality.outside() == {"age": 8000}
