@@ -131,7 +131,8 @@ def test_a_finished_run_says_so_and_leaves_everything(tiny_folder, run, caplog) 
     assert "training files" in said
     after = tiny.files_of(run)
     changed = {name for name in after if after[name] != before.get(name)}
-    assert changed == {"runs.jsonl", "pipeline.config"}, "which tells the folder's new place"
+    expected = {"runs.jsonl", "train.log", "pipeline.config"}  # which tells the folder's new place
+    assert changed == expected
 
 
 def test_a_finished_run_goes_on_with_files_that_are_named_later(tiny_folder, run, tmp_path) -> None:

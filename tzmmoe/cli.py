@@ -6,6 +6,7 @@ signal stopped it.
 
 import argparse
 import logging
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -67,8 +68,14 @@ def names(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
+def _stop(signum: int, frame: object) -> None:
+    """Leave through the blocks that tidy up."""
+    raise Interrupted(signum)
+
+
 def run(main: Callable[[Sequence[str]], None]) -> None:
     """Run a command line and exit with its code."""
+    signal.signal(signal.SIGTERM, _stop)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         main(sys.argv[1:])

@@ -14,6 +14,7 @@ from tzmmoe.session import RESULTS, Session, watch
 from tzmmoe.training import report, state
 from tzmmoe.training.optimization import Optimization
 from tzmmoe.training.progress import Progress
+from tzmmoe.training.runlog import RunLog
 from tzmmoe.training.settings import Settings
 from tzmmoe.training.summary import summary
 from tzmmoe.training.trainer import Trainer
@@ -38,8 +39,10 @@ class Fitting:
     continue_train: bool = False
     ignore_restore_optimizer: bool = False
 
-    def run(self) -> dict[str, float]:
+    def run(self, record: RunLog | None = None) -> dict[str, float]:
         """Train to the end; the results of the last evaluation, empty without one.
+
+        ``record`` is told the model_dir once that is known to be free for this run.
 
         Raises:
             CheckpointError: a model_dir that holds a checkpoint, without ``continue_train``.
@@ -53,6 +56,8 @@ class Fitting:
             )
         trainer = self._trainer()
         model_dir.mkdir(parents=True, exist_ok=True)
+        if record:
+            record.open(model_dir)
         checkpoint.clear_leftovers(model_dir)
         if found:
             self._resume(trainer, checkpoint.open_checkpoint(found[-1]))

@@ -6,10 +6,12 @@ from pathlib import Path
 from tzmmoe import build
 from tzmmoe.config import Config, load
 from tzmmoe.fitting import Fitting, check
+from tzmmoe.runtime import flushed_denormals
 from tzmmoe.serving.exporter import Export
 from tzmmoe.serving.predictions import write_predictions
 from tzmmoe.session import Session
 from tzmmoe.training import report
+from tzmmoe.training.runlog import RunLog
 
 RESULTS = "eval_result.txt"
 
@@ -47,7 +49,8 @@ class Pipeline:
                 not finite.
             Interrupted: a signal came; a checkpoint was saved.
         """
-        return Fitting(self._training(), continue_train, ignore_restore_optimizer).run()
+        with RunLog() as record, flushed_denormals():
+            return Fitting(self._training(), continue_train, ignore_restore_optimizer).run(record)
 
     def check(self) -> None:
         """Build everything and read the first batch, without training."""
@@ -107,8 +110,10 @@ class Pipeline:
             reserved=reserved_columns,
             batch_size=batch_size,
         )
-        batches = loader.once()
-        written = write_predictions(batches, session.outputs, predict_output_path, output_columns)
+        batches, reads = loader.once(), loader.source.files
+        written = write_predictions(
+            batches, session.outputs, predict_output_path, output_columns, reads
+        )
         return written.num_rows
 
     def _training(self) -> Session:

@@ -1,14 +1,10 @@
 """python -m tzmmoe.predict: write predictions for files, from an export or a checkpoint."""
 
 import argparse
-import glob
 import logging
-import os
-import signal
 from collections.abc import Sequence
 
 from tzmmoe import cli
-from tzmmoe.errors import DataError, Interrupted
 
 log = logging.getLogger(__name__)
 
@@ -47,25 +43,8 @@ def main(argv: Sequence[str]) -> None:
         parser.error(f"with --saved_model_dir, --{without_effect[0]} has no effect; leave it out")
     if arguments.batch_size is not None and arguments.batch_size < 1:
         parser.error(f"--batch_size is {arguments.batch_size}; give 1 or more")
-    _keep_inputs(arguments.predict_input_path, arguments.predict_output_path)
     rows = _from_export(arguments) if arguments.saved_model_dir else _from_checkpoint(arguments)
     log.info("wrote %s predictions to %s", f"{rows:,}", arguments.predict_output_path)
-
-
-def _keep_inputs(input_path: str, output_path: str) -> None:
-    """Refuse to replace a file that is read."""
-    parts = [part.strip() for part in input_path.split(",")]
-    patterns = [pattern for part in parts for pattern in (part, f"{part}/*")]
-    targets = [output_path, f"{output_path}/part-0.parquet"]
-    for target in filter(os.path.isfile, targets):
-        for file in (file for pattern in patterns for file in glob.glob(pattern, recursive=True)):
-            if os.path.samefile(file, target):
-                raise DataError(f"{file}: is read and would be replaced; name another output")
-
-
-def _stop(signum: int, frame: object) -> None:
-    """Leave through the blocks that tidy up."""
-    raise Interrupted(signum)
 
 
 def _from_export(arguments: argparse.Namespace) -> int:
@@ -82,7 +61,8 @@ def _from_export(arguments: argparse.Namespace) -> int:
     )
     chosen = cli.names(arguments.output_columns)
     output = arguments.predict_output_path
-    return write_predictions(loader.once(), scorer.predict, output, chosen).num_rows
+    reads = loader.source.files
+    return write_predictions(loader.once(), scorer.predict, output, chosen, reads).num_rows
 
 
 def _from_checkpoint(arguments: argparse.Namespace) -> int:
@@ -104,5 +84,4 @@ def _from_checkpoint(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _stop)
     cli.run(main)

@@ -175,7 +175,7 @@ class Session:
         labels = [c.name for c in self.built.tasks.columns() if c.role == "label"]
         wanted = [*self.pipeline.eval_config.reserved_columns, *labels]
         loader = self._evaluation_loader(list(dict.fromkeys(wanted)))
-        with PredictionWriter(predictions_path) as writer:
+        with PredictionWriter(predictions_path, loader.source.files) as writer:
             results = self._evaluate(loader, _into(writer))
         log.info("wrote %s predictions to %s", f"{writer.num_rows:,}", writer.path)
         return results

@@ -22,7 +22,6 @@ def test_shares_are_of_all_rows_and_not_of_the_last_chunk() -> None:
     quality.add({"age": tally(missing=0), "city": tally(0, 0, 0, 2)}, 30)
     assert cells(quality, "age") == ["7.50%", "0.00%", "0.00%", "0.00%"]
     assert cells(quality, "city") == ["2.50%", "2.50%", "20.00%", "10.00%"]
-    assert quality.outside() == {"city": 4}
 
 
 def test_features_without_anything_to_report_have_no_line() -> None:
@@ -32,7 +31,6 @@ def test_features_without_anything_to_report_have_no_line() -> None:
     quality = Quality()
     quality.add({"age": tally(), "city": tally()}, 4)
     assert quality.table() == "all 2 features have a known value in every row"
-    assert quality.outside() == {}
 
 
 def test_threads_may_count_at_the_same_time() -> None:
@@ -41,4 +39,13 @@ def test_threads_may_count_at_the_same_time() -> None:
         list(pool.map(lambda _: quality.add({"age": tally(1, 2, 3, 4)}, 5), range(2000)))
     assert quality.num_rows == 10_000
     assert cells(quality, "age") == ["20.00%", "40.00%", "60.00%", "80.00%"]
-    assert quality.outside() == {"age": 8000}
+
+
+def test_ids_outside_a_table_are_told_at_once_and_once_for_each_feature(caplog) -> None:
+    quality = Quality()
+    quality.add({"age": tally(outside=0), "city": tally(unknown=5)}, 10)
+    assert not caplog.messages
+    for _ in range(3):
+        quality.add({"age": tally(outside=7), "city": tally(outside=2)}, 2000)
+    told = ["age: 7 of 2,000 rows hold an id outside its table", "city: 2 of 2,000 rows hold an id"]
+    assert [m[: len(t)] for m, t in zip(caplog.messages, told, strict=True)] == told

@@ -1,5 +1,6 @@
 """How many values were missing, defaulted, unknown or outside, feature by feature."""
 
+import logging
 import threading
 from collections import defaultdict
 from collections.abc import Mapping
@@ -7,6 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from tzmmoe.features.base import Tally
+
+log = logging.getLogger(__name__)
 
 
 class Quality:
@@ -18,14 +21,19 @@ class Quality:
         self._lock = threading.Lock()
 
     def add(self, tallies: Mapping[str, Tally], num_rows: int) -> None:
+        """Count; the first rows of a feature with ids outside its table are worth a warning."""
         with self._lock:
             self.num_rows += num_rows
             for name, tally in tallies.items():
-                self._counts[name] += [tally.missing, tally.defaulted, tally.unknown, tally.outside]
-
-    def outside(self) -> dict[str, int]:
-        """Features with ids outside their table, and how many such ids."""
-        return {name: int(count[3]) for name, count in self._counts.items() if count[3]}
+                counts = self._counts[name]
+                if tally.outside and not counts[3]:
+                    log.warning(
+                        "%s: %s of %s rows hold an id outside its table",
+                        name,
+                        f"{tally.outside:,}",
+                        f"{num_rows:,}",
+                    )
+                counts += [tally.missing, tally.defaulted, tally.unknown, tally.outside]
 
     def table(self) -> str:
         """A line for each feature that has something to report."""

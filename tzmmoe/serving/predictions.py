@@ -26,11 +26,15 @@ class PredictionWriter:
 
     A path that ends in ``.parquet`` or ``.csv`` is a file; any other is a folder that gets
     ``part-0.parquet``. A file of that name is replaced, at the end and at once. Several numbers of
-    one cell are a list in Parquet, joined by ``|`` in CSV.
+    one cell are a list in Parquet, joined by ``|`` in CSV. ``reads`` are files that are read
+    meanwhile, which it does not replace.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, reads: Sequence[str] = ()) -> None:
         self.path = output_file(Path(path))
+        for file in reads if self.path.is_file() else ():
+            if os.path.samefile(file, self.path):
+                raise DataError(f"{file}: is read and would be replaced; name another output")
         self.num_rows = 0
         self._aside = self.path.parent / f".writing-{self.path.name}"
         self._sink: pa.NativeFile | None = None
@@ -146,9 +150,10 @@ def write_predictions(
     outputs: Callable[[Batch], Mapping[str, Tensor]],
     path: str | Path,
     chosen: Sequence[str] | None = None,
+    reads: Sequence[str] = (),
 ) -> PredictionWriter:
     """Predict batch after batch into a file: reserved columns, then the ``chosen`` outputs."""
-    with PredictionWriter(path) as writer:
+    with PredictionWriter(path, reads) as writer:
         for batch in batches:
             writer.write(prediction_columns(outputs(batch), batch.reserved, chosen), len(batch))
     return writer

@@ -52,7 +52,7 @@ class Trainer:
         self.settings = self.optimization.settings
         self.device = self.optimization.device
         self._saved_at = self._reviewed_at = self.steps
-        self._done = False
+        self._done = self._said_quality = False
         self._signal = 0
         self._bad_step = torch.full(
             (len(self.tasks.loss_keys()),), -1, dtype=torch.int64, device=self.device
@@ -75,7 +75,7 @@ class Trainer:
         with self._signals(), self.progress:
             while not self._ends():
                 self._train_epoch()
-            self.progress.flush(self.steps, {})
+            self._say_quality()
             if self.steps > self._reviewed_at:
                 self._save_and_evaluate()
 
@@ -112,15 +112,21 @@ class Trainer:
         self._end_epoch(epoch)
 
     def _end_epoch(self, epoch: int) -> None:
-        if epoch == 0 and self.loader.quality.num_rows:
-            self.progress.say(f"values of the first epoch\n{self.loader.quality.table()}")
+        self._say_quality()
+        num_epochs = self.settings.num_epochs
+        self._done = bool(num_epochs) and epoch + 1 >= num_epochs
         every = self.settings.save_epochs
         if every and (epoch + 1) % every == 0 and self.steps > self._reviewed_at:
             self._save_and_evaluate()
-        if self.settings.num_epochs and epoch + 1 >= self.settings.num_epochs:
-            self._done = True
-        else:
+        if not self._done:
             self.position = Position(epoch + 1)
+
+    def _say_quality(self) -> None:
+        """At the end of the first epoch, or of a run that ends within it."""
+        quality = self.loader.quality
+        if quality.num_rows and not self._said_quality:
+            self.progress.say(f"values of the first {quality.num_rows:,} rows\n{quality.table()}")
+            self._said_quality = True
 
     def _ends(self) -> bool:
         reached = self.settings.num_steps and self.steps >= self.settings.num_steps
@@ -168,6 +174,8 @@ class Trainer:
         )
 
     def _save_and_evaluate(self) -> None:
+        if self._ends():
+            self.progress.flush(self.steps, {})
         with self.progress.clock.paused():
             if self.steps > self._saved_at:
                 self._save(evaluates=True)
