@@ -165,15 +165,16 @@ def test_the_readme_can_be_typed_from_top_to_bottom(reader: Path) -> None:
     probabilities = np.asarray(outputs["probs_ctr"])
     assert ((probabilities > 0) & (probabilities < 1)).all()
     truth = np.asarray(rows["p_click"])
-    assert np.corrcoef(probabilities, truth)[0, 1] > 0.7  # it learned what clicks depend on
+    assert np.corrcoef(probabilities, truth)[0, 1] > 0.5  # it learned what clicks depend on
 
 
 def test_the_readme_lists_the_files_that_training_leaves(reader: Path) -> None:
     listing = next(code for language, _, code in blocks("README.md") if "runs.jsonl" in code)
-    names = [line.split()[0] for line in listing.splitlines()[1:]]
+    heads = [line.strip().split("  ")[0] for line in listing.splitlines()[1:]]
+    names = [name for head in heads for name in head.split(", ")]
     there = [path.name for path in (reader / "experiments/first").iterdir()]
     for name in names:
-        stem = re.escape(name.rstrip("/,")).replace(r"\*", ".*").replace(r"\-97", r"\-\d+")
+        stem = re.escape(name.rstrip("/")).replace(r"\*", ".*").replace(r"\-97", r"\-\d+")
         assert any(re.fullmatch(stem, each) for each in there), f"{name} is not among {there}"
 
 

@@ -76,7 +76,7 @@ def test_a_file_that_is_named_twice_is_an_error(folder, monkeypatch) -> None:
 def test_what_is_not_there_is_told_with_what_comes_close_and_the_flag(folder) -> None:
     fails(
         folder / "a.parket",
-        "a.parket: is not there; did you mean 'a.parquet'?; set --train_input_path",
+        "a.parket: is not there; set --train_input_path; did you mean 'a.parquet'?",
     )
     fails(folder / "nowhere" / "x.csv", "x.csv: is not there; set --train_input_path")
     fails(folder / "*.csv", "*.csv: no file matches")
@@ -141,4 +141,4 @@ def test_files_of_several_kinds_are_not_read_together(folder) -> None:
 def test_settings_of_csv_that_mean_nothing_to_parquet_are_told(folder, caplog) -> None:
     with caplog.at_level(logging.WARNING):
         names(folder, only_csv=["data_config.delimiter"])
-    assert "no effect on Parquet files: data_config.delimiter" in caplog.text
+    assert "data_config.delimiter has no effect on" in caplog.text

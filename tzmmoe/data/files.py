@@ -64,7 +64,7 @@ def open_source(path: str, flag: str, reading: Reading) -> Source:
         log.warning("dataset_type is %s, but %s is read as %s", reading.dataset_type, path, kind)
     if kind == "ParquetDataset":
         if reading.only_csv:
-            log.warning("no effect on Parquet files: %s", ", ".join(reading.only_csv))
+            log.warning("%s has no effect on %s, which is Parquet", ", ".join(reading.only_csv), path)
         return ParquetSource(files)
     return CsvSource(
         files,
@@ -97,7 +97,7 @@ def _expand(part: str, flag: str) -> list[str]:
             raise DataError(f"{part}: the folder holds no {', '.join(KINDS)} files")
         return found
     if not path.exists():
-        raise DataError(f"{part}: is not there{_near(path)}; set {flag}")
+        raise DataError(f"{part}: is not there; set {flag}{_near(path)}")
     return [part]
 
 

@@ -12,8 +12,9 @@ class AUC(Metric):
     """The chance that a positive gets a higher prediction than a negative; ties count half.
 
     With ``thresholds`` N > 0 predictions are compared at N evenly spaced thresholds in [0, 1], at
-    the cost of one addition for each row; as in torchmetrics, ties at exactly 1 count nothing.
-    With 0 it is exact and keeps 5 bytes for each row.
+    the cost of one addition for each row. The curve begins at (0, 0), so that saturated
+    predictions of exactly 1 count as ties; torchmetrics leaves them out. With 0 it is exact and
+    keeps 5 bytes for each row.
     A label above 0.5 is positive.
     """
 
@@ -96,13 +97,14 @@ def bin_of(predictions: Tensor, thresholds: int) -> Tensor:
 
 
 def binned_auc(positives: Tensor, negatives: Tensor) -> Tensor:
-    """Area under the curve through the points of all thresholds, by trapezoids, in float64.
+    """Area under the curve from (0, 0) through the points of all thresholds, by trapezoids, in
+    float64.
 
     Entry k counts the rows that reach exactly k thresholds.
     """
     tp = positives.flip(0).cumsum(0)[:-1].double()
     fp = negatives.flip(0).cumsum(0)[:-1].double()
-    area = torch.trapezoid(tp, fp)
+    area = torch.trapezoid(tp, fp) + tp[0] * fp[0] / 2
     return ratio(area, tp[-1] * fp[-1])
 
 
