@@ -8,6 +8,8 @@ from setuptools import Command, find_packages, setup
 from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
+COMPILED = HERE / "tzmmoe/protos"
+COMPILED.mkdir(exist_ok=True)  # setuptools looks for the package before it is compiled
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "tzmmoe/__init__.py").read_text())[1]
 
 
@@ -26,8 +28,7 @@ class CompileSchema(Command):
     def run(self) -> None:
         from grpc_tools import protoc
 
-        (HERE / "tzmmoe/protos").mkdir(exist_ok=True)
-        (HERE / "tzmmoe/protos/__init__.py").write_text('"""Generated from protos/ by protoc."""\n')
+        (COMPILED / "__init__.py").write_text('"""Generated from protos/ by protoc."""\n')
         names = [f"tzmmoe/protos/{path.name}" for path in sorted((HERE / "protos").glob("*.proto"))]
         options = [
             f"-Itzmmoe/protos={HERE / 'protos'}",
@@ -54,7 +55,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=find_packages(include=["tzmmoe", "tzmmoe.*"]),
+    packages=sorted({*find_packages(include=["tzmmoe", "tzmmoe.*"]), "tzmmoe.protos"}),
     install_requires=[
         "torch>=2.11",
         "protobuf>=6.31.1,<8",  # the generated code asks for the version that protoc stands for
