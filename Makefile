@@ -40,5 +40,5 @@ wheel: install
 	$(BIN)/python -m build --no-isolation --wheel --outdir dist .
 
 clean:
-	rm -rf build dist experiments data *.egg-info tzmmoe/protos .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist *.egg-info tzmmoe/protos .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path "./$(VENV)/*" -prune -exec rm -rf {} +

@@ -64,7 +64,9 @@ def open_source(path: str, flag: str, reading: Reading) -> Source:
         log.warning("dataset_type is %s, but %s is read as %s", reading.dataset_type, path, kind)
     if kind == "ParquetDataset":
         if reading.only_csv:
-            log.warning("%s has no effect on %s, which is Parquet", ", ".join(reading.only_csv), path)
+            log.warning(
+                "%s has no effect on %s, which is Parquet", ", ".join(reading.only_csv), path
+            )
         return ParquetSource(files)
     return CsvSource(
         files,
