@@ -246,15 +246,13 @@ def test_a_column_of_two_roles_is_an_error() -> None:
 def test_keys_tell_which_direction_is_better() -> None:
     tasks = TaskSet([parts.task("cvr", label="buy", metric=METRICS, space=CLICKED)])
     assert tasks.loss_keys() == ["binary_cross_entropy_cvr"]
-    better = {key: tasks.larger_is_better(key) for key in tasks.named_metrics()}
-    assert better == {
+    assert tasks.natures() == {
         "auc_cvr": True,
         "auc_cvr_in_space": True,
         "logloss_cvr": False,
         "logloss_cvr_in_space": False,
         "grouped_auc_cvr": True,
         "grouped_auc_cvr_in_space": True,
+        "binary_cross_entropy_cvr": False,
+        "val_loss": False,
     }
-    assert tasks.larger_is_better("val_loss") is False
-    assert tasks.larger_is_better("binary_cross_entropy_cvr") is False
-    assert tasks.larger_is_better("auc_ctr") is None

@@ -1,4 +1,4 @@
-"""Checksums of files."""
+"""Checksums of files and texts."""
 
 import hashlib
 from pathlib import Path
@@ -11,3 +11,7 @@ def sha256(file: Path) -> str:
         while block := opened.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def text_sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

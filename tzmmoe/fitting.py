@@ -5,18 +5,21 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from tzmmoe import build, checkpoint
 from tzmmoe.errors import CheckpointError, ConfigError, DataError, Faults
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import fields
-from tzmmoe.runtime import free_bytes, versions
+from tzmmoe.runtime import versions
 from tzmmoe.session import RESULTS, Session, watch
 from tzmmoe.training import report, state
+from tzmmoe.training.meaning import check_meaning
 from tzmmoe.training.optimization import Optimization
 from tzmmoe.training.progress import Progress
 from tzmmoe.training.runlog import RunLog
 from tzmmoe.training.settings import Settings
-from tzmmoe.training.summary import summary
+from tzmmoe.training.summary import Memory, short_bytes, summary
 from tzmmoe.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -54,6 +57,11 @@ class Fitting:
                 f"{model_dir} holds {found[-1].name}; pass --continue_train to go on from it, or "
                 "name another --model_dir"
             )
+        if found and session.pipeline.train_config.fine_tune_checkpoint:
+            log.warning(
+                "train_config.fine_tune_checkpoint has no effect: the run goes on from its own"
+            )
+        self._warn_without_checkpoint(bool(found))
         trainer = self._trainer()
         model_dir.mkdir(parents=True, exist_ok=True)
         if record:
@@ -69,12 +77,23 @@ class Fitting:
         first = trainer.steps
         trainer.fit()
         if found and trainer.steps == first:
+            more = "raise num_epochs or num_steps, or name more training files"
+            if trainer.watch.stopped:
+                more = "it stopped early; raise early_stopping.patience"
             log.info(
-                "nothing was left to train: the run ended with step %s; raise num_epochs or "
-                "num_steps, or name more training files, to go on",
+                "nothing was left to train: the run ended with step %s; to go on, %s",
                 f"{first - 1:,}",
+                more,
             )
         return self._finish(trainer)
+
+    def _warn_without_checkpoint(self, found: bool) -> None:
+        flags = {
+            "--continue_train": self.continue_train,
+            "--ignore_restore_optimizer": self.ignore_restore_optimizer,
+        }
+        for flag in (flag for flag, given in flags.items() if given and not found):
+            log.warning("%s has no effect: %s holds no checkpoint", flag, self.session.model_dir)
 
     def check_only(self) -> None:
         """Build everything and read the first batch, without training."""
@@ -83,7 +102,10 @@ class Fitting:
         batch, _ = next(trainer.loader.epoch(trainer.position), (None, None))
         if batch is None:
             raise DataError(f"{self.session.pipeline.train_input_path}: holds no full batch")
-        trainer.tasks.losses(self.session.built.model(batch.inputs), batch)
+        batch = batch.to(trainer.device)
+        with torch.no_grad(), trainer.optimization.autocast():
+            logits = trainer.model(batch.inputs)
+        trainer.tasks.losses(logits, batch)
         if self.session.pipeline.eval_input_path:
             _ = self.session.evaluation
         log.info("the config fits the data; the first batch has %s rows", f"{len(batch):,}")
@@ -117,6 +139,7 @@ class Fitting:
             watch=watch(pipeline, session.built.tasks),
             model_dir=session.model_dir,
             config=session.text(),
+            meaning=session.meaning,
             evaluate=self._evaluate if pipeline.eval_input_path else None,
         )
 
@@ -127,6 +150,7 @@ class Fitting:
 
     def _resume(self, trainer: Trainer, saved: checkpoint.Checkpoint) -> None:
         """Go on where a checkpoint was written."""
+        check_meaning(saved, self.session.meaning)
         state.restore_weights(saved, trainer.model)
         if self.ignore_restore_optimizer:
             log.info("the optimizers start afresh")
@@ -161,12 +185,14 @@ class Fitting:
         if config.fine_tune_ckpt_param_map:
             mapping = read_map(Path(config.fine_tune_ckpt_param_map))
         saved = checkpoint.open_checkpoint(path)
+        if mapping is None:
+            check_meaning(saved, self.session.meaning)
         log.info("%s", state.fine_tune(saved, self.session.built.model, mapping))
 
     def _finish(self, trainer: Trainer) -> dict[str, float]:
         """Choose the run's result, and write predictions if the config asks for them."""
         session, pipeline = self.session, self.session.pipeline
-        best = trainer.watch.stopping
+        step, best = trainer.steps - 1, trainer.watch.stopping
         stopping = pipeline.train_config.early_stopping
         if trainer.watch.stopped and stopping.restore_best_weights and best.step is not None:
             checkpoint.prefer(session.model_dir, best.step)
@@ -178,15 +204,24 @@ class Fitting:
                 best.waited,
                 best.step,
             )
-            session.restore(session.model_dir / f"model.ckpt-{best.step}")
+            step = best.step
+            session.restore(session.model_dir / f"model.ckpt-{step}")
         if pipeline.eval_config.predictions_path and pipeline.eval_input_path:
             return session.evaluate(pipeline.eval_config.predictions_path)
-        lines = report.read(session.model_dir / RESULTS)
-        return lines[-1] if lines else {}
+        if not pipeline.eval_input_path:
+            return {}
+        return report.of_step(session.model_dir / RESULTS, step) or {}
 
     def _say_summary(self, trainer: Trainer) -> None:
-        free = free_bytes(self.session.runtime.device)
-        log.info("%s", summary(self.session.built.model, trainer.optimization, free))
+        memory, free = Memory.of(trainer.optimization), self.session.free_bytes
+        if free is not None and memory.needed > free:
+            raise ConfigError.at(
+                "train_config.sparse_optimizer",
+                f"needs {short_bytes(memory.needed)} with the tables, but {short_bytes(free)} of "
+                "memory are free; rowwise_adagrad_optimizer keeps one number for each row",
+            )
+        log.info("%s", summary(self.session.built.model, trainer.optimization))
+        log.info("%s", memory.line(free))
 
     def _record(self, steps: int) -> None:
         """What this run was made with, a line of JSON for each start."""
@@ -199,7 +234,7 @@ def read_map(path: Path) -> dict[str, str]:
     """Lines ``name here<TAB>name there``."""
     try:
         lines = [line for line in path.read_text().splitlines() if line.strip()]
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError.at("train_config.fine_tune_ckpt_param_map", str(error)) from error
     pairs = [line.split() for line in lines]
     for line, pair in zip(lines, pairs, strict=True):

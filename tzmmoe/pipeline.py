@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tzmmoe import build
+from tzmmoe.checkpoint import is_checkpoint
 from tzmmoe.config import Config, load
 from tzmmoe.fitting import Fitting, check
 from tzmmoe.runtime import flushed_denormals
@@ -63,7 +64,10 @@ class Pipeline:
         session = self._trained(checkpoint_path, "eval_input_path")
         step = session.restore(Path(checkpoint_path or session.model_dir))
         results = session.evaluate(predictions_path)
-        folder = session.model_dir if session.pipeline.model_dir else Path(checkpoint_path).parent
+        folder = session.model_dir
+        if not session.pipeline.model_dir:
+            named = Path(checkpoint_path)
+            folder = named.parent if is_checkpoint(named) else named
         report.append(folder / RESULTS, step, results)
         return results
 

@@ -38,8 +38,8 @@ class Runtime:
         torch.manual_seed(seed)
         if deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-            torch.use_deterministic_algorithms(True)
             torch.backends.cudnn.benchmark = False
+        torch.use_deterministic_algorithms(deterministic)
         return cls(find_device(device), seed)
 
 

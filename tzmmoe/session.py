@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from google.protobuf import text_format
@@ -18,11 +19,12 @@ from tzmmoe.data.files import open_source
 from tzmmoe.data.loader import Loader
 from tzmmoe.errors import CheckpointError, ConfigError, Faults
 from tzmmoe.protos.pipeline_pb2 import Pipeline
-from tzmmoe.runtime import Runtime, allow_tf32
+from tzmmoe.runtime import Runtime, allow_tf32, free_bytes
 from tzmmoe.serving.predictions import PredictionWriter, prediction_columns
 from tzmmoe.tasks import TaskSet
 from tzmmoe.training import report, state
 from tzmmoe.training.evaluator import Sink, evaluate
+from tzmmoe.training.meaning import check_meaning, meaning
 from tzmmoe.training.stopping import Best, Watch, checked_key
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,7 @@ class Session:
     pipeline: Pipeline
     built: build.Built
     runtime: Runtime
+    free_bytes: int | None  # of the device, before the model was made
 
     @classmethod
     def start(
@@ -58,6 +61,7 @@ class Session:
             ConfigError: all faults at once.
         """
         pipeline = config.pipeline
+        free = free_bytes(torch.device("cpu"))
         faults = Faults(config.faults)
         for name in needs:
             if not getattr(pipeline, name):
@@ -78,8 +82,17 @@ class Session:
             for name in ("cuda_matmul_allow_tf32", "cudnn_allow_tf32")
         )
         allow_tf32(matmul, cudnn)
+        if runtime.device.type != "cpu":
+            free = free_bytes(runtime.device)
         built.model.to(runtime.device)
-        return cls(pipeline, built, runtime)
+        return cls(pipeline, built, runtime, free)
+
+    @cached_property
+    def meaning(self) -> dict[str, Any]:
+        """What the weights stand for; a checkpoint must agree."""
+        built = self.built
+        names = [task.name for task in built.tasks.tasks]
+        return meaning(built.groups, built.features, names)
 
     @property
     def model_dir(self) -> Path:
@@ -129,6 +142,7 @@ class Session:
         if not checkpoint.is_checkpoint(path):
             path = checkpoint.preferred(path)
         opened = checkpoint.open_checkpoint(path)
+        check_meaning(opened, self.meaning)
         state.restore_weights(opened, self.built.model)
         log.info("weights of %s", path)
         return opened.step
@@ -139,9 +153,10 @@ class Session:
         there = {
             int(path.name.rpartition("-")[2]): path for path in checkpoint.find(self.model_dir)
         }
-        for line in report.read(self.model_dir / RESULTS):
-            if best and line["global_step"] in there and best.key in line:
-                best.note(line["global_step"], line)
+        lines = {line["global_step"]: line for line in report.read(self.model_dir / RESULTS)}
+        for step in sorted(there.keys() & lines.keys()):  # a step's last line counts
+            if best and best.key in lines[step]:
+                best.note(step, lines[step])
         if best is None or best.step is None:
             raise CheckpointError(
                 f"{self.model_dir}: no checkpoint there has an evaluation in {RESULTS}, so none is "
@@ -210,14 +225,12 @@ def _into(writer: PredictionWriter) -> Sink:
 
 def watch(pipeline: Pipeline, tasks: TaskSet) -> Watch:
     """The best checkpoint by export_config, and early_stopping. Raises ConfigError."""
-    natures = {"val_loss": False}
-    natures |= {key: metric.larger_is_better for key, metric in tasks.named_metrics().items()}
-    natures |= dict.fromkeys(tasks.loss_keys(), False)
+    natures = tasks.natures()
     export, stopping = pipeline.export_config, pipeline.train_config.early_stopping
-    key = export.best_exporter_metric or next(iter(tasks.named_metrics()))
-    larger = checked_key("export_config.best_exporter_metric", key, natures)
-    if export.HasField("metric_larger_is_better"):
-        larger = export.metric_larger_is_better
+    key = export.best_exporter_metric
+    key = key or next(each for each, larger in natures.items() if larger is not None)
+    forced = export.metric_larger_is_better if export.HasField("metric_larger_is_better") else None
+    larger = checked_key("export_config.best_exporter_metric", key, natures, forced)
     evaluates = bool(pipeline.eval_input_path)
     best = Best(key, larger) if evaluates else None
     if not pipeline.train_config.HasField("early_stopping"):
@@ -225,7 +238,6 @@ def watch(pipeline: Pipeline, tasks: TaskSet) -> Watch:
     path = "train_config.early_stopping"
     if not evaluates:
         raise ConfigError.at(path, "has no effect without eval_input_path; set it")
-    larger = checked_key(f"{path}.monitor", stopping.monitor, natures)
-    if stopping.mode != "auto":
-        larger = stopping.mode == "max"
+    forced = None if stopping.mode == "auto" else stopping.mode == "max"
+    larger = checked_key(f"{path}.monitor", stopping.monitor, natures, forced)
     return Watch(best, Best(stopping.monitor, larger, stopping.min_delta), stopping.patience)

@@ -1,5 +1,7 @@
 """Tasks: logits and a batch in, losses, predictions and metrics out."""
 
+import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -7,9 +9,11 @@ import torch
 from torch import Tensor
 
 from tzmmoe.batch import Batch, Column
-from tzmmoe.errors import ConfigError, Faults
+from tzmmoe.errors import ConfigError, DataError, Faults
 from tzmmoe.losses import Loss
 from tzmmoe.metrics import Metric
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,15 +89,26 @@ class Task:
         if self.sample_weight:
             weights = weights * batch.columns[self.sample_weight]
         if self.space:
-            indicator = batch.columns[self.space.indicator]
+            indicator = self.indicator(batch)
             inside = (indicator > 0) * self.space.inside + (indicator <= 0) * self.space.outside
             weights = weights * inside
         return labels.nan_to_num(0.0), weights
+
+    def indicator(self, batch: Batch) -> Tensor:
+        """(B,), of the task's space. Raises DataError for a column of lists."""
+        found = batch.columns[self.space.indicator]
+        if found.dim() > 1:
+            raise DataError(
+                f"column {self.space.indicator!r} holds lists; task_space_indicator_label of "
+                f"{self.name!r} needs one number in each row"
+            )
+        return found
 
     def loss_sums(self, word: str, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """sum(w l) and sum(w) over the rows of the batch."""
         labels, weights = self.weights(batch)
         rows = self.losses[word].forward(logits.float(), labels)
+        weights = weights.double()  # the sum of large weights is infinite in float32
         return (torch.where(weights > 0, rows, 0.0) * weights).sum(), weights.sum()
 
     def predict(self, logits: Tensor) -> dict[str, Tensor]:
@@ -137,7 +152,7 @@ class TaskSet:
         losses = {}
         for task, word, weighted, total in self.loss_sums(logits, batch):
             mean = weighted / torch.where(total > 0, total, 1.0)
-            losses[f"{word}_{task.name}"] = task.weight * mean
+            losses[f"{word}_{task.name}"] = task.weight * mean.float()
         return losses
 
     def loss_sums(
@@ -161,7 +176,7 @@ class TaskSet:
             present = ~missing(batch.columns[task.label])
             self._update(task, task.metrics, outputs, batch, present)
             if task.space:
-                inside = present & (batch.columns[task.space.indicator] > 0)
+                inside = present & (task.indicator(batch) > 0)
                 self._update(task, task.space_metrics, outputs, batch, inside)
 
     @staticmethod
@@ -177,11 +192,19 @@ class TaskSet:
             predictions = outputs[f"{task.consumed(metric)}_{task.name}"][rows]
             of_two = labels.dim() == 2 and predictions.dim() == 1
             groups = {name: batch.columns[name][rows] for name in metric.columns}
-            metric.update(predictions, labels[:, 1] if of_two else labels, **groups)
+            metric.nan_predictions += predictions.isnan().sum()
+            kept = predictions.nan_to_num(0.0)
+            metric.update(kept, labels[:, 1] if of_two else labels, **groups)
 
     def compute(self) -> dict[str, float]:
         """``{"auc_ctr": 0.71, "auc_ctr_in_space": ...}``; NaN where a metric is not defined."""
-        return {key: float(metric.compute()) for key, metric in self.named_metrics().items()}
+        results = {}
+        for key, metric in self.named_metrics().items():
+            lost = int(metric.nan_predictions)
+            results[key] = math.nan if lost else float(metric.compute())
+            if lost:
+                log.warning("%s is undefined: %s predictions are NaN", key, f"{lost:,}")
+        return results
 
     def named_metrics(self) -> dict[str, Metric]:
         named = {}
@@ -199,9 +222,7 @@ class TaskSet:
         for metric in self.named_metrics().values():
             metric.reset()
 
-    def larger_is_better(self, key: str) -> bool | None:
-        """Of a metric's or a loss's key, or None when there is no such key."""
-        if key == "val_loss" or key in self.loss_keys():
-            return False
-        metric = self.named_metrics().get(key)
-        return None if metric is None else metric.larger_is_better
+    def natures(self) -> dict[str, bool | None]:
+        """Whether larger is better, for each key of an evaluation; None: neither."""
+        metrics = {key: metric.larger_is_better for key, metric in self.named_metrics().items()}
+        return {**metrics, **dict.fromkeys(self.loss_keys(), False), "val_loss": False}

@@ -85,10 +85,10 @@ FAULTS = [
         f"{TOWERS}[1].task_space_indicator_label",
         "'clicks' is not in data_config.label_fields; did you mean 'click'?",
     ),
-    (CVR, f"{CVR}weight: -1", f"{TOWERS}[1].weight", "is -1; give a finite number, 0 or more"),
+    (CVR, f"{CVR}weight: -1", f"{TOWERS}[1].weight", "is -1; give 0 or more"),
     (CVR, f"{CVR}weight: inf", f"{TOWERS}[1].weight", "is inf; give a finite number"),
     (CVR, f"{CVR}in_task_space_weight: nan", f"{TOWERS}[1].in_task_space_weight", "is nan; give"),
-    ("_weight: 0", "_weight: -2", f"{TOWERS}[1].out_task_space_weight", "is -2; give a finite"),
+    ("_weight: 0", "_weight: -2", f"{TOWERS}[1].out_task_space_weight", "is -2; give 0 or more"),
     (
         '      task_space_indicator_label: "click"\n',
         "",
@@ -115,9 +115,9 @@ FAULTS = [
     *(
         (EPOCHS, f"mixed_precision: 'FP16' grad_scaler {{ {name}: {value} }}", path, words)
         for name, value, words in [
-            ("init_scale", "0", "is 0; give a finite number above 0"),
-            ("init_scale", "inf", "is inf; give a finite number above 0"),
-            ("growth_factor", "1", "is 1; give a finite number above 1"),
+            ("init_scale", "0", "is 0; give a number above 0"),
+            ("init_scale", "inf", "is inf; give a finite number"),
+            ("growth_factor", "1", "is 1; give a number above 1"),
             ("backoff_factor", "1", "is 1; give more than 0 and less than 1"),
             ("backoff_factor", "nan", "is nan; give more than 0 and less than 1"),
             ("growth_interval", "0", "is 0; give 1 or more"),
@@ -128,7 +128,7 @@ FAULTS = [
         (EPOCHS, f"grad_clipping {{ {name}: {value} }}", f"train_config.grad_clipping.{name}", say)
         for name, value, say in [
             ("clipping_type", "'max'", "is 'max'; give norm, value or none"),
-            ("max_gradient", "0", "is 0; give a finite number above 0"),
+            ("max_gradient", "0", "is 0; give a number above 0"),
             ("norm_type", "-1", "is -1; give a number above 0"),
         ]
     ),

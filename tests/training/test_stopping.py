@@ -126,3 +126,10 @@ def test_a_key_that_is_not_evaluated_is_told_with_those_that_are() -> None:
     assert checked_key("p", "val_loss", natures) is False
     with pytest.raises(ConfigError, match=r"p: 'auc_crt' is not evaluated; did you mean 'auc_ctr'"):
         checked_key("p", "auc_crt", natures)
+
+
+def test_a_key_without_a_better_direction_chooses_only_when_the_config_gives_one() -> None:
+    natures = {"calibration_ctr": None}
+    with pytest.raises(ConfigError, match=r"p: 'calibration_ctr' is best at 1"):
+        checked_key("p", "calibration_ctr", natures)
+    assert checked_key("p", "calibration_ctr", natures, forced=True) is True

@@ -47,6 +47,7 @@ def trainer(
         watch=watch or Watch(),
         model_dir=model_dir,
         config=session.text(),
+        meaning=session.meaning,
         evaluate=evaluate,
     )
 
@@ -178,14 +179,14 @@ def with_rows(folder: Path, source: Path, change: Callable[[pa.Table], pa.Table]
 def test_a_loss_that_is_not_finite_stops_the_run_with_its_task_and_step(
     tiny_folder, tmp_path
 ) -> None:
-    """Row 100, in step 6, and the one before have weights whose sum is infinite."""
+    """Rows 99 and 100, in step 6, have a price that overflows, and no label of the first task."""
 
     def heavy(table: pa.Table) -> pa.Table:
         far = pc.is_in(table["row"], pa.array([99, 100]))
-        column = pc.if_else(far, 3e38, table["importance"])
-        known = pc.if_else(far, 1, table["buy"])
-        table = table.set_column(table.column_names.index("buy"), "buy", known)
-        return table.set_column(table.column_names.index("importance"), "importance", column)
+        for name, value in (("price", 3e38), ("buy", 1), ("click", pa.scalar(None, pa.int64()))):
+            column = pc.if_else(far, value, table[name])
+            table = table.set_column(table.column_names.index(name), name, column)
+        return table
 
     folder = with_rows(tmp_path / "data", tiny_folder, heavy)
     made = trainer(folder, tmp_path / "run", data_config__shuffle="false")

@@ -7,14 +7,18 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from tzmmoe.errors import Faults, did_you_mean
+from tzmmoe.config.dialects import messages
+from tzmmoe.errors import Faults, did_you_mean, join
 from tzmmoe.protos.data_pb2 import DataConfig
 from tzmmoe.protos.feature_pb2 import FeatureConfig
 from tzmmoe.protos.model_pb2 import ModelConfig, TaskTower
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.protos.train_pb2 import TrainConfig
+
+REAL = (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT)
 
 
 def check(pipeline: Pipeline, faults: Faults, needs: Sequence[str] = ()) -> None:
@@ -36,6 +40,18 @@ def check(pipeline: Pipeline, faults: Faults, needs: Sequence[str] = ()) -> None
         _at_least(1, pipeline.eval_config, "eval_config", ["num_steps"], faults)
     _at_least(1, pipeline.eval_config, "eval_config", ["log_step_count_steps"], faults)
     _at_least(0, pipeline.runtime_config, "runtime_config", ["seed"], faults)
+    _finite(pipeline, faults)
+
+
+def _finite(pipeline: Pipeline, faults: Faults) -> None:
+    """No number of the schema may be NaN or infinite, but the order of a norm."""
+    for path, message in messages(pipeline):
+        for field, value in message.ListFields():
+            if field.cpp_type not in REAL or field.name == "norm_type":
+                continue
+            for number in value if field.is_repeated else [value]:
+                if not math.isfinite(number):
+                    faults.add(join(path, field.name), f"is {number}; give a finite number")
 
 
 def task_towers(model: ModelConfig) -> tuple[str, Sequence[TaskTower]]:
@@ -148,8 +164,8 @@ def _tower(path: str, tower: TaskTower, data: DataConfig, faults: Faults) -> Non
         _known(indicator, labels, where, "data_config.label_fields", faults)
     for name in ("weight", "in_task_space_weight", "out_task_space_weight"):
         value = getattr(tower, name)
-        if not (math.isfinite(value) and value >= 0):
-            faults.add(f"{path}.{name}", f"is {value:g}; give a finite number, 0 or more")
+        if value < 0:
+            faults.add(f"{path}.{name}", f"is {value:g}; give 0 or more")
         if name != "weight" and tower.HasField(name) and not indicator:
             words = "has no effect without task_space_indicator_label; set that, or remove this"
             faults.add(f"{path}.{name}", words)
@@ -183,8 +199,8 @@ def _train(config: TrainConfig, faults: Faults) -> None:
     stopping = config.early_stopping
     if stopping.mode not in ("auto", "min", "max"):
         faults.add(f"{path}.early_stopping.mode", f"is {stopping.mode!r}; give auto, min or max")
-    if not (math.isfinite(stopping.min_delta) and stopping.min_delta >= 0):
-        words = f"is {stopping.min_delta:g}; give a finite number, 0 or more"
+    if stopping.min_delta < 0:
+        words = f"is {stopping.min_delta:g}; give 0 or more"
         faults.add(f"{path}.early_stopping.min_delta", words)
 
 
@@ -217,8 +233,8 @@ def _at_least(least: int, config: Message, path: str, names: Iterable[str], faul
 def _above(bound: float, config: Message, path: str, names: Iterable[str], faults: Faults) -> None:
     for name in names:
         value = getattr(config, name)
-        if not (math.isfinite(value) and value > bound):
-            faults.add(f"{path}.{name}", f"is {value:g}; give a finite number above {bound:g}")
+        if value <= bound:
+            faults.add(f"{path}.{name}", f"is {value:g}; give a number above {bound:g}")
 
 
 def _unique(names: Iterable[str], path: str, faults: Faults) -> None:

@@ -111,6 +111,8 @@ class Feature(ABC):
     pooling: str
     weighted: bool
     use_mask: bool
+    value_dim: int  # how many numbers, where there is no table
+    meaning: str = "numbers"  # how a value becomes a row of the table
 
     @abstractmethod
     def values(self, origin: Values) -> Values:

@@ -61,6 +61,7 @@ class IdFeature(Feature):
         }
         lookup = id_lookup(sizes, setting, default_value, default_bucketize_value, out_of_range)
         self._lookup = Identity(lookup.rows, out_of_range, encoded=True) if encoded else lookup
+        self.meaning = self._lookup.meaning
         self.table = Table(
             name=table_name(embedding_name, feature_name),
             rows=lookup.rows,

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tzmmoe.digest import text_sha256
 from tzmmoe.errors import ConfigError
 from tzmmoe.features.forms import BadValue, as_integers, as_numbers, as_text
 from tzmmoe.features.hashing import hash_texts
@@ -17,6 +18,7 @@ class Lookup(ABC):
     """Maps values to rows of a table with ``rows`` rows."""
 
     rows: int
+    meaning: str  # how a value becomes a row; equal for lookups that agree
 
     @abstractmethod
     def find(self, flat: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
@@ -32,6 +34,7 @@ class Hash(Lookup):
 
     def __init__(self, rows: int, function: str) -> None:
         self.rows = rows
+        self.meaning = f"{function} of its text"
         self._function = function
 
     def find(self, flat: pa.Array) -> tuple[np.ndarray, None]:
@@ -44,6 +47,7 @@ class Identity(Lookup):
 
     def __init__(self, rows: int, policy: str, encoded: bool) -> None:
         self.rows = rows
+        self.meaning = "the value itself"
         self._policy = policy
         self._encoded = encoded
 
@@ -77,6 +81,7 @@ class Vocabulary(Lookup):
 
     def __init__(self, words: Mapping[str, int], rows: int, unknown: int) -> None:
         self.rows = rows
+        self.meaning = f"vocabulary {text_sha256(repr((sorted(words.items()), unknown)))[:12]}"
         self._words = pa.array(list(words), pa.large_string())
         self._rows = np.array([*words.values(), unknown], np.int64)
 
@@ -95,6 +100,7 @@ class Boundaries(Lookup):
         if not (np.diff(self._boundaries) > 0).all() or np.isnan(self._boundaries).any():
             raise ConfigError.at("boundaries", "must rise from each to the next")
         self.rows = len(boundaries) + 1
+        self.meaning = f"boundaries {text_sha256(repr(self._boundaries.tolist()))[:12]}"
 
     def find(self, flat: pa.Array) -> tuple[np.ndarray, None]:
         return self.bucket(as_numbers(flat)), None

@@ -63,6 +63,8 @@ class RawFeature(Feature):
         self._normalize = parse_normalizer(normalizer) if normalizer and setting.raw else None
         self._lookup = Boundaries(boundaries) if boundaries else None
         self._encoded = Identity(len(boundaries) + 1, "ROW_ZERO", encoded=True) if encoded else None
+        if self._lookup:
+            self.meaning = (self._encoded or self._lookup).meaning
         self._dense = ("autodis", autodis) if autodis is not None else None
         self._dense = ("mlp", mlp) if mlp is not None else self._dense
         self._check_embedding(embedding_dim, boundaries)

@@ -16,14 +16,19 @@ class Metric(torchmetrics.Metric):
     ``consumes`` names the outputs of a tower that it can take, the best first; with
     ``several_classes`` also those of more than one class (B, C). ``columns`` are the further
     columns of the data that ``update`` gets by name. ``update`` may get no rows at all.
-    ``compute`` is NaN where the metric is not defined, such as an AUC without positives.
+    ``compute`` is NaN where the metric is not defined, such as an AUC without positives. NaN
+    predictions never reach ``update``: they are counted, and make the metric undefined.
     """
 
     full_state_update = False
     consumes: tuple[str, ...]
     several_classes = False
-    larger_is_better: bool
+    larger_is_better: bool | None  # None: neither, so that it cannot choose a checkpoint
     columns: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_sum("nan_predictions", dtype=torch.int64)
 
     def add_sum(self, name: str, *size: int, dtype: torch.dtype = torch.float64) -> None:
         """A state that starts at 0 and adds up over batches and processes."""

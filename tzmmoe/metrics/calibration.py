@@ -10,7 +10,7 @@ class Calibration(Metric):
     """Sum of predictions over sum of labels; 1 is calibrated, above 1 predicts too much."""
 
     consumes = ("probs1", "probs", "y")
-    larger_is_better = False
+    larger_is_better = None
 
     def __init__(self) -> None:
         super().__init__()

@@ -42,10 +42,6 @@ class Encoder(nn.Module):
         embedders = {f"embed_{feature.name}": feature.embedder() for feature in features}
         self.embedders = nn.ModuleDict({n: layer for n, layer in embedders.items() if layer})
         self.pieces = {name: self._pieces(members) for name, members in groups.items()}
-        widths = {feature.name: feature.width for feature in features}
-        self.out_features = {
-            name: sum(widths[member] for member in members) for name, members in groups.items()
-        }
 
     def _pieces(self, members: Sequence[str]) -> list[Piece]:
         places = {

@@ -61,6 +61,7 @@ def evaluate(
             sink(outputs, batch)
     model.train(was_training)
     results = tasks.compute()
+    tasks.reset()  # some keep every row
     losses = {key: float(weight * part / whole) for key, (part, whole, weight) in sums.items()}
     counted = [losses[key] for key, (_, whole, _) in sums.items() if whole > 0]
     return {**results, **losses, "val_loss": sum(counted) if counted else math.nan}

@@ -117,6 +117,11 @@ class Optimization:
         self.dense.zero_grad(set_to_none=True)
         self.pending = 0
 
+    def words(self) -> dict[str, str]:
+        """Which optimizers these are, by their words of the schema."""
+        chosen = {"sparse": self.settings.sparse, "dense": self.settings.dense}
+        return {name: learning.optimizer.word for name, learning in chosen.items()}
+
     def named_state(self) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Name of each dense parameter and its optimizer state."""
         for name, parameter in self.dense_parameters.items():

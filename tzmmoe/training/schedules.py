@@ -44,8 +44,8 @@ def exponential_decay(
 ) -> Callable[[int], float]:
     """max(lr factor^((s - warmup) / decay_size), min), after a linear warm-up."""
     size = _needed("decay_size", decay_size)
-    if decay_factor <= 0:
-        raise ConfigError.at("decay_factor", f"is {decay_factor:g}; give more than 0")
+    if not 0 < decay_factor <= 1:
+        raise ConfigError.at("decay_factor", f"is {decay_factor:g}; give more than 0, to 1")
 
     def decayed(s: int) -> float:
         power = s // size if staircase else s / size

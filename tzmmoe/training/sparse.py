@@ -167,6 +167,7 @@ OPTIMIZERS: dict[str, type[SparseOptimizer]] = {
 
 def sparse_optimizer(tables: Tables, word: str, arguments: dict[str, Any]) -> SparseOptimizer:
     """The optimizer that a word of the schema names. Raises ConfigError."""
-    if not arguments["lr"] >= 0:
-        raise ConfigError.at("lr", f"is {arguments['lr']:g}; give 0 or more")
+    for name in ("lr", "weight_decay"):
+        if not arguments.get(name, 0.0) >= 0:
+            raise ConfigError.at(name, f"is {arguments[name]:g}; give 0 or more")
     return OPTIMIZERS[word](tables, **arguments)

@@ -63,6 +63,7 @@ def progress(
     """The part of the state that is no tensor."""
     return {
         "steps": steps,
+        "optimizers": optimization.words(),
         "position": asdict(position),
         "order": order.to_json(),
         "pending": optimization.pending,
@@ -76,8 +77,18 @@ def restore_weights(checkpoint: Checkpoint, model: RankModel) -> None:
 
 
 def restore_optimizers(checkpoint: Checkpoint, optimization: Optimization) -> None:
-    """State of both optimizers, pending gradients, counts and scale."""
+    """State of both optimizers, pending gradients, counts and scale.
+
+    Raises:
+        CheckpointError: the checkpoint is of other optimizers.
+    """
     state = checkpoint.state
+    words = optimization.words()
+    if state["optimizers"] != words:
+        was = " and ".join(state["optimizers"].values())
+        raise CheckpointError(
+            f"{checkpoint.path} is of {was}, not of {' and '.join(words.values())}"
+        )
     shapes = checkpoint.shapes()
     for name, parameter in optimization.dense_parameters.items():
         prefix = f"dense_optimizer.{name}."

@@ -80,11 +80,22 @@ class Watch:
                 best.value, best.step, best.waited = known["value"], known["step"], known["waited"]
 
 
-def checked_key(path: str, key: str, natures: Mapping[str, bool]) -> bool:
-    """Whether larger is better for a key of the evaluation. ConfigError when there is no such."""
+def checked_key(
+    path: str, key: str, natures: Mapping[str, bool | None], forced: bool | None = None
+) -> bool:
+    """Whether larger is better for a key of the evaluation; ``forced`` is what the config says.
+
+    Raises:
+        ConfigError: there is no such key, or neither larger nor smaller is better.
+    """
     if key not in natures:
         raise ConfigError.at(
             path,
             f"{key!r} is not evaluated{did_you_mean(key, natures)}; there are {', '.join(natures)}",
         )
-    return natures[key]
+    larger = natures[key] if forced is None else forced
+    if larger is None:
+        raise ConfigError.at(
+            path, f"{key!r} is best at 1, neither high nor low; choose another key"
+        )
+    return larger

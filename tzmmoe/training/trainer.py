@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ class Trainer:
 
     ``evaluate`` gives the results of a step by key; None when there is nothing to evaluate on.
     ``watch`` follows the results, and ends the run early. ``steps`` counts the steps done; a
-    checkpoint is named by the last of them, counted from 0.
+    checkpoint is named by the last of them, counted from 0. ``meaning`` goes into each checkpoint.
     """
 
     model: RankModel
@@ -44,6 +45,7 @@ class Trainer:
     watch: Watch
     model_dir: Path
     config: str
+    meaning: Mapping[str, Any]
     evaluate: Callable[[int], Mapping[str, float]] | None
     position: Position = field(default_factory=Position)
     steps: int = 0
@@ -52,7 +54,7 @@ class Trainer:
         self.settings = self.optimization.settings
         self.device = self.optimization.device
         self._saved_at = self._reviewed_at = self.steps
-        self._done = self._said_quality = False
+        self._done = self._said_quality = self._reviewing = False
         self._signal = 0
         self._bad_step = torch.full(
             (len(self.tasks.loss_keys()),), -1, dtype=torch.int64, device=self.device
@@ -78,6 +80,7 @@ class Trainer:
             self._say_quality()
             if self.steps > self._reviewed_at:
                 self._save_and_evaluate()
+            self._stop_on_signal()
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """Learn from one batch; its losses."""
@@ -184,7 +187,9 @@ class Trainer:
     def review(self, known: Mapping[str, float] | None = None) -> None:
         """Act on the results of the last step's checkpoint: those ``known``, or evaluate it."""
         if self.evaluate and known is None:
+            self._reviewing = True
             known = self.evaluate(self.steps - 1)
+            self._reviewing = False
             self.model.train()
             self.progress.evaluated(self.steps - 1, known)
         if known is not None:
@@ -203,6 +208,7 @@ class Trainer:
         }
         facts = state.progress(self.optimization, self.position, self.loader.order, self.steps)
         facts |= {"watch": self.watch.to_json(), "evaluates": evaluates}
+        facts["meaning"] = self.meaning
         path = checkpoint.save(self.model_dir, self.steps - 1, tensors, facts, self.config)
         checkpoint.prefer(self.model_dir, None)
         self._saved_at = self.steps
@@ -226,6 +232,9 @@ class Trainer:
         def ask(signum: int, frame: object) -> None:
             self._signal = signum
             signal.signal(signum, before[signum])
+            if self._reviewing:
+                log.warning("stopping; the checkpoint is saved, and its evaluation will be made up")
+                raise Interrupted(signum)
             log.warning("stopping after this step, with a checkpoint; again to stop at once")
 
         for each in SIGNALS:

@@ -9,6 +9,7 @@ import torch
 from written import CONFIG, ROOT, built, changed, loaded, said_of_all
 
 from tzmmoe import build
+from tzmmoe.build.features import feature_setting
 from tzmmoe.config import load
 from tzmmoe.data.files import Reading
 from tzmmoe.errors import Faults
@@ -171,7 +172,7 @@ def test_features_stand_in_the_order_of_the_groups_and_others_only_where_they_ar
     assert found == []
     assert [feature.name for feature in made.features] == ["price", "user"]
     assert [feature.name for feature in made.helpers] == ["source"]
-    assert "no feature group names these features; they are not read: item" in caplog.text
+    assert "these features are in no group that the model reads: item" in caplog.text
 
 
 def test_towers_become_tasks_with_their_own_settings(tmp_path):
@@ -260,7 +261,7 @@ def test_what_data_config_says_to_features_reading_and_batches_arrives(tmp_path)
             )
         ),
     ).pipeline.data_config
-    assert build.feature_setting(config, tmp_path) == Setting("FG_DAG", "|", "FARM_HASH", tmp_path)
+    assert feature_setting(config, tmp_path) == Setting("FG_DAG", "|", "FARM_HASH", tmp_path)
     assert build.reading(config) == Reading(
         dataset_type="CsvDataset",
         delimiter=";",
@@ -289,7 +290,7 @@ def test_the_mistake_of_another_class_is_not_taken_for_a_lack_of_memory(tmp_path
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(build, "Encoder", broken)
+    monkeypatch.setattr("tzmmoe.build.model.Encoder", broken)
     config = load(ROOT / "configs/census_income_mmoe.config")
     with pytest.raises(RuntimeError, match="mat1"):
         build.build(config.pipeline, tmp_path, Faults())

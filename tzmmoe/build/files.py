@@ -1,0 +1,39 @@
+"""data_config -> how files are read and rows are delivered."""
+
+from tzmmoe.data.files import Reading
+from tzmmoe.data.loader import Delivery
+from tzmmoe.protos.data_pb2 import DataConfig, DatasetType, FieldType
+
+
+def reading(config: DataConfig) -> Reading:
+    """How files are read."""
+    chosen = DatasetType.Name(config.dataset_type) if config.HasField("dataset_type") else None
+    types = {
+        field.input_name: FieldType.Name(field.input_type) if field.HasField("input_type") else None
+        for field in config.input_fields
+    }
+    only_csv = [
+        f"data_config.{name}" for name in ("delimiter", "with_header") if config.HasField(name)
+    ]
+    return Reading(
+        dataset_type=chosen,
+        delimiter=config.delimiter,
+        with_header=config.with_header,
+        types=types,
+        targets=[*config.label_fields, *config.sample_weight_fields],
+        only_csv=only_csv,
+    )
+
+
+def delivery(config: DataConfig, *, training: bool, seed: int, pin_memory: bool) -> Delivery:
+    """How batches come. Only training shuffles and drops the remainder."""
+    size = config.batch_size if training else config.eval_batch_size or config.batch_size
+    return Delivery(
+        batch_size=size,
+        shuffle=config.shuffle and training,
+        shuffle_batches=config.shuffle_buffer_size,
+        drop_remainder=config.drop_remainder and training,
+        num_workers=config.num_workers,
+        pin_memory=config.pin_memory and pin_memory,
+        seed=seed,
+    )

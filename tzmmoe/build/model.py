@@ -1,0 +1,143 @@
+"""A whole config -> its objects."""
+
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tzmmoe.build.features import build_features, feature_setting, feature_specs, needed
+from tzmmoe.build.tasks import build_tasks
+from tzmmoe.config.check import task_towers
+from tzmmoe.errors import Faults
+from tzmmoe.features import Feature, FeatureSpec, Setting
+from tzmmoe.models import MODELS, Body, RankModel
+from tzmmoe.models.encoder import Encoder
+from tzmmoe.models.rank import Tower
+from tzmmoe.protos.pipeline_pb2 import Pipeline
+from tzmmoe.registry import fields
+from tzmmoe.runtime import free_bytes
+from tzmmoe.tasks import TaskSet
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Built:
+    """``groups`` are those that the model reads, with their features in order. ``features`` enter
+    the model; ``helpers`` are only read by other features; ``specs`` tell what each was made
+    from."""
+
+    groups: dict[str, list[str]]
+    features: list[Feature]
+    helpers: list[Feature]
+    specs: dict[str, FeatureSpec]
+    setting: Setting
+    tasks: TaskSet
+    model: RankModel
+
+
+def build(pipeline: Pipeline, folder: Path, faults: Faults) -> Built | None:
+    """Features, tasks and the model, initialised from the config's seed.
+
+    What does not fit is added to ``faults``; then there is no model.
+    """
+    setting = feature_setting(pipeline.data_config, folder)
+    specs = feature_specs(pipeline)
+    by_name = build_features(specs, setting, faults)
+    tasks = build_tasks(pipeline, faults)
+    with faults.under(""):
+        TaskSet(tasks).columns()
+    groups = {g.group_name: list(g.feature_names) for g in pipeline.model_config.feature_groups}
+    torch.manual_seed(pipeline.runtime_config.seed)
+    model = None
+    with _allocating(faults):
+        body = _body(pipeline, _widths(groups, by_name), faults)
+        groups = {name: groups[name] for name in body.groups if name in groups} if body else groups
+        names = list(dict.fromkeys(name for members in groups.values() for name in members))
+        features = [by_name[name] for name in names if name in by_name]
+        _check_memory(features, specs, faults)
+        towers = _towers(pipeline, body, faults)
+        if body and not faults:
+            encoder = Encoder(features, groups, seed=pipeline.runtime_config.seed)
+            model = RankModel(encoder, body, towers)
+    if faults or model is None:
+        return None
+    read = needed(by_name, features)
+    unused = [name for name in by_name if name not in {f.name for f in read}]
+    if unused:
+        log.warning("these features are in no group that the model reads: %s", _few(unused))
+    helpers = [feature for feature in read if feature.name not in names]
+    plain = {name: spec for name, (_, spec) in specs.items()}
+    return Built(groups, features, helpers, plain, setting, TaskSet(tasks), model)
+
+
+def _widths(groups: Mapping[str, Sequence[str]], by_name: Mapping[str, Feature]) -> dict[str, int]:
+    """D of each group's input; where a feature is faulty, a number that stands for it."""
+    if not groups:
+        return {"all": 1}
+    return {
+        group: sum(by_name[name].width for name in names if name in by_name) or 1
+        for group, names in groups.items()
+    }
+
+
+def _check_memory(
+    features: Sequence[Feature], specs: Mapping[str, tuple[str, FeatureSpec]], faults: Faults
+) -> None:
+    """Add a fault at the largest table when the memory cannot hold them all."""
+    tables = {f.table.name: (f.table.rows * f.table.dim * 4, f) for f in features if f.table}
+    needed = sum(size for size, _ in tables.values())
+    free = free_bytes(torch.device("cpu"))
+    if free is None or needed <= free:
+        return
+    size, feature = max(tables.values(), key=lambda each: each[0])
+    faults.add(
+        specs[feature.name][0],
+        f"has a table of {size / 1e9:,.1f} GB; all tables need {needed / 1e9:,.1f} GB, but "
+        f"{free / 1e9:,.1f} GB of memory are free; give fewer rows, or a smaller embedding_dim",
+    )
+
+
+@contextmanager
+def _allocating(faults: Faults) -> Iterator[None]:
+    """A network that the memory cannot hold is a fault; torch has no class of its own for it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not re.search("memory|overflow", str(error)):
+            raise
+        words = "is larger than the memory; give fewer experts, or smaller hidden_units"
+        faults.add("model_config", words)
+
+
+def _body(pipeline: Pipeline, widths: Mapping[str, int], faults: Faults) -> Body | None:
+    config = pipeline.model_config
+    word = config.WhichOneof("model")
+    if word is None:
+        return None
+    _, messages = task_towers(config)
+    arguments = fields(getattr(config, word))
+    del arguments["task_towers"]
+    with faults.under(f"model_config.{word}"):
+        return MODELS[word](widths, len(messages), **arguments)
+    return None
+
+
+def _towers(pipeline: Pipeline, body: Body | None, faults: Faults) -> dict[str, Tower]:
+    path, messages = task_towers(pipeline.model_config)
+    towers = {}
+    for index, message in enumerate(messages):
+        width = body.out_features[index] if body else 1
+        mlp = fields(message.mlp) if message.HasField("mlp") else None
+        with faults.under(f"{path}[{index}].mlp"):
+            towers[message.tower_name] = Tower(width, message.num_class or 1, mlp)
+    return towers
+
+
+def _few(names: Sequence[str], most: int = 8) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

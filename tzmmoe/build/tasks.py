@@ -1,0 +1,85 @@
+"""task_towers -> tasks with their losses and metrics."""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from tzmmoe.build.names import check_name
+from tzmmoe.config.check import task_towers
+from tzmmoe.errors import ConfigError, Faults, within
+from tzmmoe.losses import LOSSES, Loss
+from tzmmoe.metrics import METRICS
+from tzmmoe.protos import loss_pb2, metric_pb2
+from tzmmoe.protos.model_pb2 import TaskTower
+from tzmmoe.protos.pipeline_pb2 import Pipeline
+from tzmmoe.registry import Registry
+from tzmmoe.tasks import Task, TaskSpace
+
+log = logging.getLogger(__name__)
+
+
+def build_tasks(pipeline: Pipeline, faults: Faults) -> list[Task]:
+    path, towers = task_towers(pipeline.model_config)
+    labels = pipeline.data_config.label_fields
+    tasks = []
+    for index, tower in enumerate(towers):
+        bound = tower.label_name or (labels[index] if index < len(labels) else "")
+        with faults.under(f"{path}[{index}]"):
+            if tower.tower_name:
+                check_name("tower_name", tower.tower_name)
+            tasks.append(_task(tower, bound))
+    if not any(tower.label_name for tower in towers):
+        bindings = ", ".join(f"{task.name} <- {task.label}" for task in tasks)
+        log.info("no tower names its label; they bind in order: %s", bindings)
+    return tasks
+
+
+def _task(tower: TaskTower, label: str) -> Task:
+    losses = list(tower.losses) or [loss_pb2.Loss(binary_cross_entropy={})]
+    space = None
+    if tower.task_space_indicator_label:
+        space = TaskSpace(
+            tower.task_space_indicator_label,
+            tower.in_task_space_weight,
+            tower.out_task_space_weight,
+        )
+    made = _each("losses", LOSSES, losses)
+    metrics = list(tower.metrics) or _default_metrics(made, tower.num_class)
+    task = Task(
+        name=tower.tower_name,
+        label=label,
+        num_class=tower.num_class,
+        weight=tower.weight,
+        sample_weight=tower.sample_weight_name or None,
+        space=space,
+        losses=made,
+        metrics=_each("metrics", METRICS, metrics),
+        space_metrics=_each("metrics", METRICS, metrics) if space else {},
+    )
+    task.check()
+    return task
+
+
+def _default_metrics(losses: Mapping[str, Loss], num_class: int) -> list[metric_pb2.Metric]:
+    if any("y" in loss.outputs for loss in losses.values()):
+        return [
+            metric_pb2.Metric(mean_absolute_error={}),
+            metric_pb2.Metric(mean_squared_error={}),
+        ]
+    if num_class > 2:
+        return [metric_pb2.Metric(accuracy={})]
+    return [metric_pb2.Metric(auc={})]
+
+
+def _each(name: str, registry: Registry, messages: Sequence) -> dict:
+    """Objects by word. A word that is there twice is a fault, since its results share a name."""
+    found = {}
+    for index, message in enumerate(messages):
+        with within(f"{name}[{index}]"):
+            word = message.WhichOneof(registry.schema.name)
+            if word is None:
+                raise ConfigError.at("", f"is empty; give one of {', '.join(registry.words)}")
+            if word in found:
+                raise ConfigError.at("", f"{word} is there twice; its results would share a name")
+            with within(word):
+                found[word] = registry.create(message)
+    return found
