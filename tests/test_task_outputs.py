@@ -256,3 +256,26 @@ def test_keys_tell_which_direction_is_better() -> None:
         "binary_cross_entropy_cvr": False,
         "val_loss": False,
     }
+
+
+@pytest.mark.parametrize("thresholds", [0, 200])
+def test_predictions_that_are_nan_make_a_metric_undefined_and_are_counted(
+    thresholds: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also when only one row of one batch is; without labels it does not count."""
+    texts = [f"auc {{ thresholds: {thresholds} }}", "logloss {}"]
+    tasks = TaskSet([parts.task("ctr", metric=texts), parts.task("cvr", metric=texts)])
+    labels = {"ctr": [0.0, 1.0, 1.0, 0.0], "cvr": [0.0, 1.0, 1.0, math.nan]}
+    good = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    bad = torch.tensor([0.1, 0.2, 0.3, math.nan])
+    for probs in (good, bad, good):
+        tasks.update({"probs_ctr": probs, "probs_cvr": probs}, parts.batch(labels))
+    results = tasks.compute()
+    assert math.isnan(results["auc_ctr"])
+    assert math.isnan(results["logloss_ctr"])
+    assert results["auc_cvr"] == 1.0
+    assert "auc_ctr is undefined: 1 predictions are NaN" in caplog.text
+    tasks.reset()
+    tasks.update({"probs_ctr": good, "probs_cvr": good}, parts.batch(labels))
+    assert results["auc_cvr"] == tasks.compute()["auc_cvr"]
+    assert not math.isnan(tasks.compute()["auc_ctr"])

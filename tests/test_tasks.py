@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from tzmmoe.batch import Batch
+from tzmmoe.errors import DataError
 from tzmmoe.tasks import Task, TaskSet, TaskSpace
 
 NAN = math.nan
@@ -301,3 +302,19 @@ def test_losses_and_outputs_of_half_precision_are_computed_in_single() -> None:
     each = [oracles.softmax_cross_entropy(x, y) for x, y in zip(rows, targets, strict=True)]
     assert loss == pytest.approx(sum(each) / 2, rel=1e-6)
     assert_close(TaskSet([task]).predict(logits)["probs_t"], torch.tensor(rows).softmax(dim=1))
+
+
+def test_weights_whose_sum_overflows_in_32_bits_still_give_their_mean() -> None:
+    logits = {"ctr": torch.tensor([0.5, -1.0])}
+    batch = parts.batch({"ctr": [1.0, 0.0], "s": torch.tensor([3e38, 3e38])})
+    losses, grads = of([parts.task("ctr", sample_weight="s")], logits, batch)
+    each = [oracles.binary_cross_entropy(x, y) for x, y in ((0.5, 1.0), (-1.0, 0.0))]
+    assert losses["binary_cross_entropy_ctr"] == pytest.approx(sum(each) / 2, rel=1e-6)
+    assert grads["ctr"].isfinite().all()
+
+
+def test_a_task_space_indicator_that_holds_lists_is_an_error() -> None:
+    task = parts.task("ctr", space=TaskSpace("kind", 1.0, 0.0))
+    batch = parts.batch({"ctr": [1.0, 0.0], "kind": torch.rand(2, 3)})
+    with pytest.raises(DataError, match="'kind' holds lists; task_space_indicator_label of 'ctr'"):
+        of([task], {"ctr": torch.zeros(2)}, batch)

@@ -58,9 +58,7 @@ class Fitting:
                 "name another --model_dir"
             )
         if found and session.pipeline.train_config.fine_tune_checkpoint:
-            log.warning(
-                "train_config.fine_tune_checkpoint has no effect: the run goes on from its own"
-            )
+            log.info("fine_tune_checkpoint is not read again: the run goes on from its own")
         self._warn_without_checkpoint(bool(found))
         trainer = self._trainer()
         model_dir.mkdir(parents=True, exist_ok=True)

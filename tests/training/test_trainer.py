@@ -380,3 +380,25 @@ def test_fitting_builds_the_same_run_as_these_tests(tiny_folder, tmp_path) -> No
     Fitting(tiny.session(tiny_folder, tmp_path / "there", eval_input_path="")).run()
     one, other = (tiny.tensors(tmp_path / run / "model.ckpt-25") for run in ("here", "there"))
     assert one == other
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("which", [0, -1], ids=["first", "last"])
+def test_a_signal_during_an_evaluation_ends_the_run_which_another_makes_up_for(
+    tiny_folder, tmp_path, signum, which
+) -> None:
+    """The checkpoint is there already; whoever goes on evaluates it."""
+    steps = [5, 10, 15, 20, 25]
+
+    def evaluate(step: int) -> dict[str, float]:
+        if step == steps[which]:
+            os.kill(os.getpid(), signum)
+            pytest.fail("the evaluation went on")
+        return {"auc": 0.5}
+
+    with pytest.raises(Interrupted) as stopped:
+        trainer(tiny_folder, tmp_path, evaluate).fit()
+    assert stopped.value.signum == signum
+    newest = checkpoint.open_checkpoint(checkpoint.newest(tmp_path))
+    assert newest.step == steps[which]
+    assert newest.state["evaluates"] is True

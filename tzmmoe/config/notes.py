@@ -26,6 +26,7 @@ def notes(pipeline: Pipeline) -> list[str]:
         *_features(pipeline),
         *_towers(pipeline),
         *_training(pipeline),
+        *_evaluation(pipeline),
         *_layers(pipeline),
     ]
 
@@ -93,11 +94,37 @@ def _training(pipeline: Pipeline) -> Iterator[str]:
         yield 'train_config.grad_clipping has no effect; set clipping_type: "norm" or "value"'
     elif config.HasField("grad_clipping"):
         yield "train_config.grad_clipping acts on the dense part; tables have gradient_clipping"
+    sgd, rowwise = (
+        config.dense_optimizer.sgd_optimizer,
+        config.sparse_optimizer.rowwise_adagrad_optimizer,
+    )
+    if sgd.dampening and not sgd.momentum:
+        yield "train_config.dense_optimizer: dampening has no effect without momentum"
+    if rowwise.weight_decay_mode and not rowwise.weight_decay:
+        yield "train_config.sparse_optimizer: weight_decay_mode has no effect without weight_decay"
     if config.gradient_accumulation_steps > 1:
         yield (
             "train_config.gradient_accumulation_steps acts on the dense part; tables step on "
             "every batch"
         )
+
+
+def _evaluation(pipeline: Pipeline) -> Iterator[str]:
+    if not pipeline.eval_input_path:
+        for owner, name in (
+            ("eval_config", "num_steps"),
+            ("eval_config", "predictions_path"),
+            ("export_config", "best_exporter_metric"),
+        ):
+            if getattr(pipeline, owner).HasField(name):
+                yield f"{owner}.{name} has no effect without eval_input_path"
+    path, towers = task_towers(pipeline.model_config)
+    for index, tower in enumerate(towers):
+        for metric in tower.metrics:
+            if metric.accuracy.top_k > 1 and metric.accuracy.top_k >= tower.num_class:
+                classes = "class" if tower.num_class == 1 else "classes"
+                found = f"{tower.num_class} {classes}"
+                yield f"{path}[{index}].metrics: accuracy.top_k says nothing about {found}"
 
 
 def _layers(pipeline: Pipeline) -> Iterator[str]:

@@ -73,6 +73,9 @@ class IdFeature(Feature):
         self.width = self.table.dim
         place = "fg_encoded_default_value" if encoded else "default_value"
         default = fg_encoded_default_value if encoded else default_value
+        if weighted and ":" in (default or ""):
+            words = f"is {default!r}; a default has weight 1, so give its value alone"
+            raise ConfigError.at(place, words)
         self._default_texts = default_texts(default, self.separator)[: value_dim or None]
         self._default = default_ids(self._lookup, self._default_texts, place)
 
@@ -145,9 +148,13 @@ def default_texts(text: str | None, separator: str) -> pa.Array:
 def default_ids(lookup: Lookup, texts: pa.Array, place: str) -> np.ndarray:
     """Rows that stand for a missing value; ``place`` is the field that says so."""
     try:
-        return lookup.find(texts)[0]
+        rows, strange = lookup.find(texts)
     except BadValue as bad:
         raise ConfigError.at(place, bad.text) from bad
+    if strange is not None and isinstance(lookup, Identity):
+        found = texts[int(np.flatnonzero(strange)[0])].as_py()
+        raise ConfigError.at(place, f"is {found}, outside the table's rows, 0 to {lookup.rows - 1}")
+    return rows
 
 
 def find(lookup: Lookup, values: Values) -> tuple[np.ndarray, np.ndarray | None]:

@@ -164,7 +164,9 @@ class RawFeature(Feature):
         wrong = np.flatnonzero((lengths != 0) & (lengths != self.value_dim))
         if len(wrong):
             raise BadValue(
-                int(wrong[0]), f"{lengths[wrong[0]]} numbers instead of value_dim {self.value_dim}"
+                int(wrong[0]),
+                f"{lengths[wrong[0]]} numbers instead of value_dim {self.value_dim} (nulls in a "
+                "list do not count)",
             )
         numbers[lengths > 0] = flat.reshape(-1, self.value_dim)
         absent = np.isnan(numbers)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from tzmmoe.errors import ConfigError
 from tzmmoe.nn.activations import activation as activation_layer
+from tzmmoe.nn.dropout import Dropout
 from tzmmoe.nn.norms import BatchNorm, LayerNorm
 
 # Weights (H, D) of one network from which on E products beat one batched product, measured on two
@@ -73,7 +74,7 @@ class Perceptron(nn.Module):
         norms = {"batch": lambda: BatchNorm(channels), "layer": lambda: LayerNorm(channels, copies)}
         self.norm = norms[norm]() if norm else None
         self.activation = activation_layer(activation, channels, copies)
-        self.dropout = nn.Dropout(dropout) if dropout else None
+        self.dropout = Dropout(dropout) if dropout else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, D) or (B, E, D) -> (B, E, H)."""
