@@ -31,6 +31,7 @@ $(STAMP): setup.py pyproject.toml constraints.txt
 	touch $@
 
 proto: install
+	$(BIN)/python setup.py --quiet compile_schema
 
 $(SCHEMA): $(STAMP) $(wildcard protos/*.proto)
 	$(BIN)/python setup.py --quiet compile_schema

@@ -195,7 +195,7 @@ def test_the_four_commands_follow_each_other(config, capsys):
     [
         (["--train_input_path", "trian.parquet"], "trian.parquet.*did you mean 'train.parquet'"),
         (["--eval_input_path", "s3://x/y.parquet"], "only local files.*--eval_input_path"),
-        (["--model_dir", ""], "model_dir: is not set; set it, or pass --model_dir"),
+        (["--model_dir", ""], "--model_dir is empty; give a value, or leave it out"),
         (["--device", "tpu"], "'tpu'.*give auto, cpu or cuda"),
         (["--fine_tune_checkpoint", "nowhere"], "nowhere"),
         (["--set", "data_config.label_fields=[click,bye]"], "'buy' is not in data_config.label"),
@@ -224,6 +224,7 @@ def ending(error: BaseException) -> Callable[[Sequence[str]], None]:
     ("error", "code"),
     [
         (DataError("rows.csv: is not there"), 2),
+        (OSError(28, "No space left on device", "model/train.log"), 2),
         (ModuleNotFoundError("", name="tzmmoe.protos"), 2),
         (ModuleNotFoundError("", name="tzmmoe.protos.model_pb2"), 2),
         (Interrupted(15), 143),
@@ -248,10 +249,24 @@ def test_a_fault_of_ours_keeps_its_traceback(error):
 def test_flags_that_stand_for_fields_come_after_settings_and_keep_their_text():
     parser = cli.parser("")
     given = ["--model_dir", "a=b", "--set", "model_dir=c", "--eval_input_path", ""]
-    assert cli.settings(parser.parse_args(given)) == [
-        "model_dir=c",
-        "model_dir=a=b",
-        "eval_input_path=",
+    found = cli.changes(parser.parse_args(given))
+    assert found["settings"] == ["model_dir=c"]
+    assert found["flags"] == {"model_dir": "a=b", "eval_input_path": ""}
+
+
+def test_a_fault_of_a_flag_is_told_with_the_flag(config, capsys):
+    """Not with --set, nor with the line of the config."""
+    flags = ["--train_input_path", "nowhere.parquet", "--predictions_path", "x.parquet"]
+    code, lines = ended(capsys, "train", "--pipeline_config", config, *flags, "--set", "model_dir=")
+    assert code == 2
+    assert lines[-1].startswith("--set: model_dir: is not set")
+    code, lines = ended(capsys, "train", "--pipeline_config", config, "--device", "gpu")
+    assert (code, lines[-1]) == (2, "--device: 'gpu' is no device; give auto, cpu or cuda")
+    changes = ["--set", "runtime_config.device=gpu", "--set", "data_config.batch_size=0"]
+    code, lines = ended(capsys, "train", "--pipeline_config", config, *changes)
+    assert [line.split(": ")[1] for line in lines[-2:]] == [
+        "data_config.batch_size",
+        "runtime_config.device",
     ]
 
 

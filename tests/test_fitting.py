@@ -15,7 +15,6 @@ from e2e import tiny
 from tzmmoe import checkpoint, train
 from tzmmoe.errors import CheckpointError, ConfigError, DataError
 from tzmmoe.fitting import Fitting, read_map
-from tzmmoe.session import RESULTS
 from tzmmoe.training import report, state
 
 ONE_EPOCH = {"train_config__num_epochs": 1}  # 13 steps, checkpoints 5, 10 and 12
@@ -60,14 +59,14 @@ def scripted(monkeypatch: pytest.MonkeyPatch, aucs: list[float]) -> None:
 
     def evaluate(self: Fitting, step: int) -> dict[str, float]:
         results = {"auc_ctr": next(left), "val_loss": 1.0}
-        report.append(self.session.model_dir / RESULTS, step, results)
+        report.append(self.session.model_dir / report.TRAINING, step, results)
         return results
 
     monkeypatch.setattr(Fitting, "_evaluate", evaluate)
 
 
 def test_each_evaluation_is_a_line_with_the_step_and_all_keys(finished) -> None:
-    lines = [json.loads(line) for line in (finished / RESULTS).read_text().splitlines()]
+    lines = [json.loads(line) for line in (finished / report.TRAINING).read_text().splitlines()]
     assert [list(line) for line in lines] == [["global_step", *KEYS]] * 3
     assert [line["global_step"] for line in lines] == steps(finished) == [5, 10, 12]
     for line in lines:
@@ -78,7 +77,7 @@ def test_each_evaluation_is_a_line_with_the_step_and_all_keys(finished) -> None:
 def test_the_last_line_is_what_fit_returns_and_what_eval_finds(tiny_folder, finished, run) -> None:
     returned = go_on(tiny_folder, run)
     evaluated = tiny.pipeline(tiny_folder, run).evaluate()
-    line = json.loads((finished / RESULTS).read_text().splitlines()[-1])
+    line = json.loads((finished / report.TRAINING).read_text().splitlines()[-1])
     assert returned == line
     assert evaluated == {key: line[key] for key in KEYS}
     alone = json.loads((run / "eval_result.txt").read_text())
@@ -92,7 +91,7 @@ def test_what_cannot_be_computed_is_null(tiny_folder, tmp_path) -> None:
     changes = ONE_EPOCH | {"eval_input_path": tiny.write(rows, tmp_path / "eval.parquet")}
     returned = tiny.pipeline(tiny_folder, tmp_path / "run", **changes).fit()
     assert math.isnan(returned["auc_ctr"])
-    last = (tmp_path / "run" / RESULTS).read_text().splitlines()[-1]
+    last = (tmp_path / "run" / report.TRAINING).read_text().splitlines()[-1]
     assert json.loads(last, parse_constant=pytest.fail)["auc_ctr"] is None
 
 
@@ -100,7 +99,7 @@ def test_without_eval_files_nothing_is_evaluated(tiny_folder, tmp_path) -> None:
     changes = ONE_EPOCH | {"eval_input_path": ""}
     assert tiny.pipeline(tiny_folder, tmp_path, **changes).fit() == {}
     assert steps(tmp_path) == [5, 10, 12]
-    assert not (tmp_path / RESULTS).exists()
+    assert not (tmp_path / report.TRAINING).exists()
 
 
 def test_the_folder_tells_with_what_the_run_was_made(tiny_folder, finished, run) -> None:
@@ -164,12 +163,12 @@ def test_a_checkpoint_whose_evaluation_was_cut_off_is_evaluated_on_resume(
     tiny_folder, finished, run
 ) -> None:
     """Whether its line is not there or torn; in the end all is as if nothing had happened."""
-    whole = (finished / RESULTS).read_bytes()
+    whole = (finished / report.TRAINING).read_bytes()
     last = whole.rindex(b"\n", 0, -1) + 1
     for length in (last, last + 30):
-        (run / RESULTS).write_bytes(whole[:length])
+        (run / report.TRAINING).write_bytes(whole[:length])
         returned = go_on(tiny_folder, run)
-        assert (run / RESULTS).read_bytes() == whole
+        assert (run / report.TRAINING).read_bytes() == whole
         assert returned["global_step"] == 12
     assert tiny.end(run) == tiny.end(finished)
 
@@ -195,7 +194,7 @@ def test_a_run_goes_on_although_it_is_evaluated_by_another_metric_than_before(
         train_config__num_steps=20,
         **{"model_config__mmoe__task_towers[0]__metrics": "{ logloss {} }"},
     )
-    lines = report.read(run / RESULTS)
+    lines = report.read(run / report.TRAINING)
     assert [line["global_step"] for line in lines] == [5, 10, 12, 12, 15, 19]
     assert ["logloss_ctr" in line for line in lines] == [False] * 3 + [True] * 3
 
@@ -212,7 +211,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_leads_to_the_same_end(
     shutil.rmtree(run / "model.ckpt-12")
     go_on(tiny_folder, run)
     assert tiny.tensors(run / "model.ckpt-12") == tiny.tensors(finished / "model.ckpt-12")
-    lines = report.read(run / RESULTS)
+    lines = report.read(run / report.TRAINING)
     assert lines[-1] == lines[-2], "step 12 was evaluated once more, with the same results"
 
 
@@ -391,9 +390,9 @@ def test_predictions_of_the_last_evaluation_lie_beside_labels_and_reserved_colum
     loss = torch.nn.functional.binary_cross_entropy_with_logits(
         logits, torch.tensor(fit["click"].to_pylist(), dtype=torch.float32)
     )
-    assert report.read(tmp_path / "run" / RESULTS)[-1]["binary_cross_entropy_ctr"] == pytest.approx(
-        float(loss), rel=1e-5
-    )
+    assert report.read(tmp_path / "run" / report.TRAINING)[-1][
+        "binary_cross_entropy_ctr"
+    ] == pytest.approx(float(loss), rel=1e-5)
 
 
 def test_what_is_missing_for_the_end_is_told_before_the_first_step(tiny_folder, tmp_path) -> None:
@@ -499,3 +498,86 @@ def test_a_run_that_goes_on_restores_randomness_and_moments(tiny_folder, finishe
     found = tiny.tensors(finished / "model.ckpt-12")
     for name, tensor in named.items():
         assert found[name].endswith(tensor.detach().numpy().tobytes())
+
+
+@pytest.mark.parametrize("which", ["train", "eval"])
+def test_predictions_never_replace_a_file_that_the_config_names(
+    tiny_folder, tmp_path, which
+) -> None:
+    """And that shows before the run, not after it."""
+    folder = tiny.write_all(tmp_path / "data")
+    target = folder / "train/1.parquet" if which == "train" else folder / "eval.parquet"
+    before = target.read_bytes()
+    run = tiny.pipeline(folder, tmp_path / "run", eval_config__predictions_path=target)
+    for act in (run.check, run.fit):
+        with pytest.raises(DataError, match="is read and would be replaced; name another output"):
+            act()
+    assert not checkpoint.find(tmp_path / "run")
+    trained = tiny.pipeline(folder, tmp_path / "run", **ONE_EPOCH)
+    trained.fit()
+    with pytest.raises(DataError, match="is read and would be replaced"):
+        trained.evaluate(predictions_path=str(target))
+    with pytest.raises(DataError, match="is read and would be replaced"):
+        trained.predict(str(tiny_folder / "eval.parquet"), str(target))
+    assert target.read_bytes() == before
+
+
+def test_a_later_file_that_lacks_a_column_shows_before_the_first_step(tmp_path) -> None:
+    folder = tiny.write_all(tmp_path / "data")
+    rows = pq.read_table(folder / "train/2.parquet")
+    pq.write_table(rows.drop_columns(["click"]), folder / "train/2.parquet")
+    with pytest.raises(DataError, match=r"2\.parquet: no column 'click'"):
+        tiny.pipeline(folder, tmp_path / "run").fit()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_bad_value_costs_no_step_that_was_done(tmp_path) -> None:
+    """The checkpoint of the steps before is there, and with the file mended the run goes on as if
+    nothing had been wrong."""
+    folder = tiny.write_all(tmp_path / "data")
+    good = (folder / "train/1.parquet").read_bytes()
+    changes = {
+        **ONE_EPOCH,
+        "data_config__shuffle_buffer_size": 1,
+        "train_config__save_checkpoints_steps": 99,
+    }
+    tiny.pipeline(folder, tmp_path / "whole", **changes).fit()
+    rows = pq.read_table(folder / "train/1.parquet")
+    bad = [*rows["click"].to_pylist()[:40], 7, *rows["click"].to_pylist()[41:]]
+    place = rows.column_names.index("click")
+    pq.write_table(rows.set_column(place, "click", [bad]), folder / "train/1.parquet")
+    run = tiny.pipeline(folder, tmp_path / "run", **changes)
+    with pytest.raises(DataError, match="row 41, column 'click'"):
+        run.fit()
+    assert checkpoint.open_checkpoint(checkpoint.newest(tmp_path / "run")).step >= 1
+    (folder / "train/1.parquet").write_bytes(good)
+    run.fit(continue_train=True)
+    assert tiny.end(tmp_path / "run") == tiny.end(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("kind", ["file", "in a file"])
+def test_a_model_dir_that_cannot_be_made_is_a_fault_of_the_config(
+    tiny_folder, tmp_path, kind
+) -> None:
+    (tmp_path / "file").touch()
+    model_dir = tmp_path / "file" / ("" if kind == "file" else "run")
+    run = tiny.pipeline(tiny_folder, model_dir)
+    for act in (run.check, run.fit):
+        with pytest.raises(ConfigError, match=r"model_dir: .*file is a file; name a folder"):
+            act()
+
+
+def test_a_check_tells_the_values_of_the_first_rows_and_minds_the_checkpoints(
+    tiny_folder, finished, tmp_path, caplog
+) -> None:
+    """That all ids lie outside their table should not show only in training."""
+    caplog.set_level("INFO")
+    first = "feature_configs[feature_name=user]__id_feature__num_buckets"
+    tiny.pipeline(tiny_folder, tmp_path, **{first: 1}).check()
+    assert "user: " in caplog.text
+    assert "rows hold an id outside its table" in caplog.text
+    assert "values of the first" in caplog.text
+    with pytest.raises(CheckpointError, match="pass --continue_train"):
+        tiny.pipeline(tiny_folder, finished).check()
+    with pytest.raises(CheckpointError, match="nowhere"):
+        tiny.pipeline(tiny_folder, tmp_path, train_config__fine_tune_checkpoint="nowhere").check()

@@ -9,11 +9,11 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "tzmmoe"
 FLOORS = {
     0: ["errors", "protos"],
-    1: ["runtime", "registry", "config", "batch", "digest", "nn"],
+    1: ["runtime", "registry", "config", "batch", "digest", "nn", "cli"],
     2: ["features", "losses", "metrics", "checkpoint"],
     3: ["data", "tasks", "models"],
     4: ["build", "training", "serving"],
-    5: ["cli", "session"],
+    5: ["session"],
     6: ["fitting"],
     7: ["pipeline"],
     8: ["train", "eval", "export", "predict", "init"],

@@ -17,13 +17,18 @@ USER_ERROR = 2
 
 
 class Parser(argparse.ArgumentParser):
-    """Flags of one command; a word that is none is an error, with the nearest flag."""
+    """Flags of one command. A word that is no flag is an error, with the nearest flag; so is a flag
+    with an empty value, as an unset variable of a shell gives it, but --eval_input_path, which then
+    means none."""
 
     def parse_args(self, *arguments: Any) -> argparse.Namespace:
         found, others = self.parse_known_args(*arguments)
         if others:
             flag = others[0].partition("=")[0]
             self.error(f"no flag {flag}{did_you_mean(flag, self._option_string_actions)}")
+        for name, value in vars(found).items():
+            if value == "" != self.get_default(name) and name != "eval_input_path":
+                self.error(f"--{name} is empty; give a value, or leave it out")
         return found
 
 
@@ -56,11 +61,19 @@ def parser(description: str, *, device: bool = True) -> Parser:
     return made
 
 
-def settings(arguments: argparse.Namespace) -> list[str]:
-    """--set and the flags that stand for fields, as PATH=VALUE."""
-    paths = ("model_dir", "train_input_path", "eval_input_path")
-    given = [(name, getattr(arguments, name)) for name in paths]
-    return [*arguments.set, *(f"{name}={path}" for name, path in given if path is not None)]
+FIELDS = ("model_dir", "train_input_path", "eval_input_path")
+
+
+def changes(arguments: argparse.Namespace, fields: Sequence[str] = FIELDS) -> dict[str, Any]:
+    """What ``Pipeline.load`` takes beside the config: --set, --edit_config_json, --device, and the
+    flags that stand for ``fields``, each named by the last part of its field's path."""
+    named = {path: getattr(arguments, path.rpartition(".")[2]) for path in fields}
+    return {
+        "settings": arguments.set,
+        "flags": {path: value for path, value in named.items() if value is not None},
+        "edits_json": arguments.edit_config_json,
+        "device": getattr(arguments, "device", "cpu"),
+    }
 
 
 def names(text: str | None) -> list[str] | None:
@@ -86,6 +99,9 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         if not (error.name or "").startswith("tzmmoe.protos"):
             raise
         print(NO_SCHEMA, file=sys.stderr)
+        sys.exit(USER_ERROR)
+    except OSError as error:
+        print(f"{error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(USER_ERROR)
     except Interrupted as stopped:
         sys.exit(128 + stopped.signum)

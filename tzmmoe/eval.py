@@ -17,12 +17,9 @@ def main(argv: Sequence[str]) -> None:
 
     from tzmmoe.pipeline import Pipeline
 
-    Pipeline.load(
-        arguments.pipeline_config,
-        settings=cli.settings(arguments),
-        edits_json=arguments.edit_config_json,
-        device=arguments.device,
-    ).evaluate(arguments.checkpoint_path, arguments.predictions_path)
+    Pipeline.load(arguments.pipeline_config, **cli.changes(arguments)).evaluate(
+        arguments.checkpoint_path, arguments.predictions_path
+    )
 
 
 if __name__ == "__main__":

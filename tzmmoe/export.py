@@ -20,12 +20,9 @@ def main(argv: Sequence[str]) -> None:
 
     from tzmmoe.pipeline import Pipeline
 
-    folder = Pipeline.load(
-        arguments.pipeline_config,
-        settings=cli.settings(arguments),
-        edits_json=arguments.edit_config_json,
-        device="cpu",
-    ).export(arguments.export_dir, arguments.checkpoint_path)
+    folder = Pipeline.load(arguments.pipeline_config, **cli.changes(arguments)).export(
+        arguments.export_dir, arguments.checkpoint_path
+    )
     log.info("exported to %s", folder)
 
 

@@ -2,17 +2,19 @@
 
 import json
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from tzmmoe import build, checkpoint
-from tzmmoe.errors import CheckpointError, ConfigError, DataError, Faults
+from tzmmoe.errors import CheckpointError, ConfigError, Faults
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import fields
 from tzmmoe.runtime import versions
-from tzmmoe.session import RESULTS, Session, watch
+from tzmmoe.serving.predictions import PredictionWriter
+from tzmmoe.session import Session, watch
 from tzmmoe.training import report, state
 from tzmmoe.training.meaning import check_meaning
 from tzmmoe.training.optimization import Optimization
@@ -32,6 +34,12 @@ def check(pipeline: Pipeline, built: build.Built | None, faults: Faults) -> None
     if built:
         with faults.under(""):
             watch(pipeline, built.tasks)
+    folder = Path(pipeline.model_dir)
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        faults.add("model_dir", f"{there} is a file; name a folder")
+    elif not os.access(there, os.W_OK):
+        faults.add("model_dir", f"{there} cannot be written; name another folder")
 
 
 @dataclass
@@ -51,22 +59,15 @@ class Fitting:
             CheckpointError: a model_dir that holds a checkpoint, without ``continue_train``.
         """
         session, model_dir = self.session, self.session.model_dir
-        found = checkpoint.find(model_dir)
-        if found and not self.continue_train:
-            raise CheckpointError(
-                f"{model_dir} holds {found[-1].name}; pass --continue_train to go on from it, or "
-                "name another --model_dir"
-            )
-        if found and session.pipeline.train_config.fine_tune_checkpoint:
-            log.info("fine_tune_checkpoint is not read again: the run goes on from its own")
-        self._warn_without_checkpoint(bool(found))
+        found = self._newest()
+        self._warn_without_checkpoint(found is not None)
         trainer = self._trainer()
         model_dir.mkdir(parents=True, exist_ok=True)
         if record:
             record.open(model_dir)
         checkpoint.clear_leftovers(model_dir)
         if found:
-            self._resume(trainer, checkpoint.open_checkpoint(found[-1]))
+            self._resume(trainer, checkpoint.open_checkpoint(found))
         else:
             self._fine_tune()
         (model_dir / "pipeline.config").write_text(session.text())
@@ -85,6 +86,19 @@ class Fitting:
             )
         return self._finish(trainer)
 
+    def _newest(self) -> Path | None:
+        """The checkpoint to go on from. Raises CheckpointError when there is one unasked."""
+        model_dir = self.session.model_dir
+        found = checkpoint.find(model_dir)
+        if found and not self.continue_train:
+            raise CheckpointError(
+                f"{model_dir} holds {found[-1].name}; pass --continue_train to go on from it, or "
+                "name another --model_dir"
+            )
+        if found and self.session.pipeline.train_config.fine_tune_checkpoint:
+            log.info("fine_tune_checkpoint is not read again: the run goes on from its own")
+        return found[-1] if found else None
+
     def _warn_without_checkpoint(self, found: bool) -> None:
         flags = {
             "--continue_train": self.continue_train,
@@ -95,17 +109,22 @@ class Fitting:
 
     def check_only(self) -> None:
         """Build everything and read the first batch, without training."""
+        found = self._newest()
         trainer = self._trainer()
+        if found:
+            self.session.restore(found)
+        else:
+            self._fine_tune()
         self._say_summary(trainer)
         batch, _ = next(trainer.loader.epoch(trainer.position), (None, None))
         if batch is None:
-            raise DataError(f"{self.session.pipeline.train_input_path}: holds no full batch")
+            raise trainer.loader.lack()
         batch = batch.to(trainer.device)
         with torch.no_grad(), trainer.optimization.autocast():
             logits = trainer.model(batch.inputs)
         trainer.tasks.losses(logits, batch)
-        if self.session.pipeline.eval_input_path:
-            _ = self.session.evaluation
+        quality = trainer.loader.quality
+        log.info("values of the first %s rows\n%s", f"{quality.num_rows:,}", quality.table())
         log.info("the config fits the data; the first batch has %s rows", f"{len(batch):,}")
 
     def _trainer(self) -> Trainer:
@@ -114,8 +133,10 @@ class Fitting:
         columns = [c for c in session.built.tasks.columns() if c.role != "group"]
         path = pipeline.train_input_path
         loader = session.loader(path, "--train_input_path", columns, training=True)
-        if pipeline.eval_input_path:
-            _ = session.evaluation  # a missing file or column should not show after hours
+        if pipeline.eval_input_path:  # what is wrong here should not show after hours
+            _ = session.evaluation
+            if pipeline.eval_config.predictions_path:
+                PredictionWriter(pipeline.eval_config.predictions_path, session.inputs())
         total_steps = loader.steps(settings.num_steps, settings.num_epochs)
         if total_steps is not None and total_steps < settings.accumulation:
             log.warning(
@@ -143,7 +164,7 @@ class Fitting:
 
     def _evaluate(self, step: int) -> dict[str, float]:
         results = self.session.evaluate()
-        report.append(self.session.model_dir / RESULTS, step, results)
+        report.append(self.session.model_dir / report.TRAINING, step, results)
         return results
 
     def _resume(self, trainer: Trainer, saved: checkpoint.Checkpoint) -> None:
@@ -168,7 +189,7 @@ class Fitting:
         log.info("going on after step %s of %s", f"{steps - 1:,}", saved.path)
         if not evaluates:
             return
-        results = report.of_step(self.session.model_dir / RESULTS, steps - 1)
+        results = report.of_step(self.session.model_dir / report.TRAINING, steps - 1)
         is_known = results is not None and trainer.watch.keys() <= results.keys()
         trainer.review(results if is_known else None)
 
@@ -208,7 +229,7 @@ class Fitting:
             return session.evaluate(pipeline.eval_config.predictions_path)
         if not pipeline.eval_input_path:
             return {}
-        return report.of_step(session.model_dir / RESULTS, step) or {}
+        return report.of_step(session.model_dir / report.TRAINING, step) or {}
 
     def _say_summary(self, trainer: Trainer) -> None:
         memory, free = Memory.of(trainer.optimization), self.session.free_bytes

@@ -1,6 +1,6 @@
 """A config, and what can be done with it: fit, evaluate, predict, export."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tzmmoe import build
@@ -13,8 +13,6 @@ from tzmmoe.serving.predictions import write_predictions
 from tzmmoe.session import Session
 from tzmmoe.training import report
 from tzmmoe.training.runlog import RunLog
-
-RESULTS = "eval_result.txt"
 
 
 class Pipeline:
@@ -34,11 +32,17 @@ class Pipeline:
         path: str | Path,
         *,
         settings: Sequence[str] = (),
+        flags: Mapping[str, str] | None = None,
         edits_json: str | None = None,
         device: str | None = None,
     ) -> "Pipeline":
-        """Read a config. ``settings`` are changes such as ``"data_config.batch_size=256"``."""
-        return cls(load(path, settings=settings, edits_json=edits_json), device=device)
+        """Read a config.
+
+        ``settings`` are changes such as ``"data_config.batch_size=256"``; ``flags`` are values by
+        the paths of fields, which a command line has flags for.
+        """
+        config = load(path, settings=settings, flags=flags, edits_json=edits_json)
+        return cls(config, device=device)
 
     def fit(
         self, *, continue_train: bool = False, ignore_restore_optimizer: bool = False
@@ -53,9 +57,9 @@ class Pipeline:
         with RunLog() as record, flushed_denormals():
             return Fitting(self._training(), continue_train, ignore_restore_optimizer).run(record)
 
-    def check(self) -> None:
+    def check(self, *, continue_train: bool = False) -> None:
         """Build everything and read the first batch, without training."""
-        Fitting(self._training()).check_only()
+        Fitting(self._training(), continue_train).check_only()
 
     def evaluate(
         self, checkpoint_path: str | None = None, predictions_path: str | None = None
@@ -68,7 +72,7 @@ class Pipeline:
         if not session.pipeline.model_dir:
             named = Path(checkpoint_path)
             folder = named.parent if is_checkpoint(named) else named
-        report.append(folder / RESULTS, step, results)
+        report.append(folder / report.EVALUATION, step, results)
         return results
 
     def export(self, export_dir: str, checkpoint_path: str | None = None) -> Path:
@@ -114,9 +118,9 @@ class Pipeline:
             reserved=reserved_columns,
             batch_size=batch_size,
         )
-        batches, reads = loader.once(), loader.source.files
+        reads = [*loader.source.files, *session.inputs()]
         written = write_predictions(
-            batches, session.outputs, predict_output_path, output_columns, reads
+            loader.once(), session.outputs, predict_output_path, output_columns, reads
         )
         return written.num_rows
 

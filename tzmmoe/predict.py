@@ -8,6 +8,8 @@ from tzmmoe import cli
 
 log = logging.getLogger(__name__)
 
+MOST_ROWS = 1 << 24
+
 OF_A_CONFIG = (
     *("checkpoint_path", "model_dir", "train_input_path", "eval_input_path"),
     *("set", "edit_config_json"),
@@ -41,8 +43,8 @@ def main(argv: Sequence[str]) -> None:
     without_effect = [name for name in OF_A_CONFIG if getattr(arguments, name)]
     if arguments.saved_model_dir and without_effect:
         parser.error(f"with --saved_model_dir, --{without_effect[0]} has no effect; leave it out")
-    if arguments.batch_size is not None and arguments.batch_size < 1:
-        parser.error(f"--batch_size is {arguments.batch_size}; give 1 or more")
+    if arguments.batch_size is not None and not 1 <= arguments.batch_size <= MOST_ROWS:
+        parser.error(f"--batch_size is {arguments.batch_size}; give 1 to {MOST_ROWS:,}")
     rows = _from_export(arguments) if arguments.saved_model_dir else _from_checkpoint(arguments)
     log.info("wrote %s predictions to %s", f"{rows:,}", arguments.predict_output_path)
 
@@ -68,12 +70,7 @@ def _from_export(arguments: argparse.Namespace) -> int:
 def _from_checkpoint(arguments: argparse.Namespace) -> int:
     from tzmmoe.pipeline import Pipeline
 
-    return Pipeline.load(
-        arguments.pipeline_config,
-        settings=cli.settings(arguments),
-        edits_json=arguments.edit_config_json,
-        device=arguments.device,
-    ).predict(
+    return Pipeline.load(arguments.pipeline_config, **cli.changes(arguments)).predict(
         arguments.predict_input_path,
         arguments.predict_output_path,
         checkpoint_path=arguments.checkpoint_path,

@@ -1,4 +1,4 @@
-"""Word of the schema -> class. Beyond this module nothing sees a message of the config."""
+"""Word of the schema -> class, and message -> plain data."""
 
 import importlib
 import pkgutil

@@ -21,11 +21,11 @@ class Runtime:
     seed: int
 
     @classmethod
-    def start(cls, device: str, seed: int, *, deterministic: bool) -> "Runtime":
-        """Choose the device and seed everything.
+    def start(cls, device: torch.device, seed: int, *, deterministic: bool) -> "Runtime":
+        """Seed everything.
 
         Raises:
-            ConfigError: a device that is not there, a seed below 0, or more than one process.
+            ConfigError: a seed below 0, or more than one process.
         """
         if seed < 0:
             raise ConfigError.at("runtime_config.seed", f"is {seed}; give 0 or more")
@@ -40,22 +40,26 @@ class Runtime:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.backends.cudnn.benchmark = False
         torch.use_deterministic_algorithms(deterministic)
-        return cls(find_device(device), seed)
+        return cls(device, seed)
 
 
-def find_device(name: str) -> torch.device:
-    """``auto`` is a GPU when there is one."""
+def find_device(name: str, place: str = "--device") -> torch.device:
+    """``auto`` is a GPU when there is one.
+
+    Raises:
+        ConfigError: no such device; ``place`` is the flag or field that names it.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError.at("device", f"{name!r} is no device; give auto, cpu or cuda") from error
+        raise ConfigError.at(place, f"{name!r} is no device; give auto, cpu or cuda") from error
     if device.type not in ("cpu", "cuda"):
-        raise ConfigError.at("device", f"{name!r} is not supported; give auto, cpu or cuda")
+        raise ConfigError.at(place, f"{name!r} is not supported; give auto, cpu or cuda")
     count = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= count:
-        raise ConfigError.at("device", f"{name!r} is not there; this machine has {count} GPUs")
+        raise ConfigError.at(place, f"{name!r} is not there; this machine has {count} GPUs")
     return device
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +16,11 @@ from tzmmoe import build, checkpoint
 from tzmmoe.batch import Batch, Column
 from tzmmoe.config import Config, notes
 from tzmmoe.data.assemble import Assembler
-from tzmmoe.data.files import open_source
+from tzmmoe.data.files import expand, open_source
 from tzmmoe.data.loader import Loader
-from tzmmoe.errors import CheckpointError, ConfigError, Faults
+from tzmmoe.errors import CheckpointError, ConfigError, DataError, Faults
 from tzmmoe.protos.pipeline_pb2 import Pipeline
-from tzmmoe.runtime import Runtime, allow_tf32, free_bytes
+from tzmmoe.runtime import Runtime, allow_tf32, find_device, free_bytes
 from tzmmoe.serving.predictions import PredictionWriter, prediction_columns
 from tzmmoe.tasks import TaskSet
 from tzmmoe.training import report, state
@@ -28,8 +29,6 @@ from tzmmoe.training.meaning import check_meaning, meaning
 from tzmmoe.training.stopping import Best, Watch, checked_key
 
 log = logging.getLogger(__name__)
-
-RESULTS = "train_eval_result_v2.txt"
 
 Check = Callable[[Pipeline, build.Built | None, Faults], None]
 
@@ -69,13 +68,14 @@ class Session:
         built = build.build(pipeline, config.folder, faults)
         if check:
             check(pipeline, built, faults)
+        settings = pipeline.runtime_config
+        with faults.under(""):
+            place = "--device" if device else "runtime_config.device"
+            found = find_device(device or settings.device, place)
         faults.stop(config.locate)
         for line in notes(pipeline):
             log.warning("%s", line)
-        settings = pipeline.runtime_config
-        runtime = Runtime.start(
-            device or settings.device, settings.seed, deterministic=settings.deterministic
-        )
+        runtime = Runtime.start(found, settings.seed, deterministic=settings.deterministic)
         train = pipeline.train_config
         matmul, cudnn = (
             getattr(train, name) if train.HasField(name) else None
@@ -126,7 +126,8 @@ class Session:
             reserved=source.expand(reserved),
             mask_prob=config.sample_mask_prob if training else 0.0,
         )
-        source.check_columns(source.files[0], assembler.needed)
+        for file in source.files:
+            source.check_columns(file, assembler.needed)
         delivery = build.delivery(
             config,
             training=training,
@@ -136,6 +137,15 @@ class Session:
         if batch_size:
             delivery = replace(delivery, batch_size=batch_size)
         return Loader(source, assembler, delivery)
+
+    def inputs(self) -> list[str]:
+        """The files that the config names; no output may replace one."""
+        named = [self.pipeline.train_input_path, self.pipeline.eval_input_path]
+        found = []
+        for path in filter(None, named):
+            with suppress(DataError):  # not there, or not local
+                found += expand(path, "")
+        return found
 
     def restore(self, path: Path) -> int:
         """Load the weights of a checkpoint, or of a model_dir's preferred one; the step."""
@@ -153,14 +163,16 @@ class Session:
         there = {
             int(path.name.rpartition("-")[2]): path for path in checkpoint.find(self.model_dir)
         }
-        lines = {line["global_step"]: line for line in report.read(self.model_dir / RESULTS)}
+        lines = {
+            line["global_step"]: line for line in report.read(self.model_dir / report.TRAINING)
+        }
         for step in sorted(there.keys() & lines.keys()):  # a step's last line counts
             if best and best.key in lines[step]:
                 best.note(step, lines[step])
         if best is None or best.step is None:
             raise CheckpointError(
-                f"{self.model_dir}: no checkpoint there has an evaluation in {RESULTS}, so none is "
-                'the best; set export_config.exporter_type: "latest"'
+                f"{self.model_dir}: no checkpoint there has an evaluation in {report.TRAINING}, so "
+                'none is the best; set export_config.exporter_type: "latest"'
             )
         return there[best.step]
 
@@ -190,7 +202,7 @@ class Session:
         labels = [c.name for c in self.built.tasks.columns() if c.role == "label"]
         wanted = [*self.pipeline.eval_config.reserved_columns, *labels]
         loader = self._evaluation_loader(list(dict.fromkeys(wanted)))
-        with PredictionWriter(predictions_path, loader.source.files) as writer:
+        with PredictionWriter(predictions_path, self.inputs()) as writer:
             results = self._evaluate(loader, _into(writer))
         log.info("wrote %s predictions to %s", f"{writer.num_rows:,}", writer.path)
         return results

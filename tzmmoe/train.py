@@ -23,22 +23,15 @@ def main(argv: Sequence[str]) -> None:
     arguments = parser.parse_args(argv)
     if not arguments.pipeline_config:
         parser.error("--pipeline_config is missing")
-    changes = cli.settings(arguments)
-    if arguments.fine_tune_checkpoint:
-        changes.append(f"train_config.fine_tune_checkpoint={arguments.fine_tune_checkpoint}")
-    if arguments.predictions_path:
-        changes.append(f"eval_config.predictions_path={arguments.predictions_path}")
-
     from tzmmoe.pipeline import Pipeline
 
-    pipeline = Pipeline.load(
-        arguments.pipeline_config,
-        settings=changes,
-        edits_json=arguments.edit_config_json,
-        device=arguments.device,
+    fields = (
+        *cli.FIELDS,
+        *("train_config.fine_tune_checkpoint", "eval_config.predictions_path"),
     )
+    pipeline = Pipeline.load(arguments.pipeline_config, **cli.changes(arguments, fields))
     if arguments.check:
-        pipeline.check()
+        pipeline.check(continue_train=arguments.continue_train)
         return
     pipeline.fit(
         continue_train=arguments.continue_train,

@@ -268,7 +268,7 @@ def test_what_data_config_says_to_features_reading_and_batches_arrives(tmp_path)
         with_header=True,
         types={"click": "INT64", "user": None},
         targets=["click", "buy", "importance"],
-        only_csv=["data_config.delimiter", "data_config.with_header"],
+        only_csv=["data_config.delimiter", "data_config.with_header", "data_config.input_fields"],
     )
     train = build.delivery(config, training=True, seed=6, pin_memory=True)
     other = build.delivery(config, training=False, seed=6, pin_memory=False)

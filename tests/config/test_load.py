@@ -26,8 +26,9 @@ from tzmmoe.build import build
 from tzmmoe.config import load
 from tzmmoe.config.dialects import messages
 from tzmmoe.config.outline import TOKEN
-from tzmmoe.errors import DataError, Faults
+from tzmmoe.errors import ConfigError, DataError, Faults
 from tzmmoe.pipeline import Pipeline
+from tzmmoe.session import Session
 
 RUNNING = ["raw_columns", "encoded_ids", "weighted_lists"]
 # What the four MMoE configs that ship with TorchEasyRec set, but for the one with sequences.
@@ -135,8 +136,10 @@ def test_a_fault_in_a_list_of_several_lines_has_the_line_of_its_element(tmp_path
 
 def test_what_the_caller_needs_must_be_set_and_is_named_with_its_flag(tmp_path):
     content = changed(('train_input_path: "train.parquet"\n', ""), ('"model"', '""'))
-    config = loaded(tmp_path, content, needs=["train_input_path", "eval_input_path", "model_dir"])
-    assert said(config) == [
+    config = loaded(tmp_path, content)
+    with pytest.raises(ConfigError) as error:
+        Session.start(config, needs=["train_input_path", "eval_input_path", "model_dir"])
+    assert str(error.value).replace(f"{tmp_path}/", "").splitlines() == [
         "my.config:2: model_dir: is not set; set it, or pass --model_dir",
         "my.config: train_input_path: is not set; set it, or pass --train_input_path",
     ]

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from e2e import tiny, victim
 
 from tzmmoe import checkpoint, cli, train
 from tzmmoe.errors import CheckpointError
-from tzmmoe.session import RESULTS
+from tzmmoe.training import report
 
 # Checkpoints 5, 10 and 13; step 13 is in the second epoch; older ones are deleted on the way.
 CHANGES = {"train_config__num_steps": 14, "train_config__keep_checkpoint_max": 1}
@@ -69,7 +70,9 @@ def everything(cwd: Path) -> dict[str, object]:
         for name in ("state.json", "pipeline.config"):
             found[f"{path.name}/{name}"] = (path / name).read_bytes()
         checkpoint.open_checkpoint(path)
-    return found | {name: (model_dir / name).read_bytes() for name in (RESULTS, "pipeline.config")}
+    return found | {
+        name: (model_dir / name).read_bytes() for name in (report.TRAINING, "pipeline.config")
+    }
 
 
 def moments(events: list[str], seed: int) -> list[int]:
@@ -180,6 +183,7 @@ def test_what_a_user_can_repair_ends_with_code_2_and_a_message(
     assert f"{file}, row 51, column 'click'" in said
     assert "Traceback" not in said
 
+    shutil.rmtree(tmp_path / "run")
     train.main([*flags, "--set", "train_config.num_steps=7"])
     (tmp_path / "run" / "model.ckpt-6" / "state.json").write_text("{}")
     again = [*flags, "--continue_train"]

@@ -180,7 +180,6 @@ def test_only_the_chosen_outputs_are_written(trained: Trained, source: str, tmp_
     ("flags", "kind", "message"),
     [
         (["--output_columns", "prob_ctr"], ConfigError, "did you mean 'probs_ctr'"),
-        (["--output_columns", ""], ConfigError, "output_columns: is empty"),
         (["--reserved_columns", "citi"], DataError, "no column 'citi'; did you mean 'city'"),
         (["--reserved_columns", "ALL_COLUMNS"], ConfigError, "probs_ctr is the name of an output"),
         (["--predict_input_path", "nowhere"], DataError, "nowhere: is not there"),
@@ -248,8 +247,11 @@ def test_a_file_that_is_read_is_not_replaced(
         (["--saved_model_dir", "a", "--pipeline_config", "b"], "give --saved_model_dir, or"),
         (["--saved_model_dir", "a", "--set", "b=1"], "--set has no effect"),
         (["--saved_model_dir", "a", "--checkpoint_path", "b"], "--checkpoint_path has no effect"),
-        (["--saved_model_dir", "a", "--batch_size", "0"], "--batch_size is 0; give 1 or more"),
-        (["--saved_model_dir", "a", "--predict_output_path", ""], "are needed"),
+        (
+            ["--saved_model_dir", "a", "--batch_size", "0"],
+            "--batch_size is 0; give 1 to 16,777,216",
+        ),
+        (["--saved_model_dir", "a", "--predict_output_path", ""], "--predict_output_path is empty"),
     ],
 )
 def test_flags_that_do_not_go_together_are_an_error(

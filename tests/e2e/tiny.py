@@ -14,7 +14,8 @@ from tzmmoe import checkpoint
 from tzmmoe.batch import Batch, Position
 from tzmmoe.pipeline import Pipeline
 from tzmmoe.registry import fields
-from tzmmoe.session import RESULTS, Session
+from tzmmoe.session import Session
+from tzmmoe.training import report
 from tzmmoe.training.optimization import Optimization
 from tzmmoe.training.settings import Settings
 
@@ -177,7 +178,7 @@ def end(model_dir: Path) -> dict[str, bytes]:
     """
     newest = checkpoint.newest(model_dir)
     found = {"name": newest.name.encode()}
-    for file in ("state.json", f"../{RESULTS}"):
+    for file in ("state.json", f"../{report.TRAINING}"):
         found[file] = (newest / file).read_bytes()
     return found | tensors(newest)
 

@@ -1,4 +1,4 @@
-"""Config -> objects. Beyond this, nothing reads the config."""
+"""Config -> objects. Below this, no module but ``config`` reads a message."""
 
 from tzmmoe.build.files import delivery, reading
 from tzmmoe.build.model import Built, build

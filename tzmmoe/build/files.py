@@ -12,8 +12,11 @@ def reading(config: DataConfig) -> Reading:
         field.input_name: FieldType.Name(field.input_type) if field.HasField("input_type") else None
         for field in config.input_fields
     }
+    given = [field.name for field, _ in config.ListFields()]
     only_csv = [
-        f"data_config.{name}" for name in ("delimiter", "with_header") if config.HasField(name)
+        f"data_config.{name}"
+        for name in ("delimiter", "with_header", "input_fields")
+        if name in given
     ]
     return Reading(
         dataset_type=chosen,

@@ -12,7 +12,7 @@ import torch
 from tzmmoe.build.features import build_features, feature_setting, feature_specs, needed
 from tzmmoe.build.tasks import build_tasks
 from tzmmoe.config.check import task_towers
-from tzmmoe.errors import Faults
+from tzmmoe.errors import Faults, few
 from tzmmoe.features import Feature, FeatureSpec, Setting
 from tzmmoe.models import MODELS, Body, RankModel
 from tzmmoe.models.encoder import Encoder
@@ -69,7 +69,11 @@ def build(pipeline: Pipeline, folder: Path, faults: Faults) -> Built | None:
     read = needed(by_name, features)
     unused = [name for name in by_name if name not in {f.name for f in read}]
     if unused:
-        log.warning("these features are in no group that the model reads: %s", _few(unused))
+        log.warning("these features are in no group that the model reads: %s", few(unused))
+    _, towers = task_towers(pipeline.model_config)
+    if not any(tower.label_name for tower in towers):
+        bindings = ", ".join(f"{task.name} <- {task.label}" for task in tasks)
+        log.info("no tower names its label; they bind in order: %s", bindings)
     helpers = [feature for feature in read if feature.name not in names]
     plain = {name: spec for name, (_, spec) in specs.items()}
     return Built(groups, features, helpers, plain, setting, TaskSet(tasks), model)
@@ -136,8 +140,3 @@ def _towers(pipeline: Pipeline, body: Body | None, faults: Faults) -> dict[str, 
         with faults.under(f"{path}[{index}].mlp"):
             towers[message.tower_name] = Tower(width, message.num_class or 1, mlp)
     return towers
-
-
-def _few(names: Sequence[str], most: int = 8) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

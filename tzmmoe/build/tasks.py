@@ -1,6 +1,5 @@
 """task_towers -> tasks with their losses and metrics."""
 
-import logging
 from collections.abc import Mapping, Sequence
 
 from tzmmoe.build.names import check_name
@@ -14,8 +13,6 @@ from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import Registry
 from tzmmoe.tasks import Task, TaskSpace
 
-log = logging.getLogger(__name__)
-
 
 def build_tasks(pipeline: Pipeline, faults: Faults) -> list[Task]:
     path, towers = task_towers(pipeline.model_config)
@@ -27,9 +24,6 @@ def build_tasks(pipeline: Pipeline, faults: Faults) -> list[Task]:
             if tower.tower_name:
                 check_name("tower_name", tower.tower_name)
             tasks.append(_task(tower, bound))
-    if not any(tower.label_name for tower in towers):
-        bindings = ", ".join(f"{task.name} <- {task.label}" for task in tasks)
-        log.info("no tower names its label; they bind in order: %s", bindings)
     return tasks
 
 

@@ -21,11 +21,8 @@ from tzmmoe.protos.train_pb2 import TrainConfig
 REAL = (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT)
 
 
-def check(pipeline: Pipeline, faults: Faults, needs: Sequence[str] = ()) -> None:
-    """Collect the faults of a canonical pipeline; ``needs`` are paths that must be set."""
-    for name in needs:
-        if not getattr(pipeline, name):
-            faults.add(name, f"is not set; set it, or pass --{name}")
+def check(pipeline: Pipeline, faults: Faults) -> None:
+    """Collect the faults of a canonical pipeline."""
     _data(pipeline.data_config, faults)
     _features(pipeline, faults)
     _groups(pipeline, faults)

@@ -1,6 +1,6 @@
 """Config file -> canonical message, with every fault that the text alone shows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,21 +23,21 @@ def load(
     path: str | Path,
     *,
     settings: Sequence[str] = (),
+    flags: Mapping[str, str] | None = None,
     edits_json: str | None = None,
-    needs: Sequence[str] = (),
 ) -> Config:
     """Read a text (or ``.json``) config.
 
-    ``settings`` are ``PATH=VALUE`` texts, ``edits_json`` a JSON object of edits, ``needs`` the
-    paths that must be set for what the caller is about to do. Faults are collected, not raised,
-    so that building can add its own; only a file that cannot be read raises.
+    ``settings`` are ``PATH=VALUE`` texts, ``flags`` gives the values of fields whose flag has the
+    last part of their path as its name, ``edits_json`` is a JSON object of edits. Faults are
+    collected, not raised, so that building can add its own; only a file that cannot be read raises.
     """
     path = Path(path)
     pipeline, faults = Pipeline(), Faults()
     outline = text.parse(path, _content(path), pipeline, faults)
-    edited = overrides.apply(pipeline, settings, edits_json, faults)
+    edited = overrides.apply(pipeline, settings, flags or {}, edits_json, faults)
     dialects.canonicalize(pipeline, faults)
-    check.check(pipeline, faults, needs)
+    check.check(pipeline, faults)
 
     def locate(place: str) -> str:
         """The flag that set what lies at a path, or else its line."""

@@ -6,6 +6,7 @@ from google.protobuf.message import Message
 
 from tzmmoe.config.check import features, task_towers
 from tzmmoe.config.dialects import messages
+from tzmmoe.errors import few
 from tzmmoe.protos.data_pb2 import FG_BUCKETIZE, FG_DAG, FG_NONE, FG_NORMAL, FgMode
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 
@@ -45,7 +46,7 @@ def _data(pipeline: Pipeline) -> Iterator[str]:
     if config.sample_mask_prob and not masked:
         yield "data_config.sample_mask_prob has no effect: no feature sets use_mask"
     if masked and not config.sample_mask_prob:
-        yield f"use_mask of {_few(masked)} has no effect without data_config.sample_mask_prob"
+        yield f"use_mask of {few(masked)} has no effect without data_config.sample_mask_prob"
     if pipeline.eval_config.reserved_columns and not pipeline.eval_config.predictions_path:
         yield "eval_config.reserved_columns has no effect without predictions_path"
 
@@ -64,7 +65,7 @@ def _features(pipeline: Pipeline) -> Iterator[str]:
             for name in _set(feature, ["out_of_range"]):
                 yield f"{name} of {feature.feature_name} has no effect without num_buckets"
     for name, owners in unread.items():
-        yield f"{name} of {_few(owners)} has no effect under fg_mode: {FgMode.Name(mode)}"
+        yield f"{name} of {few(owners)} has no effect under fg_mode: {FgMode.Name(mode)}"
 
 
 def _column(expression: str) -> str:
@@ -76,12 +77,12 @@ def _towers(pipeline: Pipeline) -> Iterator[str]:
     weights = {tower.sample_weight_name for tower in towers}
     unused = [name for name in pipeline.data_config.sample_weight_fields if name not in weights]
     if unused:
-        yield f"no tower uses these sample_weight_fields: {_few(unused)}"
+        yield f"no tower uses these sample_weight_fields: {few(unused)}"
     labels = {tower.label_name for tower in towers}
     labels |= {tower.task_space_indicator_label for tower in towers}
     spare = [name for name in pipeline.data_config.label_fields if name not in labels]
     if any(tower.label_name for tower in towers) and spare:
-        yield f"no tower uses these label_fields: {_few(spare)}"
+        yield f"no tower uses these label_fields: {few(spare)}"
     for index, tower in enumerate(towers):
         if tower.weight == 0:
             yield f"{path}[{index}].weight is 0: the task {tower.tower_name!r} is not learned"
@@ -136,8 +137,3 @@ def _layers(pipeline: Pipeline) -> Iterator[str]:
 def _set(message: Message, names: Sequence[str]) -> list[str]:
     known = message.DESCRIPTOR.fields_by_name
     return [name for name in names if name in known and message.HasField(name)]
-
-
-def _few(names: Sequence[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

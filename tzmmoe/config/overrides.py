@@ -6,7 +6,7 @@ written as in a config or as in JSON: ``{lr: 0.1}``, ``auc {}``, ``[{"auc": {}}]
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -33,10 +33,14 @@ EXCLUSIVE = {
 
 
 def apply(
-    pipeline: Message, settings: Iterable[str], edits_json: str | None, faults: Faults
+    pipeline: Message,
+    settings: Iterable[str],
+    flags: Mapping[str, str],
+    edits_json: str | None,
+    faults: Faults,
 ) -> list[tuple[str, str]]:
-    """Apply ``PATH=VALUE`` settings, then a JSON object of edits; the paths that they changed,
-    each with the flag that did."""
+    """Apply ``PATH=VALUE`` settings, flags by their fields, then a JSON object of edits; the paths
+    that they changed, each with the flag that did."""
     changed = []
     for setting in settings:
         path, equals, value = _split(setting)
@@ -44,6 +48,8 @@ def apply(
             changed += _collect("--set", pipeline, path, value, faults)
         else:
             faults.add("--set", f"{setting!r} is no setting; write PATH=VALUE")
+    for path, value in flags.items():
+        changed += _collect(f"--{path.rpartition('.')[2]}", pipeline, path, value, faults)
     for path, value in _edits(edits_json, faults).items():
         changed += _collect("--edit_config_json", pipeline, path, value, faults)
     return changed

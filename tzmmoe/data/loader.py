@@ -113,6 +113,16 @@ class Loader:
             piece = Piece(self.source.files[0], 0, 0, 0)
             yield next(self.assembler.assemble(Chunk(0, rows, (piece,))).batches(1))
 
+    def lack(self) -> DataError:
+        """Why an epoch gave no batch."""
+        file = self.source.files[0]
+        if not self.quality.num_rows:
+            return DataError(f"{file}: the training files hold no rows; check train_input_path")
+        return DataError(
+            f"{file}: the training files hold {self.quality.num_rows:,} rows, fewer than a batch "
+            f"of {self.delivery.batch_size:,}, and drop_remainder leaves the last batch out"
+        )
+
     def _read(self, since: Position) -> Iterator[tuple[Batch, Position]]:
         """The rest of the current order."""
         with closing(self._batches(since)) as batches:
@@ -125,6 +135,7 @@ class Loader:
         size, chunk_rows = self.delivery.batch_size, self.order.chunk_rows
         with closing(self._encoded(since)) as encoded:
             for chunk, rows in encoded:
+                self.quality.add(rows.tallies, rows.num_rows)
                 first = chunk.index * chunk_rows
                 done = max(since.row - first, 0)
                 for batch in rows.batches(size, done):
@@ -132,7 +143,6 @@ class Loader:
                     place = chunk.after(done)
                     position = Position(since.epoch, first + done, *place)
                     yield batch.pinned() if self.delivery.pin_memory else batch, position
-                self.quality.add(rows.tallies, rows.num_rows)
 
     def _encoded(self, since: Position) -> Iterator[tuple[Chunk, Rows]]:
         """Chunks with their encoded rows, in order, some of them ahead."""

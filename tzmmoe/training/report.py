@@ -8,6 +8,9 @@ from pathlib import Path
 
 from tzmmoe.tasks import TaskSet
 
+TRAINING = "train_eval_result_v2.txt"
+EVALUATION = "eval_result.txt"
+
 
 def append(path: Path, step: int, results: Mapping[str, float]) -> None:
     """Add a line ``{"global_step": 99, "auc_ctr": 0.71, ...}``; NaN is null."""

@@ -70,13 +70,19 @@ class Trainer:
         """Train to the end of the schedule.
 
         Raises:
+            DataError: a file that cannot be read on; a checkpoint of the steps before was saved.
             NotFiniteError: a loss is NaN or infinite; the last checkpoint is from before.
             Interrupted: SIGINT or SIGTERM came; a checkpoint was saved.
         """
         self.model.train()
         with self._signals(), self.progress:
-            while not self._ends():
-                self._train_epoch()
+            try:
+                while not self._ends():
+                    self._train_epoch()
+            except DataError:
+                if self.steps > self._saved_at:  # so that a mended file is enough to go on
+                    self._save(evaluates=False)
+                raise
             self._say_quality()
             if self.steps > self._reviewed_at:
                 self._save_and_evaluate()
@@ -108,10 +114,7 @@ class Trainer:
                 if self._ends():
                     return
         if started_whole and self.steps == first_step:
-            raise DataError(
-                f"{self.loader.source.files[0]}: the training files hold no full batch; check "
-                "train_input_path, batch_size and drop_remainder"
-            )
+            raise self.loader.lack()
         self._end_epoch(epoch)
 
     def _end_epoch(self, epoch: int) -> None:
