@@ -47,7 +47,7 @@ def open_source(path: str, flag: str, reading: Reading) -> Source:
     ``flag`` is the command line's name of the path, for errors. The reader follows from the files'
     names; only where they do not tell, from ``dataset_type``.
     """
-    files = [file for part in path.split(",") for file in _expand(part.strip(), flag)]
+    files = expand(path, flag)
     twice = [file for file, count in Counter(map(os.path.abspath, files)).items() if count > 1]
     if twice:
         raise DataError(f"{twice[0]}: {flag} names it twice; its rows would count twice")
@@ -76,6 +76,11 @@ def open_source(path: str, flag: str, reading: Reading) -> Source:
         types=reading.types,
         targets=reading.targets,
     )
+
+
+def expand(path: str, flag: str) -> list[str]:
+    """The files of a path. Raises DataError when there are none; ``flag`` is named then."""
+    return [file for part in path.split(",") for file in _expand(part.strip(), flag)]
 
 
 def _expand(part: str, flag: str) -> list[str]:
