@@ -9,6 +9,8 @@ BATCH, EPOCHS, MODE = "batch_size: 8", "num_epochs: 1", "FG_DAG"
 USER, ITEM, PRICE = ('feature_name: "user"', 'feature_name: "item"', 'feature_name: "price"')
 BOUNDARIES = "boundaries: [1, 2] embedding_dim: 4"
 CVR = 'tower_name: "cvr"'
+EVAL = 'eval_input_path: "eval.parquet"'
+DENSE, SPARSE = "adam_optimizer { lr: 0.01 }", "adagrad_optimizer { lr: 0.01 }"
 
 # Changes to the config, and a part of the one line that they make.
 NOTES = [
@@ -48,6 +50,16 @@ NOTES = [
     ([(EPOCHS, "grad_clipping {}")], "train_config.grad_clipping has no effect; set clipping_typ"),
     ([(EPOCHS, "grad_clipping { clipping_type: 'norm' }")], "grad_clipping acts on the dense part"),
     ([(EPOCHS, "gradient_accumulation_steps: 2")], "gradient_accumulation_steps acts on the dense"),
+    ([(DENSE, "sgd_optimizer { lr: 0.01 dampening: 0.5 }")], "dampening has no effect without mome"),
+    ([(SPARSE, "rowwise_adagrad_optimizer { weight_decay_mode: L2 }")],
+     "weight_decay_mode has no effect without weight_decay"),
+    *(([(EVAL, ""), ("data_config", f"{text} data_config")], f"{name} has no effect without eval_i")
+      for text, name in [("eval_config { num_steps: 3 }", "eval_config.num_steps"),
+                         ("eval_config { predictions_path: 'x' }", "eval_config.predictions_path"),
+                         ("export_config { best_exporter_metric: 'auc_ctr' }",
+                          "export_config.best_exporter_metric")]),
+    ([(CVR, f"{CVR} metrics {{ accuracy {{ top_k: 2 }} }}")],
+     "task_towers[1].metrics: accuracy.top_k says nothing about 1 class"),
     ([("[4]", "[4] use_bn: true bias: true")], "mmoe.expert_mlp.bias has no effect with use_bn"),
 ]  # fmt: skip
 
@@ -68,6 +80,9 @@ QUIET = [
     [("[4]", "[4] use_bn: true"), ("num_expert: 2", "gate_mlp { hidden_units: 2 bias: false }")],
     [("data_config", "eval_config { reserved_columns: 'x' predictions_path: 'y' } data_config")],
     [(CVR, f"{CVR} weight: 0.001")],
+    [(DENSE, "sgd_optimizer { lr: 0.01 dampening: 0.5 momentum: 0.9 }")],
+    [(SPARSE, "rowwise_adagrad_optimizer { weight_decay_mode: L2 weight_decay: 0.1 }")],
+    [(EVAL, "")],
 ]
 
 
@@ -91,6 +106,12 @@ def test_settings_without_effect_give_a_line_each(tmp_path):
     joined = " ".join(new for ((_, new),) in alone)
     found = notes(loaded(tmp_path, changed((BATCH, joined))).pipeline)
     assert len(found) == len(alone)
+
+
+def test_a_norm_that_clipping_by_value_does_not_take_has_a_line_of_its_own(tmp_path):
+    clipping = "grad_clipping { clipping_type: 'value' norm_type: 1 }"
+    found = notes(loaded(tmp_path, changed((EPOCHS, clipping))).pipeline)
+    assert ["norm_type has no effect" in line for line in found] == [False, True]
 
 
 def test_a_long_list_of_names_is_cut(tmp_path):

@@ -95,6 +95,8 @@ def _training(pipeline: Pipeline) -> Iterator[str]:
         yield 'train_config.grad_clipping has no effect; set clipping_type: "norm" or "value"'
     elif config.HasField("grad_clipping"):
         yield "train_config.grad_clipping acts on the dense part; tables have gradient_clipping"
+        if clipping.clipping_type == "value" and clipping.HasField("norm_type"):
+            yield 'train_config.grad_clipping.norm_type has no effect with clipping_type: "value"'
     sgd, rowwise = (
         config.dense_optimizer.sgd_optimizer,
         config.sparse_optimizer.rowwise_adagrad_optimizer,
