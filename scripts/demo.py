@@ -1,7 +1,7 @@
 """make demo: a real MMoE on real data, from files to predictions, command by command.
 
 The data are the MMoE paper's Census-Income, from the folder CENSUS_INCOME_DIR if it is set, else
-from UCI; without network the built-in synthetic set stands in.
+from UCI; where that cannot be reached, and only there, the built-in synthetic set stands in.
 """
 
 import json
@@ -12,33 +12,35 @@ import sys
 import time
 from pathlib import Path
 
+from prepare_census_income import UNREACHABLE
+
 ROOT = Path(__file__).parents[1]
 OUT = Path("experiments/demo")
 
 
-def run(*command: str, quiet: bool = False) -> bool:
-    """Show a command and run it; whether it succeeded."""
+def run(*command: str) -> int:
+    """Show a command and run it; its exit code."""
     print(f"\n$ {' '.join(command)}", flush=True)
     words = [sys.executable if word == "python" else word for word in command]
-    return (
-        subprocess.run(words, check=False, stderr=subprocess.PIPE if quiet else None).returncode
-        == 0
-    )
+    return subprocess.run(words, check=False).returncode
 
 
-def must(*command: str) -> None:
-    if not run(*command):
+def must(*command: str, but: int = 0) -> int:
+    """Run a command that must succeed, or end with the exit code ``but``."""
+    code = run(*command)
+    if code not in (0, but):
         sys.exit(f"demo: this command failed: {' '.join(command)}")
+    return code
 
 
 def census_income() -> bool:
-    """Prepare data/census_income; False when the official files cannot be had."""
+    """Prepare data/census_income; False when there is no way to UCI."""
     prepare, out = "scripts/prepare_census_income.py", "data/census_income"
     source = os.environ.get("CENSUS_INCOME_DIR")
     if source:
         must("python", prepare, "--source", source, "--out", out)
         return True
-    return run("python", prepare, "--download", "--out", out, quiet=True)
+    return must("python", prepare, "--download", "--out", out, but=UNREACHABLE) == 0
 
 
 def chosen() -> tuple[str, str, str]:

@@ -4,18 +4,23 @@ The data set of the MMoE paper (Ma et al., KDD 2018, section 6.3): 199,523 train
 test rows, which are split 1:1 into validation and test by a fixed seed. Categories stay text,
 numbers numbers; the labels of both task groups are 0 and 1.
 https://archive.ics.uci.edu/dataset/117, CC BY 4.0.
+
+Exit codes: 0 done, 3 UCI cannot be reached, 1 anything else; a line on stderr says what.
 """
 
 import argparse
 import gzip
 import hashlib
+import http.client
 import io
 import sys
 import tarfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -49,6 +54,7 @@ COLLEGE = (
     "Doctorate degree(PhD EdD)",
 )
 SPLIT_SEED = 2018
+UNREACHABLE = 3  # exit code
 
 
 def read_source(folder: Path) -> dict[str, bytes]:
@@ -57,7 +63,7 @@ def read_source(folder: Path) -> dict[str, bytes]:
     for name in SHA256:
         plain, packed = folder / name, folder / f"{name}.gz"
         if packed.is_file():
-            found[name] = gzip.decompress(packed.read_bytes())
+            found[name] = unpacked(packed.read_bytes(), str(packed))
         elif plain.is_file():
             found[name] = plain.read_bytes()
         else:
@@ -65,28 +71,61 @@ def read_source(folder: Path) -> dict[str, bytes]:
     return found
 
 
-def download() -> dict[str, bytes]:
-    """The two official files from UCI. SystemExit without network."""
+def unpacked(content: bytes, name: str) -> bytes:
+    """Of a gzip file. SystemExit when it is none, or is cut off."""
     try:
-        with urllib.request.urlopen(URL, timeout=30) as answer:
-            archive = zipfile.ZipFile(io.BytesIO(answer.read()))
-    except (urllib.error.URLError, TimeoutError, zipfile.BadZipFile) as error:
-        sys.exit(f"{URL} could not be fetched: {error}; pass --source DIR with the official files")
-    found = {}
-    for entry in archive.namelist():
-        content = archive.read(entry)
-        if entry.endswith((".tar.gz", ".tgz")):
-            with tarfile.open(fileobj=io.BytesIO(content)) as inner:
-                parts = {m.name: inner.extractfile(m).read() for m in inner if m.isfile()}
-        else:
-            parts = {entry: content}
-        for name, part in parts.items():
-            short = Path(name).name
-            unpacked = gzip.decompress(part) if short.endswith(".gz") else part
-            found[short.removesuffix(".gz")] = unpacked
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        sys.exit(f"{name}: is no whole gzip file: {error}; fetch it anew")
+
+
+def download() -> dict[str, bytes]:
+    """The two official files from UCI. SystemExit when they cannot be had, UNREACHABLE when that is
+    for want of a network, or of a server that works."""
+    way = "pass --source DIR with the official files"
+    try:
+        content = fetched()
+    except urllib.error.HTTPError as error:
+        if error.code < 500:
+            sys.exit(f"{URL} could not be fetched: {error}; {way}")
+        unreachable(f"{URL} could not be fetched: {error}; {way}")
+    except (OSError, http.client.HTTPException) as error:
+        unreachable(f"{URL} could not be fetched: {error}; {way}")
+    try:
+        found = official(content)
+    except (zipfile.BadZipFile, tarfile.TarError, OSError, zlib.error, EOFError) as error:
+        sys.exit(f"{URL}: what came is no whole archive: {error}; try again, or {way}")
     lacking = [name for name in SHA256 if name not in found]
     if lacking:
-        sys.exit(f"{URL}: holds no {' and no '.join(lacking)}")
+        sys.exit(f"{URL}: holds no {' and no '.join(lacking)}; {way}")
+    return found
+
+
+def fetched() -> bytes:
+    with urllib.request.urlopen(URL, timeout=30) as answer:
+        return answer.read()
+
+
+def unreachable(line: str) -> NoReturn:
+    print(line, file=sys.stderr)
+    sys.exit(UNREACHABLE)
+
+
+def official(content: bytes) -> dict[str, bytes]:
+    """All files of UCI's archive by their names, unpacked."""
+    archive = zipfile.ZipFile(io.BytesIO(content))
+    found = {}
+    for entry in archive.namelist():
+        part = archive.read(entry)
+        if entry.endswith((".tar.gz", ".tgz")):
+            with tarfile.open(fileobj=io.BytesIO(part)) as inner:
+                parts = {m.name: inner.extractfile(m).read() for m in inner if m.isfile()}
+        else:
+            parts = {entry: part}
+        for name, each in parts.items():
+            short = Path(name).name
+            packed = short.endswith(".gz")
+            found[short.removesuffix(".gz")] = unpacked(each, f"{URL}, {name}") if packed else each
     return found
 
 
@@ -147,11 +186,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the Parquet files")
     parser.add_argument("--csv", action="store_true", help="write CSV files too")
     arguments = parser.parse_args()
-    files = download() if arguments.download else read_source(arguments.source)
-    verify(files)
-    valid, test = split(table(files["census-income.test"]))
-    parts = {"train": table(files["census-income.data"]), "valid": valid, "test": test}
-    write(parts, arguments.out, arguments.csv)
+    if arguments.out.exists() and not arguments.out.is_dir():
+        sys.exit(f"--out {arguments.out}: is a file; name a folder")
+    try:
+        files = download() if arguments.download else read_source(arguments.source)
+        verify(files)
+        valid, test = split(table(files["census-income.test"]))
+        parts = {"train": table(files["census-income.data"]), "valid": valid, "test": test}
+        write(parts, arguments.out, arguments.csv)
+    except OSError as error:
+        sys.exit(f"{error.filename or arguments.out}: {error.strerror or error}")
 
 
 if __name__ == "__main__":

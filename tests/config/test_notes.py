@@ -50,7 +50,7 @@ NOTES = [
     ([(EPOCHS, "grad_clipping {}")], "train_config.grad_clipping has no effect; set clipping_typ"),
     ([(EPOCHS, "grad_clipping { clipping_type: 'norm' }")], "grad_clipping acts on the dense part"),
     ([(EPOCHS, "gradient_accumulation_steps: 2")], "gradient_accumulation_steps acts on the dense"),
-    ([(DENSE, "sgd_optimizer { lr: 0.01 dampening: 0.5 }")], "dampening has no effect without mome"),
+    ([(DENSE, "sgd_optimizer { lr: 0.01 dampening: 0.5 }")], "dampening has no effect"),
     ([(SPARSE, "rowwise_adagrad_optimizer { weight_decay_mode: L2 }")],
      "weight_decay_mode has no effect without weight_decay"),
     *(([(EVAL, ""), ("data_config", f"{text} data_config")], f"{name} has no effect without eval_i")

@@ -2,6 +2,7 @@
 
 import csv as standard
 import gzip
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -89,17 +90,98 @@ def test_a_column_of_a_type_has_it(tmp_path, kind, cell, value) -> None:
     assert rows(file, ["x"], types={"x": kind}) == [{"x": value}, {"x": None}]
 
 
-def test_a_cell_that_is_not_of_its_columns_type_is_told_with_its_row(tmp_path) -> None:
-    file = write(tmp_path / "a.csv", "x\n1\n2\nthree\n")
-    with pytest.raises(DataError, match=r"a\.csv: cannot be read: .*Row #4: .*'three'"):
-        rows(file, ["x"], types={"x": "INT64"})
+def said(file: str, columns: list[str], **changes: object) -> str:
+    """What reading fails with, without the folder."""
+    with pytest.raises(DataError) as caught:
+        rows(file, columns, **changes)
+    return str(caught.value).replace(f"{Path(file).parent}/", "")
 
 
-@pytest.mark.parametrize("line", ["3", "3,4,5"])
-def test_a_row_with_too_few_or_too_many_cells_is_told(tmp_path, line) -> None:
+@pytest.fixture(params=[1, 4], ids="threads {}".format)
+def threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Arrow with so many threads: with several it does not tell the row."""
+    before = pa.cpu_count()
+    pa.set_cpu_count(request.param)
+    yield
+    pa.set_cpu_count(before)
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell"),
+    [("INT32", "three"), ("INT64", "it's '3'"), ("FLOAT", "1,5"), ("DOUBLE", "x"), ("BOOL", "no")],
+)
+@pytest.mark.parametrize("header", [True, False])
+def test_a_cell_that_is_not_of_its_columns_type_is_told_with_its_row_and_column(
+    tmp_path, monkeypatch, threads, kind, cell, header
+) -> None:
+    """Data rows count from 1, also beyond the first block; empty lines are no rows."""
+    monkeypatch.setattr(csv, "BLOCK_BYTES", 64)
+    good = "a,1\n\n" * 50
+    file = write(tmp_path / "a.csv", "x,y\n" * header + good + f'b,"{cell}"\n' + good)
+    names = {} if header else {"names": ("x", "y"), "with_header": False}
+    found = said(file, ["y"], types={"y": kind}, **names)
+    assert found.startswith(f"a.csv, row 51, column 'y': {cell!r} is no {kind}")
+    assert "input_fields" in found
+
+
+@pytest.mark.parametrize(("line", "count"), [("3", 1), ("3,4,5", 3)])
+def test_a_row_with_too_few_or_too_many_cells_is_told(tmp_path, threads, line, count) -> None:
     file = write(tmp_path / "a.csv", f"x,y\n1,2\n{line}\n5,6\n")
-    with pytest.raises(DataError, match=r"a\.csv: cannot be read: .*Row #3: Expected 2 columns"):
-        rows(file, ["x"])
+    assert said(file, ["x"]) == f"a.csv, row 2: expected 2 columns, got {count}: {line!r}"
+
+
+@pytest.mark.parametrize("columns", [["x"], []])
+def test_a_column_that_nothing_reads_may_hold_anything(tmp_path, columns) -> None:
+    """Neither its type nor its encoding is looked at, not even to count the rows."""
+    file = write(tmp_path / "a.csv", b"free,x\n\xff,1\nthree,2\n")
+    source = csv_source([file], types={"free": "INT64"})
+    assert source.columns(file) == ["free", "x"]
+    assert source.num_rows(file) == 2
+    assert sum(batch.num_rows for batch in source.read(file, columns, 0)) == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
+@pytest.mark.parametrize("text", ["x,y\n1,2\n", "x\n1\n"])
+def test_a_file_in_utf16_is_said_to_be_and_what_to_do(tmp_path, encoding, suffix, text) -> None:
+    content = (text if encoding == "utf-16" else f"\ufeff{text}").encode(encoding)
+    packed = gzip.compress(content) if suffix.endswith("gz") else content
+    file = write(tmp_path / f"a{suffix}", packed)
+    assert said(file, ["x"]) == f"a{suffix}: is UTF-16; save it as UTF-8"
+
+
+def test_names_of_columns_that_are_no_utf8_are_said_to_be(tmp_path) -> None:
+    file = write(tmp_path / "a.csv", b"caf\xe9,y\n1,2\n")
+    assert said(file, ["y"]) == "a.csv: its first line is not UTF-8; save the file as UTF-8"
+
+
+def test_a_quote_that_is_never_closed_is_asked_for(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(csv, "BLOCK_BYTES", 1 << 10)
+    file = write(tmp_path / "a.csv", 'x,y\n1,"2\n' + "3,4\n" * 1000)
+    assert "is a quote never closed?" in said(file, ["x"])
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|", ","])
+def test_another_delimiter_than_the_files_is_told_with_the_files_own(tmp_path, mark) -> None:
+    file = write(tmp_path / "a.csv", f"user_id{mark}item_id{mark}click\n1{mark}2{mark}0\n")
+    header = f"user_id{mark}item_id{mark}click"
+    assert said(file, ["user_id", "click"], delimiter="\x1d") == (
+        f"a.csv: has one column, {header!r}, where '\\x1d' delimits; set data_config.delimiter to "
+        f"{mark!r}"
+    )
+    bare = {"names": ("user_id", "item_id", "click"), "with_header": False}
+    found = said(file, ["user_id"], delimiter="\x1d", **bare)
+    assert "has 1 columns" in found
+    assert "set data_config.delimiter" in found
+
+
+def test_a_few_of_the_columns_are_named_where_none_comes_close(tmp_path) -> None:
+    file = write(tmp_path / "a.csv", "b1,b2,b3,b4,b5,b6,b7\n1,2,3,4,5,6,7\n")
+    assert said(file, ["xyz", "qrs"]).splitlines() == [
+        "a.csv: no column 'xyz'",
+        "a.csv: no column 'qrs'",
+        "a.csv: its columns are b1, b2, b3, b4, b5 and 2 more",
+    ]
 
 
 def test_without_header_the_names_come_from_the_config(tmp_path) -> None:
@@ -141,10 +223,9 @@ def test_a_mark_of_byte_order_and_line_ends_of_windows_are_no_part_of_the_data(t
     assert rows(file, ["x", "y"], 1) == [{"x": "3", "y": "4"}]
 
 
-def test_bytes_that_are_no_utf8_are_told_with_their_row(tmp_path) -> None:
+def test_bytes_that_are_no_utf8_are_told_with_their_row_and_column(tmp_path, threads) -> None:
     file = write(tmp_path / "a.csv", b"x,y\n1,a\n2,\xff\n")
-    with pytest.raises(DataError, match=r"a\.csv: cannot be read: .*Row #3: .*UTF8"):
-        rows(file, ["y"])
+    assert said(file, ["y"]) == ("a.csv, row 2, column 'y': is not UTF-8; save the file as UTF-8")
 
 
 def test_a_header_alone_is_a_file_of_no_rows(tmp_path) -> None:

@@ -89,6 +89,16 @@ def test_a_folder_without_data_files_is_an_error(tmp_path) -> None:
     fails(tmp_path, "the folder holds no .parquet, .pq, .csv")
 
 
+@pytest.mark.parametrize("name", ["part.0.parquet", "part.csv", "part.csv.gz"])
+def test_a_folder_of_folders_is_told_with_the_glob_that_names_their_files(tmp_path, name) -> None:
+    for day in ("date=2024-01-01", "date=2024-01-02"):
+        (tmp_path / day / "hour=0").mkdir(parents=True)
+        (tmp_path / day / "hour=0" / name).touch()
+    glob = f"{tmp_path}/**/*{name.removeprefix('part').removeprefix('.0')}"
+    fails(tmp_path, f"folders in it are not searched: give {glob} for")
+    assert names(glob) == [name, name]
+
+
 @pytest.mark.parametrize("path", ["odps://project/tables/t", "s3://bucket/a.parquet"])
 def test_only_local_files_are_read_and_the_flag_that_names_others_is_told(path) -> None:
     fails(

@@ -425,7 +425,7 @@ def test_values_are_counted_over_the_rows_that_were_handed_out(tmp_path) -> None
         stream = made.epoch(Position())
         for _ in range(3):
             next(stream)
-        assert made.quality.num_rows == 8, "of the two chunks begun, one is done"
+        assert made.quality.num_rows == 16, "of all the chunks that were begun"
         for _ in stream:
             pass
         assert made.quality.num_rows == 30

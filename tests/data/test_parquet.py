@@ -164,6 +164,7 @@ def test_columns_that_a_file_lacks_are_all_named_with_what_comes_close(tmp_path)
     assert str(caught.value).splitlines() == [
         f"{file}: no column 'userid'; did you mean 'user_id'?",
         f"{file}: no column 'zzz'",
+        f"{file}: its columns are user_id, click",
     ]
 
 

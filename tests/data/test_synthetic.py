@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from tzmmoe import Pipeline
 from tzmmoe.data import population, synthetic, synthetic_files
 from tzmmoe.data.population import Population, Sizes
+from tzmmoe.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 FEATURES = (
@@ -330,6 +331,14 @@ def test_a_new_data_set_replaces_the_old_one(tmp_path) -> None:
         ("--tags 3", "--max_values is 4, more than --tags"),
         ("--seed -1", "--seed is -1; give 0 or more"),
         ("--users 0 --items 0", "--items is 0; give 1 or more"),
+        (f"--users {10**15}", "give 100,000,000 or fewer"),
+        (f"--users {2**70}", f"--users is {2**70}; give 100,000,000 or fewer"),
+        (f"--items {2**70}", "--items is"),
+        (f"--tags {10**15}", "--tags is"),
+        (f"--categories {10**9}", "--categories is"),
+        ("--tags 5000 --max_values 5000", "--max_values is 5000; give 1,000 or fewer"),
+        (f"--rows {2**70}", "--rows is"),
+        (f"--eval_rows {2**70}", "--eval_rows is"),
         ("--format orc", "'orc'"),
         ("--row 10", "--row"),
         ("--rows many", "'many'"),
@@ -341,6 +350,15 @@ def test_a_bad_argument_ends_with_code_2_and_says_what_to_do(tmp_path, capsys, f
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_ids_that_memory_does_not_hold_end_with_what_to_lower(tmp_path, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(synthetic_files, "Population", full)
+    with pytest.raises(UserError, match="give fewer --users"):
+        made(tmp_path)
 
 
 def test_all_bad_arguments_are_named_at_once(tmp_path, capsys) -> None:

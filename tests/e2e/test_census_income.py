@@ -1,11 +1,17 @@
 """The MMoE paper's real data: prepared right, and learned from."""
 
 import gzip
+import http.client
+import importlib
+import io
 import os
 import shutil
 import subprocess
 import sys
+import urllib.error
+import zipfile
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pyarrow as pa
@@ -96,6 +102,112 @@ def test_a_folder_without_the_files_is_named(tmp_path: Path) -> None:
     done = prepare(tmp_path, tmp_path / "out")
     assert done.returncode != 0
     assert str(tmp_path) in done.stderr
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"no gzip", gzip.compress(b"x" * 999)[:20], b"\x1f\x8b\x08"],
+    ids=["other", "cut", "head"],
+)
+def test_a_file_that_is_no_whole_gzip_file_is_named_in_one_line(tmp_path, content) -> None:
+    for name in ("census-income.data.gz", "census-income.test.gz"):
+        (tmp_path / name).write_bytes(content)
+    done = prepare(tmp_path, tmp_path / "out")
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"{tmp_path / 'census-income.data.gz'}: is no whole gzip file")
+
+
+def test_a_file_in_place_of_the_folder_to_write_is_named_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    done = prepare(tmp_path, tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stderr == f"--out {tmp_path / 'out'}: is a file; name a folder\n"
+
+
+@pytest.fixture
+def scripts(monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, ModuleType]:
+    """The two scripts, as modules."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    return tuple(importlib.import_module(name) for name in ("prepare_census_income", "demo"))
+
+
+def archive(content: bytes) -> bytes:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as to:
+        to.writestr("census-income.data.gz", content)
+        to.writestr("census-income.test.gz", gzip.compress(b"x"))
+    return held.getvalue()
+
+
+UNREACHABLE = [
+    urllib.error.URLError("Name or service not known"),
+    TimeoutError("timed out"),
+    ConnectionResetError("reset by peer"),
+    http.client.IncompleteRead(b"half"),
+    urllib.error.HTTPError("https://x", 503, "Service Unavailable", {}, None),
+]
+BROKEN = [
+    urllib.error.HTTPError("https://x", 404, "Not Found", {}, None),
+    b"<html>moved</html>",
+    archive(b"no gzip"),
+    archive(gzip.compress(b"other rows")),
+    archive(gzip.compress(b"cut"))[:60],
+]
+
+
+@pytest.mark.parametrize("came", [*UNREACHABLE, *BROKEN], ids=lambda came: repr(came)[:16])
+def test_only_where_uci_cannot_be_reached_another_data_set_stands_in(
+    tmp_path, monkeypatch, capsys, scripts, came
+) -> None:
+    """Whatever else goes wrong with the download ends the demo, with one line that says what."""
+    prepare, demo = scripts
+
+    def fetched() -> bytes:
+        if isinstance(came, Exception):
+            raise came
+        return came
+
+    def run(*command: str) -> int:
+        """The command, in this process."""
+        if "scripts/prepare_census_income.py" not in command:
+            return 0
+        monkeypatch.setattr(sys, "argv", ["prepare", "--download", "--out", str(tmp_path / "out")])
+        try:
+            prepare.main()
+        except SystemExit as ended:
+            if isinstance(ended.code, str):
+                print(ended.code, file=sys.stderr)
+            return ended.code if isinstance(ended.code, int) else 1
+        return 0
+
+    monkeypatch.setattr(prepare, "fetched", fetched)
+    monkeypatch.setattr(demo, "run", run)
+    monkeypatch.delenv("CENSUS_INCOME_DIR", raising=False)
+    if came in UNREACHABLE:
+        assert demo.chosen()[0] == "configs/synthetic_mmoe.config"
+        assert "no way to UCI" in capsys.readouterr().out
+        return
+    with pytest.raises(SystemExit, match="demo: this command failed"):
+        demo.chosen()
+    said = capsys.readouterr()
+    assert len(said.err.splitlines()) == 1
+    assert "no way to UCI" not in said.out
+
+
+def test_a_disk_that_is_full_is_told_in_one_line(tmp_path, monkeypatch, scripts) -> None:
+    prepare, _ = scripts
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "train.parquet")
+
+    for name in ("read_source", "verify", "table"):
+        monkeypatch.setattr(prepare, name, lambda *_: dict.fromkeys(prepare.SHA256, b""))
+    monkeypatch.setattr(prepare, "split", lambda _: ({}, {}))
+    monkeypatch.setattr(prepare, "write", full)
+    monkeypatch.setattr(sys, "argv", ["prepare", "--source", "x", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"train\.parquet: No space left on device"):
+        prepare.main()
 
 
 @needs_data

@@ -198,6 +198,27 @@ def test_csv_texts_are_what_they_look_like(tmp_path):
     Pipeline.load(out, device="cpu").check()  # true and false are read as a label
 
 
+HUGE = RANDOM.choice([-1.7e308, -1e300, 1e300, 1.5e308], ROWS) * RANDOM.random(ROWS)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_numbers_at_the_end_of_their_range_give_no_warning_and_a_draft_that_trains(tmp_path, kind):
+    columns = {"click": CLICK, "huge": HUGE, "odd": np.where(CLICK, 1e300, HEAT), "small": HEAT}
+    if kind == "csv":
+        csv.write_csv(pa.table(columns), tmp_path / "train.csv")
+        config = draft_of(tmp_path / "train.csv", "click")
+    else:
+        columns["pair"] = pa.array([[each, each / 2] for each in HUGE])
+        config = draft(tmp_path, columns, "click")
+    cuts = np.array(features(config)["huge"].boundaries)
+    rows = np.bincount(np.searchsorted(cuts, HUGE, side="right"))
+    assert len(cuts) > 20
+    assert rows.max() <= 2 * rows.mean()
+    settings = [*QUIET, "train_config.num_epochs=1", "data_config.batch_size=128"]
+    assert Pipeline.load(config, settings=settings, device="cpu").fit() is not None
+
+
 def test_a_column_that_tells_a_label_is_asked_about_and_one_that_hints_at_it_is_not(
     tmp_path, capsys
 ):

@@ -1,10 +1,13 @@
 """What `python -m tzmmoe.init` counts, samples, cuts and schedules, against oracles and laws."""
 
+from fractions import Fraction
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from tzmmoe.init.boundaries import boundaries
+from tzmmoe.init.counts import Numbers
 from tzmmoe.init.distinct import KEPT, Distinct
 from tzmmoe.init.feature import HASH_ROWS, hash_rows
 from tzmmoe.init.leak import auc_of
@@ -51,6 +54,35 @@ def test_a_value_that_fills_a_bucket_alone_gets_it_to_itself():
     rows = np.bincount(np.searchsorted(cuts, amounts[amounts > 0], side="right"))[1:]
     assert len(rows) >= 20
     assert rows.max() <= 2 * rows.min()
+
+
+@pytest.mark.parametrize("power", [-300, -150, -6, 0, 6, 150, 300, 307])
+@pytest.mark.parametrize("shift", [0.0, 3.0])
+def test_moments_of_numbers_of_any_size_are_those_of_all_of_them_together(power, shift):
+    """Block after block, the largest not first; the oracle counts in whole numbers' ratios."""
+    numbers = (RANDOM.normal(size=600) + shift) * 0.1
+    numbers[-1] *= 10
+    counted = Numbers()
+    for part in np.split(numbers, 6):
+        counted.add(part * 10.0**power)
+    exact = [Fraction(float(each)) for each in numbers * 10.0**power]
+    mean = sum(exact) / len(exact)
+    variance = sum((each - mean) ** 2 for each in exact) / len(exact)
+    unit = Fraction(10) ** power
+    assert counted.mean == pytest.approx(float(mean), rel=1e-9, abs=1e-12 * 10.0**power)
+    assert Fraction(counted.deviation) ** 2 / unit**2 == pytest.approx(
+        float(variance / unit**2), rel=1e-9
+    )
+
+
+@pytest.mark.parametrize("power", [-300, -6, 0, 6, 300, 307])
+def test_cuts_divide_numbers_of_any_size_alike(power):
+    """Rounding moves no cut by more than a hundredth of the distance to the next."""
+    numbers = np.sort(RANDOM.normal(size=5000)) * 10.0**power
+    cuts = np.array(boundaries(numbers, whole=False))
+    rows = np.bincount(np.searchsorted(cuts, numbers, side="right"))
+    assert len(rows) == 32
+    assert rows.max() <= 1.2 * rows.min()
 
 
 def test_few_values_get_a_bucket_each():

@@ -66,6 +66,7 @@ def test_a_file_that_is_there_is_replaced_only_by_force(tmp_path, monkeypatch, c
     [
         ([-1.0, *[1.0] * (ROWS - 1)], "0 or more"),
         ([None, *[1.0] * (ROWS - 1)], "missing in 1 rows"),
+        ([1e300, *[1.0] * (ROWS - 1)], "at most 3.4e+38"),
         (["a"] * ROWS, "give numbers"),
     ],
 )
@@ -91,3 +92,79 @@ def test_data_without_header_are_recognised(tmp_path, monkeypatch, capsys):
     csv.write_csv(table, tmp_path / "train.csv", bare)
     flags = ["--data", str(tmp_path / "train.csv"), "--labels", "click", "--out"]
     assert "pass --no_header" in refused(monkeypatch, capsys, *flags, str(tmp_path / "x.config"))
+
+
+def csv_refused(tmp_path, monkeypatch, capsys, text: str | bytes, *flags: str) -> str:
+    """What the command says to a CSV file of this content."""
+    file = tmp_path / "train.csv"
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    plain = ["--data", str(file), "--labels", "click", "--out", str(tmp_path / "x.config")]
+    said = refused(monkeypatch, capsys, *plain, *flags)
+    assert not (tmp_path / "x.config").exists()
+    return said
+
+
+@pytest.mark.parametrize("delimiter", ["||", "§", "\\n", "\n", "\r", '"', "\0"])
+def test_a_delimiter_that_cannot_be_one_is_refused_by_its_flag(
+    tmp_path, monkeypatch, capsys, delimiter
+):
+    said = csv_refused(tmp_path, monkeypatch, capsys, "click,x\n1,2\n", "--delimiter", delimiter)
+    assert said.startswith(f"--delimiter: is {delimiter!r}; give one ASCII character")
+
+
+def test_a_delimiter_that_is_not_the_files_is_refused_with_the_files_own(
+    tmp_path, monkeypatch, capsys
+):
+    said = csv_refused(tmp_path, monkeypatch, capsys, "click;x\n1;2\n", "--delimiter", ",")
+    assert said.startswith("--delimiter: is ','")
+    assert "give ';', or leave it out" in said
+
+
+@pytest.mark.parametrize("flags", [[], ["--no_header"], ["--columns", "click,x"]])
+def test_a_file_in_utf16_is_said_to_be(tmp_path, monkeypatch, capsys, flags):
+    content = "click,x\n1,2\n".encode("utf-16")
+    said = csv_refused(tmp_path, monkeypatch, capsys, content, *flags)
+    assert "train.csv: is UTF-16; save it as UTF-8" in said
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+def test_a_ragged_row_is_told_and_not_taken_for_a_file_of_one_column(
+    tmp_path, monkeypatch, capsys, mark
+):
+    """Also beside numbers with commas, by which every row but the first differs in width."""
+    other = "," if mark != "," else "."
+    lines = ["click", *(f"x{number}" for number in range(11))], [f"1{other}5"] * 12
+    rows = [mark.join(lines[0]), *[mark.join(lines[1])] * 4, mark.join("123"), ""]
+    said = csv_refused(tmp_path, monkeypatch, capsys, "\n".join(rows))
+    assert "train.csv, row 5: expected 12 columns, got 3" in said
+
+
+def test_names_of_columns_that_are_there_twice_are_refused_by_their_flag(
+    tmp_path, monkeypatch, capsys
+):
+    said = csv_refused(tmp_path, monkeypatch, capsys, "1,2,3\n", "--columns", "x,x,click")
+    assert said == "--columns: 'x' is there 2 times; names must differ\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--label click", "no flag --label; did you mean '--labels'?"),
+        ("--labels click --eval_dat x", "no flag --eval_dat; did you mean '--eval_data'?"),
+        ("--labels click", "--data and --out must be given"),
+        ("--data", "expected one argument"),
+        ("--labels click --weights=", "--weights is empty"),
+    ],
+)
+def test_a_misspelt_flag_is_told_before_what_it_stands_for_is_missed(
+    monkeypatch, capsys, flags, said
+):
+    assert said in refused(monkeypatch, capsys, *flags.split())
+
+
+@pytest.mark.parametrize("size", [1e16, -1e16, 1e300])
+def test_a_label_too_large_for_a_loss_is_refused(tmp_path, monkeypatch, capsys, size):
+    file = tmp_path / "train.parquet"
+    pq.write_table(pa.table({"big": HEAT * size, "heat": HEAT}), file)
+    flags = ["--data", str(file), "--labels", "big", "--out", str(tmp_path / "x.config")]
+    assert "divide them, or take their logarithm" in refused(monkeypatch, capsys, *flags)

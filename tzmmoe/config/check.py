@@ -72,13 +72,20 @@ def _data(config: DataConfig, faults: Faults) -> None:
     for index, field in enumerate(config.input_fields):
         if not field.input_name:
             faults.add(f"{path}.input_fields[{index}].input_name", "is not set; name the column")
-    if len(config.delimiter.encode()) != 1:
-        faults.add(f"{path}.delimiter", f"is {config.delimiter!r}; give one ASCII character")
+    if words := delimiter_fault(config.delimiter):
+        faults.add(f"{path}.delimiter", words)
     if not config.fg_encoded_multival_sep:
         words = "is empty; give the text between two values"
         faults.add(f"{path}.fg_encoded_multival_sep", words)
     if not 0 <= config.sample_mask_prob < 1:
         faults.add(f"{path}.sample_mask_prob", f"is {config.sample_mask_prob:g}; give 0 to < 1")
+
+
+def delimiter_fault(delimiter: str) -> str:
+    """What keeps a text from standing between the columns of CSV files; ``""`` for nothing."""
+    if len(delimiter) == 1 and delimiter.isascii() and delimiter not in '\0\n\r"':
+        return ""
+    return f"is {delimiter!r}; give one ASCII character, but no quote, line end or NUL"
 
 
 def _features(pipeline: Pipeline, faults: Faults) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from tzmmoe.errors import DataError, did_you_mean
+from tzmmoe.errors import DataError, did_you_mean, few
 
 ALL_COLUMNS = "ALL_COLUMNS"
 
@@ -93,6 +93,8 @@ class Source(ABC):
             for name in wanted
             if there.count(name) != 1
         ]
+        if any(name not in there and not did_you_mean(name, there) for name in wanted):
+            faults.append(f"{file}: its columns are {few(there)}")
         if faults:
             raise DataError("\n".join(faults))
 

@@ -101,11 +101,21 @@ def _expand(part: str, flag: str) -> list[str]:
         found = sorted(str(each) for each in path.iterdir() if each.is_file() and _kind(str(each)))
         found = [each for each in found if not Path(each).name.startswith((".", "_"))]
         if not found:
-            raise DataError(f"{part}: the folder holds no {', '.join(KINDS)} files")
+            raise DataError(f"{part}: the folder holds no {', '.join(KINDS)} files{_deeper(path)}")
         return found
     if not path.exists():
         raise DataError(f"{part}: is not there; set {flag}{_near(path)}")
     return [part]
+
+
+def _deeper(folder: Path) -> str:
+    """How to name the files of the folders in a folder, if they hold any."""
+    below = glob.iglob(f"{glob.escape(str(folder))}/*/**", recursive=True)
+    file = next((each for each in below if _kind(each) and Path(each).is_file()), None)
+    if file is None:
+        return ""
+    ending = "".join(Path(file).suffixes[-2 if file.lower().endswith(COMPRESSED) else -1 :])
+    return f"; folders in it are not searched: give {folder}/**/*{ending} for the files in them"
 
 
 def _near(path: Path) -> str:

@@ -18,19 +18,31 @@ The rows follow from the seed and the sizes, not from the number of files or the
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tzmmoe import cli
 from tzmmoe.errors import UserError
+
+MOST_ROWS = 10**12
+MOST_IDS = 10**8  # of a kind: at 150 bytes each while they are drawn, 15 GB
+MOST = {
+    "rows": MOST_ROWS,
+    "eval_rows": MOST_ROWS,
+    "users": MOST_IDS,
+    "items": MOST_IDS,
+    "tags": MOST_IDS,
+    "categories": 10**6,
+    "max_values": 1000,
+}
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
     """Keeps the lines of the description, and tells the defaults."""
 
 
-def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+def parser() -> cli.Parser:
+    made = cli.Parser(
         prog="python -m tzmmoe.data.synthetic",
         description=__doc__,
         formatter_class=Formatter,
@@ -83,6 +95,11 @@ def faults(arguments: argparse.Namespace) -> list[str]:
         for name, bound in least.items()
         if getattr(arguments, name) < bound
     ]
+    found += [
+        f"--{name} is {getattr(arguments, name)}; give {bound:,} or fewer"
+        for name, bound in MOST.items()
+        if getattr(arguments, name) > bound
+    ]
     if arguments.files > max(arguments.rows, 1):
         found.append(f"--files is {arguments.files}, more than --rows; give at most that")
     if arguments.max_values > arguments.tags:
@@ -106,7 +123,14 @@ def main(argv: Sequence[str]) -> None:
     names = ("users", "items", "categories", "tags", "max_values")
     sizes = Sizes(*(getattr(arguments, name) for name in names))
     rest = {name: value for name, value in vars(arguments).items() if name not in names}
-    for split, summary in write(Request(sizes=sizes, **rest)).items():
+    try:
+        written = write(Request(sizes=sizes, **rest))
+    except MemoryError as error:
+        raise UserError(
+            "the memory does not hold so many ids; give fewer --users, --items, --categories or "
+            "--tags"
+        ) from error
+    for split, summary in written.items():
         best = {name: value for name, value in summary.items() if name.startswith("auc")}
         texts = [f"{name} {'undefined' if a is None else f'{a:.4f}'}" for name, a in best.items()]
         print(
@@ -116,16 +140,5 @@ def main(argv: Sequence[str]) -> None:
     print(f"wrote {arguments.out}; the figures are in {arguments.out / OPTIMUM}")
 
 
-def run() -> None:
-    """Exit codes as in tzmmoe.cli, which lies on a higher floor."""
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
 if __name__ == "__main__":
-    run()
+    cli.run(main)

@@ -1,6 +1,5 @@
 """python -m tzmmoe.init: draft a config from data files, with a comment on every choice."""
 
-import argparse
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,9 +7,15 @@ from pathlib import Path
 from tzmmoe import cli
 from tzmmoe.errors import ConfigError
 
+NEEDED = ("data", "labels", "out")
+
 
 def main(argv: Sequence[str]) -> None:
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    lacking = [f"--{name}" for name in NEEDED if getattr(arguments, name) is None]
+    if lacking:
+        parser.error(f"{' and '.join(lacking)} must be given")
     out = Path(arguments.out)
     if out.exists() and not arguments.force:
         raise ConfigError.at("--out", f"{out} is there already; pass --force to replace it")
@@ -21,16 +26,16 @@ def main(argv: Sequence[str]) -> None:
     from tzmmoe.init.findings import Request, find
     from tzmmoe.init.reading import CsvFlags
 
-    names = cli.names(arguments.columns)
+    names = cli.names(arguments.columns) or []
     request = Request(
         files=arguments.data,
         labels=cli.names(arguments.labels),
-        weight=arguments.weights,
-        ignore=cli.names(arguments.ignore),
-        eval_files=arguments.eval_data,
+        weight=arguments.weights or "",
+        ignore=cli.names(arguments.ignore) or [],
+        eval_files=arguments.eval_data or "",
         model_dir=arguments.model_dir or f"experiments/{out.stem}",
         csv=CsvFlags(
-            delimiter=arguments.delimiter.replace("\\t", "\t") or None,
+            delimiter="\t" if arguments.delimiter == "\\t" else arguments.delimiter,
             header=not (arguments.no_header or names),
             names=names,
             dataset_type=arguments.dataset_type,
@@ -45,24 +50,27 @@ def main(argv: Sequence[str]) -> None:
     print(report.summary(findings, out, command))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> cli.Parser:
+    """What is needed is not marked as required: a misspelt flag is told before what it stands for
+    is missed."""
+    parser = cli.Parser(
         prog="python -m tzmmoe.init",
-        description="Draft a config from data files, with a comment on every choice.",
+        description="Draft a config from data files, with a comment on every choice. --data, "
+        "--labels and --out are needed.",
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--data", required=True, help="Parquet or CSV: a file, folder, glob, or several by commas")
-    add("--labels", required=True, help="columns to learn, a,b")
-    add("--out", required=True, metavar="FILE", help="the config to write")
+    add("--data", help="Parquet or CSV: a file, folder, glob, or several by commas")
+    add("--labels", help="columns to learn, a,b")
+    add("--out", metavar="FILE", help="the config to write")
     add("--force", action="store_true", help="replace FILE if it is there")
-    add("--eval_data", default="", help="files to measure on, as --data")
-    add("--weights", default="", help="the column that tells how much each row counts")
-    add("--ignore", default="", help="columns to leave out, a,b")
-    add("--model_dir", default="", help="where training will write; experiments/<FILE> if unset")
-    add("--delimiter", default="", help="between the columns of CSV files; found out if unset")
+    add("--eval_data", help="files to measure on, as --data")
+    add("--weights", help="the column that tells how much each row counts")
+    add("--ignore", help="columns to leave out, a,b")
+    add("--model_dir", help="where training will write; experiments/<FILE> if unset")
+    add("--delimiter", help="between the columns of CSV files; found out if unset")
     add("--no_header", "--no-header", action="store_true", help="CSV files have no line of names")
-    add("--columns", default="", help="names for CSV files without header, a,b,c, in order")
+    add("--columns", help="names for CSV files without header, a,b,c, in order")
     add(
         "--dataset_type",
         choices=("ParquetDataset", "CsvDataset"),

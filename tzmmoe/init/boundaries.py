@@ -33,7 +33,10 @@ def boundaries(numbers: np.ndarray, whole: bool) -> list[float]:
 
 
 def _rounded(cuts: np.ndarray) -> list[float]:
-    """To about a hundredth of the distance to the next cut."""
-    steps = np.diff(cuts, append=cuts[-1:] + 1)
-    digits = 2 - np.floor(np.log10(steps)).astype(int)
+    """To about a hundredth of the distance to the nearest other cut."""
+    if len(cuts) < 2:
+        return cuts.tolist()
+    steps = np.diff(cuts / 2)  # halves: two cuts may lie farther apart than a float64 can tell
+    steps = np.minimum(np.append(steps, steps[-1]), np.append(steps[0], steps))
+    digits = 2 - np.floor(np.log10(steps) + np.log10(2)).astype(int)
     return [round(cut, digit) for cut, digit in zip(cuts.tolist(), digits.tolist(), strict=True)]

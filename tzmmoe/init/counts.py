@@ -1,5 +1,7 @@
 """Adds up what a stream of columns holds."""
 
+import math
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,6 +12,7 @@ from tzmmoe.init.distinct import Distinct
 from tzmmoe.init.profile import SEPARATOR, Profile, numbers_of
 
 CODE = r"^\s*[+-]?0\d"  # 007 is a code, not the number 7
+POWER = r"\d[eE]"  # 1e300 is an amount, though it is whole
 
 
 class Counts:
@@ -23,7 +26,7 @@ class Counts:
         self._missing = self._values = self._shortest = self._longest = 0
         self._distinct = Distinct()
         self._numbers: Numbers | None = Numbers()  # None: not all values read as numbers
-        self._code = False
+        self._code = self._power = False
 
     @property
     def flat(self) -> bool:
@@ -64,7 +67,8 @@ class Counts:
         if self._numbers is None:
             return
         if is_text(values.flat.type) and not self.typed:
-            self._code |= bool(pc.any(pc.match_substring_regex(values.flat, CODE)).as_py())
+            self._code |= _any(values.flat, CODE)
+            self._power |= _any(values.flat, POWER)
         try:
             numbers = numbers_of(values.flat)
         except pa.ArrowInvalid:
@@ -108,11 +112,15 @@ class Counts:
         if is_text(kind):
             if self.typed or self._code or self._numbers is None:
                 return "text"
-            return "whole" if self._numbers.whole else "number"
+            return "whole" if self._numbers.whole and not self._power else "number"
         if pa.types.is_boolean(kind):
             return "flag"
         integers = pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale == 0)
         return "whole" if integers and self._numbers.whole else "number"
+
+
+def _any(texts: pa.Array, pattern: str) -> bool:
+    return bool(pc.any(pc.match_substring_regex(texts, pattern)).as_py())
 
 
 class Numbers:
@@ -122,7 +130,8 @@ class Numbers:
     def __init__(self) -> None:
         self.count = self.nans = 0
         self.low, self.high = np.inf, -np.inf
-        self.mean = self._squares = 0.0
+        self._mean = self._squares = 0.0  # in units of _scale, and of its square
+        self._scale = 0.0
         self.whole = self.finite = self.ascending = True
         self._last = -np.inf
 
@@ -134,17 +143,32 @@ class Numbers:
         self.whole &= len(finite) == len(numbers) and bool((np.floor(finite) == finite).all())
         if not len(finite):
             return
-        self.ascending &= bool(finite[0] > self._last and (np.diff(finite) > 0).all())
+        self.ascending &= bool(finite[0] > self._last and (finite[1:] > finite[:-1]).all())
         self._last = finite[-1]
         self.low, self.high = min(self.low, finite.min()), max(self.high, finite.max())
-        total = self.count + len(finite)
-        shift = finite.mean() - self.mean
-        self._squares += np.square(finite - finite.mean()).sum()
-        self._squares += shift**2 * self.count * len(finite) / total
-        self.mean += float(shift * len(finite) / total)
+        self._rescale(float(max(-self.low, self.high)))
+        scaled = finite / (self._scale or 1.0)
+        total = self.count + len(scaled)
+        shift = scaled.mean() - self._mean
+        self._squares += np.square(scaled - scaled.mean()).sum()
+        self._squares += shift**2 * self.count * len(scaled) / total
+        self._mean += float(shift * len(scaled) / total)
         self.count = total
+
+    def _rescale(self, largest: float) -> None:
+        """Keep squares within float64, whose range ends at the square of 1e154. A power of two
+        moves no digit."""
+        scale = math.ldexp(1.0, math.frexp(largest)[1] - 1) if largest else 0.0
+        if scale > self._scale:
+            part = self._scale / scale
+            self._mean, self._squares = self._mean * part, self._squares * part**2
+            self._scale = scale
+
+    @property
+    def mean(self) -> float:
+        return self._mean * self._scale
 
     @property
     def deviation(self) -> float:
         """The standard deviation."""
-        return float(np.sqrt(self._squares / max(self.count, 1)))
+        return math.sqrt(self._squares / max(self.count, 1)) * self._scale

@@ -4,10 +4,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from tzmmoe.data.base import Source
-from tzmmoe.data.csv import CsvSource
+from tzmmoe.data.csv import CsvSource, other_delimiter
 from tzmmoe.data.files import Reading
-from tzmmoe.errors import DataError, Faults, did_you_mean
+from tzmmoe.errors import ConfigError, DataError, Faults, did_you_mean
 from tzmmoe.init import feature, task
 from tzmmoe.init.feature import Drafted, LeftOut
 from tzmmoe.init.leak import leaks, sortedness
@@ -16,6 +18,7 @@ from tzmmoe.init.reading import CsvFlags, looks_like_data
 from tzmmoe.init.survey import Survey, survey
 from tzmmoe.init.task import Task
 
+MOST_WEIGHT = float(np.finfo(np.float32).max)
 SORTED = 0.9  # AUC of a row's place in the files from which on they are sorted by a label
 
 
@@ -104,6 +107,10 @@ def _check_names(request: Request, source: Source, reading: Reading) -> None:
     """Raise ConfigError for names that are no columns, or that have two uses."""
     faults = Faults()
     columns = source.columns(source.files[0])
+    mark = other_delimiter(columns) if isinstance(source, CsvSource) else None
+    if mark and not set(request.labels) <= set(columns):
+        text = f"is {reading.delimiter!r}, but {source.files[0]} has one column then"
+        raise ConfigError.at("--delimiter", f"{text}; give {mark!r}, or leave it out")
     given = {"--labels": request.labels, "--ignore": request.ignore}
     given |= {"--weights": [request.weight]} if request.weight else {}
     uses: dict[str, str] = {}
@@ -128,8 +135,9 @@ def _check_weight(column: Profile, faults: Faults) -> None:
         faults.add("--weights", f"{column.name!r} is a column of {column.type}; give numbers")
     elif column.num_missing:
         faults.add("--weights", f"{column.name!r} is missing in {column.num_missing:,} rows")
-    elif column.low < 0 or not column.finite:
-        faults.add("--weights", f"{column.name!r} must be finite and 0 or more, everywhere")
+    elif column.low < 0 or column.high > MOST_WEIGHT or not column.finite:
+        words = f"must be 0 or more, and at most {MOST_WEIGHT:.3g}, everywhere"
+        faults.add("--weights", f"{column.name!r} {words}")
 
 
 def unique_names(columns: Sequence[str]) -> dict[str, str]:

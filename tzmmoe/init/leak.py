@@ -39,7 +39,8 @@ def codes_of(column: Profile) -> np.ndarray:
     if column.kind == "number" or (column.kind == "whole" and column.num_distinct > CODES):
         numbers = column.numbers
         finite = numbers[np.isfinite(numbers)]
-        cuts = np.unique(np.quantile(finite, np.linspace(0, 1, CODES))) if len(finite) else finite
+        places = np.linspace(0, max(len(finite) - 1, 0), CODES).astype(np.int64)
+        cuts = np.unique(np.sort(finite)[places]) if len(finite) else finite
         return np.where(np.isnan(numbers), 0, np.searchsorted(cuts, numbers, side="right") + 1)
     codes = pc.dictionary_encode(column.sample).indices
     return codes.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64) + 1

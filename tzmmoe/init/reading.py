@@ -4,13 +4,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from tzmmoe.config.check import delimiter_fault
 from tzmmoe.data.base import Source
-from tzmmoe.data.csv import CsvSource
+from tzmmoe.data.csv import DELIMITERS, CsvSource, first_line
 from tzmmoe.data.files import Reading, open_source
-from tzmmoe.errors import ConfigError, DataError
+from tzmmoe.errors import ConfigError, DataError, Faults
 from tzmmoe.features.forms import parse_number
-
-DELIMITERS = (",", "\t", ";", "|")
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,7 @@ class CsvFlags:
             DataError: files that are not there, or of unknown kind, or that repeat a column.
             ConfigError: flags that do not fit the files.
         """
+        self._check()
         reading = Reading(self.dataset_type, self.delimiter or ",", True, types={}, targets=())
         source = open_source(path, flag, reading)
         if not isinstance(source, CsvSource):
@@ -40,6 +40,16 @@ class CsvFlags:
         if not self.header:
             reading = self._with_names(source, reading)
         return _checked(open_source(path, flag, reading)), reading
+
+    def _check(self) -> None:
+        """Raise ConfigError for faults that the flags alone show."""
+        faults = Faults()
+        if self.delimiter is not None and (words := delimiter_fault(self.delimiter)):
+            faults.add("--delimiter", words)
+        for name, count in Counter(self.names).items():
+            if count > 1:
+                faults.add("--columns", f"{name!r} is there {count} times; names must differ")
+        faults.stop()
 
     def _with_names(self, source: CsvSource, reading: Reading) -> Reading:
         """Without a header: the names that were given, or column_1, column_2, ..."""
@@ -54,7 +64,11 @@ class CsvFlags:
         return replace(reading, with_header=False, types=dict.fromkeys(names))
 
     def _check_unused(self) -> None:
-        given = {"--delimiter": self.delimiter, "--no_header": not self.header}
+        given = {
+            "--delimiter": self.delimiter,
+            "--columns": self.names,
+            "--no_header": not self.header,
+        }
         for flag in (flag for flag, value in given.items() if value):
             raise ConfigError.at(flag, "is for CSV files, but --data names Parquet files")
 
@@ -65,15 +79,24 @@ def looks_like_data(names: Sequence[str]) -> bool:
 
 
 def _delimiter(path: str, flag: str, reading: Reading) -> str:
-    """The one that cuts the first line into the most columns, the comma first."""
-    widths = {}
+    """The one that cuts the files' rows into the most columns, the comma first.
+
+    Raises:
+        DataError: none does, and rows differ in width by the one that cuts the first line best.
+    """
+    widths: dict[str, int] = {}
+    failures: dict[str, DataError] = {}
     for delimiter in DELIMITERS:
         source = open_source(path, flag, replace(reading, delimiter=delimiter))
         try:
             widths[delimiter] = len(source.columns(source.files[0]))
-        except DataError:  # rows of different widths
-            widths[delimiter] = 0
-    return max(DELIMITERS, key=widths.__getitem__)
+        except DataError as error:
+            widths[delimiter], failures[delimiter] = 0, error
+    best = max(DELIMITERS, key=widths.__getitem__)
+    if widths[best] > 1 or not failures:
+        return best
+    line = first_line(open_source(path, flag, reading).files[0])
+    raise failures[max(failures, key=line.count)]
 
 
 def _checked(source: Source) -> Source:

@@ -14,6 +14,7 @@ from tzmmoe.protos.loss_pb2 import (
 from tzmmoe.protos.metric_pb2 import AUC, Accuracy, MeanAbsoluteError, MeanSquaredError, Metric
 
 CLASSES = 20  # more whole numbers than that are taken for quantities
+LARGEST = 1e15  # of a label: the sum of squares of a batch must be a number of 32 bits
 LARGE = 10  # a label of this size trains slowly, since a network begins near 0
 
 
@@ -66,6 +67,11 @@ def _problem(column: Profile) -> str | None:
         return f"holds text such as {words}; make it numbers, 0 and 1 for no and yes"
     if not column.finite:
         return "holds infinite numbers; make them finite, or empty"
+    if max(-column.low, column.high) > LARGEST:
+        return (
+            f"holds numbers of up to {max(-column.low, column.high):.3g}, whose squares are too "
+            "large for a loss; divide them, or take their logarithm"
+        )
     if column.num_distinct == 1:
         return f"is {column.low:g} in every row that has it; there is nothing to learn"
     return None
