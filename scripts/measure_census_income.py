@@ -10,15 +10,13 @@ import argparse
 import statistics
 import tempfile
 import time
-from pathlib import Path
+from collections.abc import Sequence
 
-from tzmmoe import Pipeline
-
-DATA = Path("data/census_income")
+from tzmmoe import Pipeline, cli
 
 
-def main() -> None:
-    args = _arguments()
+def main(argv: Sequence[str]) -> None:
+    args = _arguments(argv)
     runs = []
     for seed in args.seeds:
         begin = time.monotonic()
@@ -34,13 +32,14 @@ def main() -> None:
         )
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--pipeline_config", required=True)
     parser.add_argument("--on", choices=["valid", "test"], default="test")
+    parser.add_argument("--test_input_path", default="data/census_income/test.parquet")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def _run(args: argparse.Namespace, seed: int) -> dict[str, float]:
@@ -54,10 +53,10 @@ def _run(args: argparse.Namespace, seed: int) -> dict[str, float]:
         ]
         results = Pipeline.load(args.pipeline_config, settings=settings).fit()
         if args.on == "test":
-            settings.append(f"eval_input_path={DATA / 'test.parquet'}")
+            settings.append(f"eval_input_path={args.test_input_path}")
             results = Pipeline.load(args.pipeline_config, settings=settings).evaluate()
     return {key: value for key, value in results.items() if key.startswith("auc_")}
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)
