@@ -27,7 +27,8 @@ install: $(STAMP) $(SCHEMA)
 $(STAMP): setup.py pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch setuptools wheel grpcio-tools
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[test]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation \
+		--config-settings editable_mode=compat --editable ".[test]"
 	touch $@
 
 proto: install

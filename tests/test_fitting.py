@@ -398,7 +398,7 @@ def test_predictions_of_the_last_evaluation_lie_beside_labels_and_reserved_colum
 def test_what_is_missing_for_the_end_is_told_before_the_first_step(tiny_folder, tmp_path) -> None:
     """A run should not fail after hours for an evaluation file that was never there."""
     run = tmp_path / "run"
-    with pytest.raises(DataError, match=r"nowhere\.parquet: is not there; set --eval_input_path"):
+    with pytest.raises(DataError, match=r"nowhere\.parquet: is not there \(--eval_input_path\)"):
         tiny.pipeline(tiny_folder, run, eval_input_path=tmp_path / "nowhere.parquet").fit()
     narrow = tiny.write(tiny.rows(0, 9).drop_columns(["buy"]), tmp_path / "narrow.parquet")
     with pytest.raises(DataError, match=r"narrow\.parquet: no column 'buy'"):

@@ -9,7 +9,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from tzmmoe.errors import NO_SCHEMA, Interrupted, UserError, did_you_mean
 
@@ -20,6 +20,9 @@ class Parser(argparse.ArgumentParser):
     """Flags of one command. A word that is no flag is an error, with the nearest flag; so is a flag
     with an empty value, as an unset variable of a shell gives it, but --eval_input_path, which then
     means none."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USER_ERROR, f"{self.prog}: {message}; --help lists the flags\n")
 
     def parse_args(self, *arguments: Any) -> argparse.Namespace:
         found, others = self.parse_known_args(*arguments)
@@ -32,8 +35,8 @@ class Parser(argparse.ArgumentParser):
         return found
 
 
-def parser(description: str, *, device: bool = True) -> Parser:
-    """A parser with the flags of every command; ``device`` where there is a choice."""
+def parser(description: str) -> Parser:
+    """A parser with the flags of every command."""
     made = Parser(description=description, allow_abbrev=False)
     made.add_argument(
         "--pipeline_config",
@@ -49,15 +52,15 @@ def parser(description: str, *, device: bool = True) -> Parser:
         metavar="PATH=VALUE",
         action="append",
         default=[],
-        help="change any field, such as model_config.mmoe.num_expert=6; repeatable",
+        help="change any field, such as model_config.mmoe.num_expert=6; PATH= unsets a message, "
+        "such as train_config.early_stopping; repeatable",
     )
     made.add_argument(
         "--edit_config_json",
         metavar="JSON",
         help='several changes at once: {"feature_configs[:].id_feature.embedding_dim": 8}',
     )
-    if device:
-        made.add_argument("--device", help="auto, cpu, cuda or cuda:1; before the config's own")
+    made.add_argument("--device", help="auto, cpu, cuda or cuda:1; before the config's own")
     return made
 
 
@@ -72,7 +75,7 @@ def changes(arguments: argparse.Namespace, fields: Sequence[str] = FIELDS) -> di
         "settings": arguments.set,
         "flags": {path: value for path, value in named.items() if value is not None},
         "edits_json": arguments.edit_config_json,
-        "device": getattr(arguments, "device", "cpu"),
+        "device": arguments.device,
     }
 
 

@@ -17,7 +17,8 @@ def main(argv: Sequence[str]) -> None:
 
     from tzmmoe.pipeline import Pipeline
 
-    Pipeline.load(arguments.pipeline_config, **cli.changes(arguments)).evaluate(
+    fields = (*cli.FIELDS, "eval_config.predictions_path")
+    Pipeline.load(arguments.pipeline_config, **cli.changes(arguments, fields)).evaluate(
         arguments.checkpoint_path, arguments.predictions_path
     )
 

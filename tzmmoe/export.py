@@ -9,7 +9,7 @@ log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str]) -> None:
-    parser = cli.parser("Export a checkpoint as a program that needs no config.", device=False)
+    parser = cli.parser("Export a checkpoint as a program that needs no config.")
     parser.add_argument(
         "--checkpoint_path", help="a checkpoint, or a model_dir; unset: by export_config"
     )
@@ -20,6 +20,9 @@ def main(argv: Sequence[str]) -> None:
 
     from tzmmoe.pipeline import Pipeline
 
+    if arguments.device not in (None, "auto", "cpu"):
+        log.warning("--device has no effect: an export is made on the CPU, for any device")
+    arguments.device = "cpu"
     folder = Pipeline.load(arguments.pipeline_config, **cli.changes(arguments)).export(
         arguments.export_dir, arguments.checkpoint_path
     )

@@ -78,7 +78,7 @@ class Fitting:
         if found and trainer.steps == first:
             more = "raise num_epochs or num_steps, or name more training files"
             if trainer.watch.stopped:
-                more = "it stopped early; raise early_stopping.patience"
+                more = "raise early_stopping.patience, for it stopped early"
             log.info(
                 "nothing was left to train: the run ended with step %s; to go on, %s",
                 f"{first - 1:,}",

@@ -211,6 +211,16 @@ def test_clearing_a_list_does_not_clear_what_it_excludes():
     assert pipeline == read(CONFIG)
 
 
+def test_the_empty_text_unsets_a_message_and_empties_a_text():
+    stopping = 'early_stopping { monitor: "val_loss" patience: 1 }'
+    pipeline = read(changed(("num_epochs: 1", f"num_epochs: 1 {stopping}")))
+    edit(pipeline, "train_config.early_stopping", "")
+    assert not pipeline.train_config.HasField("early_stopping")
+    assert pipeline == read(CONFIG)
+    edit(pipeline, "model_dir", "")
+    assert pipeline.model_dir == ""
+
+
 ONEOFS = [
     (field.containing_type.full_name, other.name, field.name)
     for field in all_fields()

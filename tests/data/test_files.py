@@ -76,9 +76,9 @@ def test_a_file_that_is_named_twice_is_an_error(folder, monkeypatch) -> None:
 def test_what_is_not_there_is_told_with_what_comes_close_and_the_flag(folder) -> None:
     fails(
         folder / "a.parket",
-        "a.parket: is not there; set --train_input_path; did you mean 'a.parquet'?",
+        "a.parket: is not there (--train_input_path); did you mean 'a.parquet'?",
     )
-    fails(folder / "nowhere" / "x.csv", "x.csv: is not there; set --train_input_path")
+    fails(folder / "nowhere" / "x.csv", "x.csv: is not there (--train_input_path)")
     fails(folder / "*.csv", "*.csv: no file matches")
     fails(f"{folder}/a.parquet,,", "--train_input_path holds an empty path")
     fails("", "--train_input_path holds an empty path")

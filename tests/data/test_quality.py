@@ -47,5 +47,8 @@ def test_ids_outside_a_table_are_told_at_once_and_once_for_each_feature(caplog) 
     assert not caplog.messages
     for _ in range(3):
         quality.add({"age": tally(outside=7), "city": tally(outside=2)}, 2000)
-    told = ["age: 7 of 2,000 rows hold an id outside its table", "city: 2 of 2,000 rows hold an id"]
+    told = [
+        "age: 7 of 2,000 rows hold an id outside its table; raise",
+        "city: 2 of 2,000 rows hold an id",
+    ]
     assert [m[: len(t)] for m, t in zip(caplog.messages, told, strict=True)] == told

@@ -84,6 +84,22 @@ def test_predictions_equal_eval_without_labels_and_weights(
     assert np.ptp(found.column("probs_ctr").to_numpy()) > 0.01, "all rows have one prediction"
 
 
+def test_an_export_of_parquet_reads_csv_by_its_line_of_names(tmp_path: Path) -> None:
+    """Which the config of the training need not speak of."""
+    folder = tiny.write_all(tmp_path / "data")
+    config = (folder / "tiny.config").read_text().replace("  with_header: true\n", "")
+    (folder / "tiny.config").write_text(config)
+    run = tiny.pipeline(folder, tmp_path / "model", train_config__num_steps=3)
+    run.fit()
+    run.export(str(tmp_path / "export"))
+    flags = ["--saved_model_dir", str(tmp_path / "export")]
+    wanted = predict(flags, folder / "eval.parquet", tmp_path / "wanted.parquet")
+    rows = pq.read_table(folder / "eval.parquet")
+    assert_near(
+        predict(flags, tiny.write(rows, tmp_path / "rows.csv"), tmp_path / "o.parquet"), wanted
+    )
+
+
 @pytest.mark.parametrize("batch_size", [1, 7, 60, 4096])
 def test_rows_keep_their_order_whatever_the_files_and_batches(
     trained: Trained, source: str, tmp_path: Path, batch_size: int

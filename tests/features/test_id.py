@@ -396,3 +396,25 @@ def test_a_table_has_the_rows_that_its_ids_need_and_the_name_that_is_given() -> 
 def test_features_that_share_a_table_must_agree_on_it(fields: str) -> None:
     with pytest.raises(ConfigError, match="'f0' and 'f2' share the table 'item', but differ"):
         check_shared(shared("num_buckets: 9", "num_buckets: 9 value_dim: 1", fields))
+
+
+@pytest.mark.parametrize(
+    ("cells", "settings", "told"),
+    [
+        (["a", "a|b"], "", True),
+        (["a", "a|b"], 'separator: "|"', False),
+        (["a", "a,b"], "", False),
+        ([["a", "b"], ["c"]], "", False),
+        ([1, 2], "", False),
+    ],
+)
+def test_text_that_looks_like_a_list_is_told_once(cells, settings, told, caplog) -> None:
+    """As CSV has lists: without a separator each would be one unknown value."""
+    text = f'id_feature {{ feature_name: "tags" hash_bucket_size: 9 embedding_dim: 2 {settings} }}'
+    setting = Setting("FG_DAG", "\x03", "MURMUR_HASH", Path())
+    [feature] = parts.features(text, setting=setting)
+    for _ in range(2):
+        feature.encode(read(pa.array(cells), feature.separator, weighted=False))
+    assert len(caplog.messages) == told
+    if told:
+        assert "tags: 'a|b' is taken for one value; if it is a list, set" in caplog.text

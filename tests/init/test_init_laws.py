@@ -9,6 +9,7 @@ import pytest
 from tzmmoe.init.boundaries import boundaries
 from tzmmoe.init.counts import Numbers
 from tzmmoe.init.distinct import KEPT, Distinct
+from tzmmoe.init.exclusion import IDENTIFIER
 from tzmmoe.init.feature import HASH_ROWS, hash_rows
 from tzmmoe.init.leak import auc_of
 from tzmmoe.init.sample import SEED, Sample
@@ -120,3 +121,14 @@ def test_a_schedule_has_steps_enough_to_learn_and_no_more_passes_than_needed(row
     assert 32 <= schedule.batch_size <= 4096
     assert schedule.num_epochs == 10 or steps * schedule.num_epochs >= 2000
     assert schedule.num_epochs == 1 or steps * (schedule.num_epochs - 1) < 2000
+
+
+@pytest.mark.parametrize(
+    ("names", "is_one"),
+    [
+        (("user_id", "userId", "item", "User", "zip", "sku", "campaign", "session_key"), True),
+        (("price", "items", "user_age", "num_item", "paid", "width", "hour"), False),
+    ],
+)
+def test_integers_are_taken_for_ids_by_names_that_mean_one_thing_each(names, is_one):
+    assert [bool(IDENTIFIER.search(name)) for name in names] == [is_one] * len(names)

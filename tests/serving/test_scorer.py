@@ -142,6 +142,24 @@ def test_scores_do_not_depend_on_how_the_rows_come(served: tuple) -> None:
     assert_same(scorer.score(rows.combine_chunks().to_batches()[0].slice(3, 5)), part)
 
 
+def test_a_request_may_be_a_list_of_dicts(served: tuple) -> None:
+    """Where Arrow can tell the types, which it cannot for maps."""
+    scorer, rows, expected = served
+    listed = rows.to_pylist()
+    if any(pa.types.is_map(kind) for kind in rows.schema.types):
+        with pytest.raises(DataError, match=r"request: .*give dicts of equal types, or an Arrow"):
+            scorer.score(listed)
+        return
+    assert_same(scorer.score(listed), expected)
+    assert_same(scorer.score(tuple(listed)), expected)
+
+
+def test_a_request_of_unlike_types_is_an_error(scorer: Scorer) -> None:
+    for request in ([{"user": 1}, {"user": "x"}], [3], ["user"]):
+        with pytest.raises(DataError, match="request: "):
+            scorer.score(request)
+
+
 def test_no_rows_give_no_scores(served: tuple) -> None:
     scorer, rows, expected = served
     empty = {name: values[:0] for name, values in expected.items()}

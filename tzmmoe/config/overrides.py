@@ -92,7 +92,8 @@ def _split(setting: str) -> tuple[str, str, str]:
 
 
 def edit(pipeline: Message, path: str, value: Any) -> list[str]:
-    """Set the field or fields at ``path``; their full paths. ``value`` is text, or what JSON gives.
+    """Set the field or fields at ``path``; their full paths. ``value`` is text, or what JSON gives;
+    the empty text unsets a message, such as early_stopping.
 
     Raises:
         ConfigError: there is no such field or element, or the value does not fit it. Then nothing
@@ -101,6 +102,10 @@ def edit(pipeline: Message, path: str, value: Any) -> list[str]:
     targets = list(paths.targets(pipeline, path))
     if not targets:
         raise ConfigError.at(path, "is not there; no element fits the index")
+    if value == "" and all(_is_one_message(target) for target in targets):
+        for target in targets:
+            target.owner.ClearField(target.field.name)
+        return [target.full_path for target in targets]
     fresh = type(targets[0].owner)()
     faults = Faults()
     _read(fresh, targets[0], value, path, faults)
@@ -108,6 +113,11 @@ def edit(pipeline: Message, path: str, value: Any) -> list[str]:
     for target in targets:
         _write(target, fresh)
     return [target.full_path for target in targets]
+
+
+def _is_one_message(target: Target) -> bool:
+    field = target.field
+    return field.message_type is not None and not field.is_repeated
 
 
 def _read(message: Message, target: Target, value: Any, path: str, faults: Faults) -> None:

@@ -104,7 +104,7 @@ def _expand(part: str, flag: str) -> list[str]:
             raise DataError(f"{part}: the folder holds no {', '.join(KINDS)} files{_deeper(path)}")
         return found
     if not path.exists():
-        raise DataError(f"{part}: is not there; set {flag}{_near(path)}")
+        raise DataError(f"{part}: is not there ({flag}){_near(path)}")
     return [part]
 
 

@@ -74,7 +74,12 @@ def _check(column: Column, numbers: np.ndarray) -> None:
     outside = ~missing & ~((numbers >= column.low) & (numbers <= column.high))
     if column.role == "weight":
         _refuse(infinite | outside, numbers, "is no weight; give a finite number, 0 or more")
-    _refuse(outside, numbers, f"is no label within [{column.low:g}, {column.high:g}] for its loss")
+    _refuse(
+        outside,
+        numbers,
+        f"is no label within [{column.low:g}, {column.high:g}] for its loss; "
+        "renumber the labels, or choose another loss",
+    )
     _refuse(infinite, numbers, "is no finite number of 32 bits, which a label must be")
 
 

@@ -28,7 +28,8 @@ class Quality:
                 counts = self._counts[name]
                 if tally.outside and not counts[3]:
                     log.warning(
-                        "%s: %s of %s rows hold an id outside its table",
+                        "%s: %s of %s rows hold an id outside its table; raise num_buckets, or see "
+                        "out_of_range",
                         name,
                         f"{tally.outside:,}",
                         f"{num_rows:,}",

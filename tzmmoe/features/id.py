@@ -1,18 +1,25 @@
 """Categories: each value is a row of an embedding table."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tzmmoe.errors import ConfigError
 from tzmmoe.features.base import FEATURES, Feature, Ids, Setting, Tally, table_name
 from tzmmoe.features.column import Values, read
-from tzmmoe.features.forms import BadValue
+from tzmmoe.features.forms import BadValue, is_text
 from tzmmoe.features.lookup import Hash, Identity, Lookup, read_vocab_file, vocabulary
 from tzmmoe.nn.embedding import Table
 from tzmmoe.nn.initializers import table_initializer
+
+log = logging.getLogger(__name__)
+
+UNWRITTEN = ("\x1d", "\x03")  # separators of the schema's defaults, which nobody types
+LOOKED_AT = 1000  # values
 
 
 @FEATURES.register("id_feature")
@@ -52,6 +59,7 @@ class IdFeature(Feature):
         self.use_mask = use_mask
         self.separator = setting.separator(separator)
         self._most = value_dim
+        self._has_looked = False
         sizes = {
             "hash_bucket_size": hash_bucket_size,
             "num_buckets": num_buckets,
@@ -84,6 +92,9 @@ class IdFeature(Feature):
 
     def encode(self, origin: Values) -> tuple[Ids, Tally]:
         values = self._first(origin)
+        if not self._has_looked:
+            self._has_looked = True
+            warn_of_bars(self.name, values.flat, self.separator)
         ids, strange = find(self._lookup, values)
         return with_default(
             Ids(ids, values.lengths, values.weights),
@@ -205,6 +216,21 @@ def _rows_with(strange: np.ndarray, lengths: np.ndarray | None) -> int:
     if lengths is None:
         return int(strange.sum())
     return len(np.unique(np.repeat(np.arange(len(lengths)), lengths)[strange]))
+
+
+def warn_of_bars(name: str, flat: pa.Array, separator: str) -> None:
+    """Lists in text cells, as a|b in CSV, would be taken for one value without any sign."""
+    if separator not in UNWRITTEN or not is_text(flat.type):
+        return
+    first = flat.slice(0, LOOKED_AT)
+    barred = first.filter(pc.match_substring(first, "|"))
+    if len(barred):
+        log.warning(
+            "%s: %r is taken for one value; if it is a list, set the feature's separator, or "
+            "data_config.fg_encoded_multival_sep under FG_NONE",
+            name,
+            barred[0].as_py(),
+        )
 
 
 def check_shared(tables: Sequence[tuple[str, Table]]) -> None:

@@ -14,7 +14,10 @@ TIMES = (946_684_800, 2_208_988_800)  # 2000 to 2040 in seconds since 1970
 TIME_UNITS = (1, 10**3, 10**6, 10**9)
 DATE = r"^\s*\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(\D|$)|^\s*\d{1,2}[-/.]\d{1,2}[-/.]\d{4}(\D|$)"
 IDENTIFIER = re.compile(
-    r"(^|[\W_])(id|uid|guid|uuid|key|code|zip|sku)s?$|(user|item|product|session)id$", re.IGNORECASE
+    r"(^|[\W_])(id|uid|guid|uuid|key|code|zip|sku)s?$|(user|item|product|session)id$"
+    r"|^(user|item|product|shop|store|seller|merchant|ad|advertiser|campaign|creative|category|brand"
+    r"|page|video|movie|song|author|city)$",
+    re.IGNORECASE,
 )
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +67,14 @@ class Scorer:
         program = load(folder / "model.pt2")
         return cls(program, features, helpers, reading, torch.device(device))
 
-    def score(self, rows: pa.RecordBatch | pa.Table) -> dict[str, Tensor]:
+    def score(self, rows: pa.RecordBatch | pa.Table | Sequence[dict]) -> dict[str, Tensor]:
         """Outputs by name, (B,) or (B, C), for rows with the columns that the features read.
 
         Raises:
             DataError: a column that is not there, or a value that does not fit, with its row.
         """
+        if not isinstance(rows, pa.RecordBatch | pa.Table):
+            rows = _record_batch(rows)
         self._check_columns(rows.schema)
         if isinstance(rows, pa.Table):
             rows = one_batch(rows.select(self.assembler.needed))
@@ -101,7 +104,10 @@ class Scorer:
         self, path: str, *, reserved: Sequence[str], batch_size: int, num_workers: int
     ) -> Loader:
         """Batches of files, for ``predict``; ``reserved`` columns go along."""
-        source = open_source(path, "--predict_input_path", self.reading)
+        reading = self.reading
+        if not reading.types:  # trained on Parquet, or on CSV with a line of names
+            reading = replace(reading, with_header=True)
+        source = open_source(path, "--predict_input_path", reading)
         assembler = Assembler(
             self.features, (), helpers=self.helpers, reserved=source.expand(reserved)
         )
@@ -116,6 +122,15 @@ class Scorer:
             seed=0,
         )
         return Loader(source, assembler, delivery)
+
+
+def _record_batch(rows: Sequence[dict]) -> pa.RecordBatch:
+    try:
+        return pa.RecordBatch.from_pylist(list(rows))
+    except (pa.ArrowException, TypeError, AttributeError) as error:
+        raise DataError(
+            f"request: {error}; give dicts of equal types, or an Arrow table"
+        ) from error
 
 
 def check_files(folder: Path, sums: Mapping[str, str]) -> None:

@@ -79,10 +79,15 @@ class Trainer:
             try:
                 while not self._ends():
                     self._train_epoch()
-            except DataError:
-                if self.steps > self._saved_at:  # so that a mended file is enough to go on
+            except DataError as error:
+                if self.steps == 0:
+                    raise
+                if self.steps > self._saved_at:
                     self._save(evaluates=False)
-                raise
+                raise DataError(
+                    f"{error}\nthe steps before are in model.ckpt-{self.steps - 1}; with the data "
+                    "mended, --continue_train goes on from there"
+                ) from error
             self._say_quality()
             if self.steps > self._reviewed_at:
                 self._save_and_evaluate()
