@@ -57,7 +57,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, aucs: list[float]) -> None:
     """Evaluations during training find these values of ``auc_ctr``, one after the other."""
     left = iter(aucs)
 
-    def evaluate(self: Fitting, step: int) -> dict[str, float]:
+    def evaluate(self: Fitting, trainer: object, step: int) -> dict[str, float]:
         results = {"auc_ctr": next(left), "val_loss": 1.0}
         report.append(self.session.model_dir / report.TRAINING, step, results)
         return results

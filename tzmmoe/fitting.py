@@ -4,6 +4,7 @@ import json
 import logging
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -145,7 +146,7 @@ class Fitting:
                 total_steps,
             )
         tensorboard = pipeline.train_config.use_tensorboard
-        return Trainer(
+        trainer = Trainer(
             model=session.built.model,
             tasks=session.built.tasks,
             loader=loader,
@@ -159,11 +160,14 @@ class Fitting:
             model_dir=session.model_dir,
             config=session.text(),
             meaning=session.meaning,
-            evaluate=self._evaluate if pipeline.eval_input_path else None,
+            evaluate=None,
         )
+        if pipeline.eval_input_path:
+            trainer.evaluate = partial(self._evaluate, trainer)
+        return trainer
 
-    def _evaluate(self, step: int) -> dict[str, float]:
-        results = self.session.evaluate()
+    def _evaluate(self, trainer: Trainer, step: int) -> dict[str, float]:
+        results = self.session.evaluate(poll=trainer.stop_if_asked)
         report.append(self.session.model_dir / report.TRAINING, step, results)
         return results
 

@@ -1,7 +1,7 @@
 """A config made ready to run: its objects, its device, its files."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -192,13 +192,16 @@ class Session:
         path = self.pipeline.eval_input_path
         return self.loader(path, "--eval_input_path", columns, reserved=reserved)
 
-    def evaluate(self, predictions_path: str | None = None) -> dict[str, float]:
+    def evaluate(
+        self, predictions_path: str | None = None, poll: Callable[[], None] | None = None
+    ) -> dict[str, float]:
         """One pass over eval_input_path with the weights at hand; prints the results.
 
         With ``predictions_path`` the outputs, labels and reserved columns are written there.
+        ``poll`` is called before each batch, and may raise.
         """
         if not predictions_path:
-            return self._evaluate(self.evaluation, None)
+            return self._evaluate(self.evaluation, None, poll)
         labels = [c.name for c in self.built.tasks.columns() if c.role == "label"]
         wanted = [*self.pipeline.eval_config.reserved_columns, *labels]
         loader = self._evaluation_loader(list(dict.fromkeys(wanted)))
@@ -207,12 +210,14 @@ class Session:
         log.info("wrote %s predictions to %s", f"{writer.num_rows:,}", writer.path)
         return results
 
-    def _evaluate(self, loader: Loader, sink: Sink | None) -> dict[str, float]:
+    def _evaluate(
+        self, loader: Loader, sink: Sink | None, poll: Callable[[], None] | None = None
+    ) -> dict[str, float]:
         config = self.pipeline.eval_config
         results = evaluate(
             self.built.model,
             self.built.tasks,
-            loader.once(),
+            _polled(loader.once(), poll),
             self.runtime.device,
             most=config.num_steps if config.HasField("num_steps") else None,
             bar_every=config.log_step_count_steps,
@@ -224,6 +229,13 @@ class Session:
             report.table(self.built.tasks, results),
         )
         return results
+
+
+def _polled(batches: Iterator[Batch], poll: Callable[[], None] | None) -> Iterator[Batch]:
+    for batch in batches:
+        if poll:
+            poll()
+        yield batch
 
 
 def _into(writer: PredictionWriter) -> Sink:

@@ -395,11 +395,14 @@ def test_a_signal_during_an_evaluation_ends_the_run_which_another_makes_up_for(
     def evaluate(step: int) -> dict[str, float]:
         if step == steps[which]:
             os.kill(os.getpid(), signum)
+            made.stop_if_asked()
             pytest.fail("the evaluation went on")
+        made.stop_if_asked()
         return {"auc": 0.5}
 
+    made = trainer(tiny_folder, tmp_path, evaluate)
     with pytest.raises(Interrupted) as stopped:
-        trainer(tiny_folder, tmp_path, evaluate).fit()
+        made.fit()
     assert stopped.value.signum == signum
     newest = checkpoint.open_checkpoint(checkpoint.newest(tmp_path))
     assert newest.step == steps[which]

@@ -91,7 +91,6 @@ class Trainer:
             self._say_quality()
             if self.steps > self._reviewed_at:
                 self._save_and_evaluate()
-            self._stop_on_signal()
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """Learn from one batch; its losses."""
@@ -191,6 +190,7 @@ class Trainer:
             if self.steps > self._saved_at:
                 self._save(evaluates=True)
             self.review()
+        self.stop_if_asked()
 
     def review(self, known: Mapping[str, float] | None = None) -> None:
         """Act on the results of the last step's checkpoint: those ``known``, or evaluate it."""
@@ -222,6 +222,11 @@ class Trainer:
         self._saved_at = self.steps
         self.progress.say(f"saved {path}")
 
+    def stop_if_asked(self) -> None:
+        """For an evaluation, between its batches: raise Interrupted when a signal came."""
+        if self._signal:
+            raise Interrupted(self._signal)
+
     def _stop_on_signal(self) -> None:
         if not self._signal:
             return
@@ -242,8 +247,8 @@ class Trainer:
             signal.signal(signum, before[signum])
             if self._reviewing:
                 log.warning("stopping; the checkpoint is saved, and its evaluation will be made up")
-                raise Interrupted(signum)
-            log.warning("stopping after this step, with a checkpoint; again to stop at once")
+            else:
+                log.warning("stopping after this step, with a checkpoint; again to stop at once")
 
         for each in SIGNALS:
             signal.signal(each, ask)
