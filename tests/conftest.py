@@ -3,7 +3,11 @@
 from pathlib import Path
 
 import pytest
+import torch
 from e2e import tiny
+
+# Runs are compared bit for bit with runs of other processes, which have one thread too.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "tzmmoe"
 FLOORS = {
     0: ["errors", "protos"],
-    1: ["runtime", "registry", "config", "batch", "digest", "nn", "cli"],
+    1: ["runtime", "registry", "config", "batch", "digest", "durable", "nn", "cli"],
     2: ["features", "losses", "metrics", "checkpoint"],
     3: ["data", "tasks", "models"],
     4: ["build", "training", "serving"],

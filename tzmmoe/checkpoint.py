@@ -6,7 +6,6 @@ version), ``pipeline.config`` and ``checksums.json``. Nothing in it is ever unpi
 """
 
 import json
-import os
 import re
 import shutil
 import warnings
@@ -23,6 +22,7 @@ from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 
 from tzmmoe.digest import sha256
+from tzmmoe.durable import sync, written_aside
 from tzmmoe.errors import CheckpointError, did_you_mean
 
 FORMAT = 1
@@ -84,24 +84,17 @@ def save(
         CheckpointError: it could not be written, for example because the disk is full.
     """
     final = model_dir / f"model.ckpt-{step}"
-    aside = model_dir / f".writing-{final.name}"
-    shutil.rmtree(aside, ignore_errors=True)
     try:
-        aside.mkdir(parents=True)
-        _write_tensors(aside / "tensors", tensors)
-        header = {"format": FORMAT, "step": step}
-        (aside / "state.json").write_text(json.dumps({**header, **state}, indent=1))
-        (aside / "pipeline.config").write_text(config)
-        sums = {str(file.relative_to(aside)): sha256(file) for file in _files(aside)}
-        (aside / "checksums.json").write_text(json.dumps(sums, indent=1))
-        for part in (*_files(aside), aside / "tensors", aside):
-            _sync(part)
-        if final.exists():
-            shutil.rmtree(final)
-        aside.rename(final)
-        _sync(model_dir)
+        with written_aside(final) as folder:
+            _write_tensors(folder / "tensors", tensors)
+            header = {"format": FORMAT, "step": step}
+            (folder / "state.json").write_text(json.dumps({**header, **state}, indent=1))
+            (folder / "pipeline.config").write_text(config)
+            sums = {str(file.relative_to(folder)): sha256(file) for file in _files(folder)}
+            (folder / "checksums.json").write_text(json.dumps(sums, indent=1))
+            if final.exists():
+                shutil.rmtree(final)
     except (OSError, CheckpointException, SafetensorError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
         raise CheckpointError(f"{final} could not be written: {_reason(error)}") from error
     return final
 
@@ -155,12 +148,17 @@ def is_checkpoint(path: Path) -> bool:
     return (path / "checksums.json").is_file() or NAME.fullmatch(path.name) is not None
 
 
-def find(model_dir: Path) -> list[Path]:
+def by_step(model_dir: Path) -> dict[int, Path]:
     """The checkpoints of a model_dir, oldest step first."""
     if not model_dir.is_dir():
-        return []
+        return {}
     steps = {int(m[1]): path for path in model_dir.iterdir() if (m := NAME.fullmatch(path.name))}
-    return [steps[step] for step in sorted(steps)]
+    return {step: steps[step] for step in sorted(steps)}
+
+
+def find(model_dir: Path) -> list[Path]:
+    """The checkpoints of a model_dir, oldest step first."""
+    return list(by_step(model_dir).values())
 
 
 def newest(model_dir: Path) -> Path:
@@ -187,6 +185,11 @@ def preferred(model_dir: Path) -> Path:
     return newest(model_dir)
 
 
+def resolved(path: Path) -> Path:
+    """The checkpoint itself, or a model_dir's preferred one."""
+    return path if is_checkpoint(path) else preferred(path)
+
+
 def prefer(model_dir: Path, step: int | None) -> None:
     """Make a checkpoint the run's result; None: the newest again."""
     pointer = model_dir / POINTER
@@ -195,14 +198,14 @@ def prefer(model_dir: Path, step: int | None) -> None:
         return
     aside = model_dir / f".writing-{POINTER}"
     aside.write_text(json.dumps({"checkpoint": f"model.ckpt-{step}"}))
-    _sync(aside)
+    sync(aside)
     aside.replace(pointer)
 
 
 def prune(model_dir: Path, keep: int, always: set[int]) -> None:
     """Delete all but the newest ``keep`` checkpoints and those of the steps in ``always``."""
-    for path in find(model_dir)[:-keep] if keep else ():
-        if int(NAME.fullmatch(path.name)[1]) not in always:
+    for step, path in list(by_step(model_dir).items())[:-keep] if keep else ():
+        if step not in always:
             shutil.rmtree(path)
 
 
@@ -239,15 +242,6 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _sync(path: Path) -> None:
-    """Let a file's content, or a folder's names, outlive a loss of power."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _reason(error: BaseException) -> str:
     if isinstance(error, CheckpointException):
         causes = [failure[0] for failure in error.failures.values()]
@@ -257,11 +251,8 @@ def _reason(error: BaseException) -> str:
 
 def _earlier(path: Path) -> str:
     """Which checkpoint to take instead."""
-    match = NAME.fullmatch(path.name)
-    others = [each for each in find(path.parent) if each != path]
-    before = [
-        each for each in others if match and int(NAME.fullmatch(each.name)[1]) < int(match[1])
-    ]
+    beside = find(path.parent)
+    before = beside[: beside.index(path)] if path in beside else []
     if not before:
         return "there is no earlier checkpoint beside it"
     return f"delete this folder to go on from the one before, {before[-1].name}"

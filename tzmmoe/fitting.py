@@ -14,10 +14,9 @@ from tzmmoe.errors import CheckpointError, ConfigError, Faults
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import fields
 from tzmmoe.runtime import versions
-from tzmmoe.serving.predictions import PredictionWriter
+from tzmmoe.serving.predictions import output_file
 from tzmmoe.session import Session, watch
 from tzmmoe.training import report, state
-from tzmmoe.training.meaning import check_meaning
 from tzmmoe.training.optimization import Optimization
 from tzmmoe.training.progress import Progress
 from tzmmoe.training.runlog import RunLog
@@ -68,7 +67,7 @@ class Fitting:
             record.open(model_dir)
         checkpoint.clear_leftovers(model_dir)
         if found:
-            self._resume(trainer, checkpoint.open_checkpoint(found))
+            self._resume(trainer, session.fitting_checkpoint(found))
         else:
             self._fine_tune()
         (model_dir / "pipeline.config").write_text(session.text())
@@ -124,8 +123,7 @@ class Fitting:
         with torch.no_grad(), trainer.optimization.autocast():
             logits = trainer.model(batch.inputs)
         trainer.tasks.losses(logits, batch)
-        quality = trainer.loader.quality
-        log.info("values of the first %s rows\n%s", f"{quality.num_rows:,}", quality.table())
+        log.info("%s", trainer.loader.quality.report())
         log.info("the config fits the data; the first batch has %s rows", f"{len(batch):,}")
 
     def _trainer(self) -> Trainer:
@@ -137,7 +135,7 @@ class Fitting:
         if pipeline.eval_input_path:  # what is wrong here should not show after hours
             _ = session.evaluation
             if pipeline.eval_config.predictions_path:
-                PredictionWriter(pipeline.eval_config.predictions_path, session.inputs())
+                output_file(pipeline.eval_config.predictions_path, session.inputs())
         total_steps = loader.steps(settings.num_steps, settings.num_epochs)
         if total_steps is not None and total_steps < settings.accumulation:
             log.warning(
@@ -145,12 +143,14 @@ class Fitting:
                 "%d steps",
                 total_steps,
             )
+        optimization = Optimization(session.built.model, settings, session.runtime.device)
+        self._check_memory(optimization)
         tensorboard = pipeline.train_config.use_tensorboard
         trainer = Trainer(
             model=session.built.model,
             tasks=session.built.tasks,
             loader=loader,
-            optimization=Optimization(session.built.model, settings, session.runtime.device),
+            optimization=optimization,
             progress=Progress(
                 every=settings.log_every,
                 total_steps=total_steps,
@@ -173,7 +173,6 @@ class Fitting:
 
     def _resume(self, trainer: Trainer, saved: checkpoint.Checkpoint) -> None:
         """Go on where a checkpoint was written."""
-        check_meaning(saved, self.session.meaning)
         state.restore_weights(saved, trainer.model)
         if self.ignore_restore_optimizer:
             log.info("the optimizers start afresh")
@@ -201,15 +200,12 @@ class Fitting:
         config = self.session.pipeline.train_config
         if not config.fine_tune_checkpoint:
             return
-        path = Path(config.fine_tune_checkpoint)
-        if not checkpoint.is_checkpoint(path):
-            path = checkpoint.preferred(path)
-        mapping = None
-        if config.fine_tune_ckpt_param_map:
+        path, mapping = Path(config.fine_tune_checkpoint), None
+        if config.fine_tune_ckpt_param_map:  # which says itself what goes where
             mapping = read_map(Path(config.fine_tune_ckpt_param_map))
-        saved = checkpoint.open_checkpoint(path)
-        if mapping is None:
-            check_meaning(saved, self.session.meaning)
+            saved = checkpoint.open_checkpoint(checkpoint.resolved(path))
+        else:
+            saved = self.session.fitting_checkpoint(path)
         log.info("%s", state.fine_tune(saved, self.session.built.model, mapping))
 
     def _finish(self, trainer: Trainer) -> dict[str, float]:
@@ -236,15 +232,18 @@ class Fitting:
         return report.of_step(session.model_dir / report.TRAINING, step) or {}
 
     def _say_summary(self, trainer: Trainer) -> None:
-        memory, free = Memory.of(trainer.optimization), self.session.free_bytes
+        log.info("%s", summary(self.session.built.model, trainer.optimization))
+        log.info("%s", Memory.of(trainer.optimization).line(self.session.free_bytes))
+
+    def _check_memory(self, optimization: Optimization) -> None:
+        """Raise ConfigError when tables and optimizers, made but not yet touched, do not fit."""
+        memory, free = Memory.of(optimization), self.session.free_bytes
         if free is not None and memory.needed > free:
             raise ConfigError.at(
                 "train_config.sparse_optimizer",
                 f"needs {short_bytes(memory.needed)} with the tables, but {short_bytes(free)} of "
                 "memory are free; rowwise_adagrad_optimizer keeps one number for each row",
             )
-        log.info("%s", summary(self.session.built.model, trainer.optimization))
-        log.info("%s", memory.line(free))
 
     def _record(self, steps: int) -> None:
         """What this run was made with, a line of JSON for each start."""

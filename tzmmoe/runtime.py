@@ -25,10 +25,8 @@ class Runtime:
         """Seed everything.
 
         Raises:
-            ConfigError: a seed below 0, or more than one process.
+            ConfigError: more than one process.
         """
-        if seed < 0:
-            raise ConfigError.at("runtime_config.seed", f"is {seed}; give 0 or more")
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ConfigError.at(
                 "",

@@ -147,22 +147,23 @@ class Session:
                 found += expand(path, "")
         return found
 
+    def fitting_checkpoint(self, path: Path) -> checkpoint.Checkpoint:
+        """A checkpoint, or a model_dir's preferred one, whose weights mean what this model's do."""
+        opened = checkpoint.open_checkpoint(checkpoint.resolved(path))
+        check_meaning(opened, self.meaning)
+        return opened
+
     def restore(self, path: Path) -> int:
         """Load the weights of a checkpoint, or of a model_dir's preferred one; the step."""
-        if not checkpoint.is_checkpoint(path):
-            path = checkpoint.preferred(path)
-        opened = checkpoint.open_checkpoint(path)
-        check_meaning(opened, self.meaning)
+        opened = self.fitting_checkpoint(path)
         state.restore_weights(opened, self.built.model)
-        log.info("weights of %s", path)
+        log.info("weights of %s", opened.path)
         return opened.step
 
     def best_checkpoint(self) -> Path:
         """Of those still there, the one with the best export_config.best_exporter_metric."""
         best = watch(self.pipeline, self.built.tasks).best
-        there = {
-            int(path.name.rpartition("-")[2]): path for path in checkpoint.find(self.model_dir)
-        }
+        there = checkpoint.by_step(self.model_dir)
         lines = {
             line["global_step"]: line for line in report.read(self.model_dir / report.TRAINING)
         }

@@ -36,6 +36,10 @@ class Quality:
                     )
                 counts += [tally.missing, tally.defaulted, tally.unknown, tally.outside]
 
+    def report(self) -> str:
+        """The table under a line that tells of how many rows it is."""
+        return f"values of the first {self.num_rows:,} rows\n{self.table()}"
+
     def table(self) -> str:
         """A line for each feature that has something to report."""
         lines = [f"{'feature':32} {'missing':>9} {'default':>9} {'unknown':>9} {'outside':>9}"]

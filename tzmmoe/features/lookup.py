@@ -146,13 +146,11 @@ def read_vocab_file(path: str, folder: Path) -> dict[str, int]:
     A line is ``word<TAB>row``, or ``word row`` when the rows of all lines are 0, 1, 2, ... in some
     order; otherwise the whole line is a word, and rows count up from 0.
     """
-    places = [place for place in (folder / path, Path(path)) if place.is_file()]
-    if not places:
-        raise ConfigError.at("vocab_file", f"{path} is not there")
+    file = vocab_file(path, folder)
     try:
-        lines = places[0].read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+        lines = file.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
-        raise ConfigError.at("vocab_file", f"{places[0]} is no text in UTF-8: {error}") from error
+        raise ConfigError.at("vocab_file", f"{file} is no text in UTF-8: {error}") from error
     pairs = _pairs(lines, "\t")
     if pairs is None:
         pairs = _pairs(lines, " ")
@@ -161,8 +159,16 @@ def read_vocab_file(path: str, folder: Path) -> dict[str, int]:
     words = dict(pairs)
     if "" in words or len(words) < len(lines):
         what = "is empty, or has an empty line" if "" in words else "repeats a word"
-        raise ConfigError.at("vocab_file", f"{places[0]} {what}")
+        raise ConfigError.at("vocab_file", f"{file} {what}")
     return words
+
+
+def vocab_file(path: str, folder: Path) -> Path:
+    """Beside the config, or else where the command runs. ConfigError when it is in neither."""
+    for place in (folder / path, Path(path)):
+        if place.is_file():
+            return place
+    raise ConfigError.at("vocab_file", f"{path} is not there")
 
 
 def _pairs(lines: Sequence[str], separator: str) -> list[tuple[str, int]] | None:

@@ -12,9 +12,11 @@ import torch
 from tzmmoe import __version__
 from tzmmoe.data.files import Reading
 from tzmmoe.digest import sha256
+from tzmmoe.durable import written_aside
 from tzmmoe.errors import CheckpointError
 from tzmmoe.features import Feature, FeatureSpec, Setting
 from tzmmoe.features.layout import Layout
+from tzmmoe.features.lookup import vocab_file
 from tzmmoe.models import RankModel
 from tzmmoe.serving.program import save, trace
 from tzmmoe.tasks import TaskSet
@@ -44,18 +46,11 @@ class Export:
         if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
             raise CheckpointError(f"{directory} is there already; name a new --export_dir")
         program = trace(self.model.cpu(), self.tasks, self._layout)
-        aside = directory.parent / f".writing-{directory.name}"
-        shutil.rmtree(aside, ignore_errors=True)
         try:
-            aside.mkdir(parents=True)
-            self._write_files(aside, program)
-            if directory.exists():
-                directory.rmdir()
-            aside.rename(directory)
+            with written_aside(directory) as folder:
+                self._write_files(folder, program)
         except OSError as error:
             raise CheckpointError(f"{directory} could not be written: {error}") from error
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
 
     @property
     def _layout(self) -> Layout:
@@ -92,10 +87,8 @@ class Export:
         values = dict(spec.fields)
         if vocab := values.get("vocab_file"):
             (folder / "vocab").mkdir(exist_ok=True)
-            places = [self.setting.folder / vocab, Path(vocab)]
-            found = next(place for place in places if place.is_file())
             values["vocab_file"] = f"vocab/{name}.txt"
-            shutil.copyfile(found, folder / values["vocab_file"])
+            shutil.copyfile(vocab_file(vocab, self.setting.folder), folder / values["vocab_file"])
         return {"kind": spec.word, **values}
 
 

@@ -31,10 +31,7 @@ class PredictionWriter:
     """
 
     def __init__(self, path: str | Path, reads: Sequence[str] = ()) -> None:
-        self.path = output_file(Path(path))
-        for file in reads if self.path.is_file() else ():
-            if os.path.samefile(file, self.path):
-                raise DataError(f"{file}: is read and would be replaced; name another output")
+        self.path = output_file(path, reads)
         self.num_rows = 0
         self._aside = self.path.parent / f".writing-{self.path.name}"
         self._sink: pa.NativeFile | None = None
@@ -123,12 +120,21 @@ class PredictionWriter:
         os.replace(self._aside, self.path)
 
 
-def output_file(path: Path) -> Path:
+def output_file(path: str | Path, reads: Sequence[str] = ()) -> Path:
     """The file that an output path stands for.
 
     Raises:
-        DataError: a kind of file that is not written, or a folder that holds other predictions.
+        DataError: a kind of file that is not written, a folder that holds other predictions, or
+            one of the files ``reads``.
     """
+    target = _target(Path(path))
+    for file in reads if target.is_file() else ():
+        if os.path.samefile(file, target):
+            raise DataError(f"{file}: is read and would be replaced; name another output")
+    return target
+
+
+def _target(path: Path) -> Path:
     if path.suffix in (".parquet", ".csv"):
         if path.is_dir():
             raise DataError(f"{path}: is a folder; name a file in it")

@@ -135,7 +135,7 @@ class Trainer:
         """At the end of the first epoch, or of a run that ends within it."""
         quality = self.loader.quality
         if quality.num_rows and not self._said_quality:
-            self.progress.say(f"values of the first {quality.num_rows:,} rows\n{quality.table()}")
+            self.progress.say(quality.report())
             self._said_quality = True
 
     def _ends(self) -> bool:
@@ -228,11 +228,9 @@ class Trainer:
             raise Interrupted(self._signal)
 
     def _stop_on_signal(self) -> None:
-        if not self._signal:
-            return
-        if self.steps > self._saved_at:
+        if self._signal and self.steps > self._saved_at:
             self._save(evaluates=self._saves_after_step())
-        raise Interrupted(self._signal)
+        self.stop_if_asked()
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
