@@ -48,13 +48,11 @@ def _run(args: argparse.Namespace, seed: int) -> dict[str, float]:
         settings = [
             f"model_dir={folder}",
             f"runtime_config.seed={seed}",
+            f"test_input_path={args.test_input_path if args.on == 'test' else ''}",
             "train_config.use_tensorboard=false",
             *args.set,
         ]
         results = Pipeline.load(args.pipeline_config, settings=settings).fit()
-        if args.on == "test":
-            settings.append(f"eval_input_path={args.test_input_path}")
-            results = Pipeline.load(args.pipeline_config, settings=settings).evaluate()
     return {key: value for key, value in results.items() if key.startswith("auc_")}
 
 

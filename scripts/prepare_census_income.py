@@ -2,7 +2,8 @@
 
 The data set of the MMoE paper (Ma et al., KDD 2018, section 6.3): 199,523 training rows and 99,762
 test rows, which are split 1:1 into validation and test by a fixed seed. Categories stay text,
-numbers numbers; the labels of both task groups are 0 and 1.
+numbers numbers; the labels of both task groups are 0 and 1. Crosses of columns, for a wide side,
+come last.
 https://archive.ics.uci.edu/dataset/117, CC BY 4.0.
 
 Exit codes: 0 done, 3 UCI cannot be reached, 1 anything else; a line on stderr says what.
@@ -53,6 +54,21 @@ COLLEGE = (
     "Prof school degree (MD DDS DVM LLB JD)",
     "Doctorate degree(PhD EdD)",
 )
+# Crosses of columns, as text such as "Male|Private"; none shows education, marital status, a label
+# or a status that tells one.
+CROSSES = {
+    "cross_sex_class": ("sex", "class_worker"),
+    "cross_sex_occupation": ("sex", "major_occ_code"),
+    "cross_age_occupation": ("age", "major_occ_code"),
+    "cross_age_sex": ("age", "sex"),
+    "cross_time_industry": ("full_or_part_emp", "major_ind_code"),
+    "cross_weeks_occupation": ("weeks_worked", "det_occ_code"),
+}
+# Where the bands of the crossed numbers begin; a band is named by its begin.
+BANDS = {
+    "age": (0, 18, 25, 30, 35, 40, 45, 50, 55, 60, 65, 75),
+    "weeks_worked": (0, 1, 14, 27, 40, 52),
+}
 SPLIT_SEED = 2018
 UNREACHABLE = 3  # exit code
 
@@ -138,7 +154,7 @@ def verify(files: dict[str, bytes]) -> None:
 
 
 def table(content: bytes) -> pa.Table:
-    """The 42 columns, texts stripped, and the labels of both task groups."""
+    """The 42 columns, texts stripped, the labels of both task groups, and the crosses."""
     raw = csv.read_csv(
         io.BytesIO(content),
         read_options=csv.ReadOptions(column_names=COLUMNS),
@@ -155,7 +171,20 @@ def table(content: bytes) -> pa.Table:
     columns["never_married"] = pc.equal(columns["marital_stat"], "Never married").cast(pa.int8())
     college = pc.is_in(columns["education"], value_set=pa.array(COLLEGE))
     columns["college"] = college.cast(pa.int8())
+    for name, (first, second) in CROSSES.items():
+        columns[name] = pc.binary_join_element_wise(
+            banded(columns, first), banded(columns, second), "|"
+        )
     return pa.table(columns)
+
+
+def banded(columns: dict[str, pa.ChunkedArray], name: str) -> pa.ChunkedArray | pa.Array:
+    """A column as a cross has it: text as it is, a number as the begin of its band."""
+    if name not in BANDS:
+        return columns[name]
+    begins = np.array(BANDS[name])
+    bands = begins[np.searchsorted(begins, columns[name].to_numpy(), side="right") - 1]
+    return pa.array(bands).cast(pa.string())
 
 
 def split(test: pa.Table) -> tuple[pa.Table, pa.Table]:

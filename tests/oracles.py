@@ -183,6 +183,14 @@ def softmax_cross_entropy(
         return float(-sum(terms))
 
 
+def kullback_leibler(logits: Sequence[float], label: Sequence[float]) -> float:
+    """sum_c y_c log(y_c / softmax_c) with 130 digits; a class that never happens adds nothing."""
+    with localcontext(Context(prec=130)):
+        powers = [Decimal(logit).exp() for logit in logits]
+        pairs = [(Decimal(y), power / sum(powers)) for y, power in zip(label, powers, strict=True)]
+        return float(sum(y * (y / p).ln() for y, p in pairs if y))
+
+
 def row_weight(
     label: float,
     sample_weight: float,
@@ -247,6 +255,16 @@ def normalized_entropy(predictions: np.ndarray, labels: np.ndarray, eta: float) 
         return math.nan
     base = -share * math.log(share) - (1 - share) * math.log(1 - share)
     return log_loss(predictions, labels, eta) / base
+
+
+def rows_by_side(
+    predictions: np.ndarray, positive: np.ndarray, threshold: float
+) -> tuple[int, int, int, int]:
+    """True and false positives, false and true negatives; a prediction is positive above."""
+    counts = {(above, is_one): 0 for above in (True, False) for is_one in (True, False)}
+    for prediction, is_one in zip(predictions.tolist(), positive.tolist(), strict=True):
+        counts[prediction > threshold, is_one] += 1
+    return counts[True, True], counts[True, False], counts[False, True], counts[False, False]
 
 
 def accuracy(predictions: np.ndarray, labels: np.ndarray, top_k: int) -> float:

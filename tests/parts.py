@@ -11,9 +11,11 @@ from tzmmoe.batch import Batch, Inputs, Ragged
 from tzmmoe.features import Feature, FeatureSpec, Setting
 from tzmmoe.losses import LOSSES, Loss
 from tzmmoe.metrics import METRICS, Metric
+from tzmmoe.models.base import Group
 from tzmmoe.models.encoder import Encoder
 from tzmmoe.models.mmoe import MMoE
-from tzmmoe.models.rank import RankModel, Tower
+from tzmmoe.models.rank import RankModel
+from tzmmoe.models.tower import Tower
 from tzmmoe.nn.embedding import Table
 from tzmmoe.nn.initializers import table_initializer
 from tzmmoe.protos.feature_pb2 import FeatureConfig
@@ -74,6 +76,11 @@ def features(*texts: str, setting: Setting = SETTING) -> list[Feature]:
     return made
 
 
+def group(**widths: int) -> Group:
+    """Of features with these widths, each one field."""
+    return Group(widths, dict.fromkeys(widths, 1))
+
+
 def losses(*texts: str) -> dict[str, Loss]:
     """From the text of losses entries, such as ``l2_loss {}``."""
     return _by_word(LOSSES, [text_format.Parse(text, LossMessage()) for text in texts])
@@ -102,6 +109,7 @@ def task(
     weight: float = 1.0,
     sample_weight: str | None = None,
     space: TaskSpace | None = None,
+    activation: str = "",
 ) -> Task:
     """A task whose label has its name, unless ``label`` says otherwise."""
     return Task(
@@ -114,6 +122,7 @@ def task(
         losses=losses(*loss),
         metrics=metrics(*metric),
         space_metrics=metrics(*metric) if space else {},
+        activation=activation,
     )
 
 
@@ -150,9 +159,9 @@ def rank_model(num_class: Mapping[str, int], *, use_bn: bool = False) -> RankMod
     torch.manual_seed(0)
     user = 'id_feature { feature_name: "user" num_buckets: 9 embedding_dim: 4 }'
     age = 'raw_feature { feature_name: "age" value_dim: 2 }'
-    encoder = Encoder(features(user, age), {"all": ["user", "age"]}, seed=0)
-    layers = LAYERS | {"use_bn": use_bn}
-    body = MMoE({"all": 6}, len(num_class), expert_mlp=layers, gate_mlp=None, num_expert=3)
+    layers, groups = LAYERS | {"use_bn": use_bn}, {"all": group(user=4, age=2)}
+    body = MMoE(groups, len(num_class), expert_mlp=layers, gate_mlp=None, num_expert=3)
+    encoder = Encoder(features(user, age), body, seed=0)
     towers = {name: Tower(4, classes, layers) for name, classes in num_class.items()}
     return shaken(RankModel(encoder, body, towers))
 

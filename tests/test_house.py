@@ -14,9 +14,10 @@ FLOORS = {
     3: ["data", "tasks", "models"],
     4: ["build", "training", "serving"],
     5: ["session"],
-    6: ["fitting"],
-    7: ["pipeline"],
-    8: ["train", "eval", "export", "predict", "init"],
+    6: ["evaluation"],
+    7: ["fitting"],
+    8: ["pipeline"],
+    9: ["train", "eval", "export", "predict", "init", "convert"],
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names}
 FILES = [

@@ -40,6 +40,11 @@ def test_outputs_and_metrics_are_the_reference_numbers_of_torcheasyrec() -> None
     [
         ([BCE], 1, ["logits_t", "probs_t"]),
         (["l2_loss {}"], 1, ["y_t"]),
+        (["huber_loss {}", "l1_loss {}", "msle_loss {}"], 1, ["y_t"]),
+        (["hinge_loss {}"], 1, ["logits_t", "probs_t"]),
+        (["kld_loss {}"], 1, ["logits_t", "probs_t"]),
+        (["kld_loss {}"], 2, ["logits_t", "probs_t", "probs1_t"]),
+        (["kld_loss {}"], 5, ["logits_t", "probs_t"]),
         ([BCE, "l2_loss {}"], 1, ["logits_t", "probs_t", "y_t"]),
         (["softmax_cross_entropy {}"], 2, ["logits_t", "probs_t", "probs1_t"]),
         (["softmax_cross_entropy {}"], 5, ["logits_t", "probs_t"]),
@@ -180,6 +185,10 @@ def test_metrics_take_the_best_output_that_the_losses_give() -> None:
         ([BCE], 2, ["auc {}"], ["num_class"]),
         (["softmax_cross_entropy {}"], 1, [], ["num_class"]),
         (["l2_loss {}"], 1, ["accuracy {}", "auc {}"], ["metrics[0]", "metrics[1]"]),
+        (["l1_loss {}"], 1, ["precision {}"], ["metrics[0]"]),
+        (["hinge_loss {}"], 2, [], ["num_class"]),
+        (["kld_loss {}"], 0, [], ["num_class"]),
+        (["kld_loss {}"], 3, ["f1 {}"], ["metrics[0]"]),
         (["softmax_cross_entropy {}"], 3, ["accuracy {}", "auc {}"], ["metrics[1]"]),
         (["softmax_cross_entropy {}"], 3, ["mean_squared_error {}"], ["metrics[0]"]),
         (["softmax_cross_entropy {}"], 3, ["calibration {}"], ["metrics[0]"]),
@@ -197,10 +206,11 @@ def test_losses_metrics_and_number_of_logits_that_do_not_fit_are_named(
 @pytest.mark.parametrize("num_class", [1, 2, 3])
 def test_every_metric_that_check_lets_pass_computes(num_class: int) -> None:
     """All metrics with all losses: what cannot be computed is refused before, not at evaluation."""
-    losses = [[BCE], ["l2_loss {}"], [BCE, "l2_loss {}"]]
-    losses = losses if num_class == 1 else [["softmax_cross_entropy {}"]]
+    losses = [[BCE], ["l2_loss {}"], [BCE, "l2_loss {}"], ["hinge_loss {}"]]
+    losses = losses if num_class == 1 else [["softmax_cross_entropy {}"], ["kld_loss {}"]]
     metrics = [*METRICS, "accuracy {}", "normalized_entropy {}", "calibration {}"]
     metrics += ["mean_absolute_error {}", "mean_squared_error {}", "auc { thresholds: 9 }"]
+    metrics += ["binary_accuracy {}", "precision {}", "recall {}", "balanced_accuracy {}", "f1 {}"]
     logits = parts.normal(40, num_class, dtype=torch.float32)
     logits = logits.squeeze(1) if num_class == 1 else logits
     labels = (torch.arange(40) % max(num_class, 2)).float()

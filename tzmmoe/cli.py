@@ -14,12 +14,12 @@ from typing import Any, NoReturn
 from tzmmoe.errors import NO_SCHEMA, Interrupted, UserError, did_you_mean
 
 USER_ERROR = 2
+NONE = ("eval_input_path", "test_input_path")  # an empty value means that there are none
 
 
 class Parser(argparse.ArgumentParser):
     """Flags of one command. A word that is no flag is an error, with the nearest flag; so is a flag
-    with an empty value, as an unset variable of a shell gives it, but --eval_input_path, which then
-    means none."""
+    with an empty value, as an unset variable of a shell gives it, but those of NONE."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(USER_ERROR, f"{self.prog}: {message}; --help lists the flags\n")
@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
             flag = others[0].partition("=")[0]
             self.error(f"no flag {flag}{did_you_mean(flag, self._option_string_actions)}")
         for name, value in vars(found).items():
-            if value == "" != self.get_default(name) and name != "eval_input_path":
+            if value == "" != self.get_default(name) and name not in NONE:
                 self.error(f"--{name} is empty; give a value, or leave it out")
         return found
 
@@ -47,6 +47,7 @@ def parser(description: str) -> Parser:
     made.add_argument("--model_dir", help="in place of the config's")
     made.add_argument("--train_input_path", help="in place of the config's")
     made.add_argument("--eval_input_path", help="in place of the config's")
+    made.add_argument("--test_input_path", help="in place of the config's")
     made.add_argument(
         "--set",
         metavar="PATH=VALUE",
@@ -64,7 +65,7 @@ def parser(description: str) -> Parser:
     return made
 
 
-FIELDS = ("model_dir", "train_input_path", "eval_input_path")
+FIELDS = ("model_dir", "train_input_path", "eval_input_path", "test_input_path")
 
 
 def changes(arguments: argparse.Namespace, fields: Sequence[str] = FIELDS) -> dict[str, Any]:

@@ -14,6 +14,8 @@ def main(argv: Sequence[str]) -> None:
     arguments = parser.parse_args(argv)
     if not arguments.pipeline_config:
         parser.error("--pipeline_config is missing")
+    if arguments.eval_input_path and arguments.test_input_path is None:
+        arguments.test_input_path = ""  # the files that the command names go before the config's
 
     from tzmmoe.pipeline import Pipeline
 

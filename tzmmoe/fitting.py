@@ -3,25 +3,30 @@
 import json
 import logging
 import os
-from dataclasses import dataclass
-from functools import partial
+import time
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
 
 from tzmmoe import build, checkpoint
+from tzmmoe.data.loader import Loader
 from tzmmoe.errors import CheckpointError, ConfigError, Faults
+from tzmmoe.evaluation import Evaluations
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import fields
 from tzmmoe.runtime import versions
-from tzmmoe.serving.predictions import output_file
 from tzmmoe.session import Session, watch
 from tzmmoe.training import report, state
 from tzmmoe.training.optimization import Optimization
+from tzmmoe.training.profile import Profile
 from tzmmoe.training.progress import Progress
 from tzmmoe.training.runlog import RunLog
 from tzmmoe.training.settings import Settings
+from tzmmoe.training.speed import Speed
 from tzmmoe.training.summary import Memory, short_bytes, summary
+from tzmmoe.training.timeout import Timeout
 from tzmmoe.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -44,11 +49,13 @@ def check(pipeline: Pipeline, built: build.Built | None, faults: Faults) -> None
 
 @dataclass
 class Fitting:
-    """One run of training. ``continue_train`` goes on from the newest checkpoint."""
+    """One run of training. ``continue_train`` goes on from the newest checkpoint; ``began`` is when
+    the command did, by time.monotonic."""
 
     session: Session
     continue_train: bool = False
     ignore_restore_optimizer: bool = False
+    began: float = field(default_factory=time.monotonic)
 
     def run(self, record: RunLog | None = None) -> dict[str, float]:
         """Train to the end; the results of the last evaluation, empty without one.
@@ -129,13 +136,8 @@ class Fitting:
     def _trainer(self) -> Trainer:
         session, pipeline = self.session, self.session.pipeline
         settings = Settings.of(fields(pipeline.train_config))
-        columns = [c for c in session.built.tasks.columns() if c.role != "group"]
-        path = pipeline.train_input_path
-        loader = session.loader(path, "--train_input_path", columns, training=True)
-        if pipeline.eval_input_path:  # what is wrong here should not show after hours
-            _ = session.evaluation
-            if pipeline.eval_config.predictions_path:
-                output_file(pipeline.eval_config.predictions_path, session.inputs())
+        loader = self._loader()
+        self.evaluations.check()
         total_steps = loader.steps(settings.num_steps, settings.num_epochs)
         if total_steps is not None and total_steps < settings.accumulation:
             log.warning(
@@ -143,33 +145,48 @@ class Fitting:
                 "%d steps",
                 total_steps,
             )
-        optimization = Optimization(session.built.model, settings, session.runtime.device)
+        built, device = session.built, session.runtime.device
+        optimization = Optimization(built.model, built.tasks, settings, device)
         self._check_memory(optimization)
         tensorboard = pipeline.train_config.use_tensorboard
+        progress = Progress(
+            every=settings.log_every,
+            total_steps=total_steps,
+            folder=session.model_dir if tensorboard else None,
+        )
         trainer = Trainer(
             model=session.built.model,
             tasks=session.built.tasks,
             loader=loader,
             optimization=optimization,
-            progress=Progress(
-                every=settings.log_every,
-                total_steps=total_steps,
-                folder=session.model_dir if tensorboard else None,
-            ),
+            progress=progress,
             watch=watch(pipeline, session.built.tasks),
             model_dir=session.model_dir,
             config=session.text(),
             meaning=session.meaning,
             evaluate=None,
+            timeout=Timeout.of(pipeline.runtime_config.timeout, self.began),
+            speed=Speed.of(settings.speed, progress, built.tasks, device),
+            profile=Profile(settings.profiled, session.model_dir / "profile", device),
         )
         if pipeline.eval_input_path:
             trainer.evaluate = partial(self._evaluate, trainer)
         return trainer
 
+    def _loader(self) -> Loader:
+        """Of train_input_path. The columns that group rows are for metrics only."""
+        pipeline, columns = self.session.pipeline, self.session.built.tasks.columns()
+        if not pipeline.train_config.train_speed_logger.with_metrics:
+            columns = [column for column in columns if column.role != "group"]
+        path = pipeline.train_input_path
+        return self.session.loader(path, "--train_input_path", columns, training=True)
+
+    @cached_property
+    def evaluations(self) -> Evaluations:
+        return Evaluations(self.session)
+
     def _evaluate(self, trainer: Trainer, step: int) -> dict[str, float]:
-        results = self.session.evaluate(poll=trainer.stop_if_asked)
-        report.append(self.session.model_dir / report.TRAINING, step, results)
-        return results
+        return self.evaluations.after(step, is_last=trainer.ends(), poll=trainer.stop_if_asked)
 
     def _resume(self, trainer: Trainer, saved: checkpoint.Checkpoint) -> None:
         """Go on where a checkpoint was written."""
@@ -225,11 +242,7 @@ class Fitting:
             )
             step = best.step
             session.restore(session.model_dir / f"model.ckpt-{step}")
-        if pipeline.eval_config.predictions_path and pipeline.eval_input_path:
-            return session.evaluate(pipeline.eval_config.predictions_path)
-        if not pipeline.eval_input_path:
-            return {}
-        return report.of_step(session.model_dir / report.TRAINING, step) or {}
+        return self.evaluations.finish(step)
 
     def _say_summary(self, trainer: Trainer) -> None:
         log.info("%s", summary(self.session.built.model, trainer.optimization))

@@ -1,11 +1,13 @@
 """A config, and what can be done with it: fit, evaluate, predict, export."""
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tzmmoe import build
 from tzmmoe.checkpoint import is_checkpoint
 from tzmmoe.config import Config, load
+from tzmmoe.evaluation import Evaluation
 from tzmmoe.fitting import Fitting, check
 from tzmmoe.runtime import flushed_denormals
 from tzmmoe.serving.exporter import Export
@@ -54,8 +56,10 @@ class Pipeline:
                 not finite.
             Interrupted: a signal came; a checkpoint was saved.
         """
+        began = time.monotonic()
         with RunLog() as record, flushed_denormals():
-            return Fitting(self._training(), continue_train, ignore_restore_optimizer).run(record)
+            session = self._training()
+            return Fitting(session, continue_train, ignore_restore_optimizer, began).run(record)
 
     def check(self, *, continue_train: bool = False) -> None:
         """Build everything and read the first batch, without training."""
@@ -64,15 +68,19 @@ class Pipeline:
     def evaluate(
         self, checkpoint_path: str | None = None, predictions_path: str | None = None
     ) -> dict[str, float]:
-        """Metrics and losses by key, over eval_input_path; also written to model_dir."""
-        session = self._trained(checkpoint_path, "eval_input_path")
+        """Metrics and losses by key, over test_input_path, or eval_input_path when that is not set;
+        also written to model_dir, and to eval_config.output_file."""
+        needs = () if self.config.pipeline.test_input_path else ("eval_input_path",)
+        session = self._trained(checkpoint_path, *needs)
         step = session.restore(Path(checkpoint_path or session.model_dir))
-        results = session.evaluate(predictions_path)
+        evaluation = Evaluation.final(session)
+        results = evaluation.run(predictions_path)
         folder = session.model_dir
         if not session.pipeline.model_dir:
             named = Path(checkpoint_path)
             folder = named.parent if is_checkpoint(named) else named
         report.append(folder / report.EVALUATION, step, results)
+        evaluation.write_output(results, folder / f"model.ckpt-{step}")
         return results
 
     def export(self, export_dir: str, checkpoint_path: str | None = None) -> Path:

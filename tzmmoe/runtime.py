@@ -96,6 +96,11 @@ def free_bytes(device: torch.device) -> int | None:
         return None
 
 
+def variable(name: str) -> str | None:
+    """The value of an environment variable; None when it is not set, or empty."""
+    return os.environ.get(name) or None
+
+
 def versions() -> dict[str, str]:
     """What a run was made with."""
     found = {"python": platform.python_version(), "machine": platform.platform()}

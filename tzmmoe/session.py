@@ -1,7 +1,7 @@
 """A config made ready to run: its objects, its device, its files."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,11 +21,10 @@ from tzmmoe.data.loader import Loader
 from tzmmoe.errors import CheckpointError, ConfigError, DataError, Faults
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.runtime import Runtime, allow_tf32, find_device, free_bytes
-from tzmmoe.serving.predictions import PredictionWriter, prediction_columns
 from tzmmoe.tasks import TaskSet
 from tzmmoe.training import report, state
-from tzmmoe.training.evaluator import Sink, evaluate
 from tzmmoe.training.meaning import check_meaning, meaning
+from tzmmoe.training.spellings import spelled
 from tzmmoe.training.stopping import Best, Watch, checked_key
 
 log = logging.getLogger(__name__)
@@ -136,11 +135,14 @@ class Session:
         )
         if batch_size:
             delivery = replace(delivery, batch_size=batch_size)
+        if training:
+            delivery = replace(delivery, epoch_rows=self.pipeline.train_config.num_samples or None)
         return Loader(source, assembler, delivery)
 
     def inputs(self) -> list[str]:
         """The files that the config names; no output may replace one."""
-        named = [self.pipeline.train_input_path, self.pipeline.eval_input_path]
+        pipeline = self.pipeline
+        named = [pipeline.train_input_path, pipeline.eval_input_path, pipeline.test_input_path]
         found = []
         for path in filter(None, named):
             with suppress(DataError):  # not there, or not local
@@ -183,76 +185,12 @@ class Session:
         model = self.built.model.eval()
         return self.built.tasks.predict(model(batch.to(self.runtime.device).inputs))
 
-    @cached_property
-    def evaluation(self) -> Loader:
-        """Of eval_input_path, whose files are looked up once."""
-        return self._evaluation_loader()
-
-    def _evaluation_loader(self, reserved: Sequence[str] = ()) -> Loader:
-        columns = self.built.tasks.columns()
-        path = self.pipeline.eval_input_path
-        return self.loader(path, "--eval_input_path", columns, reserved=reserved)
-
-    def evaluate(
-        self, predictions_path: str | None = None, poll: Callable[[], None] | None = None
-    ) -> dict[str, float]:
-        """One pass over eval_input_path with the weights at hand; prints the results.
-
-        With ``predictions_path`` the outputs, labels and reserved columns are written there.
-        ``poll`` is called before each batch, and may raise.
-        """
-        if not predictions_path:
-            return self._evaluate(self.evaluation, None, poll)
-        labels = [c.name for c in self.built.tasks.columns() if c.role == "label"]
-        wanted = [*self.pipeline.eval_config.reserved_columns, *labels]
-        loader = self._evaluation_loader(list(dict.fromkeys(wanted)))
-        with PredictionWriter(predictions_path, self.inputs()) as writer:
-            results = self._evaluate(loader, _into(writer))
-        log.info("wrote %s predictions to %s", f"{writer.num_rows:,}", writer.path)
-        return results
-
-    def _evaluate(
-        self, loader: Loader, sink: Sink | None, poll: Callable[[], None] | None = None
-    ) -> dict[str, float]:
-        config = self.pipeline.eval_config
-        results = evaluate(
-            self.built.model,
-            self.built.tasks,
-            _polled(loader.once(), poll),
-            self.runtime.device,
-            most=config.num_steps if config.HasField("num_steps") else None,
-            bar_every=config.log_step_count_steps,
-            sink=sink,
-        )
-        log.info(
-            "evaluation of %s\n%s",
-            self.pipeline.eval_input_path,
-            report.table(self.built.tasks, results),
-        )
-        return results
-
-
-def _polled(batches: Iterator[Batch], poll: Callable[[], None] | None) -> Iterator[Batch]:
-    for batch in batches:
-        if poll:
-            poll()
-        yield batch
-
-
-def _into(writer: PredictionWriter) -> Sink:
-    """Writes outputs beside a batch's reserved columns."""
-
-    def write(outputs: dict[str, Tensor], batch: Batch) -> None:
-        writer.write(prediction_columns(outputs, batch.reserved, None), len(batch))
-
-    return write
-
 
 def watch(pipeline: Pipeline, tasks: TaskSet) -> Watch:
     """The best checkpoint by export_config, and early_stopping. Raises ConfigError."""
     natures = tasks.natures()
     export, stopping = pipeline.export_config, pipeline.train_config.early_stopping
-    key = export.best_exporter_metric
+    key = spelled(tasks, export.best_exporter_metric)
     key = key or next(each for each, larger in natures.items() if larger is not None)
     forced = export.metric_larger_is_better if export.HasField("metric_larger_is_better") else None
     larger = checked_key("export_config.best_exporter_metric", key, natures, forced)
@@ -264,5 +202,6 @@ def watch(pipeline: Pipeline, tasks: TaskSet) -> Watch:
     if not evaluates:
         raise ConfigError.at(path, "has no effect without eval_input_path; set it")
     forced = None if stopping.mode == "auto" else stopping.mode == "max"
-    larger = checked_key(f"{path}.monitor", stopping.monitor, natures, forced)
-    return Watch(best, Best(stopping.monitor, larger, stopping.min_delta), stopping.patience)
+    monitor = spelled(tasks, stopping.monitor)
+    larger = checked_key(f"{path}.monitor", monitor, natures, forced)
+    return Watch(best, Best(monitor, larger, stopping.min_delta), stopping.patience)

@@ -4,14 +4,16 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tzmmoe.batch import Batch, Column
-from tzmmoe.errors import ConfigError, DataError, Faults
+from tzmmoe.errors import ConfigError, DataError, Faults, within
 from tzmmoe.losses import Loss
 from tzmmoe.metrics import Metric
+from tzmmoe.nn.activations import output_activation
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +29,10 @@ class TaskSpace:
 
 @dataclass(frozen=True)
 class Task:
-    """One tower's label, losses and metrics; these go by their words of the schema."""
+    """One tower's label, losses and metrics; these go by their words of the schema.
+
+    A loss gets the logits, or, where ``activation`` is not its own link, what that makes of them.
+    """
 
     name: str
     label: str
@@ -38,9 +43,10 @@ class Task:
     losses: Mapping[str, Loss]
     metrics: Mapping[str, Metric]
     space_metrics: Mapping[str, Metric] = field(default_factory=dict)
+    activation: str = ""  # of the logits, by a name of Keras
 
     def check(self) -> None:
-        """Raise ConfigError when losses, metrics and the number of logits do not fit together."""
+        """Raise ConfigError when losses, metrics, activation and number of logits do not fit."""
         faults = Faults()
         for loss in self.losses.values():
             try:
@@ -48,6 +54,7 @@ class Task:
             except ConfigError as error:
                 faults.extend(error.faults)
         faults.stop()
+        self._check_activation()
         many = f" of {self.num_class} classes" if self.num_class > 1 else ""
         for index, (word, metric) in enumerate(self.metrics.items()):
             if self.consumed(metric) is None:
@@ -59,9 +66,47 @@ class Task:
                 )
         faults.stop()
 
+    def _check_activation(self) -> None:
+        """Raise ConfigError when it does not suit the number of logits, or a loss."""
+        if self.activate is None:
+            return
+        found = f"is {self.activation!r}"
+        wanted = "sigmoid" if self.num_class == 1 else "softmax"
+        if self._gives_probs and self._link != wanted:
+            text = f"{found}, but num_class is {self.num_class}; give {wanted!r}"
+            raise ConfigError.at("output_activation", text)
+        for word, loss in self.losses.items():
+            link = loss.link(self.num_class)
+            if link not in ("", self._link):
+                text = f"{found}, but {word} applies {link} to the logits itself; remove it"
+                raise ConfigError.at("output_activation", f"{text}, or choose another loss")
+
+    @cached_property
+    def activate(self) -> nn.Module | None:
+        """What ``activation`` names; None for none. Raises ConfigError for an unknown name."""
+        with within("output_activation"):
+            return output_activation(self.activation)
+
+    @property
+    def _link(self) -> str:
+        return self.activation.lower()
+
+    @property
+    def _gives_probs(self) -> bool:
+        """Whether the activation makes probabilities, whatever the losses are."""
+        return self._link in ("sigmoid", "softmax")
+
+    def _seen_by(self, loss: Loss, logits: Tensor) -> Tensor:
+        """What a loss gets, in float32."""
+        logits = logits.float()
+        if self.activate is None or loss.link(self.num_class) == self._link:
+            return logits
+        return self.activate(logits)
+
     def outputs(self) -> list[str]:
         """Kinds of output, such as logits and probs."""
         names = [name for loss in self.losses.values() for name in loss.outputs]
+        names += ("logits", "probs", "probs1") if self._gives_probs else ()
         return [n for n in dict.fromkeys(names) if n != "probs1" or self.num_class == 2]
 
     def consumed(self, metric: Metric) -> str | None:
@@ -107,17 +152,21 @@ class Task:
     def loss_sums(self, word: str, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """sum(w l) and sum(w) over the rows of the batch."""
         labels, weights = self.weights(batch)
-        rows = self.losses[word].forward(logits.float(), labels)
+        loss = self.losses[word]
+        rows = loss.forward(self._seen_by(loss, logits), labels)
         weights = weights.double()  # the sum of large weights is infinite in float32
         return (torch.where(weights > 0, rows, 0.0) * weights).sum(), weights.sum()
 
     def predict(self, logits: Tensor) -> dict[str, Tensor]:
-        """``logits_<name>``, ``probs_<name>``, ... of all losses."""
+        """``logits_<name>``, ``probs_<name>``, ... of all losses, and of sigmoid and softmax."""
         outputs = {}
         for loss in self.losses.values():
-            for kind, output in loss.predict(logits.float()).items():
-                outputs[f"{kind}_{self.name}"] = output
-        return outputs
+            outputs |= loss.predict(self._seen_by(loss, logits))
+        if self._gives_probs:
+            outputs |= {"logits": logits.float(), "probs": self.activate(logits.float())}
+            if self.num_class == 2:
+                outputs["probs1"] = outputs["probs"][:, 1]
+        return {f"{kind}_{self.name}": output for kind, output in outputs.items()}
 
 
 def missing(labels: Tensor) -> Tensor:

@@ -62,7 +62,7 @@ FAULTS = [
     (LOSS, "losses { binary_cross_entropy { label_smoothing: 1 } }",
      f"{CTR}.losses[0].binary_cross_entropy.label_smoothing", "is 1; give 0 to below 1"),
     ("lr: 0.01", "lr: -1", "train_config.sparse_optimizer.adagrad_optimizer.lr", "is -1; give 0 o"),
-    (ADAM, "adam_optimizer { beta1: 2 }", f"{DENSE}.adam_optimizer", "beta"),
+    (ADAM, "adam_optimizer { beta1: 2 }", f"{DENSE}.adam_optimizer.beta1", "is 2; give 0 to"),
     (ADAM, "", DENSE, "has no optimizer; give one of sgd_optimizer"),
     (f"{ADAM} constant_learning_rate {{}}", f"{ADAM} cosine_annealing_learning_rate {{}}",
      f"{DENSE}.cosine_annealing_learning_rate.T_max", "is not set; give 1 or more"),
@@ -108,7 +108,7 @@ def test_faults_of_text_checks_features_model_towers_and_optimizers_show_at_once
             "model_config.mmoe.num_expert",
             f"{CTR}.mlp.dropout_ratio",
             f"{CTR}.losses[0].xauc",
-            f"{DENSE}.adam_optimizer",
+            f"{DENSE}.adam_optimizer.lr",
         ]
     )
 

@@ -115,6 +115,15 @@ FAULTS = [
     (EPOCHS, "log_step_count_steps: 0", "train_config.log_step_count_steps", "is 0; give 1"),
     (EPOCHS, "gradient_accumulation_steps: 0", "train_config.gradient_accumulation_steps", "0;"),
     (EPOCHS, "mixed_precision: 'bf16'", "train_config.mixed_precision", "give BF16 or FP16"),
+    (EPOCHS, "num_samples: 0", "train_config.num_samples", "is 0; give 1 or more"),
+    (EPOCHS, "num_val_samples: 0", "train_config.num_val_samples", "is 0; give 1 or more"),
+    (EPOCHS, "train_speed_logger { every_batches: 0 }",
+     "train_config.train_speed_logger.every_batches", "is 0; give 1 or more"),
+    (EPOCHS, "tensorboard { profile_batch: [1, 2, 3] }",
+     "train_config.tensorboard.profile_batch", "has 3 numbers; give the first batch and the last"),
+    (EPOCHS, "tensorboard { profile_batch: [3, 2] }",
+     "train_config.tensorboard.profile_batch", "is [3, 2]; give the first batch, counted from 1"),
+    (EPOCHS, "grad_process: 'PCGrad'", "train_config.grad_process", "give 'pcgrad', or remove it"),
     (EPOCHS, "grad_scaler {}", "train_config.grad_scaler", "has no effect without mixed_prec"),
     *(
         (EPOCHS, f"mixed_precision: 'FP16' grad_scaler {{ {name}: {value} }}", path, words)
@@ -151,6 +160,7 @@ FAULTS = [
             ("export_config", "exporter_type", "'newest'", "is 'newest'; give 'latest' or 'best'"),
             ("eval_config", "num_steps", "0", "is 0; give 1 or more"),
             ("eval_config", "log_step_count_steps", "0", "is 0; give 1 or more"),
+            ("eval_config", "batch_size", "0", "is 0; give 1 or more"),
             ("runtime_config", "seed", "-1", "is -1; give 0 or more"),
         ]
     ),

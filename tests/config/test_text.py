@@ -1,6 +1,7 @@
 """Config text -> message: as protobuf reads it, and with every fault at its place."""
 
 import json
+import math
 import random
 from pathlib import Path
 
@@ -23,8 +24,10 @@ MARKS = (
 )
 SCALARS = {
     FieldDescriptor.CPPTYPE_BOOL: st.booleans(),
-    FieldDescriptor.CPPTYPE_DOUBLE: st.floats(),
+    # The text of a NaN does not tell its sign.
+    FieldDescriptor.CPPTYPE_DOUBLE: st.floats().map(lambda x: math.nan if math.isnan(x) else x),
     FieldDescriptor.CPPTYPE_STRING: st.text(max_size=5),
+    FieldDescriptor.CPPTYPE_INT32: st.integers(-(2**31), 2**31 - 1),
     FieldDescriptor.CPPTYPE_INT64: st.integers(-(2**63), 2**63 - 1),
     FieldDescriptor.CPPTYPE_UINT32: st.integers(0, 2**32 - 1),
     FieldDescriptor.CPPTYPE_UINT64: st.integers(0, 2**64 - 1),
@@ -203,7 +206,7 @@ def test_all_faults_show_at_once_each_with_line_and_path_in_the_order_of_the_tex
         ("id_feature {", 'raw_feature { feature_name: "user" } id_feature {', ":15: feature_config"
          "s[0].id_feature: and raw_feature are both set; keep one"),
         ("num_epochs: 1", "batch_size: 1", ":7: train_config.batch_size: no such field here; it b"
-         "elongs in data_config"),
+         "elongs in eval_config or data_config"),
         ("group_name:", "group_type: WIDE group_name:", ":19: model_config.feature_groups[0].group"
          "_type: is WIDE, which tzmmoe does not support yet; give one of DEEP"),
     ],

@@ -1,19 +1,26 @@
 """Files whose rows carry their numbers, and loaders that hand them out."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from hypothesis import strategies as st
 from pyarrow import csv
 
 from tzmmoe.batch import Batch, Position
+from tzmmoe.data import loader as loader_module
 from tzmmoe.data.assemble import Assembler
 from tzmmoe.data.base import Source
 from tzmmoe.data.csv import CsvSource
 from tzmmoe.data.loader import Delivery, Loader
 from tzmmoe.data.order import Order
 from tzmmoe.data.parquet import ParquetSource
+
+COUNTS = st.lists(st.integers(0, 30), min_size=1, max_size=4)  # rows of each file
 
 
 def table(first: int, count: int) -> pa.Table:
@@ -38,6 +45,19 @@ def write_csv(folder: Path, counts: Sequence[int], *, suffix: str = ".csv") -> l
             csv.write_csv(table(first, count), stream)
         first += count
     return names
+
+
+KINDS = {
+    "parquet": lambda folder, counts: write_parquet(folder, counts, group=5),
+    "csv": write_csv,
+    "gzip csv": lambda folder, counts: write_csv(folder, counts, suffix=".csv.gz"),
+}
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    with TemporaryDirectory() as name:
+        yield Path(name)
 
 
 def csv_source(files: Sequence[str], **changes: object) -> CsvSource:
@@ -65,6 +85,13 @@ def delivery(**changes: object) -> Delivery:
 def loader(files: Sequence[str] | Source, **changes: object) -> Loader:
     opened = files if isinstance(files, Source) else source(files)
     return Loader(opened, Assembler([], [], reserved=["row"]), delivery(**changes))
+
+
+@contextmanager
+def small_chunks(rows: int) -> Iterator[None]:
+    """Chunks of a few rows where nothing is shuffled."""
+    with mock.patch.object(loader_module, "UNSHUFFLED_ROWS", rows):
+        yield
 
 
 def rows(batch: Batch) -> list[int]:

@@ -24,6 +24,15 @@ ROOT = Path(__file__).parents[2]
 SOURCE = Path(os.environ.get("CENSUS_INCOME_DIR") or "not set")
 PARTS = ("train", "valid", "test")
 
+CROSSED = {
+    "cross_sex_class": ("sex", "class_worker"),
+    "cross_sex_occupation": ("sex", "major_occ_code"),
+    "cross_age_occupation": ("age", "major_occ_code"),
+    "cross_age_sex": ("age", "sex"),
+    "cross_time_industry": ("full_or_part_emp", "major_ind_code"),
+    "cross_weeks_occupation": ("weeks_worked", "det_occ_code"),
+}
+
 needs_data = pytest.mark.skipif(
     not SOURCE.is_dir(), reason=f"CENSUS_INCOME_DIR is {SOURCE}; set it to the official files"
 )
@@ -33,6 +42,17 @@ def prepare(source: Path, out: Path, *flags: str) -> subprocess.CompletedProcess
     script = ROOT / "scripts/prepare_census_income.py"
     command = [sys.executable, str(script), "--source", str(source), "--out", str(out), *flags]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def band(name: str, value: str | int) -> str:
+    """Of a number in a cross: the first value of the years, or weeks, that count as one."""
+    begins = {
+        "age": [0, 18, 25, 30, 35, 40, 45, 50, 55, 60, 65, 75],
+        "weeks_worked": [0, 1, 14, 27, 40, 52],
+    }
+    if name not in begins:
+        return value
+    return str(max(begin for begin in begins[name] if begin <= value))
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +95,17 @@ def test_the_tasks_correlate_as_published(tables) -> None:
     for name, published in (("college", 0.2373), ("income", 0.1768)):
         found = np.corrcoef(columns[name], columns["never_married"])[0, 1]
         assert abs(found) == pytest.approx(published, abs=0.005)
+
+
+@needs_data
+@pytest.mark.parametrize("part", PARTS)
+def test_crosses_are_the_join_of_their_parts_in_every_row(tables, part: str) -> None:
+    table = tables[part]
+    assert [name for name in table.column_names if name.startswith("cross_")] == list(CROSSED)
+    for name, (first, second) in CROSSED.items():
+        cells = (table[each].to_pylist() for each in (name, first, second))
+        for cross, left, right in zip(*cells, strict=True):
+            assert cross == f"{band(first, left)}|{band(second, right)}"
 
 
 @needs_data
@@ -234,6 +265,7 @@ def test_no_feature_of_the_configs_reveals_a_label() -> None:
     """Paper protocol: education and marital_stat are no inputs; no label and no weight is one."""
     forbidden = {
         "census_income_mmoe": {"education", "marital_stat"},
+        "census_income_mmoe_v2": {"education", "marital_stat"},
         "census_income_group2_mmoe": {"education", "marital_stat"},
         "census_income_education_kept_mmoe": {"marital_stat"},
     }

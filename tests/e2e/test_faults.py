@@ -3,17 +3,18 @@
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from e2e import tiny, victim
+from full_disk import files_up_to
 
 from tzmmoe import checkpoint, cli, train
 from tzmmoe.errors import CheckpointError
@@ -196,16 +197,11 @@ def test_a_disk_that_fills_up_ends_the_run_and_a_later_one_goes_on(
     tiny_folder, undisturbed, tmp_path, monkeypatch
 ) -> None:
     """A limit on the size of files, while the second checkpoint is written, plays the disk."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     original = checkpoint.save
 
     def save(model_dir: Path, step: int, *rest: object) -> Path:
-        bound = 5000 if step == 10 else limits[0]
-        resource.setrlimit(resource.RLIMIT_FSIZE, (bound, limits[1]))
-        try:
+        with files_up_to(5000) if step == 10 else nullcontext():
             return original(model_dir, step, *rest)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
     monkeypatch.chdir(tmp_path)
     run = tiny.pipeline(tiny_folder, "run", **CHANGES)

@@ -168,7 +168,8 @@ def batches(session: Session, count: int) -> list[Batch]:
 
 def optimization(session: Session) -> Optimization:
     settings = Settings.of(fields(session.pipeline.train_config))
-    return Optimization(session.built.model, settings, session.runtime.device)
+    built, device = session.built, session.runtime.device
+    return Optimization(built.model, built.tasks, settings, device)
 
 
 def end(model_dir: Path) -> dict[str, bytes]:

@@ -5,18 +5,16 @@ from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
-import parts
 import pyarrow as pa
 import pytest
 from features import arrow_columns
 from features import oracles_values as oracles
 from features.arrow_columns import SEPARATOR, type_name
+from features.id_features import encoded, id_feature, ids, pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tzmmoe.errors import ConfigError
-from tzmmoe.features import Feature, Setting, check_shared
-from tzmmoe.features.base import Ids, Tally
+from tzmmoe.features.base import Tally
 from tzmmoe.features.column import read
 from tzmmoe.features.forms import BadValue
 from tzmmoe.features.hashing import hash_texts
@@ -65,33 +63,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("words")
     (made / "words.txt").write_text("\n".join(WORDS), encoding="utf-8")
     return made
-
-
-def id_feature(
-    text: str, mode: str = "FG_DAG", *, folder: Path = Path(), hash_function: str = "MURMUR_HASH"
-) -> Feature:
-    setting = Setting(mode, "\x03", hash_function, folder)
-    named = "" if "feature_name" in text else 'feature_name: "a"'
-    wide = "" if "embedding_dim" in text else "embedding_dim: 4"
-    return parts.features(f"id_feature {{ {named} {wide} {text} }}", setting=setting)[0]
-
-
-def encoded(feature: Feature, column: pa.Array) -> tuple[Ids, Tally]:
-    return feature.encode(read(column, feature.separator, feature.weighted))
-
-
-def ids(feature: Feature, column: pa.Array) -> list[list[int]]:
-    found, _ = encoded(feature, column)
-    assert found.values.dtype == np.int64
-    return oracles.by_row(found.values.tolist(), found.lengths)
-
-
-def pairs(feature: Feature, column: pa.Array) -> list[list[tuple[int, float]]]:
-    """Ids with their weights."""
-    found, _ = encoded(feature, column)
-    assert found.weights.dtype == np.float32
-    flat = zip(found.values.tolist(), found.weights.tolist(), strict=True)
-    return oracles.by_row(flat, found.lengths)
 
 
 TEXT_CELLS = {**arrow_columns.TEXTS, **arrow_columns.NUMBERS, **arrow_columns.FRACTIONS}
@@ -313,108 +284,3 @@ def test_another_feature_reads_the_values_that_are_hashed() -> None:
     values = plain.values(read(column, plain.separator, plain.weighted))
     flat = values.plain().flat.to_pylist()
     assert oracles.by_row(flat, values.lengths) == [["a", "b", "c"], [], ["d"]]
-
-
-FAULTS = [
-    ("", r"has none of hash_bucket_size, num_buckets, .*; give one"),
-    ("hash_bucket_size: 0", "has none of"),
-    ("hash_bucket_size: 3 num_buckets: 4", "has hash_bucket_size and num_buckets of"),
-    ('num_buckets: 3 vocab_list: "a"', "has num_buckets and vocab_list of"),
-    ("num_buckets: 3 default_bucketize_value: 1", "default_bucketize_value: has no effect"),
-    ("hash_bucket_size: 3 default_bucketize_value: 1", "default_bucketize_value: has no effect"),
-    ('vocab_file: "words.txt"', "default_bucketize_value: is not set"),
-    ('vocab_list: "a" default_bucketize_value: 1', "default_bucketize_value: is 1"),
-    ('num_buckets: 3 pooling: "max"', "pooling: is 'max'; give 'sum' or 'mean'"),
-    ('num_buckets: 3 pooling: "mean" weighted: true', "pooling: is 'mean', but weighted"),
-    ("num_buckets: 3 embedding_dim: 0", "embedding_dim: is 0"),
-    ('num_buckets: 3 embedding_name: "a.b"', "embedding_name: is 'a.b'"),
-    ('num_buckets: 3 separator: ""', "separator: is empty"),
-    ('num_buckets: 3 default_value: "x"', "default_value: 'x' is no whole number"),
-    ('num_buckets: 3 default_value: "3" out_of_range: ERROR', "default_value: 3 is outside"),
-    ('num_buckets: 3 init_fn: "nn.init.uniforn_"', "init_fn: .*did you mean 'uniform_'"),
-    ('num_buckets: 3 expression: "usr:a"', "expression: is 'usr:a'; write user:"),
-    ('num_buckets: 3 expression: "user:"', "expression: is 'user:'"),
-]
-
-
-@pytest.mark.parametrize(("fields", "text"), FAULTS, ids=[fields for fields, _ in FAULTS])
-def test_a_feature_that_cannot_work_is_refused_by_its_field(fields: str, text: str) -> None:
-    with pytest.raises(ConfigError, match=text):
-        id_feature(fields)
-
-
-def test_the_width_of_the_embedding_must_be_given() -> None:
-    with pytest.raises(ConfigError, match="embedding_dim: is not set"):
-        parts.features('id_feature { feature_name: "a" num_buckets: 3 }')
-
-
-@pytest.mark.parametrize("default", ["x", "1.5"])
-def test_an_encoded_default_that_is_no_id_is_refused_by_its_field(default: str) -> None:
-    with pytest.raises(ConfigError, match=r"fg_encoded_default_value: .* is no whole number"):
-        id_feature(f'num_buckets: 3 fg_encoded_default_value: "{default}"', "FG_NONE")
-
-
-def test_reading_a_feature_takes_the_mode_that_allows_it() -> None:
-    fields = 'num_buckets: 3 expression: "feature:b"'
-    assert id_feature(fields, "FG_DAG").origin.kind == "feature"
-    with pytest.raises(ConfigError, match=r"expression: 'feature:b' .* fg_mode: FG_DAG"):
-        id_feature(fields, "FG_NORMAL")
-
-
-@pytest.mark.parametrize("mode", ["FG_NONE", "FG_BUCKETIZE"])
-@pytest.mark.parametrize("expression", ["user:b", "feature:b", "const:b", "what:ever"])
-def test_columns_of_the_features_own_name_need_no_expression(mode: str, expression: str) -> None:
-    origin = id_feature(f'num_buckets: 3 expression: "{expression}"', mode).origin
-    assert (origin.kind, origin.name) == ("column", "a")
-
-
-def shared(*fields: str) -> list[tuple[str, object]]:
-    features = [
-        id_feature(f'feature_name: "f{number}" embedding_name: "item" {each}')
-        for number, each in enumerate(fields)
-    ]
-    return [(feature.name, feature.table) for feature in features]
-
-
-def test_a_table_has_the_rows_that_its_ids_need_and_the_name_that_is_given() -> None:
-    assert id_feature("num_buckets: 9").table.name == "a_emb"
-    (_, first), (_, second) = shared("num_buckets: 9", "hash_bucket_size: 9")
-    assert (first.name, first.rows, first.dim) == ("item", 9, 4)
-    assert first == second
-    check_shared([("f0", first), ("f1", second), ("b", id_feature("num_buckets: 2").table)])
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        "num_buckets: 8",
-        "num_buckets: 9 embedding_dim: 8",
-        "num_buckets: 9 trainable: false",
-        'num_buckets: 9 init_fn: "nn.init.zeros_"',
-    ],
-)
-def test_features_that_share_a_table_must_agree_on_it(fields: str) -> None:
-    with pytest.raises(ConfigError, match="'f0' and 'f2' share the table 'item', but differ"):
-        check_shared(shared("num_buckets: 9", "num_buckets: 9 value_dim: 1", fields))
-
-
-@pytest.mark.parametrize(
-    ("cells", "settings", "told"),
-    [
-        (["a", "a|b"], "", True),
-        (["a", "a|b"], 'separator: "|"', False),
-        (["a", "a,b"], "", False),
-        ([["a", "b"], ["c"]], "", False),
-        ([1, 2], "", False),
-    ],
-)
-def test_text_that_looks_like_a_list_is_told_once(cells, settings, told, caplog) -> None:
-    """As CSV has lists: without a separator each would be one unknown value."""
-    text = f'id_feature {{ feature_name: "tags" hash_bucket_size: 9 embedding_dim: 2 {settings} }}'
-    setting = Setting("FG_DAG", "\x03", "MURMUR_HASH", Path())
-    [feature] = parts.features(text, setting=setting)
-    for _ in range(2):
-        feature.encode(read(pa.array(cells), feature.separator, weighted=False))
-    assert len(caplog.messages) == told
-    if told:
-        assert "tags: 'a|b' is taken for one value; if it is a list, set" in caplog.text

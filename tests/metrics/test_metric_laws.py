@@ -21,6 +21,12 @@ BINARY = [
     "calibration {}",
     "mean_absolute_error {}",
     "mean_squared_error {}",
+    "root_mean_squared_error {}",
+    "binary_accuracy {}",
+    "balanced_accuracy {}",
+    "precision {}",
+    "recall {}",
+    "f1 {}",
 ]
 ALL = pytest.mark.parametrize("text", BINARY)
 
@@ -92,7 +98,7 @@ def test_without_rows_a_metric_is_nan_without_a_warning(text: str) -> None:
 
 
 @pytest.mark.parametrize("label", [0.0, 1.0])
-@pytest.mark.parametrize("text", ["auc {}", "auc { thresholds: 0 }", BINARY[2], BINARY[5]])
+@pytest.mark.parametrize("text", [*BINARY[:3], BINARY[5], "balanced_accuracy {}"])
 def test_with_one_class_a_comparison_of_classes_is_nan(text: str, label: float) -> None:
     predictions, _, groups = rows(20)
     metric = fed(text, [(predictions, torch.full((20,), label), groups)])

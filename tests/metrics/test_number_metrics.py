@@ -106,6 +106,8 @@ def test_errors_equal_numpy(num_rows: int) -> None:
     mae, mse = np.abs(error).mean(), (error**2).mean()
     assert value("mean_absolute_error {}", predictions, labels) == pytest.approx(mae, rel=1e-12)
     assert value("mean_squared_error {}", predictions, labels) == pytest.approx(mse, rel=1e-12)
+    rmse = value("root_mean_squared_error {}", predictions, labels)
+    assert rmse == pytest.approx(math.sqrt(mse), rel=1e-12)
 
 
 def test_sums_keep_small_errors_beside_large_ones() -> None:

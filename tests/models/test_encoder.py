@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from tzmmoe.batch import Inputs, Ragged
+from tzmmoe.models.base import Body, TowerInputs
 from tzmmoe.models.encoder import Encoder
 
 TEXTS = {
@@ -31,10 +32,22 @@ ROWS = {"user": 7, "item": 5, "again": 7, "wide": 3, "price": 4}
 Bags = Mapping[str, list[list[int]]]
 
 
+class Reader(Body):
+    """Reads groups and no factors."""
+
+    def __init__(self, groups: Mapping[str, Sequence[str]]) -> None:
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> TowerInputs:
+        return TowerInputs(list(inputs.values()))
+
+
 def encoder(order: Sequence[str], groups: Mapping[str, Sequence[str]]) -> Encoder:
     """Of the features in this order, which is that of the batch."""
     torch.manual_seed(0)
-    return Encoder(parts.features(*(TEXTS[name] for name in order)), groups, seed=3).double()
+    features = parts.features(*(TEXTS[name] for name in order))
+    return Encoder(features, Reader(groups), seed=3).double()
 
 
 def drawn(num_rows: int, seed: int, *, most: int) -> tuple[Bags, dict[str, Tensor]]:

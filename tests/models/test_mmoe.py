@@ -17,6 +17,7 @@ from tzmmoe.models.mmoe import MMoE
 
 EXPERTS = parts.PLAIN | {"hidden_units": [5, 4]}
 GATES = {"linear": None, "mlp": parts.PLAIN | {"hidden_units": [3]}}
+ALL = {"all": parts.group(a=6)}
 BOTH = pytest.mark.parametrize("gate", GATES)
 
 
@@ -24,14 +25,14 @@ def made(num_experts: int, num_tasks: int, gate: str, **expert_mlp: Any) -> MMoE
     """In float64, every parameter off its start; 6 inputs."""
     torch.manual_seed(0)
     experts = EXPERTS | expert_mlp
-    model = MMoE(
-        {"all": 6}, num_tasks, expert_mlp=experts, gate_mlp=GATES[gate], num_expert=num_experts
-    )
+    model = MMoE(ALL, num_tasks, expert_mlp=experts, gate_mlp=GATES[gate], num_expert=num_experts)
     return parts.shaken(model)
 
 
 def mixed(model: MMoE, x_BD: Tensor) -> list[Tensor]:
-    return list(model({"all": x_BD}))
+    inputs = model({"all": x_BD})
+    assert inputs.addends is None
+    return list(inputs.hidden)
 
 
 @BOTH
@@ -60,7 +61,7 @@ def test_mixture_of_real_size_equals_the_loop() -> None:
     """16 features of width 16, 3 experts of 512, 256, 128 units, 2 tasks, in single precision."""
     torch.manual_seed(0)
     experts = parts.PLAIN | {"hidden_units": [512, 256, 128]}
-    model = MMoE({"all": 256}, 2, expert_mlp=experts, gate_mlp=None, num_expert=3)
+    model = MMoE({"all": parts.group(a=256)}, 2, expert_mlp=experts, gate_mlp=None, num_expert=3)
     x = parts.normal(300, 256, dtype=torch.float32)
     wanted = oracles.mmoe_by_loops(model, x)
     for found, each in zip(mixed(model, x), wanted, strict=True):
@@ -141,7 +142,8 @@ def test_gradients_equal_finite_differences(gate: str) -> None:
     names, values = zip(*model.named_parameters(), strict=True)
 
     def run(x: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
-        return functional_call(model, dict(zip(names, parameters, strict=True)), {"all": x})
+        own = dict(zip(names, parameters, strict=True))
+        return tuple(functional_call(model, own, {"all": x}).hidden)
 
     assert gradcheck(run, (parts.normal(4, 6).requires_grad_(), *values))
 
@@ -155,9 +157,11 @@ def test_it_reads_one_group_and_names_those_it_does_not_read(
 ) -> None:
     torch.manual_seed(0)
     with caplog.at_level(logging.WARNING):
-        model = MMoE(widths, 2, expert_mlp=EXPERTS, gate_mlp=None, num_expert=3).double()
+        groups = {name: parts.group(a=width) for name, width in widths.items()}
+        model = MMoE(groups, 2, expert_mlp=EXPERTS, gate_mlp=None, num_expert=3).double()
+    assert model.groups == {read: ["a"]}
     inputs = {name: parts.normal(5, width, seed=width) for name, width in widths.items()}
-    assert_close(list(model(inputs)), oracles.mmoe_by_loops(model, inputs[read]))
+    assert_close(list(model(inputs).hidden), oracles.mmoe_by_loops(model, inputs[read]))
     warned = [record.getMessage() for record in caplog.records]
     assert len(warned) == (len(widths) > 1)
     for line in warned:
@@ -168,7 +172,7 @@ def test_it_reads_one_group_and_names_those_it_does_not_read(
 def test_all_its_faults_are_named_at_once() -> None:
     with pytest.raises(ConfigError) as error:
         MMoE(
-            {"all": 6},
+            ALL,
             2,
             expert_mlp=EXPERTS | {"hidden_units": []},
             gate_mlp=EXPERTS | {"activation": "tanh"},
@@ -177,7 +181,7 @@ def test_all_its_faults_are_named_at_once() -> None:
     paths = [fault.path for fault in error.value.faults]
     assert paths == ["num_expert", "expert_mlp.hidden_units", "gate_mlp.activation"]
     with pytest.raises(ConfigError) as error:
-        MMoE({"all": 6}, 2, expert_mlp=None, gate_mlp=None, num_expert=3)
+        MMoE(ALL, 2, expert_mlp=None, gate_mlp=None, num_expert=3)
     assert [fault.path for fault in error.value.faults] == ["expert_mlp"]
 
 

@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from tzmmoe.batch import Inputs, Ragged
-from tzmmoe.models.rank import Tower
+from tzmmoe.models.tower import Tower
 
 MLP = parts.LAYERS
 

@@ -1,6 +1,7 @@
 """Activations by name: which there are, what they take, and what Dice and PReLU compute."""
 
 import math
+from collections.abc import Callable
 
 import parts
 import pytest
@@ -9,7 +10,16 @@ from torch import nn
 from torch.testing import assert_close
 
 from tzmmoe.errors import ConfigError
-from tzmmoe.nn.activations import KNOWN, activation
+from tzmmoe.nn.activations import (
+    KERAS,
+    KNOWN,
+    OF_LOGITS,
+    Dice,
+    PReLU,
+    activation,
+    keras_activation,
+    output_activation,
+)
 
 POINTS = [-200.0, -3.0, -0.5, 0.0, 0.5, 3.0, 200.0]
 
@@ -122,4 +132,72 @@ def test_a_bad_activation_is_refused_before_any_step_with_what_to_write(
     [fault] = error.value.faults
     assert fault.path == "activation"
     assert repr(text) in fault.text
+    assert said in fault.text
+
+
+# By Keras's documents: leaky_relu falls by 0.2, gelu is the exact one.
+KERAS_FORMULAS = {
+    "relu": FORMULAS["nn.ReLU"],
+    "leaky_relu": lambda x: x if x > 0 else 0.2 * x,
+    "lrelu": lambda x: x if x > 0 else 0.2 * x,
+    "selu": FORMULAS["nn.SELU"],
+    "sigmoid": FORMULAS["nn.Sigmoid"],
+    "tanh": FORMULAS["nn.Tanh"],
+    "gelu": FORMULAS["nn.GELU"],
+    "swish": FORMULAS["nn.SiLU"],
+    "elu": FORMULAS["nn.ELU"],
+    "none": lambda x: x,
+    "linear": lambda x: x,
+    "": lambda x: x,
+}
+
+
+@pytest.mark.parametrize("name", KERAS_FORMULAS)
+@pytest.mark.parametrize("spelled", [str.lower, str.upper, str.title])
+def test_a_name_of_keras_in_any_case_computes_its_formula(name: str, spelled: Callable) -> None:
+    """S0.22, S0.29: of a layer, and of the logits of a tower."""
+    x = torch.tensor(POINTS, dtype=torch.float64)
+    wanted = torch.tensor([KERAS_FORMULAS[name](point) for point in POINTS], dtype=torch.float64)
+    layer = activation(keras_activation(spelled(name)), channels=1, copies=1)
+    assert_close(layer(x) if layer else x, wanted)
+    layer = output_activation(spelled(name))
+    assert_close(layer(x) if layer else x, wanted)
+    assert (layer is None) == (name in ("none", "linear", ""))
+
+
+def test_every_name_of_keras_has_its_formula_but_those_that_learn() -> None:
+    assert set(KERAS) - set(KERAS_FORMULAS) == {"dice", "prelu"}
+    assert isinstance(activation(keras_activation("Dice"), 4, 1), Dice)
+    assert isinstance(activation(keras_activation("PReLU"), 4, 2), PReLU)
+
+
+def test_logits_have_softmax_too_and_nothing_that_learns() -> None:
+    assert set(OF_LOGITS) == (set(KERAS) | {"softmax"}) - {"dice", "prelu"}
+    logits = parts.normal(5, 3)
+    powers = logits.exp()
+    assert_close(output_activation("Softmax")(logits), powers / powers.sum(dim=1, keepdim=True))
+    for name in OF_LOGITS:
+        layer = output_activation(name)
+        assert layer is None or not list(layer.parameters())
+
+
+@pytest.mark.parametrize(
+    ("chosen", "name", "said"),
+    [
+        (keras_activation, "rel", "is 'rel'; give one of relu, leaky_relu, "),
+        (keras_activation, "Sigmod", "did you mean 'sigmoid'?"),
+        (keras_activation, "nn.ReLU", "did you mean 'relu'?"),
+        (keras_activation, "softmax", "is 'softmax'; give one of "),
+        (output_activation, "softmx", "did you mean 'softmax'?"),
+        (output_activation, "dice", "is 'dice'; give one of "),
+        (output_activation, "prelu", "did you mean 'relu'?"),
+    ],
+)
+def test_a_name_that_is_not_there_is_refused_with_those_that_are(
+    chosen: Callable, name: str, said: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        chosen(name)
+    [fault] = error.value.faults
+    assert fault.path == ""
     assert said in fault.text

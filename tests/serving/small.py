@@ -1,8 +1,6 @@
-"""Small models with random weights, their exports, and a disk that is full."""
+"""Small models with random weights, and their exports."""
 
-import resource
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,14 +114,3 @@ def assert_same(
     assert list(found) == list(expected)
     for name, values in expected.items():
         torch.testing.assert_close(found[name], values, rtol=0, atol=tolerance, msg=name)
-
-
-@contextmanager
-def files_up_to(size_bytes: int) -> Iterator[None]:
-    """Writing more into a file fails, as it does on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)

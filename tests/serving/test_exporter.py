@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from serving.small import Small, assert_same, files_up_to, random_inputs
+from full_disk import files_up_to
+from serving.small import Small, assert_same, random_inputs
 
 from tzmmoe.config import load as load_config
 from tzmmoe.errors import CheckpointError

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from serving.small import files_up_to
+from full_disk import files_up_to
 
 from tzmmoe.data.parquet import ParquetSource
 from tzmmoe.errors import ConfigError, DataError

@@ -10,13 +10,14 @@ from pathlib import Path
 import torch
 
 from tzmmoe.build.features import build_features, feature_setting, feature_specs, needed
-from tzmmoe.build.tasks import build_tasks
+from tzmmoe.build.tasks import build_tasks, final_tasks
 from tzmmoe.config.check import task_towers
 from tzmmoe.errors import Faults, few
 from tzmmoe.features import Feature, FeatureSpec, Setting
 from tzmmoe.models import MODELS, Body, RankModel
+from tzmmoe.models.base import Group
 from tzmmoe.models.encoder import Encoder
-from tzmmoe.models.rank import Tower
+from tzmmoe.models.tower import Tower
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import fields
 from tzmmoe.runtime import free_bytes
@@ -24,12 +25,14 @@ from tzmmoe.tasks import TaskSet
 
 log = logging.getLogger(__name__)
 
+OF_THE_TASKS = ("task_towers", "task_output_act", "name")  # fields of a model that no body needs
+
 
 @dataclass(frozen=True)
 class Built:
     """``groups`` are those that the model reads, with their features in order. ``features`` enter
     the model; ``helpers`` are only read by other features; ``specs`` tell what each was made
-    from."""
+    from; ``final_tasks`` have the metrics of the final evaluation."""
 
     groups: dict[str, list[str]]
     features: list[Feature]
@@ -37,6 +40,7 @@ class Built:
     specs: dict[str, FeatureSpec]
     setting: Setting
     tasks: TaskSet
+    final_tasks: TaskSet
     model: RankModel
 
 
@@ -48,21 +52,23 @@ def build(pipeline: Pipeline, folder: Path, faults: Faults) -> Built | None:
     setting = feature_setting(pipeline.data_config, folder)
     specs = feature_specs(pipeline)
     by_name = build_features(specs, setting, faults)
-    tasks = build_tasks(pipeline, faults)
+    tasks = TaskSet(build_tasks(pipeline, faults))
+    final = final_tasks(pipeline, tasks, faults)
     with faults.under(""):
-        TaskSet(tasks).columns()
+        tasks.columns()
     groups = {g.group_name: list(g.feature_names) for g in pipeline.model_config.feature_groups}
     torch.manual_seed(pipeline.runtime_config.seed)
     model = None
     with _allocating(faults):
-        body = _body(pipeline, _widths(groups, by_name), faults)
-        groups = {name: groups[name] for name in body.groups if name in groups} if body else groups
+        body = _body(pipeline, _groups(groups, by_name), faults)
+        if body:
+            groups = body.groups | {name: each.features for name, each in body.factors.items()}
         names = list(dict.fromkeys(name for members in groups.values() for name in members))
         features = [by_name[name] for name in names if name in by_name]
-        _check_memory(features, specs, faults)
+        _check_memory(features, body, specs, faults)
         towers = _towers(pipeline, body, faults)
         if body and not faults:
-            encoder = Encoder(features, groups, seed=pipeline.runtime_config.seed)
+            encoder = Encoder(features, body, seed=pipeline.runtime_config.seed)
             model = RankModel(encoder, body, towers)
     if faults or model is None:
         return None
@@ -72,28 +78,40 @@ def build(pipeline: Pipeline, folder: Path, faults: Faults) -> Built | None:
         log.warning("these features are in no group that the model reads: %s", few(unused))
     _, towers = task_towers(pipeline.model_config)
     if not any(tower.label_name for tower in towers):
-        bindings = ", ".join(f"{task.name} <- {task.label}" for task in tasks)
+        bindings = ", ".join(f"{task.name} <- {task.label}" for task in tasks.tasks)
         log.info("no tower names its label; they bind in order: %s", bindings)
     helpers = [feature for feature in read if feature.name not in names]
     plain = {name: spec for name, (_, spec) in specs.items()}
-    return Built(groups, features, helpers, plain, setting, TaskSet(tasks), model)
+    return Built(groups, features, helpers, plain, setting, tasks, final, model)
 
 
-def _widths(groups: Mapping[str, Sequence[str]], by_name: Mapping[str, Feature]) -> dict[str, int]:
-    """D of each group's input; where a feature is faulty, a number that stands for it."""
-    if not groups:
-        return {"all": 1}
-    return {
-        group: sum(by_name[name].width for name in names if name in by_name) or 1
-        for group, names in groups.items()
-    }
+def _groups(
+    groups: Mapping[str, Sequence[str]], by_name: Mapping[str, Feature]
+) -> dict[str, Group]:
+    """What a body is told of each group; where a feature is faulty, what stands for it."""
+    found = {}
+    for group, names in (groups or {"all": ()}).items():
+        members = [by_name[name] for name in names if name in by_name]
+        found[group] = Group(
+            {feature.name: feature.width for feature in members} or {"": 1},
+            {feature.name: 1 if feature.table else feature.value_dim for feature in members},
+        )
+    return found
 
 
 def _check_memory(
-    features: Sequence[Feature], specs: Mapping[str, tuple[str, FeatureSpec]], faults: Faults
+    features: Sequence[Feature],
+    body: Body | None,
+    specs: Mapping[str, tuple[str, FeatureSpec]],
+    faults: Faults,
 ) -> None:
     """Add a fault at the largest table when the memory cannot hold them all."""
     tables = {f.table.name: (f.table.rows * f.table.dim * 4, f) for f in features if f.table}
+    for name, factor in (body.factors if body else {}).items():
+        for feature in features:
+            if feature.table and feature.name in factor.features:
+                size = feature.table.rows * factor.dim * 4
+                tables[f"{feature.name}.{name}"] = (size, feature)
     needed = sum(size for size, _ in tables.values())
     free = free_bytes(torch.device("cpu"))
     if free is None or needed <= free:
@@ -118,16 +136,17 @@ def _allocating(faults: Faults) -> Iterator[None]:
         faults.add("model_config", words)
 
 
-def _body(pipeline: Pipeline, widths: Mapping[str, int], faults: Faults) -> Body | None:
+def _body(pipeline: Pipeline, groups: Mapping[str, Group], faults: Faults) -> Body | None:
     config = pipeline.model_config
     word = config.WhichOneof("model")
     if word is None:
         return None
     _, messages = task_towers(config)
     arguments = fields(getattr(config, word))
-    del arguments["task_towers"]
+    for name in OF_THE_TASKS:
+        arguments.pop(name, None)
     with faults.under(f"model_config.{word}"):
-        return MODELS[word](widths, len(messages), **arguments)
+        return MODELS[word](groups, len(messages), **arguments)
     return None
 
 
@@ -135,8 +154,9 @@ def _towers(pipeline: Pipeline, body: Body | None, faults: Faults) -> dict[str, 
     path, messages = task_towers(pipeline.model_config)
     towers = {}
     for index, message in enumerate(messages):
-        width = body.out_features[index] if body else 1
         mlp = fields(message.mlp) if message.HasField("mlp") else None
         with faults.under(f"{path}[{index}].mlp"):
-            towers[message.tower_name] = Tower(width, message.num_class or 1, mlp)
+            num_class = message.num_class or 1
+            tower = body.tower(index, num_class, mlp) if body else Tower(1, num_class, mlp)
+            towers[message.tower_name] = tower
     return towers

@@ -1,17 +1,18 @@
 """task_towers -> tasks with their losses and metrics."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from tzmmoe.build.names import check_name
 from tzmmoe.config.check import task_towers
-from tzmmoe.errors import ConfigError, Faults, within
+from tzmmoe.errors import ConfigError, Faults, did_you_mean, few, within
 from tzmmoe.losses import LOSSES, Loss
 from tzmmoe.metrics import METRICS
 from tzmmoe.protos import loss_pb2, metric_pb2
 from tzmmoe.protos.model_pb2 import TaskTower
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import Registry
-from tzmmoe.tasks import Task, TaskSpace
+from tzmmoe.tasks import Task, TaskSet, TaskSpace
 
 
 def build_tasks(pipeline: Pipeline, faults: Faults) -> list[Task]:
@@ -25,6 +26,30 @@ def build_tasks(pipeline: Pipeline, faults: Faults) -> list[Task]:
                 check_name("tower_name", tower.tower_name)
             tasks.append(_task(tower, bound))
     return tasks
+
+
+def final_tasks(pipeline: Pipeline, tasks: TaskSet, faults: Faults) -> TaskSet:
+    """The tasks with the metrics of eval_config.task_metrics; the same object when it has none."""
+    found = {task.name: task for task in tasks.tasks}
+    seen: set[str] = set()
+    for index, message in enumerate(pipeline.eval_config.task_metrics):
+        path = f"eval_config.task_metrics[{index}]"
+        named = [t.name for t in tasks.tasks if message.name in (t.name, t.label)]
+        if len(named) != 1 or named[0] in seen:
+            known = [task.name for task in tasks.tasks]
+            what = "is there twice" if named and named[0] in seen else "is no tower"
+            what = "is the label of several towers" if len(named) > 1 else what
+            hint = did_you_mean(message.name, known)
+            faults.add(f"{path}.name", f"{message.name!r} {what}{hint}; there are {few(known)}")
+            continue
+        seen.add(named[0])
+        with faults.under(path):
+            task = found[named[0]]
+            made = _each("metrics", METRICS, message.metrics)
+            spaced = _each("metrics", METRICS, message.metrics) if task.space else {}
+            found[task.name] = replace(task, metrics=made, space_metrics=spaced)
+            found[task.name].check()
+    return TaskSet(list(found.values())) if seen else tasks
 
 
 def _task(tower: TaskTower, label: str) -> Task:
@@ -48,6 +73,7 @@ def _task(tower: TaskTower, label: str) -> Task:
         losses=made,
         metrics=_each("metrics", METRICS, metrics),
         space_metrics=_each("metrics", METRICS, metrics) if space else {},
+        activation=tower.output_activation,
     )
     task.check()
     return task

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from tzmmoe.config import duration, mmoe_v2
 from tzmmoe.config.dialects import messages
 from tzmmoe.errors import Faults, did_you_mean, join
 from tzmmoe.protos.data_pb2 import DataConfig
@@ -33,10 +34,14 @@ def check(pipeline: Pipeline, faults: Faults) -> None:
             "export_config.exporter_type",
             f"is {pipeline.export_config.exporter_type!r}; give 'latest' or 'best'",
         )
-    if pipeline.eval_config.HasField("num_steps"):
-        _at_least(1, pipeline.eval_config, "eval_config", ["num_steps"], faults)
+    for name in ("num_steps", "batch_size"):
+        if pipeline.eval_config.HasField(name):
+            _at_least(1, pipeline.eval_config, "eval_config", [name], faults)
     _at_least(1, pipeline.eval_config, "eval_config", ["log_step_count_steps"], faults)
     _at_least(0, pipeline.runtime_config, "runtime_config", ["seed"], faults)
+    if pipeline.runtime_config.HasField("timeout"):
+        with faults.under("runtime_config.timeout"):
+            duration.seconds(pipeline.runtime_config.timeout)
     _finite(pipeline, faults)
 
 
@@ -151,6 +156,7 @@ def _model(pipeline: Pipeline, faults: Faults) -> None:
         )
     for index, tower in enumerate(towers):
         _tower(f"{path}[{index}]", tower, data, faults)
+    mmoe_v2.check(pipeline.model_config, faults)
 
 
 def _tower(path: str, tower: TaskTower, data: DataConfig, faults: Faults) -> None:
@@ -183,7 +189,7 @@ def _train(config: TrainConfig, faults: Faults) -> None:
     path = "train_config"
     if config.HasField("num_steps") and config.HasField("num_epochs"):
         faults.add(f"{path}.num_steps", "and num_epochs are both set; keep one")
-    for name in ("num_steps", "num_epochs"):
+    for name in ("num_steps", "num_epochs", "num_samples", "num_val_samples"):
         if config.HasField(name):
             _at_least(1, config, path, [name], faults)
     both = ("save_checkpoints_steps", "save_checkpoints_epochs")
@@ -196,7 +202,11 @@ def _train(config: TrainConfig, faults: Faults) -> None:
     _at_least(1, config, path, counts, faults)
     if config.mixed_precision not in ("", "BF16", "FP16"):
         faults.add(f"{path}.mixed_precision", f"is {config.mixed_precision!r}; give BF16 or FP16")
+    if config.grad_process not in ("", "pcgrad"):
+        words = f"is {config.grad_process!r}; give 'pcgrad', or remove it"
+        faults.add(f"{path}.grad_process", words)
     _gradients(config, path, faults)
+    _looking_on(config, path, faults)
     if config.fine_tune_ckpt_param_map and not config.fine_tune_checkpoint:
         words = "has no effect without fine_tune_checkpoint; set that, or remove this"
         faults.add(f"{path}.fine_tune_ckpt_param_map", words)
@@ -206,6 +216,20 @@ def _train(config: TrainConfig, faults: Faults) -> None:
     if stopping.min_delta < 0:
         words = f"is {stopping.min_delta:g}; give 0 or more"
         faults.add(f"{path}.early_stopping.min_delta", words)
+
+
+def _looking_on(config: TrainConfig, path: str, faults: Faults) -> None:
+    """What tells of the training without changing it."""
+    speed = config.train_speed_logger
+    _at_least(1, speed, f"{path}.train_speed_logger", ["every_batches"], faults)
+    window = list(config.tensorboard.profile_batch)
+    path = f"{path}.tensorboard.profile_batch"
+    if len(window) > 2:
+        words = f"has {len(window)} numbers; give the first batch and the last, or only one"
+        faults.add(path, words)
+    elif len(window) == 2 and not 1 <= window[0] <= window[1]:
+        words = "give the first batch, counted from 1, and then the last"
+        faults.add(path, f"is {window}; {words}")
 
 
 def _gradients(config: TrainConfig, path: str, faults: Faults) -> None:

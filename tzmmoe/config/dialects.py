@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from google.protobuf.message import Message
 
+from tzmmoe.config import mmoe_v2, optimizers
 from tzmmoe.errors import Faults, join
 from tzmmoe.protos.data_pb2 import FG_DAG, FG_NONE, FG_NORMAL, DataConfig, FgMode, FieldType
 from tzmmoe.protos.pipeline_pb2 import Pipeline
@@ -36,6 +37,8 @@ def canonicalize(pipeline: Pipeline, faults: Faults) -> None:
             _rename(message, alias, name, path, faults)
     _fg_encoded(pipeline.data_config, faults)
     _input_fields(pipeline.data_config, faults)
+    mmoe_v2.spread(pipeline, faults)
+    optimizers.spread(pipeline.train_config, faults)
 
 
 def messages(message: Message, path: str = "") -> Iterator[tuple[str, Message]]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from google.protobuf.message import Message
 
+from tzmmoe.config import mmoe_v2
 from tzmmoe.config.check import features, task_towers
 from tzmmoe.config.dialects import messages
 from tzmmoe.errors import few
@@ -29,6 +30,7 @@ def notes(pipeline: Pipeline) -> list[str]:
         *_training(pipeline),
         *_evaluation(pipeline),
         *_layers(pipeline),
+        *mmoe_v2.notes(pipeline.model_config),
     ]
 
 
@@ -105,6 +107,8 @@ def _training(pipeline: Pipeline) -> Iterator[str]:
         yield "train_config.dense_optimizer: dampening has no effect without momentum"
     if rowwise.weight_decay_mode and not rowwise.weight_decay:
         yield "train_config.sparse_optimizer: weight_decay_mode has no effect without weight_decay"
+    if config.HasField("tensorboard") and not config.tensorboard.profile_batch:
+        yield "train_config.tensorboard has no effect without profile_batch"
     if config.gradient_accumulation_steps > 1:
         yield (
             "train_config.gradient_accumulation_steps acts on the dense part; tables step on "
@@ -118,6 +122,7 @@ def _evaluation(pipeline: Pipeline) -> Iterator[str]:
             ("eval_config", "num_steps"),
             ("eval_config", "predictions_path"),
             ("export_config", "best_exporter_metric"),
+            ("train_config", "num_val_samples"),
         ):
             if getattr(pipeline, owner).HasField(name):
                 yield f"{owner}.{name} has no effect without eval_input_path"

@@ -21,7 +21,10 @@ UNSHUFFLED_ROWS = 1 << 14  # rows of a chunk when nothing is shuffled, rounded t
 
 @dataclass(frozen=True)
 class Delivery:
-    """How rows are ordered, cut into batches and handed over."""
+    """How rows are ordered, cut into batches and handed over.
+
+    With ``epoch_rows`` an epoch ends after as many batches as hold them, or with the data.
+    """
 
     batch_size: int
     shuffle: bool
@@ -30,6 +33,11 @@ class Delivery:
     num_workers: int
     pin_memory: bool
     seed: int
+    epoch_rows: int | None = None
+
+    def ends(self, rows: int) -> bool:
+        """Whether an epoch is over after so many rows, whatever the files still hold."""
+        return self.epoch_rows is not None and rows >= self.epoch_rows
 
     @property
     def chunk_rows(self) -> int:
@@ -66,7 +74,8 @@ class Loader:
             DataError: a file of which rows are still to be read is not named any more.
         """
         named = {os.path.abspath(file): file for file in self.source.files}
-        for file in order.files[position.file :]:
+        over = self.delivery.ends(order.done_rows + position.row)
+        for file in () if over else order.files[position.file :]:
             if file not in named:
                 raise DataError(
                     f"{file}: the checkpoint stands in the middle of an epoch that still has to "
@@ -76,15 +85,19 @@ class Loader:
         self.order = replace(order, files=tuple(named.get(f, f) for f in order.files))
 
     def steps(self, num_steps: int | None, num_epochs: int | None) -> int | None:
-        """Steps of a run over all files, None where counting the rows would take reading them."""
+        """Steps of a run, None where counting the rows of the files would take reading them.
+
+        With ``epoch_rows`` files that do not tell their rows are taken to hold enough.
+        """
         if num_steps or not num_epochs:
             return num_steps
+        size, most = self.delivery.batch_size, self.delivery.epoch_rows
+        found = [-(-most // size)] if most else []
         counts = [self.source.known_rows(file) for file in self.source.files]
-        if None in counts:
-            return None
-        size, rows = self.delivery.batch_size, sum(counts)
-        whole = rows // size if self.delivery.drop_remainder else -(-rows // size)
-        return whole * num_epochs
+        if None not in counts:
+            rows = sum(counts)
+            found.append(rows // size if self.delivery.drop_remainder else -(-rows // size))
+        return min(found) * num_epochs if found else None
 
     def epoch(self, since: Position) -> Iterator[tuple[Batch, Position]]:
         """The rest of an epoch: batches, each with the position after it.
@@ -93,12 +106,30 @@ class Loader:
         """
         if self.order.epoch != since.epoch:
             self.order = self.delivery.plan(since.epoch, self.source.files)
-        yield from self._read(since)
+        if self._is_over(since):
+            return
+        with closing(self._passes(since)) as batches:
+            for batch, position in batches:
+                yield batch, position
+                if self._is_over(position):
+                    return
+
+    def _is_over(self, position: Position) -> bool:
+        return self.delivery.ends(self.order.done_rows + position.row)
+
+    def _passes(self, since: Position) -> Iterator[tuple[Batch, Position]]:
+        """The rest of the order, and then of the files that it does not know."""
+        rows = self.order.done_rows + since.row
+        with closing(self._read(since)) as batches:
+            for batch, position in batches:
+                rows = self.order.done_rows + position.row
+                yield batch, position
         known = {os.path.abspath(file) for file in (*self.order.files, *self.order.done)}
         fresh = tuple(f for f in self.source.files if os.path.abspath(f) not in known)
         if fresh:
             done = (*self.order.done, *self.order.files)
-            self.order = replace(self.delivery.plan(since.epoch, fresh), done=done)
+            order = self.delivery.plan(since.epoch, fresh)
+            self.order = replace(order, done=done, done_rows=rows)
             yield from self._read(Position(since.epoch))
 
     def once(self) -> Iterator[Batch]:
@@ -112,6 +143,16 @@ class Loader:
             rows = pa.RecordBatch.from_arrays(columns, names=self.assembler.needed)
             piece = Piece(self.source.files[0], 0, 0, 0)
             yield next(self.assembler.assemble(Chunk(0, rows, (piece,))).batches(1))
+
+    def shortfall(self, end: Position) -> str:
+        """What to say of an epoch with this end that has far fewer rows than it is to have."""
+        wanted, rows = self.delivery.epoch_rows, self.order.done_rows + end.row
+        if wanted is None or wanted - rows <= self.delivery.batch_size:
+            return ""
+        return (
+            f"train_config.num_samples is {wanted:,}, but the epoch ended with the training "
+            f"files, after {rows:,} rows"
+        )
 
     def lack(self) -> DataError:
         """Why an epoch gave no batch."""

@@ -17,7 +17,7 @@ class Order:
     """One pass over ``files``, cut into chunks of ``chunk_rows`` rows.
 
     With ``shuffle`` the files are permuted, and the rows within a chunk. ``done`` are files that
-    the same epoch read before, in a pass over fewer files.
+    the same epoch read before, in a pass over fewer files, and ``done_rows`` their rows.
     """
 
     epoch: int
@@ -26,6 +26,7 @@ class Order:
     seed: int
     chunk_rows: int
     done: tuple[str, ...] = ()
+    done_rows: int = 0
 
     @classmethod
     def plan(

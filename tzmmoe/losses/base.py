@@ -30,6 +30,11 @@ class Loss(ABC):
     def label_kind(self, num_class: int) -> LabelKind:
         """The labels it takes. Raises ConfigError when it cannot have so many logits."""
 
+    def link(self, num_class: int) -> str:
+        """The activation that the loss itself applies to its logits, so that a tower's
+        output_activation of that name changes nothing: ``sigmoid``, ``softmax``, or ``""``."""
+        return ""
+
     @abstractmethod
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Loss of each row (B,). logits: (B,), or (B, C) for several classes."""

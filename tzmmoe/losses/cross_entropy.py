@@ -20,6 +20,9 @@ class BinaryCrossEntropy(Loss):
         one_logit(num_class, "binary_cross_entropy")
         return LabelKind(0, 1)
 
+    def link(self, num_class: int) -> str:
+        return "sigmoid"
+
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         targets = labels * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
         return F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
@@ -43,6 +46,9 @@ class SoftmaxCrossEntropy(Loss):
                 "num_class", f"is {num_class}; softmax_cross_entropy takes 2 or more"
             )
         return LabelKind(0, num_class - 1, num_class)
+
+    def link(self, num_class: int) -> str:
+        return "softmax"
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         targets = labels.long() if labels.dim() == 1 else labels

@@ -36,3 +36,11 @@ class MeanSquaredError(MeanError):
     def update(self, predictions: Tensor, labels: Tensor) -> None:
         self.error += (predictions.double() - labels.double()).square().sum()
         self.rows += len(labels)
+
+
+@METRICS.register("root_mean_squared_error")
+class RootMeanSquaredError(MeanSquaredError):
+    """Root of the mean of (prediction - label)^2."""
+
+    def compute(self) -> Tensor:
+        return super().compute().sqrt()

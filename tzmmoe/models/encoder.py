@@ -1,6 +1,6 @@
 """A batch's ids and numbers -> one input (B, D) for each feature group."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from tzmmoe.batch import Inputs
 from tzmmoe.features.base import Feature
 from tzmmoe.features.layout import Layout
-from tzmmoe.nn.embedding import Slot, Tables
+from tzmmoe.models.base import Body
+from tzmmoe.models.lookups import FactorInput, Lookups
 
 
 @dataclass(frozen=True)
@@ -27,27 +28,30 @@ class Piece:
 
 
 class Encoder(nn.Module):
-    """Looks up, embeds and joins the features of each group, in the group's order."""
+    """What a body reads: the features of each group looked up, embedded and joined in the group's
+    order, and its factors."""
 
-    def __init__(
-        self, features: Sequence[Feature], groups: Mapping[str, Sequence[str]], *, seed: int
-    ) -> None:
+    def __init__(self, features: Sequence[Feature], body: Body, *, seed: int) -> None:
         super().__init__()
         self.layout = Layout.of(features)
-        self.tables = nn.ModuleDict()
-        for width, members in self.layout.ids.items():
-            tables = {feature.table.name: feature.table for feature in members}
-            slots = [Slot(f.table.name, mean=f.pooling == "mean") for f in members]
-            self.tables[f"width_{width}"] = Tables(list(tables.values()), slots, seed=seed)
-        embedders = {f"embed_{feature.name}": feature.embedder() for feature in features}
+        read = {name for members in body.groups.values() for name in members}
+        self.tables = Lookups(
+            self.layout, read, lambda feature: (feature.table, feature.pooling == "mean"), seed=seed
+        )
+        embedders = {f"embed_{f.name}": f.embedder() for f in features if f.name in read}
         self.embedders = nn.ModuleDict({n: layer for n, layer in embedders.items() if layer})
-        self.pieces = {name: self._pieces(members) for name, members in groups.items()}
+        self.pieces = {name: self._pieces(members) for name, members in body.groups.items()}
+        self.factors = nn.ModuleDict(
+            {
+                name: FactorInput(name, factor, self.layout, seed=seed)
+                for name, factor in body.factors.items()
+            }
+        )
 
     def _pieces(self, members: Sequence[str]) -> list[Piece]:
         places = {
-            feature.name: Piece(width, place, place + 1)
-            for width, features in self.layout.ids.items()
-            for place, feature in enumerate(features)
+            name: Piece(width, place, place + 1)
+            for name, (width, place) in self.tables.places.items()
         }
         for feature, begin, end in self.layout.numbers:
             key = f"embed_{feature.name}"
@@ -63,11 +67,8 @@ class Encoder(nn.Module):
         return pieces
 
     def forward(self, inputs: Inputs) -> dict[str, Tensor]:
-        """{group: (B, D)}."""
-        pooled_BFD = {
-            width: self.tables[f"width_{width}"](ids.values, ids.lengths, ids.weights)
-            for width, ids in inputs.ids.items()
-        }
+        """{group: (B, D)} and {factor: (B, N, dim)}."""
+        pooled_BFD = self.tables.pooled(inputs)
         joined = {}
         for group, pieces in self.pieces.items():
             parts = []
@@ -76,4 +77,4 @@ class Encoder(nn.Module):
                 part = whole[:, piece.begin : piece.end]
                 parts.append(self.embedders[piece.embedder](part) if piece.embedder else part)
             joined[group] = torch.cat([part.flatten(1) for part in parts], dim=1)
-        return joined
+        return joined | {name: factor(inputs) for name, factor in self.factors.items()}

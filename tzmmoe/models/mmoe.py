@@ -1,16 +1,16 @@
 """Multi-gate mixture-of-experts."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tzmmoe.errors import ConfigError, Faults
-from tzmmoe.models.base import MODELS, Body
+from tzmmoe.models.base import MODELS, Body, Group, TowerInputs
 from tzmmoe.nn.gates import Gates
-from tzmmoe.nn.mlp import MLP
+from tzmmoe.nn.mlp import MLP, Network
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class MMoE(Body):
 
     def __init__(
         self,
-        in_features: Mapping[str, int],
+        groups: Mapping[str, Group],
         num_tasks: int,
         *,
         expert_mlp: dict[str, Any] | None,
@@ -37,8 +37,9 @@ class MMoE(Body):
         faults = Faults()
         if num_expert < 1:
             faults.add("num_expert", f"is {num_expert}; give 1 or more")
-        self.groups = (only_group(in_features),)
-        width, experts = in_features[self.groups[0]], max(num_expert, 1)
+        self.group = only_group(groups)
+        self.groups = {self.group: list(groups[self.group].widths)}
+        width, experts = groups[self.group].width, max(num_expert, 1)
         with faults.under("expert_mlp"):
             if expert_mlp is None:
                 raise ConfigError.at("", "is not set; give expert_mlp { hidden_units: [64] }")
@@ -48,15 +49,18 @@ class MMoE(Body):
         faults.stop()
         self.out_features = [self.experts.out_features] * num_tasks
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> Sequence[Tensor]:
-        x_BD = inputs[self.groups[0]]
-        mixed_BTH = torch.bmm(self.gates(x_BD).to(x_BD.dtype), self.experts(x_BD))
-        return mixed_BTH.unbind(1)
+    def forward(self, inputs: Mapping[str, Tensor]) -> TowerInputs:
+        return TowerInputs(mixtures(inputs[self.group], self.gates, self.experts).unbind(1))
 
 
-def only_group(in_features: Mapping[str, int]) -> str:
+def mixtures(x_BD: Tensor, gates: Gates, experts: Network) -> Tensor:
+    """(B, T, H)."""
+    return torch.bmm(gates(x_BD).to(x_BD.dtype), experts(x_BD))
+
+
+def only_group(groups: Mapping[str, Group]) -> str:
     """The only feature group, or the one named ``all``, or the first, with a line that says so."""
-    names = list(in_features)
+    names = list(groups)
     chosen = "all" if "all" in names else names[0]
     if len(names) > 1:
         unused = ", ".join(name for name in names if name != chosen)

@@ -1,4 +1,6 @@
-"""``nn.ReLU``, ``nn.LeakyReLU(negative_slope=0.1)``, ``Dice`` -> a layer."""
+"""``nn.ReLU``, ``nn.LeakyReLU(negative_slope=0.1)``, ``Dice`` or a name of Keras -> a layer."""
+
+from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +44,24 @@ KNOWN = {
 }
 ARGUMENTS = {"negative_slope", "alpha", "approximate", "init"}
 
+# The layers of Keras 3 by name, and the two that ranking models add to them.
+KERAS = {
+    "relu": "nn.ReLU",
+    "leaky_relu": "nn.LeakyReLU(negative_slope=0.2)",
+    "lrelu": "nn.LeakyReLU(negative_slope=0.2)",
+    "selu": "nn.SELU",
+    "sigmoid": "nn.Sigmoid",
+    "tanh": "nn.Tanh",
+    "gelu": "nn.GELU",
+    "swish": "nn.SiLU",
+    "elu": "nn.ELU",
+    "dice": "Dice",
+    "prelu": "nn.PReLU",
+    "none": "",
+    "linear": "",
+}
+OF_LOGITS = [*(name for name in KERAS if name not in ("dice", "prelu")), "softmax"]
+
 
 def activation(text: str, channels: int, copies: int) -> nn.Module | None:
     """The layer for C = ``channels`` units of ``copies`` networks side by side; None for ``""``."""
@@ -64,3 +84,28 @@ def activation(text: str, channels: int, copies: int) -> nn.Module | None:
     except (ValueError, RuntimeError) as error:
         raise ConfigError.at("activation", f"{text!r}: {error}") from error
     return layer
+
+
+def keras_activation(name: str) -> str:
+    """The text for ``activation`` of a name of ``KERAS``, in any case; ``""`` is none.
+
+    Raises ConfigError without a path.
+    """
+    return KERAS[_one_of(KERAS, name)]
+
+
+def output_activation(name: str) -> nn.Module | None:
+    """What a name of ``OF_LOGITS`` makes of the logits (B,) or (B, C) of a tower; None for none.
+
+    There is nothing to learn in it. Raises ConfigError without a path.
+    """
+    word = _one_of(OF_LOGITS, name)
+    return nn.Softmax(dim=-1) if word == "softmax" else activation(KERAS[word], 1, 1)
+
+
+def _one_of(known: Collection[str], name: str) -> str:
+    word = name.lower() or "none"
+    if word not in known:
+        words = f"is {name!r}; give one of {', '.join(known)}"
+        raise ConfigError.at("", words + did_you_mean(word, known))
+    return word

@@ -35,31 +35,43 @@ class Slot:
 class Tables(nn.Module):
     """All tables of one width D, one under the other in one parameter (R, D).
 
-    One lookup serves all features of the width. Tables that are not trained lie at the end, from
-    row ``trained_rows`` on. A table's initial values depend on the seed and its name alone.
-    ``gradient_bound`` clamps the gradient of each pooled number, as FBGEMM does.
+    One lookup serves all features of the width; those whose slot is None are not read. Tables that
+    are not trained lie at the end, from row ``trained_rows`` on. A table's initial values depend on
+    the seed and its name alone. ``gradient_bound`` clamps the gradient of each pooled number, as
+    FBGEMM does. ``sparse``: the gradient holds the rows of the batch alone.
     """
 
-    def __init__(self, tables: Sequence[Table], slots: Sequence[Slot], *, seed: int) -> None:
+    def __init__(self, tables: Sequence[Table], slots: Sequence[Slot | None], *, seed: int) -> None:
         super().__init__()
         tables = sorted(tables, key=lambda table: not table.trainable)
         self.gradient_bound: float | None = None
+        self.sparse = True
         self.spans: dict[str, tuple[int, int]] = {}
         rows = 0
         for table in tables:
             self.spans[table.name] = (rows, rows + table.rows)
             rows += table.rows
         self.trained_rows = sum(table.rows for table in tables if table.trainable)
+        unread = None in slots  # their ids lead to a last row that is never trained
         self.weight = nn.Parameter(
-            torch.empty(rows, tables[0].dim), requires_grad=self.trained_rows > 0
+            torch.empty(rows + unread, tables[0].dim), requires_grad=self.trained_rows > 0
         )
         with torch.no_grad():
             for table in tables:
-                table.init(self.rows_of(table.name, self.weight), _generator(seed, table.name))
-        first = [self.spans[slot.table][0] for slot in slots]
+                table.init(self.rows_of(table.name, self.weight), generator_of(seed, table.name))
+            self.weight[rows:] = 0
+        first = [self.spans[slot.table][0] if slot else rows for slot in slots]
         self.register_buffer("first_F", torch.tensor(first), persistent=False)
-        mean = torch.tensor([slot.mean for slot in slots])
+        read = torch.tensor([slot is not None for slot in slots])
+        self.register_buffer("read_F", read.long() if unread else None, persistent=False)
+        self.register_buffer("places", read.nonzero()[:, 0] if unread else None, persistent=False)
+        mean = torch.tensor([slot.mean if slot else False for slot in slots])
         self.register_buffer("mean_F", mean if mean.any() else None, persistent=False)
+
+    @property
+    def trained(self) -> Tensor:
+        """The rows that training moves."""
+        return self.weight[: self.trained_rows]
 
     def rows_of(self, table: str, of: Tensor) -> Tensor:
         """The table's rows of the parameter, or of anything that has a row for each of its rows."""
@@ -67,7 +79,7 @@ class Tables(nn.Module):
         return of[begin:end]
 
     def forward(self, ids: Tensor, lengths_BF: Tensor | None, weights: Tensor | None) -> Tensor:
-        """Pooled embeddings (B, F, D).
+        """Pooled embeddings (B, F, D) of the features that are read.
 
         ids: (N,), the ids of row 0's features, then of row 1's, each within its own table.
         lengths_BF: how many each has; None when each has one. weights: (N,), factors.
@@ -82,30 +94,54 @@ class Tables(nn.Module):
         num_features = len(self.first_F)
         if lengths_BF is None and weights is None:
             rows_BF = ids.view(-1, num_features) + self.first_F
-            return F.embedding(rows_BF, self.weight, sparse=True)
+            if self.places is not None:
+                rows_BF = rows_BF[:, self.places]
+            return F.embedding(rows_BF, self.weight, sparse=self.sparse)
         if lengths_BF is None:
             lengths_BF = torch.ones_like(ids.view(-1, num_features))
-        lengths = lengths_BF.flatten()
-        first = self.first_F.expand_as(lengths_BF).flatten()
-        ends = lengths.cumsum(0)
+        ends = lengths_BF.flatten().cumsum(0)
         pooled_BFD = F.embedding_bag(
-            ids + first.repeat_interleave(lengths, output_size=ids.shape[0]),
+            self._rows(ids, lengths_BF),
             self.weight,
             torch.cat([ends.new_zeros(1), ends]),
             mode="sum",
-            sparse=True,
+            sparse=self.sparse,
             per_sample_weights=weights,
             include_last_offset=True,
         ).view(-1, num_features, self.weight.shape[1])
-        if self.mean_F is None:
-            return pooled_BFD
-        divisor_BF = torch.where(self.mean_F, lengths_BF.clamp(min=1), 1)
-        return pooled_BFD / divisor_BF.unsqueeze(-1)
+        if self.mean_F is not None:
+            divisor_BF = torch.where(self.mean_F, lengths_BF.clamp(min=1), 1)
+            pooled_BFD = pooled_BFD / divisor_BF.unsqueeze(-1)
+        return pooled_BFD if self.places is None else pooled_BFD[:, self.places]
+
+    def _rows(self, ids: Tensor, lengths_BF: Tensor) -> Tensor:
+        """Rows (N,) of the parameter."""
+        lengths, count = lengths_BF.flatten(), ids.shape[0]
+        first = self.first_F.expand_as(lengths_BF).flatten()
+        if self.read_F is not None:
+            read = self.read_F.expand_as(lengths_BF).flatten()
+            ids = ids * read.repeat_interleave(lengths, output_size=count)
+        return ids + first.repeat_interleave(lengths, output_size=count)
 
 
-def _generator(seed: int, name: str) -> torch.Generator:
+def generator_of(seed: int, name: str) -> torch.Generator:
+    """Random numbers that depend on the seed and a name alone."""
     digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+class Vectors(nn.Module):
+    """A vector of width D for each of R numbers, times the number. ``init`` fills (R, D)."""
+
+    def __init__(self, name: str, count: int, dim: int, init: Initializer, *, seed: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(count, dim))
+        with torch.no_grad():
+            init(self.weight, generator_of(seed, name))
+
+    def forward(self, numbers_BR: Tensor) -> Tensor:
+        """(B, R, D)."""
+        return numbers_BR.unsqueeze(-1) * self.weight
 
 
 class LinearEmbedding(nn.Module):

@@ -14,12 +14,18 @@ class Gates(nn.Module):
     """
 
     def __init__(
-        self, in_features: int, *, num_tasks: int, num_experts: int, mlp: dict[str, Any] | None
+        self,
+        in_features: int,
+        *,
+        num_tasks: int,
+        num_experts: int,
+        mlp: dict[str, Any] | None = None,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         self.mlp = MLP(in_features, copies=num_tasks, **mlp) if mlp else None
         width = self.mlp.out_features if self.mlp else in_features
-        self.final = StackedLinear(width, num_experts, num_tasks, bias=True)
+        self.final = StackedLinear(width, num_experts, num_tasks, bias)
 
     def forward(self, x_BD: Tensor) -> Tensor:
         """(B, T, E); each of the T rows sums to 1."""

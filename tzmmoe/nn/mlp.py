@@ -6,6 +6,7 @@ many small ones: (E, H, D) for E networks.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -86,8 +87,48 @@ class Perceptron(nn.Module):
         return y.view_as(y_BEH)
 
 
-class MLP(nn.Module):
-    """Perceptrons one after the other, of E = ``copies`` networks that share their input.
+@dataclass(frozen=True)
+class Layer:
+    """One layer: its width, ``activation`` as activations.py reads it, ``norm`` "batch", "layer" or
+    ""."""
+
+    width: int
+    activation: str
+    norm: str
+    dropout: float
+    bias: bool
+
+
+class Network(nn.Module):
+    """Perceptrons one after the other, of E = ``copies`` networks that share their input."""
+
+    def __init__(self, in_features: int, layers: Sequence[Layer], *, copies: int = 1) -> None:
+        super().__init__()
+        widths = [in_features, *(layer.width for layer in layers)]
+        self.layers = nn.ModuleList(
+            Perceptron(
+                inner,
+                layer.width,
+                copies=copies,
+                dropout=layer.dropout,
+                activation=layer.activation,
+                norm=layer.norm,
+                bias=layer.bias,
+            )
+            for inner, layer in zip(widths[:-1], layers, strict=True)
+        )
+        self.out_features = widths[-1]
+
+    def forward(self, x_BD: Tensor) -> Tensor:
+        """(B, E, H)."""
+        y = x_BD
+        for layer in self.layers:
+            y = layer(y)
+        return y
+
+
+class MLP(Network):
+    """A network whose layers are alike but for their widths.
 
     ``dropout_ratio`` has no value, one for all layers, or one for each.
     """
@@ -104,7 +145,6 @@ class MLP(nn.Module):
         bias: bool,
         copies: int = 1,
     ) -> None:
-        super().__init__()
         if not hidden_units or min(hidden_units) < 1:
             raise ConfigError.at("hidden_units", f"is {list(hidden_units)}; give widths above 0")
         if len(dropout_ratio) not in (0, 1, len(hidden_units)):
@@ -113,30 +153,20 @@ class MLP(nn.Module):
                 f"has {len(dropout_ratio)} values for {len(hidden_units)} layers; give one for "
                 "all, or one for each",
             )
-        if any(not 0 <= ratio < 1 for ratio in dropout_ratio):
-            raise ConfigError.at("dropout_ratio", f"is {list(dropout_ratio)}; give 0 to below 1")
+        check_chances("dropout_ratio", dropout_ratio)
         if use_bn and use_ln:
             raise ConfigError.at("use_ln", "and use_bn are both set; keep one")
         ratios = list(dropout_ratio) or [0.0]
         ratios = ratios * len(hidden_units) if len(ratios) == 1 else ratios
-        widths = [in_features, *hidden_units]
-        self.layers = nn.ModuleList(
-            Perceptron(
-                inner,
-                outer,
-                copies=copies,
-                dropout=ratio,
-                activation=activation,
-                norm="batch" if use_bn else "layer" if use_ln else "",
-                bias=bias,
-            )
-            for inner, outer, ratio in zip(widths[:-1], hidden_units, ratios, strict=True)
-        )
-        self.out_features = hidden_units[-1]
+        norm = "batch" if use_bn else "layer" if use_ln else ""
+        layers = [
+            Layer(width, activation, norm, ratio, bias)
+            for width, ratio in zip(hidden_units, ratios, strict=True)
+        ]
+        super().__init__(in_features, layers, copies=copies)
 
-    def forward(self, x_BD: Tensor) -> Tensor:
-        """(B, E, H)."""
-        y = x_BD
-        for layer in self.layers:
-            y = layer(y)
-        return y
+
+def check_chances(field: str, ratios: Sequence[float]) -> None:
+    """Raise ConfigError unless each is a chance to drop a unit."""
+    if any(not 0 <= ratio < 1 for ratio in ratios):
+        raise ConfigError.at(field, f"is {list(ratios)}; give 0 to below 1")

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from tzmmoe.batch import Batch
 from tzmmoe.models import RankModel
+from tzmmoe.nn.regularizers import regularization
 from tzmmoe.tasks import TaskSet
 
 Sink = Callable[[dict[str, Tensor], Batch], None]
@@ -27,7 +28,8 @@ def evaluate(
     bar_every: int = 10,
     sink: Sink | None = None,
 ) -> dict[str, float]:
-    """Metrics and losses by key, and the sum of the losses, ``val_loss``.
+    """Metrics and losses by key, ``regularization`` if weights are penalized, and the sum of all
+    losses, ``val_loss``.
 
     A loss is weight * sum(w l) / sum(w) over all rows, so it does not depend on the batch size;
     NaN, and left out of the sum, when no row counts. The sum of none is NaN too. ``most``: at most
@@ -40,15 +42,7 @@ def evaluate(
     weights = {task.name: task.weight for task in tasks.tasks}
     was_training = model.training
     model.eval()
-    bar = tqdm(
-        islice(batches, most),
-        desc="evaluating",
-        unit="batch",
-        miniters=bar_every,
-        disable=not sys.stderr.isatty(),
-        leave=False,
-    )
-    for each in bar:
+    for each in _shown(islice(batches, most), bar_every):
         batch = each.to(device)
         logits = model(batch.inputs)
         outputs = tasks.predict(logits)
@@ -64,4 +58,20 @@ def evaluate(
     tasks.reset()  # some keep every row
     losses = {key: float(weight * part / whole) for key, (part, whole, weight) in sums.items()}
     counted = [losses[key] for key, (_, whole, _) in sums.items() if whole > 0]
+    penalty = regularization(model)
+    if penalty is not None:
+        losses["regularization"] = float(penalty)
+        counted += [float(penalty)] * bool(counted)
     return {**results, **losses, "val_loss": sum(counted) if counted else math.nan}
+
+
+def _shown(batches: Iterable[Batch], every: int) -> tqdm:
+    """The batches, counted by a bar on a terminal."""
+    return tqdm(
+        batches,
+        desc="evaluating",
+        unit="batch",
+        miniters=every,
+        disable=not sys.stderr.isatty(),
+        leave=False,
+    )

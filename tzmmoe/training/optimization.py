@@ -1,6 +1,7 @@
 """One learning step: gradients to new parameters, for the tables and for the dense part."""
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -9,10 +10,14 @@ from torch import Tensor, nn
 from tzmmoe.errors import ConfigError, Faults, within
 from tzmmoe.models import RankModel
 from tzmmoe.nn.embedding import Tables
+from tzmmoe.tasks import TaskSet
 from tzmmoe.training.dense import dense_optimizer
 from tzmmoe.training.schedules import Schedule, schedule
 from tzmmoe.training.settings import Learning, Settings
 from tzmmoe.training.sparse import SparseOptimizer, sparse_optimizer
+from tzmmoe.training.surgery import Surgery
+
+log = logging.getLogger(__name__)
 
 DTYPES = {"BF16": torch.bfloat16, "FP16": torch.float16}
 SCALER = {
@@ -31,7 +36,9 @@ class Optimization:
     run ends waits in its checkpoint, so that training on is the same as never having stopped.
     """
 
-    def __init__(self, model: RankModel, settings: Settings, device: torch.device) -> None:
+    def __init__(
+        self, model: RankModel, tasks: TaskSet, settings: Settings, device: torch.device
+    ) -> None:
         self.settings = settings
         self.device = device
         self.pending = 0
@@ -50,6 +57,12 @@ class Optimization:
         self.sparse = _sparse(pairs, settings.sparse) if pairs else None
         self.dense = _dense(list(self.dense_parameters.values()), settings.dense)
         self.sparse_rate, self.dense_rate = _rate(settings.sparse), _rate(settings.dense)
+        self.surgery = None
+        if settings.grad_process == "pcgrad" and len(tasks.tasks) == 1:
+            log.warning("train_config.grad_process has no effect with one task")
+        elif settings.grad_process == "pcgrad":
+            shared = [*self.dense_parameters.values(), *dict(pairs)]
+            self.surgery = Surgery(tasks, shared, dict(pairs))
         self.scaler = None
         if settings.precision == "FP16":
             scaling = settings.scaler or SCALER
@@ -78,10 +91,10 @@ class Optimization:
         """Learning rates of a step, g0 of the tables, g1 of the rest."""
         return {"g0": self.sparse_rate.at(step, epoch), "g1": self.dense_rate.at(step, epoch)}
 
-    def step(self, loss: Tensor, step: int, epoch: int) -> None:
+    def step(self, losses: Mapping[str, Tensor], step: int, epoch: int) -> None:
         """Backward, and the update of what is due. ``step`` and ``epoch`` count those done."""
         rates = self.rates(step, epoch)
-        (self.scaler.scale(loss) if self.scaler else loss).backward()
+        self._backward(losses)
         self.pending += 1
         if self.sparse:
             _set_rate(self.sparse, rates["g0"])
@@ -90,6 +103,13 @@ class Optimization:
             self.sparse.zero_grad(set_to_none=True)
         if self.pending >= self.settings.accumulation:  # more after a resume with fewer
             self._step_dense(rates["g1"])
+
+    def _backward(self, losses: Mapping[str, Tensor]) -> None:
+        scale = self.scaler.scale if self.scaler else lambda loss: loss
+        if self.surgery:
+            self.surgery.backward({key: scale(loss) for key, loss in losses.items()})
+        else:
+            scale(sum(losses.values())).backward()
 
     def _step_dense(self, rate: float) -> None:
         _set_rate(self.dense, rate)

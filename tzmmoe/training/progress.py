@@ -20,7 +20,11 @@ class Clock:
     """Time spent waiting for data, out of all time."""
 
     def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
         self.reset()
+        self._started = self._begin
 
     def reset(self) -> None:
         self._begin = time.perf_counter()
@@ -33,10 +37,16 @@ class Clock:
         try:
             yield
         finally:
-            self._begin += time.perf_counter() - begin
+            lost_s = time.perf_counter() - begin
+            self._begin += lost_s
+            self._started += lost_s
 
     def elapsed_s(self) -> float:
         return time.perf_counter() - self._begin
+
+    def trained_s(self) -> float:
+        """Since the start, whatever was reset."""
+        return time.perf_counter() - self._started
 
     def waiting(self, items: Iterator[T]) -> Iterator[T]:
         """The items, timing how long each one took to come."""
@@ -92,7 +102,7 @@ class Progress:
         self._step_s = seconds / self._steps
         parts = [f"step {step:,}", f"loss {sum(means.values()):.4f}"]
         parts += [f"{key} {mean:.4f}" for key, mean in means.items()]
-        parts.append(f"{_short(self._rows / seconds)} rows/s")
+        parts.append(f"{short(self._rows / seconds)} rows/s")
         parts.append(f"waiting for data {self.clock.waited_s / seconds:.0%}")
         if self._total:
             parts.append(f"ETA {_duration((self._total - step) * self._step_s)}")
@@ -123,7 +133,7 @@ class Progress:
         self._writer.flush()
 
     def __enter__(self) -> "Progress":
-        self.clock.reset()
+        self.clock.start()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -138,7 +148,7 @@ def _writer(folder: Path):
     return SummaryWriter(str(folder))
 
 
-def _short(number: float) -> str:
+def short(number: float) -> str:
     if number >= 1e6:
         return f"{number / 1e6:.2f}M"
     return f"{number / 1e3:.1f}k" if number >= 1e3 else f"{number:.0f}"

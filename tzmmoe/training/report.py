@@ -21,6 +21,19 @@ def append(path: Path, step: int, results: Mapping[str, float]) -> None:
         opened.write(json.dumps(line) + "\n")
 
 
+def write_output(path: Path, name: str, model: Path, results: Mapping[str, float]) -> None:
+    """A file ``{"eval_results": [[name, model, {"loss": 0.4, ...}]]}``; NaN is null.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    values = {key: _json(value) for key, value in results.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".writing-{path.name}")
+    aside.write_text(json.dumps({"eval_results": [[name, str(model), values]]}, indent=2) + "\n")
+    aside.replace(path)
+
+
 def _mend(path: Path) -> None:
     """Take away a last line that was cut off, or end it if only its end is lacking."""
     content = path.read_bytes() if path.is_file() else b""
@@ -84,6 +97,8 @@ def table(tasks: TaskSet, results: Mapping[str, float]) -> str:
             for (word, suffix), title in zip(columns, titles, strict=True)
         ]
         lines.append(task.name.ljust(width) + "  ".join(cells))
+    if "regularization" in results:
+        lines.append(f"regularization {results['regularization']:.5f}")
     return "\n".join(lines)
 
 

@@ -53,6 +53,9 @@ class Settings:
     clipping: Choice  # word: norm, value or none
     precision: str
     scaler: dict[str, Any] | None
+    speed: dict[str, Any] | None
+    profiled: tuple[int, ...]  # the first batch and the last one, or one of them
+    grad_process: str  # pcgrad, or nothing
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> "Settings":
@@ -73,4 +76,7 @@ class Settings:
             clipping=Choice(clipping.get("clipping_type", "none"), clipping),
             precision=fields["mixed_precision"],
             scaler=fields["grad_scaler"],
+            speed=fields["train_speed_logger"],
+            profiled=(fields["tensorboard"] or {}).get("profile_batch", ()),
+            grad_process=fields["grad_process"],
         )

@@ -1,71 +1,20 @@
-"""Optimizers of embedding tables that touch only the rows of the batch.
+"""Optimizers of embedding tables by their words of the schema.
 
-Definitions are those of FBGEMM's table-batched embeddings (``EXACT_*``): gradients of repeated ids
-are added first, then each row is updated once. A parameter may hold several tables; its last rows,
-from ``trained_rows`` on, are left alone.
+Definitions are those of FBGEMM's table-batched embeddings (``EXACT_*``) where it has them.
 """
 
-from abc import abstractmethod
-from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tzmmoe.errors import ConfigError
+from tzmmoe.training.ftrl import FtrlRule
+from tzmmoe.training.ranges import check_ranges
+from tzmmoe.training.rows import SparseOptimizer, Tables
+from tzmmoe.training.sparse_moments import SparseAdam, SparseAdamax, SparseNAdam
 
 EPS = 1e-8  # FBGEMM's default, added to the root
-
-Tables = Sequence[tuple[nn.Parameter, int]]
-
-
-class SparseOptimizer(torch.optim.Optimizer):
-    """Takes ``torch.sparse_coo`` gradients whose ids may repeat.
-
-    ``tables``: each parameter (R, D) with its number of trained rows. State is made at once, not at
-    first use. ``steps`` counts the steps, for definitions that need it.
-    """
-
-    def __init__(self, tables: Tables, *, lr: float) -> None:
-        super().__init__([parameter for parameter, _ in tables], {"lr": lr})
-        self.steps = 0
-        self._trained = dict(tables)
-        for parameter, _ in tables:
-            self.state[parameter] = self.make_state(parameter.detach())
-
-    @abstractmethod
-    def make_state(self, weight: Tensor) -> dict[str, Tensor]:
-        """State with one row for each row of the parameter."""
-
-    @abstractmethod
-    def update(self, weight: Tensor, rows: Tensor, grad: Tensor, state: dict, lr: float) -> None:
-        """Update the rows (U,), each there once, by their gradients (U, D)."""
-
-    @torch.no_grad()
-    def step(self, scale: Tensor | None = None) -> None:
-        """One step. With ``scale``, gradients are divided by it, and left out when not finite."""
-        self.steps += 1
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                rows, grad = self._merged(parameter)
-                if scale is not None:
-                    grad = grad / scale
-                    if not bool(grad.isfinite().all()):
-                        continue
-                self.update(parameter, rows, grad, self.state[parameter], group["lr"])
-
-    def _merged(self, parameter: nn.Parameter) -> tuple[Tensor, Tensor]:
-        """Each row of the batch once, with the sum of its gradients."""
-        ids = parameter.grad._indices()[0]
-        values = parameter.grad._values()
-        if self._trained[parameter] < len(parameter):
-            kept = ids < self._trained[parameter]
-            ids, values = ids[kept], values[kept]
-        rows, place = torch.unique(ids, return_inverse=True)
-        grad = values.new_zeros(len(rows), parameter.shape[1]).index_add_(0, place, values)
-        return rows, grad
 
 
 class SparseSGD(SparseOptimizer):
@@ -81,10 +30,10 @@ class SparseSGD(SparseOptimizer):
 class SparseAdagrad(SparseOptimizer):
     """h += g^2; w -= lr g / (sqrt(h) + eps). Duchi et al., JMLR 2011."""
 
-    def __init__(self, tables: Tables, *, lr: float, initial_accumulator_value: float) -> None:
-        if initial_accumulator_value < 0:
-            raise ConfigError.at("initial_accumulator_value", "is below 0")
-        self._initial = initial_accumulator_value
+    def __init__(
+        self, tables: Tables, *, lr: float, initial_accumulator_value: float, eps: float
+    ) -> None:
+        self._initial, self._eps = initial_accumulator_value, eps
         super().__init__(tables, lr=lr)
 
     def make_state(self, weight: Tensor) -> dict[str, Tensor]:
@@ -93,7 +42,7 @@ class SparseAdagrad(SparseOptimizer):
     def update(self, weight: Tensor, rows: Tensor, grad: Tensor, state: dict, lr: float) -> None:
         total = state["sum"].index_select(0, rows).addcmul_(grad, grad)
         state["sum"].index_copy_(0, rows, total)
-        weight.index_add_(0, rows, grad / total.sqrt_().add_(EPS), alpha=-lr)
+        weight.index_add_(0, rows, grad / total.sqrt_().add_(self._eps), alpha=-lr)
 
 
 class SparseRowWiseAdagrad(SparseOptimizer):
@@ -125,36 +74,73 @@ class SparseRowWiseAdagrad(SparseOptimizer):
         weight.index_copy_(0, rows, kept * old - rate.unsqueeze(1) * grad)
 
 
-class SparseAdam(SparseOptimizer):
-    """Adam whose moments stand still for rows that are not in the batch.
+class SparseAdadelta(SparseOptimizer):
+    """Zeiler, "ADADELTA: An Adaptive Learning Rate Method", 2012, algorithm 1, with a rate.
 
-    m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2;
-    w -= lr (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) + weight_decay w), t counting all steps.
+    v = rho v + (1 - rho) g^2; d = sqrt(u + eps) / sqrt(v + eps) g; u = rho u + (1 - rho) d^2;
+    w -= lr d.
     """
 
-    def __init__(
-        self, tables: Tables, *, lr: float, beta1: float, beta2: float, weight_decay: float
-    ) -> None:
-        for name, beta in (("beta1", beta1), ("beta2", beta2)):
-            if not 0 <= beta < 1:
-                raise ConfigError.at(name, f"is {beta:g}; give 0 to below 1")
-        self._betas, self._decay = (beta1, beta2), weight_decay
+    def __init__(self, tables: Tables, *, lr: float, rho: float, eps: float) -> None:
+        self._rho, self._eps = rho, eps
         super().__init__(tables, lr=lr)
 
     def make_state(self, weight: Tensor) -> dict[str, Tensor]:
-        return {"exp_avg": torch.zeros_like(weight), "exp_avg_sq": torch.zeros_like(weight)}
+        return {"square_avg": torch.zeros_like(weight), "acc_delta": torch.zeros_like(weight)}
 
     def update(self, weight: Tensor, rows: Tensor, grad: Tensor, state: dict, lr: float) -> None:
-        beta1, beta2 = self._betas
-        first = state["exp_avg"].index_select(0, rows).lerp_(grad, 1 - beta1)
-        second = state["exp_avg_sq"].index_select(0, rows)
-        second.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-        state["exp_avg"].index_copy_(0, rows, first)
-        state["exp_avg_sq"].index_copy_(0, rows, second)
-        root = (second / (1 - beta2**self.steps)).sqrt_().add_(EPS)
-        old = weight.index_select(0, rows)
-        moved = first / (1 - beta1**self.steps) / root + self._decay * old
-        weight.index_copy_(0, rows, old - lr * moved)
+        squares = state["square_avg"].index_select(0, rows).mul_(self._rho)
+        squares.addcmul_(grad, grad, value=1 - self._rho)
+        moves = state["acc_delta"].index_select(0, rows)
+        move = moves.add(self._eps).sqrt_().div_(squares.add(self._eps).sqrt_()).mul_(grad)
+        moves.mul_(self._rho).addcmul_(move, move, value=1 - self._rho)
+        state["square_avg"].index_copy_(0, rows, squares)
+        state["acc_delta"].index_copy_(0, rows, moves)
+        weight.index_add_(0, rows, move, alpha=-lr)
+
+
+class SparseRMSprop(SparseOptimizer):
+    """v = alpha v + (1 - alpha) g^2; w -= lr g / (sqrt(v) + eps). Tieleman and Hinton, 2012."""
+
+    def __init__(self, tables: Tables, *, lr: float, alpha: float, eps: float) -> None:
+        self._alpha, self._eps = alpha, eps
+        super().__init__(tables, lr=lr)
+
+    def make_state(self, weight: Tensor) -> dict[str, Tensor]:
+        return {"square_avg": torch.zeros_like(weight)}
+
+    def update(self, weight: Tensor, rows: Tensor, grad: Tensor, state: dict, lr: float) -> None:
+        squares = state["square_avg"].index_select(0, rows).mul_(self._alpha)
+        squares.addcmul_(grad, grad, value=1 - self._alpha)
+        state["square_avg"].index_copy_(0, rows, squares)
+        weight.index_add_(0, rows, grad / squares.sqrt_().add_(self._eps), alpha=-lr)
+
+
+class SparseFtrl(SparseOptimizer):
+    """``FtrlRule`` for the rows of the batch."""
+
+    def __init__(
+        self,
+        tables: Tables,
+        *,
+        lr: float,
+        learning_rate_power: float,
+        initial_accumulator_value: float,
+        l1_reg: float,
+        l2_reg: float,
+    ) -> None:
+        self._rule = FtrlRule(learning_rate_power, initial_accumulator_value, l1_reg, l2_reg)
+        super().__init__(tables, lr=lr)
+
+    def make_state(self, weight: Tensor) -> dict[str, Tensor]:
+        return self._rule.make_state(weight)
+
+    def update(self, weight: Tensor, rows: Tensor, grad: Tensor, state: dict, lr: float) -> None:
+        whole = (weight, state["sum"], state["linear"])
+        new, n, z = parts = [tensor.index_select(0, rows) for tensor in whole]
+        self._rule.step_(new, grad, n, z, lr=lr)
+        for tensor, part in zip(whole, parts, strict=True):
+            tensor.index_copy_(0, rows, part)
 
 
 OPTIMIZERS: dict[str, type[SparseOptimizer]] = {
@@ -162,12 +148,15 @@ OPTIMIZERS: dict[str, type[SparseOptimizer]] = {
     "adagrad_optimizer": SparseAdagrad,
     "rowwise_adagrad_optimizer": SparseRowWiseAdagrad,
     "adam_optimizer": SparseAdam,
+    "adadelta_optimizer": SparseAdadelta,
+    "rmsprop_optimizer": SparseRMSprop,
+    "ftrl_optimizer": SparseFtrl,
+    "adamax_optimizer": SparseAdamax,
+    "nadam_optimizer": SparseNAdam,
 }
 
 
 def sparse_optimizer(tables: Tables, word: str, arguments: dict[str, Any]) -> SparseOptimizer:
     """The optimizer that a word of the schema names. Raises ConfigError."""
-    for name in ("lr", "weight_decay"):
-        if not arguments.get(name, 0.0) >= 0:
-            raise ConfigError.at(name, f"is {arguments[name]:g}; give 0 or more")
+    check_ranges(arguments)
     return OPTIMIZERS[word](tables, **arguments)

@@ -35,8 +35,9 @@ class Best:
             return False
         if self.value is None:
             return True
-        gain = value - self.value if self.larger_is_better else self.value - value
-        return gain > self.min_delta
+        if self.larger_is_better:
+            return value - self.min_delta > self.value
+        return value + self.min_delta < self.value
 
 
 @dataclass
@@ -96,6 +97,6 @@ def checked_key(
     larger = natures[key] if forced is None else forced
     if larger is None:
         raise ConfigError.at(
-            path, f"{key!r} is best at 1, neither high nor low; choose another key"
+            path, f"neither high nor low is better for {key!r}; choose another key"
         )
     return larger

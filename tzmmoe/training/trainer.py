@@ -17,11 +17,15 @@ from tzmmoe.batch import Batch, Position
 from tzmmoe.data.loader import Loader
 from tzmmoe.errors import DataError, Interrupted, NotFiniteError
 from tzmmoe.models import RankModel
+from tzmmoe.nn.regularizers import regularization
 from tzmmoe.tasks import TaskSet
 from tzmmoe.training import state
 from tzmmoe.training.optimization import Optimization
+from tzmmoe.training.profile import Profile
 from tzmmoe.training.progress import Progress
+from tzmmoe.training.speed import Speed
 from tzmmoe.training.stopping import Watch
+from tzmmoe.training.timeout import Timeout
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +37,9 @@ class Trainer:
     """Trains a model from a position to the end of its schedule.
 
     ``evaluate`` gives the results of a step by key; None when there is nothing to evaluate on.
-    ``watch`` follows the results, and ends the run early. ``steps`` counts the steps done; a
-    checkpoint is named by the last of them, counted from 0. ``meaning`` goes into each checkpoint.
+    ``watch`` follows the results, and ends the run early; so does ``timeout``, after a step at the
+    least. ``steps`` counts the steps done; a checkpoint is named by the last of them, counted from
+    0. ``meaning`` goes into each checkpoint.
     """
 
     model: RankModel
@@ -49,6 +54,9 @@ class Trainer:
     evaluate: Callable[[int], Mapping[str, float]] | None
     position: Position = field(default_factory=Position)
     steps: int = 0
+    timeout: Timeout = field(default_factory=Timeout)
+    speed: Speed | None = None
+    profile: Profile = field(default_factory=Profile)
 
     def __post_init__(self) -> None:
         self.settings = self.optimization.settings
@@ -56,8 +64,11 @@ class Trainer:
         self._saved_at = self._reviewed_at = self.steps
         self._done = self._said_quality = self._reviewing = False
         self._signal = 0
+        self._loss_keys = self.tasks.loss_keys()
+        if regularization(self.model) is not None:
+            self._loss_keys.append("regularization")
         self._bad_step = torch.full(
-            (len(self.tasks.loss_keys()),), -1, dtype=torch.int64, device=self.device
+            (len(self._loss_keys),), -1, dtype=torch.int64, device=self.device
         )
 
     def resume(self, position: Position, steps: int, *, is_reviewed: bool) -> None:
@@ -75,9 +86,9 @@ class Trainer:
             Interrupted: SIGINT or SIGTERM came; a checkpoint was saved.
         """
         self.model.train()
-        with self._signals(), self.progress:
+        with self._signals(), self.progress, self.profile:
             try:
-                while not self._ends():
+                while not self.ends():
                     self._train_epoch()
             except DataError as error:
                 if self.steps == 0:
@@ -97,7 +108,12 @@ class Trainer:
         with self.optimization.autocast():
             logits = self.model(batch.inputs)
         losses = self.tasks.losses(logits, batch)
-        self.optimization.step(sum(losses.values()), self.steps, self.position.epoch)
+        penalty = regularization(self.model)
+        if penalty is not None:
+            losses["regularization"] = penalty
+        if self.speed and self.speed.so_far:
+            self.speed.so_far.add(self.position.epoch, logits, losses, batch)
+        self.optimization.step(losses, self.steps, self.position.epoch)
         return losses
 
     def _train_epoch(self) -> None:
@@ -106,16 +122,20 @@ class Trainer:
         started_whole = self.position.row == 0
         with closing(self.loader.epoch(self.position)) as batches:
             for batch, position in self.progress.clock.waiting(batches):
-                losses = self.step(batch.to(self.device))
+                with self.profile.batch(self.steps + 1):
+                    losses = self.step(batch.to(self.device))
                 self.position = position
                 self.steps += 1
                 self._check_finite(losses)
                 rates = self.optimization.rates(self.steps - 1, epoch)
                 self.progress.note(self.steps, losses, len(batch), rates)
+                if self.speed:
+                    self.speed.note(self.steps, len(batch))
                 self._stop_on_signal()
+                self._look_at_time()
                 if self._saves_after_step():
                     self._save_and_evaluate()
-                if self._ends():
+                if self.ends():
                     return
         if started_whole and self.steps == first_step:
             raise self.loader.lack()
@@ -123,6 +143,8 @@ class Trainer:
 
     def _end_epoch(self, epoch: int) -> None:
         self._say_quality()
+        if epoch == 0 and (shortfall := self.loader.shortfall(self.position)):
+            self.progress.say(shortfall)
         num_epochs = self.settings.num_epochs
         self._done = bool(num_epochs) and epoch + 1 >= num_epochs
         every = self.settings.save_epochs
@@ -138,9 +160,16 @@ class Trainer:
             self.progress.say(quality.report())
             self._said_quality = True
 
-    def _ends(self) -> bool:
+    def ends(self) -> bool:
+        """Whether the last step of the run is done."""
         reached = self.settings.num_steps and self.steps >= self.settings.num_steps
-        return self._done or self.watch.stopped or bool(reached)
+        return self._done or self.watch.stopped or self.timeout.passed or bool(reached)
+
+    def _look_at_time(self) -> None:
+        """After a step or an evaluation; a run that ends needs no look."""
+        if not self.ends() and self.timeout.look():
+            self.progress.flush(self.steps, {})
+            self.progress.say(self.timeout.line(self.steps))
 
     def _saves_after_step(self) -> bool:
         last, every = self.steps - 1, self.settings.save_steps
@@ -160,7 +189,7 @@ class Trainer:
     def _refuse_bad_steps(self) -> None:
         bad = {
             key: step
-            for key, step in zip(self.tasks.loss_keys(), self._bad_step.tolist(), strict=True)
+            for key, step in zip(self._loss_keys, self._bad_step.tolist(), strict=True)
             if step >= 0
         }
         if bad:
@@ -184,15 +213,19 @@ class Trainer:
         )
 
     def _save_and_evaluate(self) -> None:
-        if self._ends():
+        if self.ends():
             self.progress.flush(self.steps, {})
-        with self.progress.clock.paused():
+        # Where only the time ran out, the results are for the reader: a run without that end would
+        # not have them, and early stopping must not count them.
+        counts = not self.timeout.passed or self._saves_after_step()
+        with self.progress.clock.paused(), self.profile.paused():
             if self.steps > self._saved_at:
-                self._save(evaluates=True)
-            self.review()
+                self._save(evaluates=counts)
+            self.review(counts=counts)
         self.stop_if_asked()
+        self._look_at_time()
 
-    def review(self, known: Mapping[str, float] | None = None) -> None:
+    def review(self, known: Mapping[str, float] | None = None, *, counts: bool = True) -> None:
         """Act on the results of the last step's checkpoint: those ``known``, or evaluate it."""
         if self.evaluate and known is None:
             self._reviewing = True
@@ -200,7 +233,7 @@ class Trainer:
             self._reviewing = False
             self.model.train()
             self.progress.evaluated(self.steps - 1, known)
-        if known is not None:
+        if known is not None and counts:
             self.watch.note(self.steps - 1, known)
         self._reviewed_at = self.steps
         checkpoint.prune(self.model_dir, self.settings.keep, self.watch.kept_steps())

@@ -1,0 +1,72 @@
+"""Which checkpoint is the result: after early stopping, and by export_config."""
+
+import json
+import logging
+
+import pytest
+from e2e import tiny
+from fitting.runs import EARLY, ONE_EPOCH, go_on, scripted, steps
+
+from tzmmoe import checkpoint
+
+
+def test_after_early_stopping_evaluation_and_export_use_the_best_checkpoint(
+    tiny_folder, tmp_path, monkeypatch, caplog
+) -> None:
+    scripted(monkeypatch, [0.5, 0.7, 0.6, 0.7])
+    run = tmp_path / "run"
+    with caplog.at_level(logging.INFO):
+        tiny.pipeline(tiny_folder, run, **EARLY).fit()
+    assert steps(run) == [5, 10, 15, 20]
+    assert "stopped early: auc_ctr did not improve on 0.7 for 2 evaluations" in caplog.text
+    tiny.pipeline(tiny_folder, run).evaluate()
+    assert json.loads((run / "eval_result.txt").read_text())["global_step"] == 10
+    with caplog.at_level(logging.INFO):
+        caplog.clear()
+        tiny.pipeline(tiny_folder, run).export(str(tmp_path / "export"))
+    assert f"weights of {run / 'model.ckpt-10'}" in caplog.text
+
+
+def test_the_newest_checkpoint_is_the_result_where_the_best_is_not_wanted(
+    tiny_folder, tmp_path, monkeypatch
+) -> None:
+    scripted(monkeypatch, [0.5, 0.7, 0.6, 0.7])
+    changes = EARLY | {
+        "train_config__early_stopping": 'monitor: "auc_ctr" patience: 2 restore_best_weights: false'
+    }
+    tiny.pipeline(tiny_folder, tmp_path, **changes).fit()
+    assert checkpoint.preferred(tmp_path).name == "model.ckpt-20"
+
+
+def test_a_run_that_stopped_early_stays_stopped_and_goes_on_with_more_patience(
+    tiny_folder, tmp_path, monkeypatch
+) -> None:
+    scripted(monkeypatch, [0.5, 0.7, 0.6, 0.7])
+    tiny.pipeline(tiny_folder, tmp_path, **EARLY).fit()
+    go_on(tiny_folder, tmp_path, **EARLY)
+    assert steps(tmp_path)[-1] == 20
+    assert checkpoint.preferred(tmp_path).name == "model.ckpt-10"
+    scripted(monkeypatch, [0.8, 0.1, 0.1, 0.1])
+    patient = EARLY | {"train_config__early_stopping": 'monitor: "auc_ctr" patience: 3'}
+    go_on(tiny_folder, tmp_path, **patient)
+    assert steps(tmp_path)[-1] == 40, "0.8 at step 25 began the count anew"
+    assert checkpoint.preferred(tmp_path).name == "model.ckpt-25"
+
+
+@pytest.mark.parametrize(
+    ("export", "step"),
+    [
+        ('exporter_type: "best" best_exporter_metric: "auc_ctr"', 10),
+        ('exporter_type: "best" best_exporter_metric: "auc_ctr" metric_larger_is_better: false', 5),
+        ('exporter_type: "latest"', 12),
+    ],
+)
+def test_the_config_tells_which_checkpoint_is_exported(
+    tiny_folder, tmp_path, monkeypatch, caplog, export, step
+) -> None:
+    scripted(monkeypatch, [0.5, 0.7, 0.6])
+    tiny.pipeline(tiny_folder, tmp_path / "run", **ONE_EPOCH).fit()
+    made = tiny.pipeline(tiny_folder, tmp_path / "run", export_config=export)
+    with caplog.at_level(logging.INFO):
+        made.export(str(tmp_path / "export"))
+    assert f"weights of {tmp_path / 'run'}/model.ckpt-{step}" in caplog.text

@@ -1,0 +1,25 @@
+"""Durations as text, such as ``90s`` or ``1.5h``."""
+
+import re
+
+from tzmmoe.errors import ConfigError
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+FORM = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)([smhdw])")
+
+
+def seconds(text: str) -> float:
+    """A number and one of s, m, h, d, w, without space between, as seconds above 0.
+
+    Raises:
+        ConfigError: anything else; its path is empty.
+    """
+    found = FORM.fullmatch(text)
+    length_s = float(found[1]) * SECONDS[found[2]] if found else 0.0
+    if length_s > 0:
+        return length_s
+    raise ConfigError.at(
+        "",
+        f"is {text!r}; give a number above 0 and one of s, m, h, d and w, such as 90s, 30m, 12h, "
+        "100d or 2w",
+    )

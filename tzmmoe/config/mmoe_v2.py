@@ -1,0 +1,81 @@
+"""MMoE V2 in a config: what its fields say of the towers, what they contradict, what is void."""
+
+from collections.abc import Iterator
+
+from tzmmoe.errors import Faults, did_you_mean
+from tzmmoe.protos.model_pb2 import MMoEV2, ModelConfig
+from tzmmoe.protos.pipeline_pb2 import Pipeline
+
+PATH = "model_config.mmoe_v2"
+OF_THE_SIDE = (
+    *("wide_type", "wide_width", "feature_cross", "output_cross", "wide_l1_reg", "wide_l2_reg"),
+    *("wide_per_task", "wide_output_is_prob", "wide_use_bn", "wide_feature"),
+    "dedup_cross_features",
+)
+OF_A_MODEL = ("wide_l1_reg", "wide_l2_reg", "wide_per_task", "wide_output_is_prob")
+
+
+def spread(pipeline: Pipeline, faults: Faults) -> None:
+    """Give each tower its num_class and output_activation from task_structs and task_output_act."""
+    if pipeline.model_config.WhichOneof("model") != "mmoe_v2":
+        return
+    config = pipeline.model_config.mmoe_v2
+    meant: dict[str, int | str] = {}
+    for index, tower in enumerate(config.task_towers):
+        if index < len(config.task_structs) and config.task_structs[index].units:
+            meant["num_class"] = config.task_structs[index].units[-1]
+        if config.HasField("task_output_act"):
+            meant["output_activation"] = config.task_output_act
+        for name, value in meant.items():
+            if tower.HasField(name) and getattr(tower, name) != value:
+                source = "task_structs" if name == "num_class" else "task_output_act"
+                words = f"is {getattr(tower, name)}, but by {source} it is {value}; remove it here"
+                faults.add(f"{PATH}.task_towers[{index}].{name}", words)
+            setattr(tower, name, value)
+    if config.HasField("task_output_act"):
+        config.ClearField("task_output_act")
+
+
+def check(model: ModelConfig, faults: Faults) -> None:
+    """Add what contradicts itself."""
+    config = model.mmoe_v2
+    for index, tower in enumerate(config.task_towers):
+        if tower.HasField("mlp"):
+            words = "has no effect in mmoe_v2: task_structs gives the layers; remove it"
+            faults.add(f"{PATH}.task_towers[{index}].mlp", words)
+    names = [group.group_name for group in model.feature_groups]
+    if config.HasField("use_wide") and config.use_wide and config.wide_group not in names:
+        faults.add(
+            f"{PATH}.use_wide",
+            f"is true, but there is no feature group {config.wide_group!r}"
+            f"{did_you_mean(config.wide_group, names)}; add it, or name it by wide_group",
+        )
+
+
+def notes(model: ModelConfig) -> Iterator[str]:
+    """A line for each setting without effect."""
+    if model.WhichOneof("model") != "mmoe_v2":
+        return
+    config = model.mmoe_v2
+    has_group = config.wide_group in [group.group_name for group in model.feature_groups]
+    if not has_group and not config.HasField("use_wide"):
+        yield f"mmoe_v2 has no wide side: there is no feature group {config.wide_group!r}"
+    if not (config.use_wide and has_group):
+        void, why = OF_THE_SIDE, "without a wide side"
+    else:
+        void, why = _void_of(config), f"with wide_type: {config.wide_type!r}"
+    given = [name for name in void if config.HasField(name)]
+    if given:
+        yield f"mmoe_v2: {', '.join(given)} {_verb(given)} no effect {why}"
+
+
+def _void_of(config: MMoEV2) -> list[str]:
+    """Settings that the kind of the wide model makes void."""
+    kind = config.wide_type.upper()
+    void = [] if kind == "FM" else ["wide_width"]
+    void += [] if kind == "LR" else ["wide_use_bn"]
+    return void + ([] if kind in ("FM", "LR") else list(OF_A_MODEL))
+
+
+def _verb(names: list[str]) -> str:
+    return "has" if len(names) == 1 else "have"

@@ -1,0 +1,183 @@
+"""Evaluations of a session's weights: while training, and the final one."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from torch import Tensor
+
+from tzmmoe.batch import Batch
+from tzmmoe.data.loader import Loader
+from tzmmoe.errors import ConfigError
+from tzmmoe.serving.predictions import PredictionWriter, output_file, prediction_columns
+from tzmmoe.session import Session
+from tzmmoe.tasks import TaskSet
+from tzmmoe.training import report
+from tzmmoe.training.evaluator import Sink, evaluate
+from tzmmoe.training.spellings import by_label
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Passes over the files at ``path``, which the command line calls ``flag``, with the weights at
+    hand. ``most``: at most this many batches."""
+
+    session: Session
+    tasks: TaskSet
+    path: str
+    flag: str
+    batch_size: int | None
+    most: int | None
+
+    @classmethod
+    def of_training(cls, session: Session) -> "Evaluation":
+        """On eval_input_path, by the towers' metrics."""
+        pipeline = session.pipeline
+        most = _most(session)
+        samples = pipeline.train_config.num_val_samples
+        if pipeline.train_config.HasField("num_val_samples"):
+            data = pipeline.data_config
+            enough = -(-samples // (data.eval_batch_size or data.batch_size))
+            most = enough if most is None else min(most, enough)
+        path = pipeline.eval_input_path
+        return cls(session, session.built.tasks, path, "--eval_input_path", None, most)
+
+    @classmethod
+    def final(cls, session: Session) -> "Evaluation":
+        """On test_input_path, or else on eval_input_path, as eval_config says."""
+        pipeline = session.pipeline
+        flag = "--test_input_path" if pipeline.test_input_path else "--eval_input_path"
+        path = pipeline.test_input_path or pipeline.eval_input_path
+        size = pipeline.eval_config.batch_size or None
+        return cls(session, session.built.final_tasks, path, flag, size, _most(session))
+
+    def agrees(self, other: "Evaluation") -> bool:
+        """Gives the same results; they do not depend on the batch size."""
+        whole = self.most is None and other.most is None
+        return whole and self.path == other.path and self.tasks is other.tasks
+
+    @cached_property
+    def loader(self) -> Loader:
+        """The files are looked up once. Raises DataError for what they lack."""
+        return self._loader()
+
+    def _loader(self, reserved: Sequence[str] = ()) -> Loader:
+        columns, size = self.tasks.columns(), self.batch_size
+        return self.session.loader(
+            self.path, self.flag, columns, reserved=reserved, batch_size=size
+        )
+
+    def run(
+        self, predictions_path: str | None = None, poll: Callable[[], None] | None = None
+    ) -> dict[str, float]:
+        """One pass; prints the results.
+
+        With ``predictions_path`` the outputs, labels and reserved columns are written there.
+        ``poll`` is called before each batch, and may raise.
+        """
+        if not predictions_path:
+            return self._run(self.loader, None, poll)
+        labels = [c.name for c in self.tasks.columns() if c.role == "label"]
+        wanted = [*self.session.pipeline.eval_config.reserved_columns, *labels]
+        loader = self._loader(list(dict.fromkeys(wanted)))
+        with PredictionWriter(predictions_path, self.session.inputs()) as writer:
+            results = self._run(loader, _into(writer), poll)
+        log.info("wrote %s predictions to %s", f"{writer.num_rows:,}", writer.path)
+        return results
+
+    def _run(
+        self, loader: Loader, sink: Sink | None, poll: Callable[[], None] | None
+    ) -> dict[str, float]:
+        results = evaluate(
+            self.session.built.model,
+            self.tasks,
+            _polled(loader.once(), poll),
+            self.session.runtime.device,
+            most=self.most,
+            bar_every=self.session.pipeline.eval_config.log_step_count_steps,
+            sink=sink,
+        )
+        log.info("evaluation of %s\n%s", self.path, report.table(self.tasks, results))
+        return results
+
+    def write_output(self, results: dict[str, float], model: Path) -> None:
+        """eval_config.output_file, if that is set."""
+        pipeline = self.session.pipeline
+        if not pipeline.eval_config.output_file:
+            return
+        word = pipeline.model_config.WhichOneof("model")
+        name = pipeline.model_config.mmoe_v2.name if word == "mmoe_v2" else word
+        path = Path(pipeline.eval_config.output_file)
+        report.write_output(path, name, model, by_label(self.tasks, results))
+        log.info("wrote the results to %s", path)
+
+
+class Evaluations:
+    """Those of a run of training: after its checkpoints, and of its result."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.validation, self.final = Evaluation.of_training(session), Evaluation.final(session)
+        self.same = self.final.agrees(self.validation)
+        self._predicted_at: int | None = None  # the step whose predictions are written
+
+    def check(self) -> None:
+        """Raise UserError for what is wrong with their files, which should not show after hours."""
+        for each in (self.validation,) if self.same else (self.validation, self.final):
+            if each.path:
+                _ = each.loader
+        config = self.session.pipeline.eval_config
+        if self.final.path and config.predictions_path:
+            output_file(config.predictions_path, self.session.inputs())
+        if config.output_file and Path(config.output_file).is_dir():
+            raise ConfigError.at("eval_config.output_file", "is a folder; name a file")
+
+    def after(
+        self, step: int, *, is_last: bool, poll: Callable[[], None] | None = None
+    ) -> dict[str, float]:
+        """Results of a checkpoint; with predictions if it is the last one and they are those."""
+        wanted = self.session.pipeline.eval_config.predictions_path
+        path = wanted if is_last and self.same else ""
+        results = self.validation.run(path, poll)
+        self._predicted_at = step if path else None
+        report.append(self.session.model_dir / report.TRAINING, step, results)
+        return results
+
+    def finish(self, step: int) -> dict[str, float]:
+        """The results of the run, whose weights are those of ``step``; empty without files."""
+        if not self.final.path:
+            return {}
+        model_dir = self.session.model_dir
+        predictions = self.session.pipeline.eval_config.predictions_path
+        results = report.of_step(model_dir / report.TRAINING, step) if self.same else None
+        if results is None or (predictions and self._predicted_at != step):
+            results = self.final.run(predictions)
+            if not self.same:
+                report.append(model_dir / report.EVALUATION, step, results)
+        self.final.write_output(results, model_dir / f"model.ckpt-{step}")
+        return results
+
+
+def _most(session: Session) -> int | None:
+    config = session.pipeline.eval_config
+    return config.num_steps if config.HasField("num_steps") else None
+
+
+def _polled(batches: Iterator[Batch], poll: Callable[[], None] | None) -> Iterator[Batch]:
+    for batch in batches:
+        if poll:
+            poll()
+        yield batch
+
+
+def _into(writer: PredictionWriter) -> Sink:
+    """Writes outputs beside a batch's reserved columns."""
+
+    def write(outputs: dict[str, Tensor], batch: Batch) -> None:
+        writer.write(prediction_columns(outputs, batch.reserved, None), len(batch))
+
+    return write

@@ -1,0 +1,62 @@
+"""The towers of MMoE V2, from lists of widths."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tzmmoe.errors import ConfigError
+from tzmmoe.models.layer_lists import LayerLists
+from tzmmoe.models.tower import Tower
+from tzmmoe.nn.keras import start_as_keras
+from tzmmoe.nn.mlp import Layer, Network
+from tzmmoe.nn.regularizers import Penalty, penalize
+
+NAMES = ("hidden_act", "dropout", "use_bn")
+
+
+@dataclass(frozen=True)
+class TaskStructs:
+    """``structs``: fields of the schema's TaskStruct, whose lists go before those of ``shared``."""
+
+    structs: Sequence[Mapping[str, Any]]
+    shared: LayerLists
+    use_bias: bool
+    penalty: Penalty
+
+    def check(self, num_tasks: int) -> None:
+        """Raise ConfigError unless each of the towers can be made."""
+        if len(self.structs) != num_tasks:
+            raise ConfigError.at(
+                "task_structs",
+                f"has {len(self.structs)} entries for {num_tasks} task_towers; give one for each, "
+                "in their order",
+            )
+        for index, struct in enumerate(self.structs):
+            units = list(struct["units"])
+            if not units or min(units) < 1:
+                words = f"is {units}; give widths above 0, the last one of the logits"
+                raise ConfigError.at(f"task_structs[{index}].units", words)
+            self._hidden(index)
+
+    def _hidden(self, index: int) -> list[Layer]:
+        struct, shared = self.structs[index], self.shared
+        own = [struct[name] for name in NAMES]
+        names = [f"task_structs[{index}].{name}" for name in NAMES]
+        given = (shared.act, shared.dropout, shared.use_bn)
+        lists = LayerLists(
+            *(mine or common for mine, common in zip(own, given, strict=True)),
+            names=tuple(
+                place if mine else common
+                for mine, place, common in zip(own, names, shared.names, strict=True)
+            ),
+        )
+        return lists.layers(struct["units"][:-1], bias=self.use_bias)
+
+    def tower(self, index: int, in_features: int) -> Tower:
+        """The tower of a task."""
+        layers = self._hidden(index)
+        hidden = Network(in_features, layers) if layers else None
+        made = Tower(in_features, self.structs[index]["units"][-1], hidden, bias=self.use_bias)
+        start_as_keras(made)
+        penalize(made, self.penalty)
+        return made

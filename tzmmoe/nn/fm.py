@@ -1,0 +1,14 @@
+"""Factorization machine."""
+
+from torch import Tensor
+
+
+def factorization_machine(weights_BNT: Tensor, latents_BNK: Tensor) -> Tensor:
+    """Logits (B, T): sum_i w_i + (|sum_i v_i|^2 - sum_i |v_i|^2) / 2, over N fields.
+
+    A field's weight and latent vector are those of its category, or of its number times the number.
+    Rendle, "Factorization Machines", ICDM 2010, eq. 1 without the global bias, by lemma 3.1.
+    """
+    whole_BK = latents_BNK.sum(dim=1)
+    pairs_B = (whole_BK.square() - latents_BNK.square().sum(dim=1)).sum(dim=1) / 2
+    return weights_BNT.sum(dim=1) + pairs_B.unsqueeze(1)

@@ -1,0 +1,60 @@
+"""Terms of the loss that keep weights small."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from tzmmoe.errors import ConfigError
+from tzmmoe.nn.embedding import Tables, Vectors
+from tzmmoe.nn.mlp import StackedLinear
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """l1 sum |w| + l2 sum w^2, as Keras's L1L2 has it."""
+
+    l1: float
+    l2: float
+
+    @classmethod
+    def of(cls, part: str, l1: float, l2: float) -> "Penalty":
+        """From the fields ``<part>_l1_reg`` and ``<part>_l2_reg``. ConfigError below 0."""
+        for name, value in (("l1", l1), ("l2", l2)):
+            if value < 0:
+                raise ConfigError.at(f"{part}_{name}_reg", f"is {value:g}; give 0 or more")
+        return cls(l1, l2)
+
+    def __bool__(self) -> bool:
+        return bool(self.l1 or self.l2)
+
+    def __call__(self, weight: Tensor) -> Tensor:
+        total = weight.new_zeros(())
+        if self.l1:
+            total = total + self.l1 * weight.abs().sum()
+        if self.l2:
+            total = total + self.l2 * weight.square().sum()
+        return total
+
+
+def penalize(module: nn.Module, penalty: Penalty) -> None:
+    """Let every kernel and every table within a module count; biases and norms do not.
+
+    A table then gets a gradient for each of its rows, at every step.
+    """
+    if not penalty:
+        return
+    for part in module.modules():
+        if isinstance(part, (nn.Linear, StackedLinear, Tables, Vectors)):
+            part.penalty = penalty
+        if isinstance(part, Tables):
+            part.sparse = False
+
+
+def regularization(model: nn.Module) -> Tensor | None:
+    """The sum of all penalties; None when nothing is penalized."""
+    terms = [
+        part.penalty(part.trained if isinstance(part, Tables) else part.weight)
+        for part in model.modules()
+        if hasattr(part, "penalty")
+    ]
+    return sum(terms) if terms else None
