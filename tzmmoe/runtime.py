@@ -57,7 +57,8 @@ def find_device(name: str, place: str = "--device") -> torch.device:
         raise ConfigError.at(place, f"{name!r} is not supported; give auto, cpu or cuda")
     count = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= count:
-        raise ConfigError.at(place, f"{name!r} is not there; this machine has {count} GPUs")
+        words = f"is not there; this machine has {count} GPUs; give auto, or --device cpu"
+        raise ConfigError.at(place, f"{name!r} {words}")
     return device
 
 

@@ -104,6 +104,27 @@ FAULTS = [
     (EPOCHS, "num_epochs: 0", "train_config.num_epochs", "is 0; give 1 or more"),
     (EPOCHS, "num_steps: 0", "train_config.num_steps", "is 0; give 1 or more"),
     (EPOCHS, f"{EPOCHS} num_steps: 5", "train_config.num_steps", "and num_epochs are both set"),
+    (EPOCHS, "num_samples: 0", "train_config.num_samples", "is 0; give 1 or more"),
+    (EPOCHS, "num_val_samples: 0", "train_config.num_val_samples", "is 0; give 1 or more"),
+    (
+        EPOCHS,
+        "train_speed_logger { every_batches: 0 }",
+        "train_config.train_speed_logger.every_batches",
+        "is 0; give 1 or more",
+    ),
+    *(
+        (
+            EPOCHS,
+            f"tensorboard {{ profile_batch: {window} }}",
+            "train_config.tensorboard.profile_batch",
+            words,
+        )
+        for window, words in [
+            ("[1, 2, 3]", "has 3 numbers; give the first batch and the last, or only one"),
+            ("[300, 200]", "is [300, 200]; give the first batch, counted from 1, and then the last"),
+            ("[0, 5]", "is [0, 5]; give the first batch, counted from 1"),
+        ]
+    ),
     (EPOCHS, "save_checkpoints_steps: 0", "train_config.save_checkpoints_steps", "is 0; give"),
     (EPOCHS, "save_checkpoints_epochs: 0", "train_config.save_checkpoints_epochs", "is 0; giv"),
     (
@@ -162,6 +183,7 @@ FAULTS = [
             ("eval_config", "log_step_count_steps", "0", "is 0; give 1 or more"),
             ("eval_config", "batch_size", "0", "is 0; give 1 or more"),
             ("runtime_config", "seed", "-1", "is -1; give 0 or more"),
+            ("runtime_config", "timeout", "'1x'", "is '1x'; give a number above 0 and one of s, m"),
         ]
     ),
 ]  # fmt: skip

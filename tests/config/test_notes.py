@@ -58,6 +58,8 @@ NOTES = [
                          ("eval_config { predictions_path: 'x' }", "eval_config.predictions_path"),
                          ("export_config { best_exporter_metric: 'auc_ctr' }",
                           "export_config.best_exporter_metric")]),
+    ([(EVAL, ""), (EPOCHS, "num_val_samples: 9")], "train_config.num_val_samples has no effect wit"),
+    ([(EPOCHS, "tensorboard {}")], "train_config.tensorboard has no effect without profile_batch"),
     ([(CVR, f"{CVR} metrics {{ accuracy {{ top_k: 2 }} }}")],
      "task_towers[1].metrics: accuracy.top_k says nothing about 1 class"),
     ([("[4]", "[4] use_bn: true bias: true")], "mmoe.expert_mlp.bias has no effect with use_bn"),
@@ -83,6 +85,9 @@ QUIET = [
     [(DENSE, "sgd_optimizer { lr: 0.01 dampening: 0.5 momentum: 0.9 }")],
     [(SPARSE, "rowwise_adagrad_optimizer { weight_decay_mode: L2 weight_decay: 0.1 }")],
     [(EVAL, "")],
+    [(EPOCHS, "num_samples: 9 num_val_samples: 9 tensorboard { profile_batch: 0 }")],
+    [(EPOCHS, "train_speed_logger {} tensorboard { profile_batch: [1, 1] }")],
+    [("data_config", "runtime_config { timeout: '1.5h' } data_config")],
 ]
 
 

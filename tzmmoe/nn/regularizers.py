@@ -1,5 +1,6 @@
 """Terms of the loss that keep weights small."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -50,11 +51,14 @@ def penalize(module: nn.Module, penalty: Penalty) -> None:
             part.sparse = False
 
 
-def regularization(model: nn.Module) -> Tensor | None:
-    """The sum of all penalties; None when nothing is penalized."""
+def penalized(model: nn.Module) -> list[nn.Module]:
+    """The modules whose weights count."""
+    return [part for part in model.modules() if hasattr(part, "penalty")]
+
+
+def regularization(parts: Sequence[nn.Module]) -> Tensor | None:
+    """The sum of the penalties of ``penalized`` modules; None for none."""
     terms = [
-        part.penalty(part.trained if isinstance(part, Tables) else part.weight)
-        for part in model.modules()
-        if hasattr(part, "penalty")
+        part.penalty(part.trained if isinstance(part, Tables) else part.weight) for part in parts
     ]
     return sum(terms) if terms else None

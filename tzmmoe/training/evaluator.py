@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from tzmmoe.batch import Batch
 from tzmmoe.models import RankModel
-from tzmmoe.nn.regularizers import regularization
+from tzmmoe.nn.regularizers import penalized, regularization
 from tzmmoe.tasks import TaskSet
 
 Sink = Callable[[dict[str, Tensor], Batch], None]
@@ -58,7 +58,7 @@ def evaluate(
     tasks.reset()  # some keep every row
     losses = {key: float(weight * part / whole) for key, (part, whole, weight) in sums.items()}
     counted = [losses[key] for key, (_, whole, _) in sums.items() if whole > 0]
-    penalty = regularization(model)
+    penalty = regularization(penalized(model))
     if penalty is not None:
         losses["regularization"] = float(penalty)
         counted += [float(penalty)] * bool(counted)

@@ -17,7 +17,7 @@ from tzmmoe.batch import Batch, Position
 from tzmmoe.data.loader import Loader
 from tzmmoe.errors import DataError, Interrupted, NotFiniteError
 from tzmmoe.models import RankModel
-from tzmmoe.nn.regularizers import regularization
+from tzmmoe.nn.regularizers import penalized, regularization
 from tzmmoe.tasks import TaskSet
 from tzmmoe.training import state
 from tzmmoe.training.optimization import Optimization
@@ -65,7 +65,8 @@ class Trainer:
         self._done = self._said_quality = self._reviewing = False
         self._signal = 0
         self._loss_keys = self.tasks.loss_keys()
-        if regularization(self.model) is not None:
+        self._penalized = penalized(self.model)
+        if self._penalized:
             self._loss_keys.append("regularization")
         self._bad_step = torch.full(
             (len(self._loss_keys),), -1, dtype=torch.int64, device=self.device
@@ -108,7 +109,7 @@ class Trainer:
         with self.optimization.autocast():
             logits = self.model(batch.inputs)
         losses = self.tasks.losses(logits, batch)
-        penalty = regularization(self.model)
+        penalty = regularization(self._penalized)
         if penalty is not None:
             losses["regularization"] = penalty
         if self.speed and self.speed.so_far:

@@ -1,0 +1,1 @@
+"""Jobs of other systems -> a commented config, with a report of what became what."""

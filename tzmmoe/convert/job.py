@@ -1,0 +1,203 @@
+"""A job and its inputs -> a config."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tzmmoe.config import duration
+from tzmmoe.convert import groups
+from tzmmoe.convert.draft import Draft, Part
+from tzmmoe.convert.evaluation import put_evaluation
+from tzmmoe.convert.features import Features
+from tzmmoe.convert.files import PATHS, put_paths, put_reading
+from tzmmoe.convert.inputs import Inputs, plain_name
+from tzmmoe.convert.keys import DETAIL, EVALUATION, FILES, JOB, MODEL, TRAINING
+from tzmmoe.convert.labels import Binding, bind
+from tzmmoe.convert.losses import LossOfTower, check_towers, losses, put_loss
+from tzmmoe.convert.metrics import measured, of_towers, put_metrics
+from tzmmoe.convert.model import output_acts, put_model, structs
+from tzmmoe.convert.section import Given, Section
+from tzmmoe.convert.training import batch_size, put_model_dir, put_training
+from tzmmoe.convert.words import DEVICES, meant
+from tzmmoe.errors import Faults, few
+from tzmmoe.protos.data_pb2 import FARM_HASH, FG_DAG
+
+
+@dataclass(frozen=True)
+class Job:
+    """The parts of a job. ``place`` finds files: a path in the job -> one from here."""
+
+    job: Section
+    model: Section
+    training: Section
+    evaluation: Section
+    sets: dict[str, Section]
+    folder: str
+    place: Callable[[Given], str]
+
+    @classmethod
+    def of(cls, job: Section, folder: str, place: Callable[[Given], str]) -> "Job":
+        detail = job.section("job_detail", DETAIL)
+        for name in ("model_args", "train_args", "train_data_args"):
+            if not detail.has(name):
+                detail.fault(name, "is not set")
+        return cls(
+            job,
+            detail.section("model_args", MODEL),
+            detail.section("train_args", TRAINING),
+            detail.section("eval_args", EVALUATION),
+            {name: detail.section(name, FILES) for name in PATHS},
+            folder,
+            place,
+        )
+
+
+def open_job(value: dict[str, Any], faults: Faults, draft: Draft) -> Section:
+    return Section(value, "", JOB, faults, draft.report)
+
+
+def convert(
+    job: Job, inputs: Inputs, draft: Draft, faults: Faults, chosen: Sequence[str] | None
+) -> None:
+    """Fill the draft. ``faults`` are those of the inputs; the job's own are in its sections."""
+    towers = structs(job.model)
+    has = groups.used(inputs, job.model, faults)
+    binding = _bind(job, inputs, len(towers), chosen) if towers and inputs.labels else None
+    if not inputs.labels and inputs.definitions:
+        faults.add("inputs", "defines no label; set is_label: true of some")
+    root = draft.root
+    put_paths(root, job.sets, job.place)
+    put_model_dir(root, job.training, job.model.text("name", "mmoe v2").value, job.place)
+    validated = job.sets["val_data_args"].has("data_file")
+    put_training(root.part("train_config"), job.training, has_validation=validated)
+    features = Features(root, inputs.definitions, job.folder)
+    for column in inputs.definitions:
+        if any(column in group for group in has.values()):
+            features.add(column)
+    config = root.part("model_config")
+    groups.put(has, features.names, config)
+    model = config.part("mmoe_v2", job.model.path)
+    put_model(model, job.model, towers, has)
+    _put_data(root, job, inputs, binding, hashes=features.hashes)
+    acts = output_acts(job.model, len(towers))
+    found = losses(job.training, len(towers), acts)
+    check_towers(job.model, towers, acts, found)
+    if binding:
+        names = _tower_names(binding, faults)
+        _put_towers(model, job, inputs, names, found)
+        _put_output_acts(model, job.model, acts)
+        if job.evaluation.value:
+            put_evaluation(root, job.evaluation, names, inputs.labels, job.place)
+    _put_runtime(root.part("runtime_config"), job.job)
+
+
+def _bind(
+    job: Job, inputs: Inputs, num_towers: int, chosen: Sequence[str] | None
+) -> Binding | None:
+    """The labels of the towers; None after a fault."""
+    with_metrics = measured(job.training) or measured(job.evaluation)
+    report = job.job.report
+    with job.job.faults.under(""):
+        found = bind(inputs.labels, num_towers, with_metrics, chosen)
+        report.towers += [
+            f"tower {number}, {job.model.path}.task_structs[{number - 1}]: {label}"
+            for number, label in enumerate(found.labels, start=1)
+        ]
+        report.towers.append(f"why: {found.why}")
+        if found.unused:
+            report.towers.append(f"not used: {few(found.unused, 20)}")
+        return found
+    return None
+
+
+def _tower_names(binding: Binding, faults: Faults) -> dict[str, str]:
+    """{label: tower}."""
+    names = {label: plain_name(label) for label in binding.labels}
+    for label, name in names.items():
+        if list(names.values()).count(name) > 1:
+            faults.add("inputs", f"the label {label!r} and another both become {name!r}; rename it")
+    return names
+
+
+def _put_data(
+    root: Part, job: Job, inputs: Inputs, binding: Binding | None, *, hashes: bool
+) -> None:
+    part, size = root.part("data_config"), batch_size(job.training)
+    part.put("batch_size", size, "rows of a step")
+    part.put("eval_batch_size", size, "changes no result")
+    labels = binding.labels if binding else []
+    part.put("label_fields", Given(labels, "labels"), "one for each tower")
+    if inputs.weight:
+        path = inputs.definitions[inputs.weight].path
+        part.put("sample_weight_fields", Given([inputs.weight], path))
+        words = f"{inputs.weight} weighs rows by their share of a batch's weights; Keras divides by"
+        job.job.report.notes.append(f"{words} the number of rows instead")
+    part.put("fg_mode", Given(FG_DAG), "columns hold raw values")
+    if hashes:
+        part.put("hash_function", Given(FARM_HASH), "TensorFlow's")
+    put_reading(part, job.sets, list(inputs.definitions), max(size.value, 1))
+
+
+def _put_towers(
+    model: Part, job: Job, inputs: Inputs, names: dict[str, str], found: list[LossOfTower]
+) -> None:
+    """One tower for each label."""
+    metrics = of_towers(job.training, list(names), inputs.labels)
+    for index, (label, loss) in enumerate(zip(names, found, strict=False)):
+        tower = model.part("task_towers", f"task_structs[{index}]")
+        tower.set("tower_name", names[label])
+        tower.set("label_name", label)
+        num_class = model.message.task_structs[index].units[-1]
+        if metrics and metrics[index]:
+            put_metrics(tower, metrics[index], job.training)
+        else:
+            _default_metrics(tower, loss, num_class)
+        put_loss(tower, loss)
+        tower.set("num_class", num_class)
+        if inputs.weight:
+            tower.set("sample_weight_name", inputs.weight)
+
+
+def _put_output_acts(model: Part, section: Section, acts: list[str]) -> None:
+    """Of all towers at once, where they are alike."""
+    path = section.any("task_output_act").path
+    if len(set(acts)) == 1:
+        model.put("task_output_act", Given(acts[0], path))
+        return
+    for index, (tower, act) in enumerate(zip(model.message.task_towers, acts, strict=False)):
+        place = f"{model.path}.task_towers[{index}]"
+        Part(model.draft, tower, place).put("output_activation", Given(act, path))
+
+
+def _default_metrics(tower: Part, loss: LossOfTower, num_class: int) -> None:
+    """What a tower without metrics is measured by."""
+    if loss.word.startswith(("l1", "l2", "huber", "msle")):
+        words = ["mean_absolute_error", "mean_squared_error"]
+    else:
+        words = ["auc" if num_class <= 2 else "accuracy"]
+    for word in words:
+        part = tower.part("metrics", "default")
+        part.part(word)
+        if word == "auc":
+            part.message.auc.thresholds = 200
+    tower.draft.report.defaults["task_towers.metrics"] = " and ".join(words)
+
+
+def _put_runtime(part: Part, job: Section) -> None:
+    node = job.text("node_affin", "available")
+    try:
+        device = Given(meant(node.value, DEVICES), node.path)
+        part.put("device", device, "a GPU when there is one" if device.value == "auto" else "")
+    except ValueError as error:
+        job.fault("node_affin", str(error))
+    timeout = job.text("timeout")
+    if timeout.value:
+        with job.faults.under(timeout.path):
+            duration.seconds(timeout.value.strip())
+        part.put("timeout", Given(timeout.value.strip(), timeout.path), "saves and stops then")
+    workers = job.whole("num_workers", 1, least=1)
+    if workers and workers.value == 1:
+        job.report.became.append((workers.path, "one process", ""))
+    elif workers:
+        words = f"num_workers is {workers.value}: python -m tzmmoe.train is one process; more are"
+        job.report.notes.append(f"{words} started by torchrun --nproc_per_node {workers.value}")

@@ -1,0 +1,125 @@
+"""train_args.losses -> the losses and weights of the towers."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tzmmoe.convert.draft import Part
+from tzmmoe.convert.keys import LOSS, Keys
+from tzmmoe.convert.section import Given, Section
+from tzmmoe.convert.words import LOSSES, OTHER_LOSSES, meant
+
+ARGUMENTS = {
+    "binary_cross_entropy": {"label_smoothing": 0.0},
+    "softmax_cross_entropy": {"label_smoothing": 0.0},
+    "huber_loss": {"delta": 1.0},
+}
+OF_LOGITS = ("binary_cross_entropy", "softmax_cross_entropy")  # losses that may have from_logits
+OF_CLASSES = ("softmax_cross_entropy", "kld_loss")  # losses that may have several logits
+MEANS = ("auto", "sum_over_batch_size")
+
+
+@dataclass(frozen=True)
+class LossOfTower:
+    """The loss's word and arguments, the tower's weight, and the key that says so."""
+
+    word: str
+    arguments: dict[str, float]
+    weight: Given
+    path: str
+
+
+def losses(training: Section, num_towers: int, acts: list[str]) -> list[LossOfTower]:
+    """One for each tower; none after a fault. ``acts`` are the towers' output activations."""
+    given = training.any("losses")
+    if not given.value:
+        training.fault(
+            "losses", "is not set; give one, such as bce, or a list of one for each task"
+        )
+        return []
+    if not num_towers:
+        return []
+    values = given.value
+    if not isinstance(values, list):
+        found = _loss(training, given.path, values, acts)
+        return [found] * num_towers if found else []
+    if len(values) == 1:
+        found = _loss(training, f"{given.path}[0]", values[0], acts)
+        return [found] * num_towers if found else []
+    if len(values) != num_towers:
+        words = f"has {len(values)} losses for {num_towers} towers; give one for each"
+        training.fault("losses", words)
+        return []
+    pairs = zip(values, acts, strict=True)
+    each = [
+        _loss(training, f"{given.path}[{index}]", value, [act])
+        for index, (value, act) in enumerate(pairs)
+    ]
+    return each if all(each) else []
+
+
+def put_loss(tower: Part, loss: LossOfTower) -> None:
+    """The loss and the weight of one tower."""
+    owner = tower.part("losses")
+    inner = owner.part(loss.word)
+    for name, value in loss.arguments.items():
+        inner.set(name, value)
+    owner.told(loss.path, loss.word)
+    if loss.weight:
+        tower.put("weight", loss.weight)
+    else:
+        tower.set("weight", loss.weight.value)
+
+
+def check_towers(
+    model: Section, towers: list[list[int]], acts: list[str], found: list[LossOfTower]
+) -> None:
+    """A tower has as many logits as its loss needs, and no activation that the loss cannot take."""
+    for index, (widths, act, loss) in enumerate(zip(towers, acts, found, strict=False)):
+        place, last, link = f"task_structs[{index}]", widths[-1], _link(loss.word, widths[-1])
+        if last > 1 and loss.word not in OF_CLASSES:
+            model.fault(place, f"ends in {last}, but {loss.word} is of one logit; end it in 1")
+        if last == 1 and loss.word == "softmax_cross_entropy":
+            words = "ends in 1, but softmax_cross_entropy needs one logit for each class"
+            model.fault(place, f"{words}; end it in their number")
+        if link and act not in (link, "none"):
+            words = f"is {act} for {place}, whose loss is {loss.word}; give {link}, or null"
+            model.fault("task_output_act", words)
+
+
+def _link(word: str, num_logits: int) -> str:
+    """The activation that a loss applies itself."""
+    if word == "binary_cross_entropy" or (word == "kld_loss" and num_logits == 1):
+        return "sigmoid"
+    return "softmax" if word in OF_CLASSES else ""
+
+
+def _loss(training: Section, path: str, value: Any, acts: list[str]) -> LossOfTower | None:
+    if isinstance(value, str):
+        value = {"type": value}
+    section = Section(value, path, LOSS, training.faults, training.report)
+    if not section.text("type").value.strip():
+        section.fault("type", "is not set; name the loss")
+        return None
+    try:
+        word = meant(section.text("type").value, LOSSES, OTHER_LOSSES)
+    except ValueError as error:
+        section.fault("type", str(error))
+        return None
+    return LossOfTower(
+        word, _arguments(section, word, acts), section.number("weight", 1.0, least=0), path
+    )
+
+
+def _arguments(section: Section, word: str, acts: list[str]) -> dict[str, float]:
+    """Arguments by the schema's names, all of them."""
+    defaults = ARGUMENTS.get(word, {})
+    logits = ("from_logits",) if word in OF_LOGITS else ()
+    known = Keys((*defaults, *logits, "reduction"), ("name",), ("axis", "ignore_class"))
+    given = section.section("args", known)
+    linked = [act for act in acts if act in ("sigmoid", "softmax")]
+    if given.flag("from_logits").value and linked:
+        given.fault("from_logits", f"is true, but task_output_act is {linked[0]}; remove one")
+    reduction = given.text("reduction", MEANS[0])
+    if reduction.value not in MEANS:
+        given.fault("reduction", f"is {reduction.value!r}, which is not supported; remove it")
+    return {name: given.number(name, default, least=0).value for name, default in defaults.items()}
