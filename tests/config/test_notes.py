@@ -58,7 +58,7 @@ NOTES = [
                          ("eval_config { predictions_path: 'x' }", "eval_config.predictions_path"),
                          ("export_config { best_exporter_metric: 'auc_ctr' }",
                           "export_config.best_exporter_metric")]),
-    ([(EVAL, ""), (EPOCHS, "num_val_samples: 9")], "train_config.num_val_samples has no effect wit"),
+    ([(EVAL, ""), (EPOCHS, "num_val_samples: 9")], "train_config.num_val_samples has no effect "),
     ([(EPOCHS, "tensorboard {}")], "train_config.tensorboard has no effect without profile_batch"),
     ([(CVR, f"{CVR} metrics {{ accuracy {{ top_k: 2 }} }}")],
      "task_towers[1].metrics: accuracy.top_k says nothing about 1 class"),

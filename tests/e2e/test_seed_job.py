@@ -111,7 +111,8 @@ def test_the_job_of_the_document_is_converted_trained_and_tested(job) -> None:
 
 
 def test_the_bacc_of_the_document_is_the_share_of_rows_on_the_right_side(job, tmp_path) -> None:
-    """S0.66, S0.71: counted by hand from the predictions of the test file."""
+    """S0.66, S0.71, S0.83: counted by hand from the predictions, which have an output for each
+    label."""
     output = tmp_path / "predictions.csv"
     run(
         *("tzmmoe.predict", "--pipeline_config", "mmoe_v2.config", "--device", "cpu"),

@@ -14,10 +14,10 @@ log = logging.getLogger(__name__)
 class Profile:
     """Records the batches ``first`` to ``last`` of the run, both included and counted from 1.
 
-    Each is marked ``ProfilerStep#<number>``, the name that TensorBoard looks for; what lies between
-    two marks is the waiting for data. Saving and evaluating are left out. The trace is written to
-    ``folder`` as ``batches_<first>_<last>.pt.trace.json`` after the last of them, or when the run
-    ends among them; a run that goes on there records those that are left.
+    Each is marked ``ProfilerStep#<number>``, the name that TensorBoard looks for; between two marks
+    lie the waiting for data and the run's own accounts. Saving and evaluating are left out. The
+    trace is written to ``folder`` as ``batches_<first>_<last>.pt.trace.json`` after the last batch,
+    or when the run ends among them; a run that goes on there records those that are left.
     """
 
     def __init__(
