@@ -54,8 +54,8 @@ COLLEGE = (
     "Prof school degree (MD DDS DVM LLB JD)",
     "Doctorate degree(PhD EdD)",
 )
-# Crosses of columns, as text such as "Male|Private"; none shows education, marital status, a label
-# or a status that tells one.
+# Crosses of columns, as text such as "Male x Private"; none shows education, marital status, a
+# label or a status that tells one.
 CROSSES = {
     "cross_sex_class": ("sex", "class_worker"),
     "cross_sex_occupation": ("sex", "major_occ_code"),
@@ -173,7 +173,7 @@ def table(content: bytes) -> pa.Table:
     columns["college"] = college.cast(pa.int8())
     for name, (first, second) in CROSSES.items():
         columns[name] = pc.binary_join_element_wise(
-            banded(columns, first), banded(columns, second), "|"
+            banded(columns, first), banded(columns, second), " x "
         )
     return pa.table(columns)
 

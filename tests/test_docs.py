@@ -1,5 +1,6 @@
 """What README and docs say is true: their code runs, the reference is the schema's."""
 
+import json
 import os
 import re
 import shutil
@@ -140,12 +141,10 @@ def test_a_bad_setting_of_an_extension_is_reported_with_path_and_line(extended: 
     assert f"bad.config:{line}: model_config.shared_network.mlp.hidden_units" in done.stderr
 
 
-@pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which a reader of the README has typed all of it, from top to bottom."""
-    folder = tmp_path_factory.mktemp("reader")
+def type_all(page: str, folder: Path) -> None:
+    """Do in a folder what a reader of the page does who types all of it, from top to bottom."""
     small = {"--rows 100000": "--rows 20000 --eval_rows 5000"}  # as typed, but sooner done
-    for language, place, code in blocks("README.md"):
+    for language, place, code in blocks(page):
         for typed, quick in small.items():
             code = code.replace(typed, quick)
         if language == "protobuf":
@@ -155,6 +154,13 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
         elif language == "bash":
             commands = code.replace("python -m", f"{sys.executable} -m")
             run(["bash", "-euo", "pipefail", "-c", commands], folder)
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a reader of the README has typed all of it."""
+    folder = tmp_path_factory.mktemp("reader")
+    type_all("README.md", folder)
     return folder
 
 
@@ -184,5 +190,19 @@ def test_the_readme_lists_the_flags_that_there_are(reader: Path) -> None:
         run([sys.executable, "-m", f"tzmmoe.{name}", "--help"], reader)
         for name in ("train", "eval", "export", "predict", "init")
     ]
+    helps.append(run([sys.executable, "-m", "tzmmoe.convert", "tencent", "--help"], reader))
     known = set(re.findall(r"--\w+", "\n".join(helps)))
     assert flags <= known, flags - known
+
+
+def test_the_page_on_mmoe_v2_can_be_typed_and_its_config_learns_with_a_wide_side(tmp_path) -> None:
+    type_all("docs/mmoe_v2.md", tmp_path)
+    folder = tmp_path / "experiments/wide"
+    last = json.loads((folder / "train_eval_result_v2.txt").read_text().splitlines()[-1])
+    optimum = json.loads((tmp_path / "data/synthetic/optimum.json").read_text())
+    assert 0.6 < last["auc_click"] < optimum["eval"]["auc_ctr"]
+    assert "user_id.weight" in (folder / "train.log").read_text()  # FM's tables
+
+
+def test_the_pictures_of_mmoe_v2_are_those_of_the_model() -> None:
+    run([sys.executable, "scripts/draw_mmoe_v2.py", "--check"], ROOT)

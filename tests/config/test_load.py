@@ -238,7 +238,7 @@ def mutations(path: Path, chance: random.Random, count: int) -> Iterator[str]:
 def test_a_mutated_config_builds_or_has_faults_and_never_fails_otherwise(tmp_path, path):
     chance = random.Random(path.stem)
     outcomes = {"built": 0, "refused": 0}
-    for content in mutations(path, chance, 60):
+    for content in mutations(path, chance, 120):
         config = loaded(tmp_path, content)
         faults = Faults(config.faults)
         made = build(config.pipeline, tmp_path, faults)

@@ -105,7 +105,7 @@ def test_crosses_are_the_join_of_their_parts_in_every_row(tables, part: str) -> 
     for name, (first, second) in CROSSED.items():
         cells = (table[each].to_pylist() for each in (name, first, second))
         for cross, left, right in zip(*cells, strict=True):
-            assert cross == f"{band(first, left)}|{band(second, right)}"
+            assert cross == f"{band(first, left)} x {band(second, right)}"
 
 
 @needs_data

@@ -12,6 +12,7 @@ OF_THE_SIDE = (
     *("wide_per_task", "wide_output_is_prob", "wide_use_bn", "wide_feature"),
     "dedup_cross_features",
 )
+OF_CLASSES = ("", "none", "linear", "softmax")  # activations under which logits stay logits
 OF_A_MODEL = ("wide_l1_reg", "wide_l2_reg", "wide_per_task", "wide_output_is_prob")
 
 
@@ -20,10 +21,11 @@ def spread(pipeline: Pipeline, faults: Faults) -> None:
     if pipeline.model_config.WhichOneof("model") != "mmoe_v2":
         return
     config = pipeline.model_config.mmoe_v2
-    meant: dict[str, int | str] = {}
     for index, tower in enumerate(config.task_towers):
-        if index < len(config.task_structs) and config.task_structs[index].units:
-            meant["num_class"] = config.task_structs[index].units[-1]
+        meant: dict[str, int | str] = {}
+        units = config.task_structs[index].units if index < len(config.task_structs) else ()
+        if units and units[-1]:  # the model refuses 0
+            meant["num_class"] = units[-1]
         if config.HasField("task_output_act"):
             meant["output_activation"] = config.task_output_act
         for name, value in meant.items():
@@ -67,6 +69,13 @@ def notes(model: ModelConfig) -> Iterator[str]:
     given = [name for name in void if config.HasField(name)]
     if given:
         yield f"mmoe_v2: {', '.join(given)} {_verb(given)} no effect {why}"
+    if config.use_wide and has_group and _has_model(config) and config.output_cross == 0:
+        for tower in config.task_towers:
+            if tower.num_class > 1 and tower.output_activation.lower() in OF_CLASSES:
+                yield (
+                    f"mmoe_v2: output_cross: 0 changes nothing for {tower.tower_name!r}: one "
+                    "number more for all of its classes leaves their softmax as it is"
+                )
 
 
 def _void_of(config: MMoEV2) -> list[str]:
@@ -74,7 +83,11 @@ def _void_of(config: MMoEV2) -> list[str]:
     kind = config.wide_type.upper()
     void = [] if kind == "FM" else ["wide_width"]
     void += [] if kind == "LR" else ["wide_use_bn"]
-    return void + ([] if kind in ("FM", "LR") else list(OF_A_MODEL))
+    return void + ([] if _has_model(config) else list(OF_A_MODEL))
+
+
+def _has_model(config: MMoEV2) -> bool:
+    return config.wide_type.upper() in ("FM", "LR")
 
 
 def _verb(names: list[str]) -> str:

@@ -1,15 +1,12 @@
 """Settings of layers that are given as lists."""
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tzmmoe.errors import within
+from tzmmoe.errors import Faults
 from tzmmoe.nn.activations import keras_activation
 from tzmmoe.nn.mlp import Layer, check_chances
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -23,15 +20,23 @@ class LayerLists:
     use_bn: Sequence[bool]
     names: tuple[str, str, str]
 
-    def layers(self, widths: Sequence[int], *, bias: bool) -> list[Layer]:
-        """One layer for each width. Raises ConfigError by the field's name."""
+    def surplus(self, counts: Mapping[str, int]) -> Iterator[str]:
+        """A line for each list that is longer than there are layers, by the field's name."""
         for name, values in zip(self.names, (self.act, self.dropout, self.use_bn), strict=True):
-            if len(values) > max(len(widths), 1):
-                surplus = f"{len(values)} values for {len(widths)} layers"
-                log.warning("mmoe_v2: %s has %s; the surplus has no effect", name, surplus)
-        check_chances(self.names[1], self.dropout)
-        with within(self.names[0]):
-            activations = [keras_activation(name) for name in self.act or ["relu"]]
+            if len(values) > max(counts[name], 1):
+                layers = f"{counts[name]} layer" if counts[name] == 1 else f"{counts[name]} layers"
+                found = f"{len(values)} values for {layers}"
+                yield f"mmoe_v2: {name} has {found}; the surplus has no effect"
+
+    def layers(self, widths: Sequence[int], *, bias: bool) -> list[Layer]:
+        """One layer for each width. Raises ConfigError by the fields' names."""
+        faults, activations = Faults(), []
+        with faults.under(""):
+            check_chances(self.names[1], self.dropout)
+        for name in self.act or ["relu"]:
+            with faults.under(self.names[0]):
+                activations.append(keras_activation(name))
+        faults.stop()
         lists = zip(
             widths,
             per_layer(activations, len(widths), ""),

@@ -13,7 +13,7 @@ from tzmmoe.models.layer_lists import LayerLists
 from tzmmoe.models.mmoe import mixtures
 from tzmmoe.models.task_structs import TaskStructs
 from tzmmoe.models.tower import Tower
-from tzmmoe.models.wide import Wide, WideSetting
+from tzmmoe.models.wide import EMBEDDINGS, Wide, WideSetting
 from tzmmoe.nn.gates import Gates
 from tzmmoe.nn.keras import start_as_keras
 from tzmmoe.nn.mlp import Network
@@ -81,17 +81,22 @@ class MMoEV2(Body):
             _check_sizes(num_experts, expert_layers)
         with faults.under(""):
             _check_groups(groups, mmoe_group, [wide_group] if has_wide else [])
+        given = {
+            "task": (task_l1_reg, task_l2_reg),
+            "expert": (expert_l1_reg, expert_l2_reg),
+            "gate": (gate_l1_reg, gate_l2_reg),
+            "wide": (wide_l1_reg, wide_l2_reg),
+        }
+        penalties = _penalties(given, faults)
         with faults.under(""):
             lists = LayerLists(expert_act, expert_dropout, expert_use_bn, OF_EXPERTS)
+            lines = list(lists.surplus(dict.fromkeys(OF_EXPERTS, len(expert_layers))))
             layers = lists.layers(expert_layers, bias=expert_use_bias)
         with faults.under(""):
             lists = LayerLists(task_hidden_act, task_dropout, task_use_bn, OF_TOWERS)
-            penalty = Penalty.of("task", task_l1_reg, task_l2_reg)
-            self.structs = TaskStructs(task_structs, lists, task_use_bias, penalty)
+            self.structs = TaskStructs(task_structs, lists, task_use_bias, penalties["task"])
             self.structs.check(num_tasks)
         with faults.under(""):
-            of_experts = Penalty.of("expert", expert_l1_reg, expert_l2_reg)
-            of_gates = Penalty.of("gate", gate_l1_reg, gate_l2_reg)
             setting = WideSetting(
                 feature_cross,
                 output_cross,
@@ -101,36 +106,38 @@ class MMoEV2(Body):
                 num_tasks if wide_per_task else 1,
                 wide_output_is_prob,
                 wide_use_bn,
-                Penalty.of("wide", wide_l1_reg, wide_l2_reg),
+                penalties["wide"],
             )
             crossing = setting.crossing() if has_wide else None
         faults.stop()
+        for line in dict.fromkeys([*lines, *self.structs.surplus()]):
+            log.warning("%s", line)
         self.num_tasks, self.wide = num_tasks, None
         if crossing and (crossing.features or crossing.output):
-            self.wide = Wide(wide_group, groups[wide_group], setting, crossing)
-        width = self._join(groups, groups[mmoe_group], dedup=dedup_cross_features)
+            self.wide = Wide(groups[wide_group], setting, crossing)
+        width = self._join(groups[mmoe_group], dedup=dedup_cross_features)
         self.experts = Network(width, layers, copies=num_experts)
         num_gates = 1 if share_gates else num_tasks
         self.gates = Gates(width, num_tasks=num_gates, num_experts=num_experts, bias=gate_use_bias)
-        for part, each in ((self.experts, of_experts), (self.gates, of_gates)):
+        for part, name in ((self.experts, "expert"), (self.gates, "gate")):
             start_as_keras(part)
-            penalize(part, each)
+            penalize(part, penalties[name])
         self.out_features = [self.experts.out_features + self._beside()] * num_tasks
 
-    def _join(self, groups: Mapping[str, Group], deep: Group, *, dedup: bool) -> int:
-        """Name the inputs; the width of that of experts and gates."""
+    def _join(self, deep: Group, *, dedup: bool) -> int:
+        """Name the inputs, by words of its own and not the groups'; the width of the experts'."""
         members, wide, width = list(deep.widths), self.wide, deep.width
         self.groups = {EXPERTS: members}
         if wide is None:
             return width
         self.factors = wide.factors
         if wide.reads_group:
-            self.groups[wide.group] = list(groups[wide.group].widths)
+            self.groups[EMBEDDINGS] = list(wide.group.widths)
         if not wide.crossing.experts:
             return width
         if not wide.gives_embeddings:
             return width + wide.out_features
-        for name, each in groups[wide.group].widths.items():
+        for name, each in wide.group.widths.items():
             if not (dedup and name in deep.widths):
                 members.append(name)
                 width += each
@@ -168,6 +175,16 @@ class MMoEV2(Body):
 
     def tower(self, index: int, num_class: int, mlp: Mapping[str, Any] | None) -> Tower:
         return self.structs.tower(index, self.out_features[index])
+
+
+def _penalties(given: Mapping[str, tuple[float, float]], faults: Faults) -> dict[str, Penalty]:
+    """By part; none where its numbers are faulty."""
+    penalties = {}
+    for part, (l1, l2) in given.items():
+        penalties[part] = Penalty(0.0, 0.0)
+        with faults.under(""):
+            penalties[part] = Penalty.of(part, l1, l2)
+    return penalties
 
 
 def _check_sizes(num_experts: int | None, expert_layers: Sequence[int]) -> None:

@@ -1,10 +1,10 @@
 """The towers of MMoE V2, from lists of widths."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tzmmoe.errors import ConfigError
+from tzmmoe.errors import ConfigError, Faults
 from tzmmoe.models.layer_lists import LayerLists
 from tzmmoe.models.tower import Tower
 from tzmmoe.nn.keras import start_as_keras
@@ -31,26 +31,41 @@ class TaskStructs:
                 f"has {len(self.structs)} entries for {num_tasks} task_towers; give one for each, "
                 "in their order",
             )
+        faults = Faults()
         for index, struct in enumerate(self.structs):
             units = list(struct["units"])
             if not units or min(units) < 1:
                 words = f"is {units}; give widths above 0, the last one of the logits"
-                raise ConfigError.at(f"task_structs[{index}].units", words)
-            self._hidden(index)
+                faults.add(f"task_structs[{index}].units", words)
+            with faults.under(""):
+                self._hidden(index)
+        Faults(dict.fromkeys(faults)).stop()  # that of a shared list shows at each task
 
-    def _hidden(self, index: int) -> list[Layer]:
+    def surplus(self) -> Iterator[str]:
+        """A line for each list, again for each of its towers, that none of them uses up."""
+        counts: dict[str, int] = {}
+        for index, struct in enumerate(self.structs):
+            for name in self._lists(index).names:
+                counts[name] = max(counts.get(name, 0), len(struct["units"]) - 1)
+        for index in range(len(self.structs)):
+            yield from self._lists(index).surplus(counts)
+
+    def _lists(self, index: int) -> LayerLists:
         struct, shared = self.structs[index], self.shared
         own = [struct[name] for name in NAMES]
         names = [f"task_structs[{index}].{name}" for name in NAMES]
         given = (shared.act, shared.dropout, shared.use_bn)
-        lists = LayerLists(
+        return LayerLists(
             *(mine or common for mine, common in zip(own, given, strict=True)),
             names=tuple(
                 place if mine else common
                 for mine, place, common in zip(own, names, shared.names, strict=True)
             ),
         )
-        return lists.layers(struct["units"][:-1], bias=self.use_bias)
+
+    def _hidden(self, index: int) -> list[Layer]:
+        widths = self.structs[index]["units"][:-1]
+        return self._lists(index).layers(widths, bias=self.use_bias)
 
     def tower(self, index: int, in_features: int) -> Tower:
         """The tower of a task."""

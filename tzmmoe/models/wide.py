@@ -1,12 +1,12 @@
 """The wide side of MMoE V2: features x_w, and a linear model's output y_w."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from tzmmoe.errors import ConfigError
+from tzmmoe.errors import Faults
 from tzmmoe.models.base import Factor, Group
 from tzmmoe.models.crossing import Crossing, without_effect
 from tzmmoe.nn.fm import factorization_machine
@@ -17,6 +17,7 @@ from tzmmoe.nn.regularizers import Penalty, penalize
 
 log = logging.getLogger(__name__)
 
+EMBEDDINGS = "wide"  # the input of the group's features
 LATENTS, WEIGHTS = "latent", "weight"  # factors, and the ends of their tables' names
 
 
@@ -47,21 +48,44 @@ class WideSetting:
 
     def crossing(self) -> Crossing:
         """Where the side enters; what has no effect gets its line. Raises ConfigError."""
-        self._check()
         crosses, has_model = (self.feature_cross, self.output_cross), bool(self.model)
-        crossing = Crossing.of(*crosses, has_model=has_model)
-        for line in without_effect(*crosses, self.kind, has_model=has_model):
+        faults = Faults()
+        self._check(faults)
+        with faults.under(""):
+            crossing = Crossing.of(*crosses, has_model=has_model)
+        faults.stop()
+        lines = [*without_effect(*crosses, self.kind, has_model=has_model), *self._void(crossing)]
+        for line in lines:
             log.warning("%s", line)
         return crossing
 
-    def _check(self) -> None:
+    def _void(self, crossing: Crossing) -> Iterator[str]:
+        """A line for settings of what a side with a model could give, but nothing sees."""
+        if not (crossing.features or crossing.output):
+            return
+        is_lr = self.model == "LR"
+        of_the_output = {
+            "wide_l1_reg": is_lr and self.penalty.l1,
+            "wide_l2_reg": is_lr and self.penalty.l2,
+            "wide_per_task": self.model and self.heads > 1,
+            "wide_output_is_prob": self.model and self.is_prob,
+            "wide_use_bn": is_lr and self.use_bn,
+        }
+        given = [name for name, value in of_the_output.items() if value]
+        if given and not crossing.output:
+            yield f"mmoe_v2: no effect of {', '.join(given)}: nothing reads the wide model's output"
+        if self.feature != "auto" and not crossing.features:
+            yield "mmoe_v2: no effect of wide_feature: nothing reads the wide features"
+
+    def _check(self, faults: Faults) -> None:
         if self.feature not in ("auto", "latents", "embeddings"):
             words = f"is {self.feature!r}; give auto, latents or embeddings"
-            raise ConfigError.at("wide_feature", words)
+            faults.add("wide_feature", words)
         if self.feature == "latents" and self.model != "FM":
-            raise ConfigError.at("wide_feature", "is 'latents', which only wide_type 'FM' has")
+            words = "is 'latents', which only wide_type 'FM' has; give embeddings or auto"
+            faults.add("wide_feature", words)
         if self.model == "FM" and self.latent_width < 1:
-            raise ConfigError.at("wide_width", f"is {self.latent_width}; give 1 or more")
+            faults.add("wide_width", f"is {self.latent_width}; give 1 or more")
 
 
 class Wide(nn.Module):
@@ -71,9 +95,9 @@ class Wide(nn.Module):
     layer over the group's embeddings.
     """
 
-    def __init__(self, name: str, group: Group, setting: WideSetting, crossing: Crossing) -> None:
+    def __init__(self, group: Group, setting: WideSetting, crossing: Crossing) -> None:
         super().__init__()
-        self.setting, self.crossing, self.group = setting, crossing, name
+        self.setting, self.crossing, self.group = setting, crossing, group
         self.gives_embeddings = crossing.features and not setting.has_latents
         is_fm = crossing.output and setting.model == "FM"
         is_lr = crossing.output and setting.model == "LR"
@@ -97,7 +121,7 @@ class Wide(nn.Module):
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
         x_BD = y_BT = None
         if self.crossing.features:
-            x_BD = inputs[self.group] if self.gives_embeddings else inputs[LATENTS].flatten(1)
+            x_BD = inputs[EMBEDDINGS] if self.gives_embeddings else inputs[LATENTS].flatten(1)
         if self.crossing.output:
             y_BT = self._logits(inputs)
             y_BT = y_BT.sigmoid() if self.setting.is_prob else y_BT
@@ -106,5 +130,5 @@ class Wide(nn.Module):
     def _logits(self, inputs: Mapping[str, Tensor]) -> Tensor:
         if self.linear is None:
             return factorization_machine(inputs[WEIGHTS], inputs[LATENTS])
-        y_BT = self.linear(inputs[self.group])
+        y_BT = self.linear(inputs[EMBEDDINGS])
         return y_BT if self.norm is None else self.norm(y_BT)
