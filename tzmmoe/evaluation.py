@@ -1,6 +1,7 @@
 """Evaluations of a session's weights: while training, and the final one."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -104,6 +105,20 @@ class Evaluation:
         log.info("evaluation of %s\n%s", self.path, report.table(self.tasks, results))
         return results
 
+    def check_output(self) -> None:
+        """Raise ConfigError when eval_config.output_file would replace what is no result."""
+        config, where = self.session.pipeline.eval_config, "eval_config.output_file"
+        path = Path(config.output_file)
+        if not config.output_file:
+            return
+        if path.is_dir():
+            raise ConfigError.at(where, f"{path} is a folder; name a file")
+        read = [file for file in self.session.inputs() if os.path.exists(file)]
+        if path.exists() and any(os.path.samefile(file, path) for file in read):
+            raise ConfigError.at(where, f"{path} is read and would be replaced; name another")
+        if config.predictions_path and path == Path(config.predictions_path):
+            raise ConfigError.at(where, "is predictions_path too; name another file")
+
     def write_output(self, results: dict[str, float], model: Path) -> None:
         """eval_config.output_file, if that is set."""
         pipeline = self.session.pipeline
@@ -123,6 +138,7 @@ class Evaluations:
         self.session = session
         self.validation, self.final = Evaluation.of_training(session), Evaluation.final(session)
         self.same = self.final.agrees(self.validation)
+        self._results: dict[int, dict[str, float]] = {}  # of this process, by step
         self._predicted_at: int | None = None  # the step whose predictions are written
 
     def check(self) -> None:
@@ -133,8 +149,7 @@ class Evaluations:
         config = self.session.pipeline.eval_config
         if self.final.path and config.predictions_path:
             output_file(config.predictions_path, self.session.inputs())
-        if config.output_file and Path(config.output_file).is_dir():
-            raise ConfigError.at("eval_config.output_file", "is a folder; name a file")
+        self.final.check_output()
 
     def after(
         self, step: int, *, is_last: bool, poll: Callable[[], None] | None = None
@@ -143,6 +158,7 @@ class Evaluations:
         wanted = self.session.pipeline.eval_config.predictions_path
         path = wanted if is_last and self.same else ""
         results = self.validation.run(path, poll)
+        self._results[step] = results
         self._predicted_at = step if path else None
         report.append(self.session.model_dir / report.TRAINING, step, results)
         return results
@@ -153,7 +169,7 @@ class Evaluations:
             return {}
         model_dir = self.session.model_dir
         predictions = self.session.pipeline.eval_config.predictions_path
-        results = report.of_step(model_dir / report.TRAINING, step) if self.same else None
+        results = self._results.get(step) if self.same else None
         if results is None or (predictions and self._predicted_at != step):
             results = self.final.run(predictions)
             if not self.same:

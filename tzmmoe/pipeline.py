@@ -72,15 +72,16 @@ class Pipeline:
         also written to model_dir, and to eval_config.output_file."""
         needs = () if self.config.pipeline.test_input_path else ("eval_input_path",)
         session = self._trained(checkpoint_path, *needs)
-        step = session.restore(Path(checkpoint_path or session.model_dir))
         evaluation = Evaluation.final(session)
+        evaluation.check_output()
+        model = session.restore(Path(checkpoint_path or session.model_dir))
         results = evaluation.run(predictions_path)
         folder = session.model_dir
         if not session.pipeline.model_dir:
             named = Path(checkpoint_path)
             folder = named.parent if is_checkpoint(named) else named
-        report.append(folder / report.EVALUATION, step, results)
-        evaluation.write_output(results, folder / f"model.ckpt-{step}")
+        report.append(folder / report.EVALUATION, model.step, results)
+        evaluation.write_output(results, model.path)
         return results
 
     def export(self, export_dir: str, checkpoint_path: str | None = None) -> Path:

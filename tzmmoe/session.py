@@ -155,12 +155,12 @@ class Session:
         check_meaning(opened, self.meaning)
         return opened
 
-    def restore(self, path: Path) -> int:
-        """Load the weights of a checkpoint, or of a model_dir's preferred one; the step."""
+    def restore(self, path: Path) -> checkpoint.Checkpoint:
+        """Load the weights of a checkpoint, or of a model_dir's preferred one."""
         opened = self.fitting_checkpoint(path)
         state.restore_weights(opened, self.built.model)
         log.info("weights of %s", opened.path)
-        return opened.step
+        return opened
 
     def best_checkpoint(self) -> Path:
         """Of those still there, the one with the best export_config.best_exporter_metric."""

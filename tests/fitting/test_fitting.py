@@ -29,8 +29,7 @@ def test_the_last_line_is_what_fit_returns_and_what_eval_finds(tiny_folder, fini
     returned = go_on(tiny_folder, run)
     evaluated = tiny.pipeline(tiny_folder, run).evaluate()
     line = json.loads((finished / report.TRAINING).read_text().splitlines()[-1])
-    assert returned == line
-    assert evaluated == {key: line[key] for key in KEYS}
+    assert returned == evaluated == {key: line[key] for key in KEYS}
     alone = json.loads((run / "eval_result.txt").read_text())
     assert alone == line
 

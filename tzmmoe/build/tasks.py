@@ -31,6 +31,8 @@ def build_tasks(pipeline: Pipeline, faults: Faults) -> list[Task]:
 def final_tasks(pipeline: Pipeline, tasks: TaskSet, faults: Faults) -> TaskSet:
     """The tasks with the metrics of eval_config.task_metrics; the same object when it has none."""
     found = {task.name: task for task in tasks.tasks}
+    if len(found) < len(task_towers(pipeline.model_config)[1]):
+        return tasks  # a tower is faulty, and says so itself
     seen: set[str] = set()
     for index, message in enumerate(pipeline.eval_config.task_metrics):
         path = f"eval_config.task_metrics[{index}]"

@@ -119,13 +119,18 @@ def _training(pipeline: Pipeline) -> Iterator[str]:
 def _evaluation(pipeline: Pipeline) -> Iterator[str]:
     if not pipeline.eval_input_path:
         for owner, name in (
-            ("eval_config", "num_steps"),
-            ("eval_config", "predictions_path"),
             ("export_config", "best_exporter_metric"),
             ("train_config", "num_val_samples"),
         ):
             if getattr(pipeline, owner).HasField(name):
                 yield f"{owner}.{name} has no effect without eval_input_path"
+    if not (pipeline.eval_input_path or pipeline.test_input_path):
+        config = pipeline.eval_config
+        for name in ("num_steps", "predictions_path", "batch_size", "output_file"):
+            if config.HasField(name):
+                yield f"eval_config.{name} has no effect without eval_input_path"
+        if config.task_metrics:
+            yield "eval_config.task_metrics has no effect without eval_input_path"
     path, towers = task_towers(pipeline.model_config)
     for index, tower in enumerate(towers):
         for metric in tower.metrics:

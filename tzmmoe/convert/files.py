@@ -37,6 +37,8 @@ def put_paths(root: Part, sets: dict[str, Section], place: Callable[[Given], str
             section.fault("data_file", f"is {json_kind(given.value)}; name the files")
             continue
         several = isinstance(given.value, list)
+        if not several:
+            files = given.value.split(",")
         parts = [
             place(Given(file.strip(), f"{given.path}[{index}]" if several else given.path))
             for index, file in enumerate(files)

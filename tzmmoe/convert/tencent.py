@@ -21,6 +21,11 @@ def main(argv: Sequence[str]) -> None:
     out = Path(arguments.out)
     if out.exists() and not arguments.force:
         raise ConfigError.at("--out", f"{out} is there already; pass --force to replace it")
+    if out.exists() and any(
+        Path(read).exists() and out.samefile(read)
+        for read in filter(None, (arguments.job, arguments.inputs))
+    ):
+        raise ConfigError.at("--out", f"{out} is what the command reads; name another file")
     if not out.parent.is_dir():
         raise ConfigError.at("--out", f"{out.parent} is no folder; make it first")
 
