@@ -62,7 +62,7 @@ class Optimization:
             log.warning("train_config.grad_process has no effect with one task")
         elif settings.grad_process == "pcgrad":
             shared = [*self.dense_parameters.values(), *dict(pairs)]
-            self.surgery = Surgery(tasks, shared, dict(pairs))
+            self.surgery = Surgery(tasks, shared, dict(pairs), _by_task(model))
         self.scaler = None
         if settings.precision == "FP16":
             scaling = settings.scaler or SCALER
@@ -161,7 +161,19 @@ def _bound(settings: Settings) -> float | None:
             raise ConfigError.at(
                 "gradient_clipping", "does not go with FP16's scaled gradients; use BF16"
             )
+        if settings.grad_process == "pcgrad":
+            raise ConfigError.at(
+                "gradient_clipping",
+                'bounds each task\'s gradient where it enters a table, and grad_process: "pcgrad" '
+                "adds them afterwards; remove one of the two",
+            )
     return bound
+
+
+def _by_task(model: RankModel) -> set[nn.Parameter]:
+    """Parameters that hold a part for each task, which this task alone reaches."""
+    parts = (part for part in model.modules() if getattr(part, "by_task", False))
+    return {parameter for part in parts for parameter in part.parameters()}
 
 
 def _sparse(pairs: Sequence[tuple[nn.Parameter, int]], learning: Learning) -> SparseOptimizer:
