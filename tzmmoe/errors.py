@@ -11,7 +11,17 @@ NO_SCHEMA = "the compiled schema (tzmmoe/protos) is not there, or not complete; 
 
 
 class UserError(Exception):
-    """The message says where, what was found, and what to do."""
+    """The message says where, what was found, and what to do.
+
+    ``is_shared``: all processes of the run raise it.
+    """
+
+    is_shared = False
+
+    @classmethod
+    def saying(cls, text: str) -> "UserError":
+        """One with this message."""
+        return cls(text)
 
 
 class DataError(UserError):
@@ -24,6 +34,10 @@ class CheckpointError(UserError):
 
 class NotFiniteError(UserError):
     """A loss became NaN or infinite."""
+
+
+class LostProcessError(UserError):
+    """Another process of the run does not answer."""
 
 
 class Interrupted(Exception):
@@ -56,6 +70,10 @@ class ConfigError(UserError):
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = list(faults)
         super().__init__("\n".join(str(fault) for fault in self.faults))
+
+    @classmethod
+    def saying(cls, text: str) -> "ConfigError":
+        return cls.at("", text)
 
     @classmethod
     def at(cls, path: str, text: str) -> "ConfigError":

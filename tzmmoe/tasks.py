@@ -193,13 +193,22 @@ class TaskSet:
                 raise ConfigError.at("model_config", f"{column.name!r} is used as {roles}")
         return list(found.values())
 
-    def losses(self, logits: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    def weight_sums(self, batch: Batch) -> Tensor:
+        """sum(w) of each task over the rows of a batch (T,), float64."""
+        return torch.stack([task.weights(batch)[1].double().sum() for task in self.tasks])
+
+    def losses(
+        self, logits: Mapping[str, Tensor], batch: Batch, totals: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"binary_cross_entropy_ctr": weight * sum(w l) / sum(w)}``; the objective is their sum.
 
-        A batch in which nothing counts for a task has loss 0.
+        A batch in which nothing counts for a task has loss 0. ``totals`` (T,): in place of the
+        tasks' sum(w), as where a batch is a part of a larger one.
         """
         losses = {}
+        known = {} if totals is None else {t.name: totals[i] for i, t in enumerate(self.tasks)}
         for task, word, weighted, total in self.loss_sums(logits, batch):
+            total = known.get(task.name, total)
             mean = weighted / torch.where(total > 0, total, 1.0)
             losses[f"{word}_{task.name}"] = task.weight * mean.float()
         return losses

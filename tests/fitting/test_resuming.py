@@ -11,6 +11,7 @@ from fitting.runs import ONE_EPOCH, go_on, scripted, steps, weights
 from tzmmoe import checkpoint
 from tzmmoe.errors import CheckpointError, DataError
 from tzmmoe.training import report, state
+from tzmmoe.world import World
 
 
 def test_a_folder_with_a_checkpoint_is_not_trained_in_without_being_asked(tiny_folder, run) -> None:
@@ -142,11 +143,11 @@ def test_a_run_that_goes_on_restores_randomness_and_moments(tiny_folder, finishe
     optimization = tiny.optimization(session)
     state.restore_weights(opened, session.built.model)
     state.restore_optimizers(opened, optimization)
-    state.restore_random(opened, session.runtime.device)
+    state.restore_random(opened, session.runtime.device, World())
     named = {
         **state.weights(session.built.model),
         **state.optimizer_state(optimization),
-        **state.random_state(session.runtime.device),
+        **state.by_rank([state.random_state(session.runtime.device)]),
     }
     assert named.keys() == opened.shapes().keys()
     found = tiny.tensors(finished / "model.ckpt-12")

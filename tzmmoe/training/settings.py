@@ -56,6 +56,7 @@ class Settings:
     speed: dict[str, Any] | None
     profiled: tuple[int, ...]  # the first batch and the last one, or one of them
     grad_process: str  # pcgrad, or nothing
+    loss_mean: str  # GLOBAL_BATCH or LOCAL_BATCH
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> "Settings":
@@ -79,4 +80,5 @@ class Settings:
             speed=fields["train_speed_logger"],
             profiled=(fields["tensorboard"] or {}).get("profile_batch", ()),
             grad_process=fields["grad_process"],
+            loss_mean=fields["loss_mean"],
         )
