@@ -257,6 +257,39 @@ def test_losses_of_classes_have_a_logit_for_each(tmp_path, name):
     assert [tower.num_class for tower in found.model.task_towers] == [3, 2, 5]
 
 
+def test_losses_by_label_are_those_of_their_towers_whatever_their_order(tmp_path):
+    """S0.63, S0.79: as metrics are; what no tower learns is reported."""
+    value = {"is_favor": "mse", "play_num5": "mae", "is_click": {"type": "bce", "weight": 2}}
+    value["play_num1"] = "bce"
+    found = convert(tmp_path, {f"{TRAINING}.losses": value})
+    words = [loss.WhichOneof("loss") for loss in losses(found)]
+    assert words == ["binary_cross_entropy", "binary_cross_entropy", "l2_loss"]
+    assert [tower.weight for tower in found.model.task_towers] == [2, 1, 1]
+    assert f"{TRAINING}.losses.play_num5: no tower learns this label" in found.plain
+    assert f"# {TRAINING.partition('.')[2]}.losses.is_favor" in found.text
+
+
+@pytest.mark.parametrize("key", ["losses", "metrics"])
+def test_a_misspelt_label_is_named_with_the_nearest_even_when_towers_have_no_labels(tmp_path, key):
+    """S0.63, S0.64: the towers of the seed take the labels that have metrics."""
+    value = {"is_clik": "bce", "play_num1": "bce", "is_favor": "bce"}
+    changes = {f"{TRAINING}.{key}": value, "job_detail.eval_args.metrics": REMOVED}
+    said = refused(tmp_path, changes)
+    wrong = f"job.json: {TRAINING}.{key}.is_clik: 'is_clik' is no label of the inputs"
+    assert f"{wrong}; did you mean 'is_click'?" in said
+
+
+def test_a_label_without_loss_is_named_together_with_the_misspelt_one(tmp_path):
+    """S0.63."""
+    said = refused(tmp_path, {f"{TRAINING}.losses": {"is_clik": "bce", "is_favor": "bce"}})
+    assert said == [
+        f"job.json: {TRAINING}.losses.is_clik: 'is_clik' is no label of the inputs; "
+        "did you mean 'is_click'?",
+        f"job.json: {TRAINING}.losses: has none of is_click, play_num1; give a loss for the label "
+        "of each tower",
+    ]
+
+
 def test_losses_in_a_list_are_the_tasks_own_with_arguments_and_weights(tmp_path):
     """S0.63: in the order of the towers."""
     value = [
@@ -281,9 +314,11 @@ def test_losses_in_a_list_are_the_tasks_own_with_arguments_and_weights(tmp_path)
         ("mape", "'mape' is not supported"),
         ("bec", "did you mean 'bce'"),
         (["bce", "bce"], "has 2 losses for 3 towers"),
+        ({"tpe": "bce"}, "losses.tpe: 'tpe' is no label of the inputs; did you mean 'type'?"),
         ({"type": "bce", "args": {"delta": 1}}, "args.delta: no such key"),
         ({"type": "bce", "weight": -1}, "weight: is -1"),
-        ({"weight": 1}, "losses.type: is not set"),
+        ({"weight": 1}, "losses.weight: 'weight' is no label of the inputs"),
+        ({"type": "", "weight": 1}, "losses.type: is not set"),
         ({"type": "bce", "args": {"from_logits": True}}, "task_output_act is sigmoid"),
         ({"type": "mse", "args": {"reduction": "sum"}}, "'sum', which is not supported"),
         ("scce", "needs one logit for each class"),

@@ -12,7 +12,7 @@ from tzmmoe.convert.features import Features
 from tzmmoe.convert.files import PATHS, put_paths, put_reading
 from tzmmoe.convert.inputs import Inputs, plain_name
 from tzmmoe.convert.keys import DETAIL, EVALUATION, FILES, JOB, MODEL, TRAINING
-from tzmmoe.convert.labels import Binding, bind
+from tzmmoe.convert.labels import Binding, bind, check_labels
 from tzmmoe.convert.losses import LossOfTower, check_towers, losses, put_loss
 from tzmmoe.convert.metrics import measured, of_towers, put_metrics
 from tzmmoe.convert.model import output_acts, put_model, structs
@@ -80,14 +80,15 @@ def convert(
     put_model(model, job.model, towers, has)
     _put_data(root, job, inputs, binding, hashes=features.hashes)
     acts = output_acts(job.model, len(towers))
-    found = losses(job.training, len(towers), acts)
+    labels = binding.labels if binding else []
+    found = losses(job.training, len(towers), labels, acts)
     check_towers(job.model, towers, acts, found)
     if binding:
         names = _tower_names(binding, faults)
-        _put_towers(model, job, inputs, names, found)
+        _put_towers(model, job, inputs.weight, names, found)
         _put_output_acts(model, job.model, acts)
         if job.evaluation.value:
-            put_evaluation(root, job.evaluation, names, inputs.labels, job.place)
+            put_evaluation(root, job.evaluation, names, job.place)
     _put_runtime(root.part("runtime_config"), job.job)
 
 
@@ -96,7 +97,7 @@ def _bind(
 ) -> Binding | None:
     """The labels of the towers; None after a fault."""
     with_metrics = measured(job.training) or measured(job.evaluation)
-    report = job.job.report
+    report, found = job.job.report, None
     with job.job.faults.under(""):
         found = bind(inputs.labels, num_towers, with_metrics, chosen)
         report.towers += [
@@ -106,8 +107,14 @@ def _bind(
         report.towers.append(f"why: {found.why}")
         if found.unused:
             report.towers.append(f"not used: {few(found.unused, 20)}")
-        return found
-    return None
+    learned = found.labels if found else inputs.labels
+    for section, name in (
+        (job.training, "losses"),
+        (job.training, "metrics"),
+        (job.evaluation, "metrics"),
+    ):
+        check_labels(section, name, learned, inputs.labels)
+    return found
 
 
 def _tower_names(binding: Binding, faults: Faults) -> dict[str, str]:
@@ -139,10 +146,10 @@ def _put_data(
 
 
 def _put_towers(
-    model: Part, job: Job, inputs: Inputs, names: dict[str, str], found: list[LossOfTower]
+    model: Part, job: Job, weight: str, names: dict[str, str], found: list[LossOfTower]
 ) -> None:
     """One tower for each label."""
-    metrics = of_towers(job.training, list(names), inputs.labels)
+    metrics = of_towers(job.training, list(names))
     for index, (label, loss) in enumerate(zip(names, found, strict=False)):
         tower = model.part("task_towers", f"task_structs[{index}]")
         tower.set("tower_name", names[label])
@@ -154,8 +161,7 @@ def _put_towers(
             _default_metrics(tower, loss, num_class)
         put_loss(tower, loss)
         tower.set("num_class", num_class)
-        if inputs.weight:
-            tower.set("sample_weight_name", inputs.weight)
+        tower.set("sample_weight_name", weight or None)
 
 
 def _put_output_acts(model: Part, section: Section, acts: list[str]) -> None:
