@@ -17,7 +17,6 @@ ARGUMENTS = {
     "huber_loss": {"delta": 1.0},
 }
 OF_LOGITS = ("binary_cross_entropy", "softmax_cross_entropy")  # losses that may have from_logits
-OF_CLASSES = ("softmax_cross_entropy", "kld_loss")  # losses that may have several logits
 MEANS = ("auto", "sum_over_batch_size")
 
 
@@ -93,29 +92,6 @@ def put_loss(tower: Part, loss: LossOfTower) -> None:
         tower.set("weight", loss.weight.value)
 
 
-def check_towers(
-    model: Section, towers: list[list[int]], acts: list[str], found: list[LossOfTower]
-) -> None:
-    """A tower has as many logits as its loss needs, and no activation that the loss cannot take."""
-    for index, (widths, act, loss) in enumerate(zip(towers, acts, found, strict=False)):
-        place, last, link = f"task_structs[{index}]", widths[-1], _link(loss.word, widths[-1])
-        if last > 1 and loss.word not in OF_CLASSES:
-            model.fault(place, f"ends in {last}, but {loss.word} is of one logit; end it in 1")
-        if last == 1 and loss.word == "softmax_cross_entropy":
-            words = "ends in 1, but softmax_cross_entropy needs one logit for each class"
-            model.fault(place, f"{words}; end it in their number")
-        if link and act not in (link, "none"):
-            words = f"is {act} for {place}, whose loss is {loss.word}; give {link}, or null"
-            model.fault("task_output_act", words)
-
-
-def _link(word: str, num_logits: int) -> str:
-    """The activation that a loss applies itself."""
-    if word == "binary_cross_entropy" or (word == "kld_loss" and num_logits == 1):
-        return "sigmoid"
-    return "softmax" if word in OF_CLASSES else ""
-
-
 def _loss(training: Section, path: str, value: Any, acts: Sequence[str]) -> LossOfTower | None:
     if isinstance(value, str):
         value = {"type": value}
@@ -128,9 +104,7 @@ def _loss(training: Section, path: str, value: Any, acts: Sequence[str]) -> Loss
     except ValueError as error:
         section.fault("type", str(error))
         return None
-    return LossOfTower(
-        word, _arguments(section, word, acts), section.number("weight", 1.0, least=0), path
-    )
+    return LossOfTower(word, _arguments(section, word, acts), section.number("weight", 1.0), path)
 
 
 def _arguments(section: Section, word: str, acts: Sequence[str]) -> dict[str, float]:
@@ -145,4 +119,4 @@ def _arguments(section: Section, word: str, acts: Sequence[str]) -> dict[str, fl
     reduction = given.text("reduction", MEANS[0])
     if reduction.value not in MEANS:
         given.fault("reduction", f"is {reduction.value!r}, which is not supported; remove it")
-    return {name: given.number(name, default, least=0).value for name, default in defaults.items()}
+    return {name: given.number(name, default).value for name, default in defaults.items()}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tzmmoe.config.scalars import json_kind
-from tzmmoe.convert.draft import DETAIL, Part
+from tzmmoe.convert.draft import Part
 from tzmmoe.convert.keys import METRIC, Keys
 from tzmmoe.convert.labels import by_label
 from tzmmoe.convert.section import Section, is_number, is_whole
@@ -65,7 +65,7 @@ def put_metrics(part: Part, metrics: Sequence[Named], section: Section) -> None:
         inner = owner.part(word)
         for name, number in arguments.items():
             inner.set(name, number)
-        owner.draft.comments[owner.path] = path.removeprefix(DETAIL)
+        owner.draft.mark(owner.path, path)
     if words:
         source = metrics[0][0].partition("[")[0]
         part.tell(source, f"metrics: {', '.join(words)}")
