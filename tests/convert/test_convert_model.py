@@ -282,6 +282,24 @@ def test_the_activation_of_the_output_is_that_of_all_towers(tmp_path, value):
     )
 
 
+PRELU = "prelu begins at a slope of 0.25, one for all units of a layer; in Keras at 0, one for each"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "differs"),
+    [
+        ("expert_act", "PReLU", True),
+        ("expert_act", ["relu", "prelu"], True),
+        ("task_hidden_act", "prelu", True),
+        ("task_hidden_act", [["relu"], ["relu"], ["selu", "prelu"]], True),
+        ("task_hidden_act", "dice", False),
+    ],
+)
+def test_learned_slopes_are_told_to_differ_from_keras(tmp_path, key, value, differs):
+    """S0.22, S0.79."""
+    assert convert(tmp_path, {f"{MODEL}.{key}": value}).plain.count(PRELU) == differs
+
+
 def test_activations_of_outputs_may_be_each_towers_own(tmp_path):
     """S0.29: a list is per task where the job comes from."""
     changes = {f"{MODEL}.task_output_act": ["sigmoid", None, "relu"]}

@@ -342,6 +342,22 @@ def test_losses_that_there_are_not_are_refused(tmp_path, value, words):
     assert words in "\n".join(refused(tmp_path, {f"{TRAINING}.losses": value}))
 
 
+KLD = "kld of one logit is of two classes, p and 1 - p; in Keras it is y log(y / p) alone"
+
+
+@pytest.mark.parametrize(
+    ("loss", "last", "differs"),
+    [("kld", 1, True), (["bce", "KLDivergence", "bce"], 1, True), ("kld", 3, False)],
+)
+def test_a_distance_of_one_logit_is_told_to_differ_from_keras(tmp_path, loss, last, differs):
+    """S0.63, S0.79."""
+    changes = {f"{TRAINING}.losses": loss, f"{MODEL}.task_structs": [[8, last]] * 3}
+    changes[f"{MODEL}.task_output_act"] = None
+    found = convert(tmp_path, changes | UNMEASURED, labels=LABELS)
+    assert found.plain.count(KLD) == differs
+    assert KLD not in convert(tmp_path).plain
+
+
 def test_a_loss_of_one_logit_needs_a_tower_of_one(tmp_path):
     """S0.11, S0.63."""
     (said,) = refused(tmp_path, {f"{MODEL}.task_structs": [[8, 1], [8, 3], [8, 1]]})

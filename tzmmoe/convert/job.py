@@ -157,7 +157,7 @@ def _put_towers(
             put_metrics(tower, metrics[index], job.training)
         else:
             _default_metrics(tower, loss, num_class)
-        put_loss(tower, loss)
+        put_loss(tower, loss, num_class)
         tower.set("num_class", num_class)
         tower.set("sample_weight_name", weight or None)
 

@@ -17,6 +17,7 @@ ARGUMENTS = {
     "huber_loss": {"delta": 1.0},
 }
 OF_LOGITS = ("binary_cross_entropy", "softmax_cross_entropy")  # losses that may have from_logits
+KLD = "kld of one logit is of two classes, p and 1 - p; in Keras it is y log(y / p) alone"
 MEANS = ("auto", "sum_over_batch_size")
 
 
@@ -79,8 +80,11 @@ def _each(
     return found if all(found) else []
 
 
-def put_loss(tower: Part, loss: LossOfTower) -> None:
+def put_loss(tower: Part, loss: LossOfTower, num_class: int) -> None:
     """The loss and the weight of one tower."""
+    notes = tower.draft.report.notes
+    if loss.word == "kld_loss" and num_class == 1 and KLD not in notes:
+        notes.append(KLD)
     owner = tower.part("losses")
     inner = owner.part(loss.word)
     for name, value in loss.arguments.items():
