@@ -369,15 +369,16 @@ def test_a_loss_of_one_logit_needs_a_tower_of_one(tmp_path):
 METRICS = {
     "auc AUC": "auc { thresholds: 200 }",
     "bacc binary_accuracy binary_acc bin_acc": "binary_accuracy { threshold: 0.5 }",
-    "acc accuracy": "accuracy {}",
+    "acc accuracy cacc categorical_accuracy scacc": "accuracy {}",
+    "top_k_cacc sparse_top_k_categorical_accuracy": "accuracy { top_k: 5 }",
     "precision prec": "precision { threshold: 0.5 }",
     "recall": "recall { threshold: 0.5 }",
-    "f1 f1_score": "f1 { threshold: 0.5 }",
-    "mse mean_squared_error": "mean_squared_error {}",
+    "f1 f1s f1_score": "f1 { threshold: 0.5 }",
+    "mse mean_squared_error mean_square_error": "mean_squared_error {}",
     "mae mean_absolute_error": "mean_absolute_error {}",
     "rmse root_mean_squared_error": "root_mean_squared_error {}",
-    "bce binary_crossentropy": "logloss {}",
-    "balanced_accuracy": "balanced_accuracy { threshold: 0.5 }",
+    "bce binary_crossentropy bin_cross_entropy logloss": "logloss {}",
+    "balanced_accuracy balanced_acc": "balanced_accuracy { threshold: 0.5 }",
 }
 
 
@@ -555,6 +556,20 @@ def test_early_stopping_watches_what_is_measured(tmp_path, monitor):
     """S0.69: by Keras's names and by ours."""
     found = convert(tmp_path, {f"{TRAINING}.early_stopping.monitor": monitor})
     assert found.train.early_stopping.monitor == monitor
+
+
+@pytest.mark.parametrize(
+    "name", [name for names in METRICS for name in names.split() if name.islower()]
+)
+def test_a_metric_is_watched_by_each_name_that_it_goes_by(tmp_path, name):
+    """S0.64, S0.69."""
+    changes = {
+        f"{TRAINING}.metrics": name,
+        f"{TRAINING}.early_stopping.monitor": f"val_is_click_{name}",
+    }
+    changes |= {f"{MODEL}.task_structs": [[8, 1]] * 3}
+    found = convert(tmp_path, changes, labels=LABELS)
+    assert found.train.early_stopping.monitor == f"val_is_click_{name}"
 
 
 @pytest.mark.parametrize("monitor", ["val_is_clik_auc", "val_los", "val_is_click_recall", "loss"])
