@@ -64,6 +64,8 @@ FAULTS = [
     ("lr: 0.01", "lr: -1", "train_config.sparse_optimizer.adagrad_optimizer.lr", "is -1; give 0 o"),
     (ADAM, "adam_optimizer { beta1: 2 }", f"{DENSE}.adam_optimizer.beta1", "is 2; give 0 to"),
     (ADAM, "", DENSE, "has no optimizer; give one of sgd_optimizer"),
+    ("dense_optimizer { adam_optimizer { lr: 0.01 } constant_learning_rate {} }", "", DENSE,
+     "is not set; set sparse_optimizer and dense_optimizer, or only optimizer { adam_optimizer {"),
     (f"{ADAM} constant_learning_rate {{}}", f"{ADAM} cosine_annealing_learning_rate {{}}",
      f"{DENSE}.cosine_annealing_learning_rate.T_max", "is not set; give 1 or more"),
     ("num_epochs: 1", "early_stopping { monitor: 'auc' }", "train_config.early_stopping.monitor",

@@ -16,26 +16,31 @@ OF_CLASSES = ("", "none", "linear", "softmax")  # activations under which logits
 OF_A_MODEL = ("wide_l1_reg", "wide_l2_reg", "wide_per_task", "wide_output_is_prob")
 
 
-def spread(pipeline: Pipeline, faults: Faults) -> None:
-    """Give each tower its num_class and output_activation from task_structs and task_output_act."""
+def spread(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
+    """Give each tower its num_class and output_activation from task_structs and task_output_act; the
+    paths that this fills, with those it reads."""
+    written: dict[str, str] = {}
     if pipeline.model_config.WhichOneof("model") != "mmoe_v2":
-        return
+        return written
     config = pipeline.model_config.mmoe_v2
     for index, tower in enumerate(config.task_towers):
-        meant: dict[str, int | str] = {}
+        meant: dict[str, tuple[str, int | str]] = {}  # and where it stands
         units = config.task_structs[index].units if index < len(config.task_structs) else ()
         if units and units[-1]:  # the model refuses 0
-            meant["num_class"] = units[-1]
+            place = f"task_structs[{index}].units[{len(units) - 1}]"
+            meant["num_class"] = place, units[-1]
         if config.HasField("task_output_act"):
-            meant["output_activation"] = config.task_output_act
-        for name, value in meant.items():
-            if tower.HasField(name) and getattr(tower, name) != value:
-                source = "task_structs" if name == "num_class" else "task_output_act"
-                words = f"is {getattr(tower, name)}, but by {source} it is {value}; remove it here"
-                faults.add(f"{PATH}.task_towers[{index}].{name}", words)
+            meant["output_activation"] = "task_output_act", config.task_output_act
+        for name, (place, value) in meant.items():
+            here = f"{PATH}.task_towers[{index}].{name}"
+            if not tower.HasField(name):
+                written[here] = f"{PATH}.{place}"
+            elif getattr(tower, name) != value:
+                words = f"is {getattr(tower, name)}, but by {place} it is {value}; remove it here"
+                faults.add(here, words)
             setattr(tower, name, value)
-    if config.HasField("task_output_act"):
-        config.ClearField("task_output_act")
+    config.ClearField("task_output_act")
+    return written
 
 
 def check(model: ModelConfig, faults: Faults) -> None:
