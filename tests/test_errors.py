@@ -138,6 +138,10 @@ def test_a_path_lies_in_itself_and_in_what_is_around_it():
     [
         ("batch_sise", "; did you mean 'batch_size'?"),
         ("BATCH_SIZE", "; did you mean 'batch_size'?"),
+        ("shuf", "; did you mean 'shuffle'?"),
+        ("batch", "; did you mean 'batch_size'?"),
+        ("size", ""),
+        ("b", ""),
         ("zzz", ""),
         ("", ""),
     ],

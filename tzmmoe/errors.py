@@ -135,9 +135,10 @@ def lies_in(path: str, outer: str) -> bool:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'clk'?"``, or nothing when no known word is close."""
+    """``"; did you mean 'clk'?"``, or nothing when no known word is close, or begins so."""
     lower = {each.lower(): each for each in sorted(known)}
     close = get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
+    close = close or [each for each in lower if word and each.startswith(f"{word.lower()}_")]
     return f"; did you mean {lower[close[0]]!r}?" if close else ""
 
 

@@ -50,7 +50,7 @@ FAULTS = [
     ("num_expert: 2", "gate_mlp {}", "model_config.mmoe.gate_mlp.hidden_units", "is []; give wid"),
     ("num_expert: 2", "num_expert: 4294967295", "model_config", "is larger than the memory"),
     (LABEL, f"{LABEL} mlp {{}}", f"{CTR}.mlp.hidden_units", "is []; give widths above 0"),
-    (LABEL, f"{LABEL} num_class: 3", f"{CTR}.num_class", "is 3; binary_cross_entropy takes 1"),
+    (LABEL, f"{LABEL} num_class: 3", f"{CTR}.num_class", "binary_cross_entropy takes 1 logit"),
     ('tower_name: "ctr"', 'tower_name: "c.tr"', f"{CTR}.tower_name", "is 'c.tr'; use letters"),
     (LOSS, "losses {}", f"{CTR}.losses[0]", "is empty; give one of binary_cross_entropy, soft"),
     (LOSS, LOSS * 2, f"{CTR}.losses[1]", "binary_cross_entropy is there twice"),
