@@ -73,7 +73,8 @@ class Task:
         found = f"is {self.activation!r}"
         wanted = "sigmoid" if self.num_class == 1 else "softmax"
         if self._gives_probs and self._link != wanted:
-            text = f"{found}, but num_class is {self.num_class}; give {wanted!r}"
+            logits = "logit" if self.num_class == 1 else "logits"
+            text = f"{found}, but the tower has {self.num_class} {logits}; give {wanted!r}"
             raise ConfigError.at("output_activation", text)
         for word, loss in self.losses.items():
             link = loss.link(self.num_class)

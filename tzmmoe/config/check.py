@@ -229,7 +229,7 @@ def _looking_on(config: TrainConfig, path: str, faults: Faults) -> None:
         words = f"has {len(window)} numbers; give the first batch and the last, or only one"
         faults.add(path, words)
     elif len(window) == 2 and not 1 <= window[0] <= window[1]:
-        words = "give the first batch, counted from 1, and then the last"
+        words = "give the first batch, counted from 1, and then the last, not before it"
         faults.add(path, f"is {window}; {words}")
 
 
