@@ -229,19 +229,14 @@ class Fitting:
         """Choose the run's result, and write predictions if the config asks for them."""
         session, pipeline = self.session, self.session.pipeline
         step, best = trainer.steps - 1, trainer.watch.stopping
-        stopping = pipeline.train_config.early_stopping
-        if trainer.watch.stopped and stopping.restore_best_weights and best.step is not None:
-            checkpoint.prefer(session.model_dir, best.step)
-            log.info(
-                "stopped early: %s did not improve on %.6g for %d evaluations; "
-                "model.ckpt-%d is the result",
-                best.key,
-                best.value,
-                best.waited,
-                best.step,
-            )
-            step = best.step
-            session.restore(session.model_dir / f"model.ckpt-{step}")
+        if trainer.watch.stopped:
+            stopping = pipeline.train_config.early_stopping
+            restores = stopping.restore_best_weights and best.step is not None
+            step = best.step if restores else step
+            log.info("%s; model.ckpt-%d is the result", trainer.watch.line(), step)
+            if restores:
+                checkpoint.prefer(session.model_dir, step)
+                session.restore(session.model_dir / f"model.ckpt-{step}")
         return self.evaluations.finish(step)
 
     def _say_summary(self, trainer: Trainer) -> None:
