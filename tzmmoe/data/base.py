@@ -71,6 +71,14 @@ class Source(ABC):
         """Rows of a file, None where telling them takes reading it."""
         return self.num_rows(file)
 
+    def has_rows(self) -> bool:
+        """Whether any of the files has a row; of files that do not tell, the begin is read."""
+        for file in self.files:
+            known = self.known_rows(file)
+            if known or (known is None and any(b.num_rows for b in self.read(file, (), 0))):
+                return True
+        return False
+
     @abstractmethod
     def read(self, file: str, columns: Sequence[str], skip: int) -> Iterator[pa.RecordBatch]:
         """The file's rows after the first ``skip``, a bounded number at a time.
