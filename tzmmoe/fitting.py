@@ -132,7 +132,8 @@ class Fitting:
         settings = Settings.of(fields(pipeline.train_config))
         loader = self._loader()
         self.evaluations.check()
-        total_steps = loader.steps(settings.num_steps, settings.num_epochs)
+        count_steps = partial(loader.steps, settings.num_steps, settings.num_epochs)
+        total_steps = count_steps()
         if total_steps is not None and total_steps < settings.accumulation:
             log.warning(
                 "train_config.gradient_accumulation_steps: the dense part never steps: the run has "
@@ -145,7 +146,7 @@ class Fitting:
         tensorboard = pipeline.train_config.use_tensorboard
         progress = Progress(
             every=settings.log_every,
-            total_steps=total_steps,
+            total_steps=count_steps,
             folder=session.model_dir if tensorboard else None,
         )
         trainer = Trainer(

@@ -100,6 +100,17 @@ def test_steps_of_files_that_do_not_tell_their_rows_are_those_wanted(tmp_path) -
     assert loader(files, epoch_rows=9).steps(5, None) == 5
 
 
+@pytest.mark.parametrize("drop", [False, True])
+@pytest.mark.parametrize("epoch_rows", [None, 9, 99])
+def test_an_epoch_that_read_such_files_to_their_end_tells_the_steps(
+    tmp_path, epoch_rows, drop
+) -> None:
+    made = loader(numbered.write_csv(tmp_path, [7, 8]), epoch_rows=epoch_rows, drop_remainder=drop)
+    count = len(read(made))
+    assert made.steps(None, 3) == 3 * count
+    assert made.steps(5, None) == 5
+
+
 @pytest.mark.parametrize(("epoch_rows", "told"), [(None, ""), (24, ""), (25, "25"), (5000, "5,0")])
 def test_an_epoch_that_lacks_more_than_a_batch_says_both_numbers(epoch_rows, told) -> None:
     made = loader(Memory([13, 7]), epoch_rows=epoch_rows)

@@ -66,6 +66,7 @@ class Loader:
         self.delivery = delivery
         self.quality = Quality()
         self.order = delivery.plan(0, source.files)
+        self._counted: int | None = None  # rows of an epoch that read all files
 
     def resume(self, order: Order, position: Position) -> None:
         """Read on in an order that another run began.
@@ -87,15 +88,16 @@ class Loader:
     def steps(self, num_steps: int | None, num_epochs: int | None) -> int | None:
         """Steps of a run, None where counting the rows of the files would take reading them.
 
-        With ``epoch_rows`` files that do not tell their rows are taken to hold enough.
+        An epoch that has read them tells. Until then, with ``epoch_rows``, files that do not tell
+        their rows are taken to hold enough.
         """
         if num_steps or not num_epochs:
             return num_steps
         size, most = self.delivery.batch_size, self.delivery.epoch_rows
         found = [-(-most // size)] if most else []
         counts = [self.source.known_rows(file) for file in self.source.files]
-        if None not in counts:
-            rows = sum(counts)
+        rows = self._counted if None in counts else sum(counts)
+        if rows is not None:
             found.append(rows // size if self.delivery.drop_remainder else -(-rows // size))
         return min(found) * num_epochs if found else None
 
@@ -108,11 +110,14 @@ class Loader:
             self.order = self.delivery.plan(since.epoch, self.source.files)
         if self._is_over(since):
             return
+        position = since
         with closing(self._passes(since)) as batches:
             for batch, position in batches:
                 yield batch, position
                 if self._is_over(position):
                     return
+        if not since.row:
+            self._counted = self.order.done_rows + position.row
 
     def _is_over(self, position: Position) -> bool:
         return self.delivery.ends(self.order.done_rows + position.row)
