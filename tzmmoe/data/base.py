@@ -2,9 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from tzmmoe.errors import DataError, did_you_mean, few
@@ -30,13 +31,24 @@ class Chunk:
     """Rows that are encoded together, and the files that they come from, in order.
 
     ``then`` is where the next chunk begins: the file's number in the epoch, and the row in it. A
-    file that is read to its end is left behind.
+    file that is read to its end is left behind. ``taken`` are the rows that ``rows`` holds, if not
+    all of them in their order.
     """
 
     index: int  # within the epoch
     rows: pa.RecordBatch
     pieces: tuple[Piece, ...]
     then: tuple[int, int] = (0, 0)
+    taken: np.ndarray | None = None
+
+    def take(self, taken: np.ndarray) -> "Chunk":
+        """Some of its rows."""
+        return replace(self, rows=self.rows.take(pa.array(taken)), taken=taken)
+
+    def draw(self, random: np.random.Generator) -> np.ndarray:
+        """A number in [0, 1) for each row, which does not depend on what else is taken."""
+        drawn = random.random(sum(piece.num_rows for piece in self.pieces))
+        return drawn if self.taken is None else drawn[self.taken]
 
     def after(self, done: int) -> tuple[int, int, int]:
         """Where to read on when ``done`` rows of the chunk are consumed: chunk, file, row in it."""
@@ -45,7 +57,8 @@ class Chunk:
         return self.index + 1, *self.then
 
     def place(self, row: int) -> str:
-        """``file, row 17`` of a row of the chunk; rows of a file count from 1."""
+        """``file, row 17`` of a row of ``rows``; rows of a file count from 1."""
+        row = row if self.taken is None else int(self.taken[row])
         for piece in self.pieces:
             if row < piece.num_rows:
                 return f"{piece.path}, row {piece.first_row + row + 1:,}"

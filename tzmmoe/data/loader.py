@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 
+import numpy as np
 import pyarrow as pa
 
 from tzmmoe.batch import Batch, Position
@@ -189,20 +191,39 @@ class Loader:
                     place = chunk.after(done)
                     position = Position(since.epoch, first + done, *place)
                     yield batch.pinned() if self.delivery.pin_memory else batch, position
+                if self._is_over(Position(since.epoch, first + done)):
+                    return
 
     def _encoded(self, since: Position) -> Iterator[tuple[Chunk, Rows]]:
         """Chunks with their encoded rows, in order, some of them ahead."""
         stream = chunks(self.source, self.order, self.assembler.needed, since)
+        encode = partial(self._encode, since)
         if not self.delivery.num_workers:
-            yield from ((chunk, self._encode(chunk)) for chunk in stream)
+            yield from ((chunk, encode(chunk)) for chunk in stream)
             return
-        with closing(Background(stream, self._encode, self.delivery.num_workers)) as background:
+        with closing(Background(stream, encode, self.delivery.num_workers)) as background:
             yield from background
 
-    def _encode(self, chunk: Chunk) -> Rows:
-        rows = self.assembler.assemble(chunk, self.order.random(chunk.index, "mask"))
-        order = self.order.permutation(chunk.index, rows.num_rows)
+    def _encode(self, since: Position, chunk: Chunk) -> Rows:
+        """A chunk's rows in their order, those after the end of the epoch left out."""
+        random = self.order.random(chunk.index, "mask")
+        order = self.order.permutation(chunk.index, chunk.rows.num_rows)
+        wanted = self._wanted(since, chunk)
+        if wanted < chunk.rows.num_rows:
+            taken = np.arange(wanted) if order is None else order[:wanted]
+            return self.assembler.assemble(chunk.take(taken), random)
+        rows = self.assembler.assemble(chunk, random)
         return rows if order is None else rows.permuted(order)
+
+    def _wanted(self, since: Position, chunk: Chunk) -> int:
+        """Rows of a chunk up to the end of the batch that ends the epoch, or all."""
+        most, size = self.delivery.epoch_rows, self.delivery.batch_size
+        if most is None:
+            return chunk.rows.num_rows
+        first = chunk.index * self.order.chunk_rows
+        begin = max(since.row - first, 0)
+        lacking = max(most - self.order.done_rows - first - begin, 0)
+        return min(begin + -(-lacking // size) * size, chunk.rows.num_rows)
 
 
 def without_remainder(
