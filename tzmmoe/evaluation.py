@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tzmmoe.batch import Batch
 from tzmmoe.data.loader import Loader
-from tzmmoe.errors import ConfigError
+from tzmmoe.errors import ConfigError, DataError
 from tzmmoe.serving.predictions import PredictionWriter, output_file, prediction_columns
 from tzmmoe.session import Session
 from tzmmoe.tasks import TaskSet
@@ -68,9 +68,15 @@ class Evaluation:
 
     def _loader(self, reserved: Sequence[str] = ()) -> Loader:
         columns, size = self.tasks.columns(), self.batch_size
-        return self.session.loader(
+        loader = self.session.loader(
             self.path, self.flag, columns, reserved=reserved, batch_size=size
         )
+        if not loader.source.has_rows():
+            file = loader.source.files[0]
+            raise DataError(
+                f"{file}: the files to evaluate on hold no rows; check {self.flag.lstrip('-')}"
+            )
+        return loader
 
     def run(
         self, predictions_path: str | None = None, poll: Callable[[], None] | None = None

@@ -81,16 +81,10 @@ class Fitting:
         self._record(trainer.steps)
         self._say_summary(trainer)
         first = trainer.steps
-        trainer.fit()
+        if not _is_past(trainer):
+            trainer.fit()
         if found and trainer.steps == first:
-            more = "raise num_epochs or num_steps, or name more training files"
-            if trainer.watch.stopped:
-                more = "raise early_stopping.patience, for it stopped early"
-            log.info(
-                "nothing was left to train: the run ended with step %s; to go on, %s",
-                f"{first - 1:,}",
-                more,
-            )
+            _say_nothing_left(trainer)
         return self._finish(trainer)
 
     def _newest(self) -> Path | None:
@@ -138,7 +132,8 @@ class Fitting:
         settings = Settings.of(fields(pipeline.train_config))
         loader = self._loader()
         self.evaluations.check()
-        total_steps = loader.steps(settings.num_steps, settings.num_epochs)
+        count_steps = partial(loader.steps, settings.num_steps, settings.num_epochs)
+        total_steps = count_steps()
         if total_steps is not None and total_steps < settings.accumulation:
             log.warning(
                 "train_config.gradient_accumulation_steps: the dense part never steps: the run has "
@@ -151,7 +146,7 @@ class Fitting:
         tensorboard = pipeline.train_config.use_tensorboard
         progress = Progress(
             every=settings.log_every,
-            total_steps=total_steps,
+            total_steps=count_steps,
             folder=session.model_dir if tensorboard else None,
         )
         trainer = Trainer(
@@ -207,7 +202,7 @@ class Fitting:
         trainer.resume(position, steps, is_reviewed=evaluates)
         trainer.watch.restore(saved.state["watch"])
         log.info("going on after step %s of %s", f"{steps - 1:,}", saved.path)
-        if not evaluates:
+        if not evaluates and not _is_past(trainer):  # whose last checkpoint is evaluated
             return
         results = report.of_step(self.session.model_dir / report.TRAINING, steps - 1)
         is_known = results is not None and trainer.watch.keys() <= results.keys()
@@ -229,19 +224,14 @@ class Fitting:
         """Choose the run's result, and write predictions if the config asks for them."""
         session, pipeline = self.session, self.session.pipeline
         step, best = trainer.steps - 1, trainer.watch.stopping
-        stopping = pipeline.train_config.early_stopping
-        if trainer.watch.stopped and stopping.restore_best_weights and best.step is not None:
-            checkpoint.prefer(session.model_dir, best.step)
-            log.info(
-                "stopped early: %s did not improve on %.6g for %d evaluations; "
-                "model.ckpt-%d is the result",
-                best.key,
-                best.value,
-                best.waited,
-                best.step,
-            )
-            step = best.step
-            session.restore(session.model_dir / f"model.ckpt-{step}")
+        if trainer.watch.stopped:
+            stopping = pipeline.train_config.early_stopping
+            restores = stopping.restore_best_weights and best.step is not None
+            step = best.step if restores else step
+            log.info("%s; model.ckpt-%d is the result", trainer.watch.line(), step)
+            if restores:
+                checkpoint.prefer(session.model_dir, step)
+                session.restore(session.model_dir / f"model.ckpt-{step}")
         return self.evaluations.finish(step)
 
     def _say_summary(self, trainer: Trainer) -> None:
@@ -263,6 +253,25 @@ class Fitting:
         line = {"first_step": steps, "device": str(self.session.runtime.device), **versions()}
         with (self.session.model_dir / "runs.jsonl").open("a") as opened:
             opened.write(json.dumps(line) + "\n")
+
+
+def _is_past(trainer: Trainer) -> bool:
+    """Whether the run stands in an epoch after its last one, because num_epochs was lowered."""
+    num_epochs = trainer.settings.num_epochs
+    return bool(num_epochs) and trainer.position.epoch >= num_epochs
+
+
+def _say_nothing_left(trainer: Trainer) -> None:
+    what = "the run ended"
+    more = "raise num_epochs or num_steps, or name more training files"
+    if trainer.watch.stopped:
+        more = "raise early_stopping.patience, for it stopped early"
+    elif _is_past(trainer):
+        epoch, num_epochs = trainer.position.epoch + 1, trainer.settings.num_epochs
+        what = f"epoch {epoch} of the checkpoint is past num_epochs {num_epochs}; the run ends"
+        more = "raise num_epochs"
+    step = f"{trainer.steps - 1:,}"
+    log.info("nothing was left to train: %s with step %s; to go on, %s", what, step, more)
 
 
 def read_map(path: Path) -> dict[str, str]:

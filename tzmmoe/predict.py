@@ -46,6 +46,9 @@ def main(argv: Sequence[str]) -> None:
     if arguments.batch_size is not None and not 1 <= arguments.batch_size <= MOST_ROWS:
         parser.error(f"--batch_size is {arguments.batch_size}; give 1 to {MOST_ROWS:,}")
     rows = _from_export(arguments) if arguments.saved_model_dir else _from_checkpoint(arguments)
+    if not rows:
+        path = arguments.predict_input_path
+        log.warning("%s: the files hold no rows, and so will the predictions", path)
     log.info("wrote %s predictions to %s", f"{rows:,}", arguments.predict_output_path)
 
 

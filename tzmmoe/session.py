@@ -172,6 +172,12 @@ class Session:
         for step in sorted(there.keys() & lines.keys()):  # a step's last line counts
             if best and best.key in lines[step]:
                 best.note(step, lines[step])
+        if best and best.waited and best.step is None:
+            raise CheckpointError(
+                f"{self.model_dir}: {best.key} is undefined in every evaluation of a checkpoint "
+                "there, so none is the best; set export_config.best_exporter_metric to another "
+                'metric, or export_config.exporter_type: "latest"'
+            )
         if best is None or best.step is None:
             raise CheckpointError(
                 f"{self.model_dir}: no checkpoint there has an evaluation in {report.TRAINING}, so "

@@ -1,13 +1,23 @@
 """Epochs of a given number of rows. Shows S0.60 of the checklist, as far as the data goes."""
 
+from collections.abc import Iterator, Sequence
+
 import numbered
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numbered import Memory, flat, loader, read, saved
+from numbered import Memory, delivery, flat, loader, read, saved
+from parts import features
 
-from tzmmoe.batch import Position
+from tzmmoe.batch import Column, Position
+from tzmmoe.data.assemble import Assembler
+from tzmmoe.data.base import Chunk, Piece
+from tzmmoe.data.loader import Loader
+from tzmmoe.data.quality import Quality
 from tzmmoe.errors import DataError
+from tzmmoe.features.base import Tally
 
 COUNTS = st.lists(st.integers(0, 20), min_size=1, max_size=4).filter(any)
 
@@ -100,6 +110,17 @@ def test_steps_of_files_that_do_not_tell_their_rows_are_those_wanted(tmp_path) -
     assert loader(files, epoch_rows=9).steps(5, None) == 5
 
 
+@pytest.mark.parametrize("drop", [False, True])
+@pytest.mark.parametrize("epoch_rows", [None, 9, 99])
+def test_an_epoch_that_read_such_files_to_their_end_tells_the_steps(
+    tmp_path, epoch_rows, drop
+) -> None:
+    made = loader(numbered.write_csv(tmp_path, [7, 8]), epoch_rows=epoch_rows, drop_remainder=drop)
+    count = len(read(made))
+    assert made.steps(None, 3) == 3 * count
+    assert made.steps(5, None) == 5
+
+
 @pytest.mark.parametrize(("epoch_rows", "told"), [(None, ""), (24, ""), (25, "25"), (5000, "5,0")])
 def test_an_epoch_that_lacks_more_than_a_batch_says_both_numbers(epoch_rows, told) -> None:
     made = loader(Memory([13, 7]), epoch_rows=epoch_rows)
@@ -109,3 +130,63 @@ def test_an_epoch_that_lacks_more_than_a_batch_says_both_numbers(epoch_rows, tol
     if told:
         assert f"num_samples is {told}" in line
         assert "after 20 rows" in line
+
+
+class Gaps(Memory):
+    """Beside the number of a row a value, which every third row lacks."""
+
+    def columns(self, file: str) -> list[str]:
+        return ["row", "x"]
+
+    def read(self, file: str, columns: Sequence[str], skip: int) -> Iterator[pa.RecordBatch]:
+        for batch in super().read(file, columns, skip):
+            numbers = batch.column("row").to_pylist()
+            values = [None if number % 3 == 0 else number + 1.0 for number in numbers]
+            yield batch.append_column("x", pa.array(values, pa.float64()))
+
+
+X = 'raw_feature { feature_name: "x" use_mask: true fg_encoded_default_value: "-1" }'
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    counts=COUNTS,
+    size=st.integers(1, 7),
+    epoch_rows=st.integers(1, 70),
+    shuffle=st.booleans(),
+    drop=st.booleans(),
+    num_workers=st.sampled_from([0, 2]),
+)
+def test_only_rows_of_the_epoch_are_counted_and_the_mask_is_that_of_all(
+    counts, size, epoch_rows, shuffle, drop, num_workers
+) -> None:
+    """Also where the epoch ends within a chunk. drop_remainder leaves out rows that were read."""
+
+    def made(mask_prob: float, rows: int | None) -> Loader:
+        assembler = Assembler(features(X), [], reserved=["row"], mask_prob=mask_prob)
+        changes = {"batch_size": size, "shuffle": shuffle, "drop_remainder": drop}
+        handed = delivery(**changes, num_workers=num_workers, epoch_rows=rows)
+        return Loader(Gaps(counts), assembler, handed)
+
+    part = made(0.0, epoch_rows)
+    rows = flat(read(part))
+    everything = [row for count in counts for row in range(count)]
+    counted = everything if drop and len(rows) < epoch_rows else rows
+    expected = Quality()
+    missing = sum(row % 3 == 0 for row in counted)
+    expected.add({"x": Tally(missing=missing, defaulted=missing)}, len(counted))
+    assert part.quality.report() == expected.report()
+
+    whole, cut = (
+        [batch.inputs.numbers.tolist() for batch, _ in made(0.3, rows).epoch(Position(1))]
+        for rows in (None, epoch_rows)
+    )
+    assert cut == whole[: -(-epoch_rows // size)]
+
+
+def test_a_bad_value_of_a_cut_chunk_is_told_by_its_row_of_the_file() -> None:
+    """Row 5 of the second file comes to the front of a shuffled chunk."""
+    rows = pa.RecordBatch.from_pydict({"y": ["0"] * 7 + ["oops"] + ["0"] * 4})
+    whole = Chunk(0, rows, (Piece("a.csv", 0, 3), Piece("b.csv", 0, 9)))
+    with pytest.raises(DataError, match=r"b\.csv, row 5, column 'y'"):
+        Assembler([], [Column("y", "label")]).assemble(whole.take(np.array([7, 2])))

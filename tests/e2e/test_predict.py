@@ -152,13 +152,19 @@ def test_csv_without_header_needs_no_columns_for_labels_and_weights(tmp_path: Pa
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])
 def test_an_empty_file_gives_a_file_without_rows_and_with_the_columns(
-    trained: Trained, source: str, tmp_path: Path, suffix: str
+    trained: Trained, source: str, tmp_path: Path, suffix: str, caplog
 ) -> None:
+    """And a warning; among other files it is nothing to tell."""
     file = tiny.write(ROWS.slice(0, 0), tmp_path / f"rows{suffix}")
     output = tmp_path / f"out{suffix}"
     found = predict(trained.flags(source), file, output, "--reserved_columns", "row,city")
     assert found.column_names == ["row", "city", *OUTPUTS]
     assert found.num_rows == 0
+    assert f"{file}: the files hold no rows, and so will the predictions" in caplog.messages
+    caplog.clear()
+    one = tiny.write(ROWS.slice(0, 1), tmp_path / f"one{suffix}")
+    assert predict(trained.flags(source), f"{file},{one}", output).num_rows == 1
+    assert "hold no rows" not in caplog.text
 
 
 def test_all_columns_are_kept_in_their_order_and_exactly(

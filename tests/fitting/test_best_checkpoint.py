@@ -8,6 +8,7 @@ from e2e import tiny
 from fitting.runs import EARLY, ONE_EPOCH, go_on, scripted, steps
 
 from tzmmoe import checkpoint
+from tzmmoe.errors import CheckpointError
 
 
 def test_after_early_stopping_evaluation_and_export_use_the_best_checkpoint(
@@ -28,14 +29,46 @@ def test_after_early_stopping_evaluation_and_export_use_the_best_checkpoint(
 
 
 def test_the_newest_checkpoint_is_the_result_where_the_best_is_not_wanted(
-    tiny_folder, tmp_path, monkeypatch
+    tiny_folder, tmp_path, monkeypatch, caplog
 ) -> None:
+    """Also where the run came to its end before the patience did."""
+    caplog.set_level(logging.INFO)
     scripted(monkeypatch, [0.5, 0.7, 0.6, 0.7])
     changes = EARLY | {
         "train_config__early_stopping": 'monitor: "auc_ctr" patience: 2 restore_best_weights: false'
     }
     tiny.pipeline(tiny_folder, tmp_path, **changes).fit()
+    assert "on 0.7 for 2 evaluations; model.ckpt-20 is the result" in caplog.text
     assert checkpoint.preferred(tmp_path).name == "model.ckpt-20"
+    scripted(monkeypatch, [0.5, 0.7, 0.6])
+    tiny.pipeline(tiny_folder, tmp_path / "ended", **EARLY | ONE_EPOCH).fit()
+    assert checkpoint.preferred(tmp_path / "ended").name == "model.ckpt-12"
+
+
+def test_a_metric_that_is_never_defined_ends_the_run_and_says_why(
+    tiny_folder, tmp_path, caplog
+) -> None:
+    """An AUC over rows of one class. As with Keras the patience runs out."""
+    caplog.set_level(logging.INFO)
+    rows = tiny.rows(300_000, 9)
+    none = rows.set_column(rows.column_names.index("buy"), "buy", [[0] * 9])
+    stopping = 'monitor: "auc_cvr" patience: 2'
+    changes = EARLY | {
+        "train_config__early_stopping": stopping,
+        "eval_input_path": tiny.write(none, tmp_path / "none.parquet"),
+    }
+    run = tmp_path / "run"
+    tiny.pipeline(tiny_folder, run, **changes).fit()
+    assert steps(run) == [5, 10]
+    [warned] = [line for line in caplog.messages if line.startswith("early_stopping: ")]
+    assert "auc_cvr is undefined in the evaluation of step 5, which counts as no impr" in warned
+    assert (
+        "stopped early: auc_cvr was undefined in every one of 2 evaluations; model.ckpt-10 is the "
+        "result"
+    ) in caplog.messages
+    best = 'exporter_type: "best" best_exporter_metric: "auc_cvr"'
+    with pytest.raises(CheckpointError, match="auc_cvr is undefined in every evaluation of a che"):
+        tiny.pipeline(tiny_folder, run, export_config=best).export(str(tmp_path / "export"))
 
 
 def test_a_run_that_stopped_early_stays_stopped_and_goes_on_with_more_patience(

@@ -95,6 +95,27 @@ def test_predictions_never_replace_a_file_that_the_config_names(
     assert target.read_bytes() == before
 
 
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+@pytest.mark.parametrize("name", ["eval_input_path", "test_input_path"])
+def test_files_to_evaluate_on_that_hold_no_rows_are_told_before_the_first_step(
+    tiny_folder, tmp_path, name, suffix
+) -> None:
+    """As those of training are. Among other files one without rows is nothing to tell."""
+    empty = tiny.write(tiny.rows(0, 0), tmp_path / f"empty{suffix}")
+    words = rf"empty\{suffix}: the files to evaluate on hold no rows; check {name}"
+    run = tmp_path / "run"
+    for act in ("fit", "check", "evaluate"):
+        made = tiny.pipeline(tiny_folder, run, **ONE_EPOCH, **{name: empty})
+        if act == "evaluate":
+            tiny.pipeline(tiny_folder, run, **ONE_EPOCH).fit()
+        with pytest.raises(DataError, match=words):
+            getattr(made, act)()
+        assert act == "evaluate" or not run.exists()
+    one = tiny.write(tiny.rows(0, 1), tmp_path / f"one{suffix}")
+    results = tiny.pipeline(tiny_folder, run, **{name: f"{empty},{one}"}).evaluate()
+    assert results["val_loss"] > 0
+
+
 def test_a_later_file_that_lacks_a_column_shows_before_the_first_step(tmp_path) -> None:
     folder = tiny.write_all(tmp_path / "data")
     rows = pq.read_table(folder / "train/2.parquet")

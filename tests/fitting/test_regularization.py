@@ -85,7 +85,7 @@ def test_a_table_that_is_penalized_as_a_whole_decays_where_no_row_of_the_batch_i
     tiny_folder, tmp_path, caplog
 ) -> None:
     """S0.18: under SGD a row that no batch holds moves by -2 lr l2 w alone, step after step; a line
-    announces it."""
+    of the training announces it, with the setting."""
     caplog.set_level(logging.INFO)
     lr, l2, steps = 0.1, 0.05, 4
     changes = {
@@ -97,7 +97,12 @@ def test_a_table_that_is_penalized_as_a_whole_decays_where_no_row_of_the_batch_i
     }
     made = pipeline(tiny_folder, tmp_path, f"wide_l2_reg: {l2}", **changes)
     made.fit()
-    assert "move all rows of FM's tables at every step" in caplog.text
+    tables = [f"{name}.{end}" for end in ("latent", "weight") for name in ("user", "tags")]
+    [line] = [line for line in caplog.text.splitlines() if "all rows move" in line]
+    assert line == f"at every step all rows move of {', '.join(tables)}, by wide_l2_reg"
+    caplog.clear()
+    made.evaluate()
+    assert "rows move" not in caplog.text
     states = [checkpoint.open_checkpoint(path) for path in checkpoint.find(tmp_path / "run")]
     tables = [torch.zeros(5000, 8) for _ in states]
     for state, table in zip(states, tables, strict=True):

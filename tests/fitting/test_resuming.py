@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import signal
 
 import pyarrow.parquet as pq
 import pytest
@@ -9,8 +10,9 @@ from e2e import tiny
 from fitting.runs import ONE_EPOCH, go_on, scripted, steps, weights
 
 from tzmmoe import checkpoint
-from tzmmoe.errors import CheckpointError, DataError
+from tzmmoe.errors import CheckpointError, DataError, Interrupted
 from tzmmoe.training import report, state
+from tzmmoe.training.trainer import Trainer
 from tzmmoe.world import World
 
 
@@ -33,6 +35,38 @@ def test_a_finished_run_says_so_and_leaves_everything(tiny_folder, run, caplog) 
     changed = {name for name in after if after[name] != before.get(name)}
     expected = {"runs.jsonl", "train.log", "pipeline.config"}  # which tells the folder's new place
     assert changed == expected
+
+
+def test_a_run_that_is_past_a_lowered_num_epochs_trains_no_further(
+    tiny_folder, tmp_path, monkeypatch, caplog
+) -> None:
+    """A signal stopped it at step 15, in the second epoch; it ends as a finished run, with an
+    evaluation of where it stands and the predictions."""
+    caplog.set_level(logging.INFO)
+    run, predictions = tmp_path / "run", tmp_path / "predictions.parquet"
+    saving = Trainer._stop_on_signal
+
+    def stop(self: Trainer) -> None:
+        self._signal = signal.SIGINT if self.steps == 16 else 0
+        saving(self)
+
+    monkeypatch.setattr(Trainer, "_stop_on_signal", stop)
+    with pytest.raises(Interrupted):
+        tiny.pipeline(tiny_folder, run, train_config__save_checkpoints_steps=99).fit()
+    monkeypatch.undo()
+    before = tiny.tensors(checkpoint.newest(run))
+    results = go_on(tiny_folder, run, eval_config__predictions_path=predictions)
+    assert steps(run) == [15]
+    assert tiny.tensors(checkpoint.newest(run)) == before
+    assert (
+        "nothing was left to train: epoch 2 of the checkpoint is past num_epochs 1; the run ends "
+        "with step 15; to go on, raise num_epochs"
+    ) in caplog.messages
+    evaluated = report.of_step(run / report.TRAINING, 15)
+    assert results == {key: value for key, value in evaluated.items() if key != "global_step"}
+    assert pq.read_table(predictions).num_rows == tiny.EVAL_ROWS
+    go_on(tiny_folder, run, train_config__num_epochs=2)
+    assert steps(run) == [15, 20, 25]
 
 
 def test_a_finished_run_goes_on_with_files_that_are_named_later(tiny_folder, run, tmp_path) -> None:

@@ -71,6 +71,25 @@ def test_more_rows_than_there_are_change_nothing_but_a_line(tiny_folder, tmp_pat
     assert tiny.end(tmp_path / "unset") == tiny.end(tmp_path / "all") == tiny.end(tmp_path / "more")
 
 
+def test_the_time_left_after_an_epoch_that_had_fewer_rows_is_right(
+    tiny_folder, tmp_path, caplog
+) -> None:
+    """CSV files do not tell their rows before they are read; the last of 2 x 3 steps leaves
+    none."""
+    changes = {
+        EPOCHS: 2,
+        "train_config__num_samples": 10**9,
+        "train_config__log_step_count_steps": 1,
+        "train_input_path": tiny.write(tiny.rows(0, 40), tmp_path / "rows.csv"),
+        "eval_input_path": tiny.write(tiny.rows(100, 9), tmp_path / "eval.csv"),
+    }
+    with caplog.at_level(logging.INFO):
+        tiny.pipeline(tiny_folder, tmp_path / "run", **changes).fit()
+    lines = [line for line in caplog.messages if line.startswith("step ")]
+    assert [line.partition(" |")[0] for line in lines] == [f"step {step}" for step in range(1, 7)]
+    assert lines[-1].endswith("ETA 0:00")
+
+
 def test_the_time_left_is_that_of_these_epochs(tiny_folder, tmp_path, caplog) -> None:
     """The last of 2 x 3 steps leaves none."""
     changes = {EPOCHS: 2, "train_config__log_step_count_steps": 3}

@@ -65,7 +65,7 @@ def test_pauses_do_not_count_not_even_when_they_end_with_an_error(hand) -> None:
 
 
 def test_a_line_has_the_means_and_the_speed_since_the_last_one(hand, lines) -> None:
-    made = Progress(every=2, total_steps=100, folder=None)
+    made = Progress(every=2, total_steps=lambda: 100, folder=None)
     for step, (ctr, cvr) in enumerate([(0.2, 1.0), (0.4, 2.0), (7.0, 7.0), (9.0, 9.0)], 1):
         hand.now += 0.5
         made.clock.waited_s += 0.125
@@ -79,7 +79,7 @@ def test_a_line_has_the_means_and_the_speed_since_the_last_one(hand, lines) -> N
 
 
 def test_what_is_left_at_the_end_gets_its_line_once(hand, lines) -> None:
-    made = Progress(every=10, total_steps=None, folder=None)
+    made = Progress(every=10, total_steps=lambda: None, folder=None)
     hand.now += 2
     made.note(1, losses(1.0, 2.0), 5, {})
     made.flush(1, {})
@@ -99,7 +99,7 @@ def test_what_is_left_at_the_end_gets_its_line_once(hand, lines) -> None:
     ],
 )
 def test_large_numbers_are_short(hand, lines, rows, seconds, speed, eta) -> None:
-    made = Progress(every=1, total_steps=10, folder=None)
+    made = Progress(every=1, total_steps=lambda: 10, folder=None)
     hand.now += seconds
     made.note(1, losses(0.0, 0.0), rows, {})
     parts = lines()[0].split(" | ")
@@ -119,7 +119,7 @@ def test_tensorboard_shows_losses_rates_and_evaluations_by_the_number_of_the_ste
     hand, tmp_path
 ) -> None:
     """Steps are counted from 0 there, as in the names of checkpoints."""
-    with Progress(every=2, total_steps=None, folder=tmp_path) as made:
+    with Progress(every=2, total_steps=lambda: None, folder=tmp_path) as made:
         for step in (1, 2):
             hand.now += 1
             made.note(step, losses(0.25 * step, 1.0), 10, {"g0": 0.5, "g1": 0.125})
@@ -137,7 +137,7 @@ def test_tensorboard_shows_losses_rates_and_evaluations_by_the_number_of_the_ste
 
 def test_without_tensorboard_nothing_is_written(hand, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with Progress(every=1, total_steps=None, folder=None) as made:
+    with Progress(every=1, total_steps=lambda: None, folder=None) as made:
         made.note(1, losses(0.0, 0.0), 1, {})
         made.evaluated(0, {"auc_ctr": 0.5})
     assert list(tmp_path.iterdir()) == []

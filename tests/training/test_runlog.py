@@ -1,11 +1,12 @@
 """train.log beside the checkpoints."""
 
 import logging
+import signal
 from pathlib import Path
 
 import pytest
 
-from tzmmoe.errors import DataError
+from tzmmoe.errors import DataError, Interrupted
 from tzmmoe.training.runlog import RunLog
 
 log = logging.getLogger("tzmmoe.some.module")
@@ -16,7 +17,7 @@ def lines(folder: Path) -> list[str]:
     return [line.split(" ", 2)[2] for line in (folder / "train.log").read_text().splitlines()]
 
 
-def failing_run(folder: Path, error: Exception) -> None:
+def failing_run(folder: Path, error: BaseException) -> None:
     with RunLog() as record:
         record.open(folder)
         raise error
@@ -52,6 +53,19 @@ def test_the_error_that_ended_a_run_is_its_last_line(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         failing_run(tmp_path, DataError("rows.csv, row 5: no number"))
     assert lines(tmp_path) == ["ERROR rows.csv, row 5: no number"]
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (Interrupted(signal.SIGTERM), "ERROR stopped by signal 15"),
+        (KeyboardInterrupt(), "ERROR KeyboardInterrupt"),
+    ],
+)
+def test_a_run_that_was_stopped_says_so_in_one_line(tmp_path: Path, error, line) -> None:
+    with pytest.raises(type(error)):
+        failing_run(tmp_path, error)
+    assert lines(tmp_path) == [line]
 
 
 def test_of_a_fault_of_ours_the_traceback_is_kept(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def lines(caplog) -> Callable[[], list[str]]:
 
 def test_a_line_tells_the_speed_of_its_window_and_that_of_the_run(hand, lines) -> None:
     """1,000 batches of 256 rows in 10 s, then 1,000 in 40 s: 2,000 in 50 s."""
-    with Progress(every=10**9, total_steps=None, folder=None) as shown:
+    with Progress(every=10**9, total_steps=lambda: None, folder=None) as shown:
         speed = Speed(every_batches=1000, progress=shown, so_far=None)
         for step in range(1, 2500):
             hand.now += 0.01 if step <= 1000 else 0.04
@@ -60,7 +60,7 @@ def test_a_line_tells_the_speed_of_its_window_and_that_of_the_run(hand, lines) -
 
 
 def test_saving_and_evaluating_do_not_count_and_other_lines_do_not_matter(hand, lines) -> None:
-    with Progress(every=1, total_steps=None, folder=None) as shown:
+    with Progress(every=1, total_steps=lambda: None, folder=None) as shown:
         hand.now += 3  # until the first batch comes
         speed = Speed(every_batches=2, progress=shown, so_far=None)
         for step in range(1, 5):
@@ -77,7 +77,7 @@ def test_saving_and_evaluating_do_not_count_and_other_lines_do_not_matter(hand, 
 
 def test_a_run_that_goes_on_counts_the_batches_of_the_run_and_times_its_own(hand, lines) -> None:
     """After 7 batches of an earlier run the first window has 3."""
-    with Progress(every=100, total_steps=None, folder=None) as shown:
+    with Progress(every=100, total_steps=lambda: None, folder=None) as shown:
         speed = Speed(every_batches=5, progress=shown, so_far=None)
         for step in range(8, 16):
             hand.now += 0.5

@@ -44,7 +44,9 @@ def trainer(
         tasks=session.built.tasks,
         loader=session.loader(path, "--train_input_path", columns, training=True),
         optimization=optimization,
-        progress=Progress(every=optimization.settings.log_every, total_steps=None, folder=None),
+        progress=Progress(
+            every=optimization.settings.log_every, total_steps=lambda: None, folder=None
+        ),
         watch=watch or Watch(),
         model_dir=model_dir,
         config=session.text(),

@@ -128,7 +128,7 @@ class Assembler:
         rows = chunk.rows
         masked = None
         if self.mask_prob and random is not None:
-            masked = random.random(rows.num_rows) < self.mask_prob
+            masked = chunk.draw(random) < self.mask_prob
         encoded, tallies = self._encode(chunk, masked)
         numbers = [encoded[feature.name] for feature, _, _ in self.layout.numbers]
         return Rows(

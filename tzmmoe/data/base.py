@@ -2,9 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from tzmmoe.errors import DataError, did_you_mean, few
@@ -26,7 +27,8 @@ class Chunk:
     """Rows that are encoded together, and the files that they come from, in order.
 
     ``begin`` is where it begins and ``then`` where the next one does: a span's number in the pass,
-    and the row in it. A span that is read to its end is left behind.
+    and the row in it. A span that is read to its end is left behind. ``taken`` are the rows that
+    ``rows`` holds, if not all of them in their order.
     """
 
     index: int  # within the pass
@@ -34,9 +36,20 @@ class Chunk:
     pieces: tuple[Piece, ...]
     begin: tuple[int, int] = (0, 0)
     then: tuple[int, int] = (0, 0)
+    taken: np.ndarray | None = None
+
+    def take(self, taken: np.ndarray) -> "Chunk":
+        """Some of its rows."""
+        return replace(self, rows=self.rows.take(pa.array(taken)), taken=taken)
+
+    def draw(self, random: np.random.Generator) -> np.ndarray:
+        """A number in [0, 1) for each row, which does not depend on what else is taken."""
+        drawn = random.random(sum(piece.num_rows for piece in self.pieces))
+        return drawn if self.taken is None else drawn[self.taken]
 
     def place(self, row: int) -> str:
-        """``file, row 17`` of a row of the chunk; rows of a file count from 1."""
+        """``file, row 17`` of a row of ``rows``; rows of a file count from 1."""
+        row = row if self.taken is None else int(self.taken[row])
         for piece in self.pieces:
             if row < piece.num_rows:
                 return f"{piece.path}, row {piece.first_row + row + 1:,}"
@@ -61,6 +74,14 @@ class Source(ABC):
     def known_rows(self, file: str) -> int | None:
         """Rows of a file, None where telling them takes reading it."""
         return self.num_rows(file)
+
+    def has_rows(self) -> bool:
+        """Whether any of the files has a row; of files that do not tell, the begin is read."""
+        for file in self.files:
+            known = self.known_rows(file)
+            if known or (known is None and any(b.num_rows for b in self.read(file, (), 0))):
+                return True
+        return False
 
     @abstractmethod
     def read(self, file: str, columns: Sequence[str], skip: int) -> Iterator[pa.RecordBatch]:

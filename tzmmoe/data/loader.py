@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 
+import numpy as np
 import pyarrow as pa
 
 from tzmmoe.batch import Batch, Position
@@ -41,6 +42,7 @@ class Loader:
         self.counts = dict(counts or {})
         self.quality = Quality()
         self.order = self._plan(0)
+        self._counted: int | None = None  # rows of an epoch that read all files
 
     def _plan(self, epoch: int) -> Order:
         files, limit = self.source.files, self.delivery.most_rows
@@ -90,15 +92,16 @@ class Loader:
     def steps(self, num_steps: int | None, num_epochs: int | None) -> int | None:
         """Steps of a run, None where counting the rows of the files would take reading them.
 
-        With ``epoch_rows`` files that do not tell their rows are taken to hold enough.
+        An epoch that has read them tells. Until then, with ``epoch_rows``, files that do not tell
+        their rows are taken to hold enough.
         """
         if num_steps or not num_epochs:
             return num_steps
         size, most = self.delivery.batch_size * self.delivery.world, self.delivery.epoch_rows
         found = [-(-most // size)] if most else []
         counts = [self.counts.get(f, self.source.known_rows(f)) for f in self.source.files]
-        if None not in counts:
-            rows = sum(counts)
+        rows = self._counted if None in counts else sum(counts)
+        if rows is not None:
             found.append(rows // size if self.delivery.drop_remainder else -(-rows // size))
         return min(found) * num_epochs if found else None
 
@@ -111,11 +114,14 @@ class Loader:
             self.order = self._plan(since.epoch)
         if self.delivery.ends(since.row):
             return
+        position = since
         with closing(self._legs(since)) as batches:
             for batch, position in batches:
                 yield batch, position
                 if self.delivery.ends(position.row):
                     return
+        if not since.row:
+            self._counted = position.row
 
     def _legs(self, since: Position) -> Iterator[tuple[Batch, Position]]:
         """The rest of the order's passes, and then of the files that it does not know."""
@@ -196,25 +202,43 @@ class Loader:
                     done += len(batch)
                     row += len(batch)
                     place = (chunk.index, done, *chunk.begin)
-                    if used + done == rows.num_rows:
+                    if used + done == chunk.rows.num_rows:
                         place = (chunk.index + 1, 0, *chunk.then)
                     position = Position(since.epoch, row, since.leg, *place)
                     yield batch.pinned() if self.delivery.pin_memory else batch, position
+                if self.delivery.ends(row):
+                    return
 
     def _encoded(self, leg: Pass, since: Position) -> Iterator[tuple[Chunk, Rows]]:
         """Chunks with their encoded rows, in order, some of them ahead."""
         stream = chunks(self.source, leg, self.assembler.needed, since)
-        encode = partial(self._encode, leg)
+        encode = partial(self._encode, leg, since)
         if not self.delivery.num_workers:
             yield from ((chunk, encode(chunk)) for chunk in stream)
             return
         with closing(Background(stream, encode, self.delivery.num_workers)) as background:
             yield from background
 
-    def _encode(self, leg: Pass, chunk: Chunk) -> Rows:
-        rows = self.assembler.assemble(chunk, leg.random(chunk.index, "mask"))
-        order = leg.permutation(chunk.index, rows.num_rows)
+    def _encode(self, leg: Pass, since: Position, chunk: Chunk) -> Rows:
+        """A chunk's rows in their order, those after the end of the epoch left out."""
+        random = leg.random(chunk.index, "mask")
+        order = leg.permutation(chunk.index, chunk.rows.num_rows)
+        wanted = self._wanted(leg, since, chunk)
+        if wanted < chunk.rows.num_rows:
+            taken = np.arange(wanted) if order is None else order[:wanted]
+            return self.assembler.assemble(chunk.take(taken), random)
+        rows = self.assembler.assemble(chunk, random)
         return rows if order is None else rows.permuted(order)
+
+    def _wanted(self, leg: Pass, since: Position, chunk: Chunk) -> int:
+        """Rows of a chunk up to the end of the batch that ends the epoch, or all."""
+        most, size = self.delivery.epoch_rows, self.delivery.batch_size
+        if most is None or self.delivery.world > 1:
+            return chunk.rows.num_rows
+        skipped = since.done + (leg.used if since.chunk == 0 else 0)
+        read = (chunk.index - since.chunk) * leg.chunk_rows - skipped
+        lacking = max(most - since.row - max(read, 0), 0)
+        return min(max(-read, 0) + -(-lacking // size) * size, chunk.rows.num_rows)
 
 
 def without_remainder(

@@ -70,8 +70,6 @@ class Wide(nn.Module):
             zeros = table_initializer("nn.init.zeros_", 1)
             heads, penalty = setting.heads, setting.penalty
             self.factors[WEIGHTS] = Factor(members, heads, zeros, penalty, by_task=heads > 1)
-        if self.factors and setting.penalty:
-            log.info("wide_l1_reg and wide_l2_reg move all rows of FM's tables at every step")
         self.out_features = group.width if self.gives_embeddings else fields * setting.latent_width
         self.linear = nn.Linear(group.width, setting.heads) if is_lr else None
         self.norm = BatchNorm(setting.heads) if is_lr and setting.use_bn else None

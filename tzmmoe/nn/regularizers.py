@@ -12,10 +12,11 @@ from tzmmoe.nn.mlp import StackedLinear
 
 @dataclass(frozen=True)
 class Penalty:
-    """l1 sum |w| + l2 sum w^2, as Keras's L1L2 has it."""
+    """l1 sum |w| + l2 sum w^2, as Keras's L1L2 has it. ``part`` begins the names of the fields."""
 
     l1: float
     l2: float
+    part: str = ""
 
     @classmethod
     def of(cls, part: str, l1: float, l2: float) -> "Penalty":
@@ -23,7 +24,12 @@ class Penalty:
         for name, value in (("l1", l1), ("l2", l2)):
             if value < 0:
                 raise ConfigError.at(f"{part}_{name}_reg", f"is {value:g}; give 0 or more")
-        return cls(l1, l2)
+        return cls(l1, l2, part)
+
+    def names(self) -> list[str]:
+        """The fields that are set."""
+        values = {"l1": self.l1, "l2": self.l2}
+        return [f"{self.part}_{name}_reg" for name, value in values.items() if value]
 
     def __bool__(self) -> bool:
         return bool(self.l1 or self.l2)

@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -63,17 +63,19 @@ class Clock:
 class Progress:
     """Sums losses on their device and writes a line every ``every`` steps.
 
-    ``total_steps`` is the step at which the run will end, when that is known.
+    ``total_steps`` tells the step at which the run will end, when that is known by then.
     """
 
-    def __init__(self, *, every: int, total_steps: int | None, folder: Path | None) -> None:
+    def __init__(
+        self, *, every: int, total_steps: Callable[[], int | None], folder: Path | None
+    ) -> None:
         self.clock = Clock()
         self.every = every
-        self._total = total_steps
+        self._total_steps = total_steps
         self._folder = folder
         self._writer = None
         self._bar = tqdm(
-            total=total_steps, unit="step", disable=not sys.stderr.isatty(), leave=False
+            total=total_steps(), unit="step", disable=not sys.stderr.isatty(), leave=False
         )
         self._sums: dict[str, Tensor] = {}
         self._steps = self._rows = 0
@@ -104,8 +106,9 @@ class Progress:
         parts += [f"{key} {mean:.4f}" for key, mean in means.items()]
         parts.append(f"{short(self._rows / seconds)} rows/s")
         parts.append(f"waiting for data {self.clock.waited_s / seconds:.0%}")
-        if self._total:
-            parts.append(f"ETA {_duration((self._total - step) * self._step_s)}")
+        self._bar.total = total = self._total_steps()
+        if total:
+            parts.append(f"ETA {_duration((total - step) * self._step_s)}")
         self.say(" | ".join(parts))
         shown = {f"loss/{key}": mean for key, mean in means.items()}
         shown |= {"loss/total": sum(means.values()), "speed/rows_per_s": self._rows / seconds}

@@ -5,7 +5,7 @@ from contextlib import suppress
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
-from tzmmoe.errors import UserError
+from tzmmoe.errors import Interrupted, UserError
 
 NAME = "train.log"
 LINE = "%(asctime)s %(levelname)s %(message)s"
@@ -42,7 +42,8 @@ class RunLog:
         if file is None:
             return
         if error is not None:
-            trace = None if isinstance(error, UserError) else (kind, error, error.__traceback__)
+            is_ours = not isinstance(error, (UserError, Interrupted, KeyboardInterrupt))
+            trace = (kind, error, error.__traceback__) if is_ours else None
             words = str(error) or kind.__name__
             self._handler.handle(
                 logging.LogRecord("tzmmoe", logging.ERROR, "", 0, words, None, trace)

@@ -1,11 +1,14 @@
 """Following the evaluations: the best one so far, and whether to stop."""
 
+import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tzmmoe.errors import ConfigError, did_you_mean
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -48,11 +51,28 @@ class Watch:
     best: Best | None = None
     stopping: Best | None = None
     patience: int = 0
+    _warned: bool = field(default=False, compare=False)  # of a value that is undefined
 
     def note(self, step: int, results: Mapping[str, float]) -> None:
         for each in (self.best, self.stopping):
             if each:
                 each.note(step, results)
+        if self.stopping and not self._warned and math.isnan(results[self.stopping.key]):
+            self._warned = True
+            log.warning(
+                "early_stopping: %s is undefined in the evaluation of step %s, which counts as no "
+                "improvement; an AUC needs rows of both classes, a loss rows with a label",
+                self.stopping.key,
+                f"{step:,}",
+            )
+
+    def line(self) -> str:
+        """Why the run stopped."""
+        found = self.stopping
+        count = f"{found.waited} evaluation{'s' if found.waited > 1 else ''}"
+        if found.step is None:
+            return f"stopped early: {found.key} was undefined in every one of {count}"
+        return f"stopped early: {found.key} did not improve on {found.value:.6g} for {count}"
 
     @property
     def stopped(self) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from tzmmoe.errors import few
 from tzmmoe.models import RankModel
 from tzmmoe.training.optimization import Optimization
 
@@ -57,7 +58,17 @@ def summary(model: RankModel, optimization: Optimization) -> str:
             frozen = "" if end <= module.trained_rows else "  (not trained)"
             size = short_bytes((end - begin) * width * module.weight.element_size())
             lines.append(f"{name:32} {end - begin:>12,} {width:>6} {size:>10}{frozen}")
-    return "\n".join([*lines, *_dense_lines(model, optimization)])
+    return "\n".join([*lines, *_penalty_lines(optimization), *_dense_lines(model, optimization)])
+
+
+def _penalty_lines(optimization: Optimization) -> Iterator[str]:
+    """What makes a step slow: a penalty of a table acts on every row."""
+    found: dict[str, list[str]] = {}
+    for module in optimization.tables.values():
+        if hasattr(module, "penalty"):
+            found.setdefault(" and ".join(module.penalty.names()), []).extend(module.spans)
+    for settings, tables in found.items():
+        yield f"at every step all rows move of {few(tables)}, by {settings}"
 
 
 def _dense_lines(model: RankModel, optimization: Optimization) -> Iterator[str]:
