@@ -149,10 +149,12 @@ def _put_towers(
     """One tower for each label."""
     metrics = of_towers(job.training, list(names))
     for index, (label, loss) in enumerate(zip(names, found, strict=False)):
-        tower = model.part("task_towers", f"{job.model.path}.task_structs[{index}]")
+        struct = f"{job.model.path}.task_structs[{index}]"
+        tower = model.part("task_towers", struct)
         tower.set("tower_name", names[label])
         tower.set("label_name", label)
-        num_class = model.message.task_structs[index].units[-1]
+        *hidden, num_class = model.message.task_structs[index].units
+        model.draft.origins[f"{tower.path}.num_class"] = f"{struct}[{len(hidden)}]"
         if metrics and metrics[index]:
             put_metrics(tower, metrics[index], job.training)
         else:
