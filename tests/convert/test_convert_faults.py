@@ -32,8 +32,8 @@ def faults(folder: Path, *documents: dict[str, Any]) -> list[Fault]:
 
 
 def placed(found: list[Fault]) -> bool:
-    """Whether each fault says where it is."""
-    return all(fault.path or fault.where for fault in found)
+    """Whether each fault says where it is, in the files that there are."""
+    return all((fault.path or fault.where) and fault.where != "the config" for fault in found)
 
 
 PATHS = [p for p in paths(JOB) if "is_favor" not in p and "play_num1" not in p and "[2]" not in p]

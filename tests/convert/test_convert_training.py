@@ -331,7 +331,7 @@ def test_losses_in_a_list_are_the_tasks_own_with_arguments_and_weights(tmp_path)
         ({"type": "", "weight": 1}, "losses.type: is not set"),
         ({"type": "bce", "args": {"from_logits": True}}, "task_output_act is sigmoid"),
         ({"type": "mse", "args": {"reduction": "sum"}}, "'sum', which is not supported"),
-        ("scce", "task_structs[0]: num_class: is 1; softmax_cross_entropy takes 2 or more"),
+        ("scce", "task_structs[0][2]: is 1; softmax_cross_entropy takes 2 or more"),
         (["bce", "bce", ""], "losses[2].type: is not set"),
         (["bce", "bce", None], "losses[2]: is null; give an object"),
         ("", "is not set; give one, such as bce"),
@@ -362,7 +362,7 @@ def test_a_loss_of_one_logit_needs_a_tower_of_one(tmp_path):
     """S0.11, S0.63."""
     (said,) = refused(tmp_path, {f"{MODEL}.task_structs": [[8, 1], [8, 3], [8, 1]]})
     assert said.startswith(
-        f"job.json: {MODEL}.task_structs[1]: num_class: is 3; binary_cross_entropy takes 1"
+        f"job.json: {MODEL}.task_structs[1][1]: is 3; binary_cross_entropy takes 1"
     )
 
 

@@ -19,6 +19,7 @@ from tzmmoe.convert.section import Given, Section
 from tzmmoe.convert.training import batch_size, put_model_dir, put_training
 from tzmmoe.convert.words import DEVICES, meant
 from tzmmoe.errors import Faults, few
+from tzmmoe.losses import LOSSES
 from tzmmoe.protos.data_pb2 import FARM_HASH, FG_DAG
 
 
@@ -149,10 +150,12 @@ def _put_towers(
     """One tower for each label."""
     metrics = of_towers(job.training, list(names))
     for index, (label, loss) in enumerate(zip(names, found, strict=False)):
-        tower = model.part("task_towers", f"{job.model.path}.task_structs[{index}]")
+        struct = f"{job.model.path}.task_structs[{index}]"
+        tower = model.part("task_towers", struct)
         tower.set("tower_name", names[label])
         tower.set("label_name", label)
-        num_class = model.message.task_structs[index].units[-1]
+        *hidden, num_class = model.message.task_structs[index].units
+        model.draft.origins[f"{tower.path}.num_class"] = f"{struct}[{len(hidden)}]"
         if metrics and metrics[index]:
             put_metrics(tower, metrics[index], job.training)
         else:
@@ -177,7 +180,7 @@ def _put_output_acts(model: Part, section: Section, acts: list[str]) -> None:
 
 def _default_metrics(tower: Part, loss: LossOfTower, num_class: int) -> None:
     """What a tower without metrics is measured by."""
-    if loss.word.startswith(("l1", "l2", "huber", "msle")):
+    if "y" in LOSSES[loss.word].outputs:
         words = ["mean_absolute_error", "mean_squared_error"]
     else:
         words = ["auc" if num_class <= 2 else "accuracy"]
