@@ -15,6 +15,8 @@ from tzmmoe.errors import (
     within,
 )
 
+KNOWN = ["batch_size", "shuffle", "expert_units", "units_of_tasks"]
+
 
 def told(*faults: Fault, lines: dict[str, int] | None = None) -> list[str]:
     def locate(fault: Fault) -> Fault:
@@ -140,14 +142,16 @@ def test_a_path_lies_in_itself_and_in_what_is_around_it():
         ("BATCH_SIZE", "; did you mean 'batch_size'?"),
         ("shuf", "; did you mean 'shuffle'?"),
         ("batch", "; did you mean 'batch_size'?"),
-        ("size", ""),
+        ("size", "; did you mean 'batch_size'?"),
+        ("units", ""),
+        ("atch", ""),
         ("b", ""),
         ("zzz", ""),
         ("", ""),
     ],
 )
 def test_the_nearest_word_is_offered_if_it_is_near(word, expected):
-    assert did_you_mean(word, ["batch_size", "shuffle"]) == expected
+    assert did_you_mean(word, KNOWN) == expected
 
 
 def test_joining_paths_leaves_out_empty_ones():

@@ -104,7 +104,7 @@ class Faults(list[Fault]):
         if not self:
             return
         found = list(dict.fromkeys(map(locate, self))) if locate else list(self)
-        lost = [fault.path for fault in found if fault.lost]
+        lost = [_meant(fault) for fault in found if fault.lost]
         own = [f for f in found if f.lost or not any(_follows(f, path) for path in lost)]
         raise ConfigError(sorted(own, key=_order) if locate else own)
 
@@ -115,6 +115,12 @@ def _order(fault: Fault) -> float:
         return 0
     _, _, line = fault.where.rpartition(":")
     return int(line) if line.isdecimal() else math.inf
+
+
+def _meant(fault: Fault) -> str:
+    """The path of what could not be read, with the name that the fault offers."""
+    offered = re.fullmatch(r"no such field; did you mean '(\w+)'\?", fault.text)
+    return join(fault.path.rpartition(".")[0], offered[1]) if offered else fault.path
 
 
 def _follows(fault: Fault, lost: str) -> bool:
@@ -153,11 +159,17 @@ def lies_in(path: str, outer: str) -> bool:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'clk'?"``, or nothing when no known word is close, or begins so."""
+    """``"; did you mean 'clk'?"``, or nothing when no known word, or several, could be meant."""
     lower = {each.lower(): each for each in sorted(known)}
     close = get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
-    close = close or [each for each in lower if word and each.startswith(f"{word.lower()}_")]
-    return f"; did you mean {lower[close[0]]!r}?" if close else ""
+    close = close or parts_with(word.lower(), lower)
+    return f"; did you mean {lower[close[0]]!r}?" if len(close) == 1 else ""
+
+
+def parts_with(word: str, known: Iterable[str]) -> list[str]:
+    """The known words that begin or end with a word, as ``hidden_units`` with ``units``."""
+    ends = (f"{word}_", f"_{word}")
+    return [e for e in known if word and (e.startswith(ends[0]) or e.endswith(ends[1]))]
 
 
 def few(names: Sequence[str], most: int = 5) -> str:

@@ -206,6 +206,7 @@ def test_all_faults_show_at_once_each_with_line_and_path_in_the_order_of_the_tex
         ('"train.parquet"', '"\\xff"', ':1: train_input_path: is "\\xff", which has an escape tha'),
         ("id_feature {", 'raw_feature { feature_name: "user" } id_feature {', ":15: feature_config"
          "s[0].id_feature: and raw_feature are both set; keep one"),
+        ("batch_size: 8", "batch_size: 1,024", ":10: data_config.024: is a number where a"),
         ("num_epochs: 1", "batch_size: 1", ":7: train_config.batch_size: no such field here; it b"
          "elongs in eval_config or data_config"),
         ("group_name:", "group_type: WIDE group_name:", ":19: model_config.feature_groups[0].group"
@@ -270,6 +271,9 @@ def test_all_open_quotes_are_told(tmp_path):
         ("hidden_units: [4]", "hidden_units: [four]", "model_config.mmoe.expert_mlp.hidden_units"),
         ('group_name: "all"', "group_name: all", "model_config.feature_groups[0].group_name"),
         ("mmoe {", "ple {", "model_config.ple"),
+        ("feature_names:", "features:", "model_config.feature_groups[0].features"),
+        ("hidden_units:", "units:", "model_config.mmoe.expert_mlp.units: no such field; did you"),
+        ("label_fields:", "labels:", "data_config.labels"),
         ('feature_names: ["user", ', "feature_names: [user, ", "model_config.feature_groups[0].fe"),
     ],
 )

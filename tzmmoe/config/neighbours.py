@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from google.protobuf.descriptor import Descriptor
 
-from tzmmoe.errors import did_you_mean, few, join
+from tzmmoe.errors import did_you_mean, few, join, parts_with
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 
 _TORCH_EASY_REC = """
@@ -53,9 +53,11 @@ def unknown_field(word: str, owner: Descriptor) -> str:
     """What to say of a field that the message ``owner`` lacks."""
     if word in WORDS:
         return f"a word of {WORDS[word]} that tzmmoe does not support yet; remove it"
+    if word.isdecimal():
+        return "is a number where a name belongs; write numbers without commas"
     places = [place or "the top level" for place in _places(word, Pipeline.DESCRIPTOR)]
-    misspelt = get_close_matches(word, owner.fields_by_name, n=1, cutoff=0.8)
-    if 0 < len(places) <= 3 and not misspelt:
+    near = get_close_matches(word, owner.fields_by_name, n=1, cutoff=0.8)
+    if 0 < len(places) <= 3 and not (near or parts_with(word, owner.fields_by_name)):
         return f"no such field here; it belongs in {' or '.join(places)}"
     known = [field.name for field in owner.fields if not field.GetOptions().deprecated]
     hint = did_you_mean(word, owner.fields_by_name)
