@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tzmmoe.models.crossing import Crossing
+from tzmmoe.config.crossing import Crossing
 
 FOLDER = Path(__file__).parents[1] / "docs/images"
 WIDTH, HEIGHT = 630, 470
@@ -34,8 +34,8 @@ rect, circle {{ fill: #ffffff; stroke-width: 1.6 }}
 
 def picture(feature_cross: int) -> str:
     """SVG. Dashed is what is there with output_cross 0 alone."""
-    crossing = Crossing.of(feature_cross, 1, has_model=True)
-    added = Crossing.of(feature_cross, 0, has_model=True)
+    crossing = Crossing.of(feature_cross, 1, "FM", "auto")
+    added = Crossing.of(feature_cross, 0, "FM", "auto")
     assert added.logits, "the dashed lines say that output_cross 0 adds y_w"
     name = f"feature_cross: {feature_cross}"
     parts = [

@@ -29,7 +29,7 @@ DENSE = "train_config.dense_optimizer"
 # What stands instead of what, and the path and a part of the fault that it makes.
 FAULTS = [
     (HASH, "", ID, "has none of hash_bucket_size, num_buckets, vocab_list, vocab_dict, vocab_fil"),
-    (HASH, f"{HASH} num_buckets: 3", ID, "has hash_bucket_size and num_buckets of"),
+    (HASH, f"{HASH} num_buckets: 3", ID, "has hash_bucket_size and num_buckets; give one"),
     (HASH, "vocab_file: 'words.txt'", f"{ID}.default_bucketize_value", "is not set; vocab_file"),
     (HASH, "vocab_file: 'words.txt' default_bucketize_value: 0", f"{ID}.vocab_file", "not there"),
     (f"{HASH} embedding_dim: 4", HASH, f"{ID}.embedding_dim", "is not set; give the width"),

@@ -14,8 +14,8 @@ from tzmmoe.features.column import read
 FAULTS = [
     ("", r"has none of hash_bucket_size, num_buckets, .*; give one"),
     ("hash_bucket_size: 0", "has none of"),
-    ("hash_bucket_size: 3 num_buckets: 4", "has hash_bucket_size and num_buckets of"),
-    ('num_buckets: 3 vocab_list: "a"', "has num_buckets and vocab_list of"),
+    ("hash_bucket_size: 3 num_buckets: 4", "has hash_bucket_size and num_buckets; give one"),
+    ('num_buckets: 3 vocab_list: "a"', "has num_buckets and vocab_list; give one"),
     ("num_buckets: 3 default_bucketize_value: 1", "default_bucketize_value: has no effect"),
     ("hash_bucket_size: 3 default_bucketize_value: 1", "default_bucketize_value: has no effect"),
     ('vocab_file: "words.txt"', "default_bucketize_value: is not set"),

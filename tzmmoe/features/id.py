@@ -118,8 +118,8 @@ def id_lookup(
     """The one way to a row that the config chooses; ``unknown`` is default_bucketize_value."""
     chosen = [name for name, size in sizes.items() if size]
     if len(chosen) != 1:
-        what = " and ".join(chosen) if chosen else "none"
-        raise ConfigError.at("", f"has {what} of {', '.join(sizes)}; give one")
+        what = " and ".join(chosen) if chosen else f"none of {', '.join(sizes)}"
+        raise ConfigError.at("", f"has {what}; give one")
     size = sizes[chosen[0]]
     if chosen[0] in ("hash_bucket_size", "num_buckets") and unknown is not None:
         raise ConfigError.at("default_bucketize_value", f"has no effect with {chosen[0]}")
