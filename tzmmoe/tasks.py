@@ -190,7 +190,7 @@ class TaskSet:
                 found[column.name] = found[column.name].meet(column)
             else:
                 roles = f"{found[column.name].role} and as {column.role}"
-                raise ConfigError.at("model_config", f"{column.name!r} is used as {roles}")
+                raise ConfigError.at("", f"{column.name!r} is used as {roles}")
         return list(found.values())
 
     def losses(self, logits: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
