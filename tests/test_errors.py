@@ -1,5 +1,7 @@
 """Faults: collected with their paths, told in the order of the text, and each one once."""
 
+from dataclasses import replace
+
 import pytest
 
 from tzmmoe.errors import (
@@ -15,8 +17,11 @@ from tzmmoe.errors import (
 
 
 def told(*faults: Fault, lines: dict[str, int] | None = None) -> list[str]:
+    def locate(fault: Fault) -> Fault:
+        return replace(fault, where=f"a.config:{lines[fault.path]}")
+
     with pytest.raises(ConfigError) as caught:
-        Faults(faults).stop((lambda path: f"a.config:{lines[path]}") if lines else None)
+        Faults(faults).stop(locate if lines else None)
     return str(caught.value).splitlines()
 
 
@@ -30,7 +35,7 @@ def test_a_fault_reads_place_path_text():
 
 def test_without_faults_nothing_is_raised():
     Faults().stop()
-    Faults().stop(lambda path: "nowhere")
+    Faults().stop(lambda fault: replace(fault, where="nowhere"))
 
 
 def test_flags_come_first_then_the_text_line_by_line_then_what_it_lacks():
@@ -42,7 +47,9 @@ def test_flags_come_first_then_the_text_line_by_line_then_what_it_lacks():
         "d": "my.config:9",
     }
     with pytest.raises(ConfigError) as caught:
-        Faults(Fault(path, "is 0") for path in places).stop(places.get)
+        Faults(Fault(path, "is 0") for path in places).stop(
+            lambda fault: replace(fault, where=places[fault.path])
+        )
     assert [fault.path for fault in caught.value.faults] == ["c", "--set x", "d", "a", "b"]
 
 
@@ -53,8 +60,11 @@ def test_faults_are_told_in_the_order_of_the_text():
     assert found == ["a.config:9: b: x", "a.config:10: c: y", "a.config:30: a: z"]
 
 
-def test_a_place_that_is_known_is_not_looked_up():
-    assert told(Fault("a", "x", where="other:1"), lines={}) == ["other:1: a: x"]
+def test_faults_that_lie_in_one_place_are_told_once():
+    found = Faults([Fault("a", "x"), Fault("b", "x"), Fault("b", "y")])
+    with pytest.raises(ConfigError) as caught:
+        found.stop(lambda fault: replace(fault, path="c", where="a.config:1"))
+    assert str(caught.value).splitlines() == ["a.config:1: c: x", "a.config:1: c: y"]
 
 
 def test_what_the_body_raises_is_collected_under_its_path():
@@ -128,6 +138,10 @@ def test_a_path_lies_in_itself_and_in_what_is_around_it():
     [
         ("batch_sise", "; did you mean 'batch_size'?"),
         ("BATCH_SIZE", "; did you mean 'batch_size'?"),
+        ("shuf", "; did you mean 'shuffle'?"),
+        ("batch", "; did you mean 'batch_size'?"),
+        ("size", ""),
+        ("b", ""),
         ("zzz", ""),
         ("", ""),
     ],

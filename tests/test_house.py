@@ -9,8 +9,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "tzmmoe"
 FLOORS = {
     0: ["errors", "protos"],
-    1: ["runtime", "registry", "config", "batch", "digest", "durable", "nn", "cli"],
-    2: ["features", "losses", "metrics", "checkpoint"],
+    1: ["world", "registry", "config", "batch", "digest", "durable", "nn", "cli"],
+    2: ["runtime", "features", "losses", "metrics", "checkpoint"],
     3: ["data", "tasks", "models"],
     4: ["build", "training", "serving"],
     5: ["session"],

@@ -90,14 +90,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Position:
-    """How far the data was consumed: ``row`` rows of epoch ``epoch``, both counted from 0.
+    """How far a process consumed its part of the data: ``row`` rows of epoch ``epoch``.
 
-    ``chunk``, ``file`` and ``file_row`` tell where to read on: the chunk with this number begins at
-    row ``file_row`` of the file with this number in the epoch's order.
+    The rest tells where to read on: in the pass ``leg`` of the epoch's order, ``done`` rows of the
+    chunk ``chunk`` are consumed, and this chunk begins ``span_row`` rows into the span ``span``.
+    All count from 0.
     """
 
     epoch: int = 0
     row: int = 0
+    leg: int = 0
     chunk: int = 0
-    file: int = 0
-    file_row: int = 0
+    done: int = 0
+    span: int = 0
+    span_row: int = 0

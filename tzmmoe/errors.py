@@ -11,7 +11,17 @@ NO_SCHEMA = "the compiled schema (tzmmoe/protos) is not there, or not complete; 
 
 
 class UserError(Exception):
-    """The message says where, what was found, and what to do."""
+    """The message says where, what was found, and what to do.
+
+    ``is_shared``: all processes of the run raise it.
+    """
+
+    is_shared = False
+
+    @classmethod
+    def saying(cls, text: str) -> "UserError":
+        """One with this message."""
+        return cls(text)
 
 
 class DataError(UserError):
@@ -24,6 +34,10 @@ class CheckpointError(UserError):
 
 class NotFiniteError(UserError):
     """A loss became NaN or infinite."""
+
+
+class LostProcessError(UserError):
+    """Another process of the run does not answer."""
 
 
 class Interrupted(Exception):
@@ -58,6 +72,10 @@ class ConfigError(UserError):
         super().__init__("\n".join(str(fault) for fault in self.faults))
 
     @classmethod
+    def saying(cls, text: str) -> "ConfigError":
+        return cls.at("", text)
+
+    @classmethod
     def at(cls, path: str, text: str) -> "ConfigError":
         return cls([Fault(path, text)])
 
@@ -77,19 +95,18 @@ class Faults(list[Fault]):
         except ConfigError as error:
             self.extend(error.faults)
 
-    def stop(self, locate: Callable[[str], str] | None = None) -> None:
-        """Raise ConfigError when there are any, each with its place in the text, in its order.
+    def stop(self, locate: Callable[[Fault], Fault] | None = None) -> None:
+        """Raise ConfigError when there are any, each once, in the order of the text.
 
-        A fault that only follows from another is left out.
+        ``locate`` puts a fault where the user wrote it. One that only follows from another is left
+        out.
         """
         if not self:
             return
-        lost = [fault.path for fault in self if fault.lost]
-        own = [f for f in self if f.lost or not any(_follows(f, path) for path in lost)]
-        if locate is None:
-            raise ConfigError(own)
-        placed = [replace(fault, where=fault.where or locate(fault.path)) for fault in own]
-        raise ConfigError(sorted(placed, key=_order))
+        found = list(dict.fromkeys(map(locate, self))) if locate else list(self)
+        lost = [fault.path for fault in found if fault.lost]
+        own = [f for f in found if f.lost or not any(_follows(f, path) for path in lost)]
+        raise ConfigError(sorted(own, key=_order) if locate else own)
 
 
 def _order(fault: Fault) -> float:
@@ -136,9 +153,10 @@ def lies_in(path: str, outer: str) -> bool:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'clk'?"``, or nothing when no known word is close."""
+    """``"; did you mean 'clk'?"``, or nothing when no known word is close, or begins so."""
     lower = {each.lower(): each for each in sorted(known)}
     close = get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
+    close = close or [each for each in lower if word and each.startswith(f"{word.lower()}_")]
     return f"; did you mean {lower[close[0]]!r}?" if close else ""
 
 

@@ -195,9 +195,9 @@ class Fitting:
                 raise CheckpointError(
                     f"{error}\nto go on with the weights alone, pass --ignore_restore_optimizer"
                 ) from error
-        state.restore_random(saved, trainer.device)
-        position, order, steps = state.position(saved)
-        trainer.loader.resume(order, position)
+        state.restore_random(saved, trainer.device, trainer.world)
+        stands, steps = state.stands(saved)
+        position = trainer.loader.resume(stands)
         evaluates = saved.state["evaluates"]
         trainer.resume(position, steps, is_reviewed=evaluates)
         trainer.watch.restore(saved.state["watch"])

@@ -73,7 +73,8 @@ class Task:
         found = f"is {self.activation!r}"
         wanted = "sigmoid" if self.num_class == 1 else "softmax"
         if self._gives_probs and self._link != wanted:
-            text = f"{found}, but num_class is {self.num_class}; give {wanted!r}"
+            logits = "logit" if self.num_class == 1 else "logits"
+            text = f"{found}, but the tower has {self.num_class} {logits}; give {wanted!r}"
             raise ConfigError.at("output_activation", text)
         for word, loss in self.losses.items():
             link = loss.link(self.num_class)
@@ -193,13 +194,22 @@ class TaskSet:
                 raise ConfigError.at("", f"{column.name!r} is used as {roles}")
         return list(found.values())
 
-    def losses(self, logits: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    def weight_sums(self, batch: Batch) -> Tensor:
+        """sum(w) of each task over the rows of a batch (T,), float64."""
+        return torch.stack([task.weights(batch)[1].double().sum() for task in self.tasks])
+
+    def losses(
+        self, logits: Mapping[str, Tensor], batch: Batch, totals: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """``{"binary_cross_entropy_ctr": weight * sum(w l) / sum(w)}``; the objective is their sum.
 
-        A batch in which nothing counts for a task has loss 0.
+        A batch in which nothing counts for a task has loss 0. ``totals`` (T,): in place of the
+        tasks' sum(w), as where a batch is a part of a larger one.
         """
         losses = {}
+        known = {} if totals is None else {t.name: totals[i] for i, t in enumerate(self.tasks)}
         for task, word, weighted, total in self.loss_sums(logits, batch):
+            total = known.get(task.name, total)
             mean = weighted / torch.where(total > 0, total, 1.0)
             losses[f"{word}_{task.name}"] = task.weight * mean.float()
         return losses

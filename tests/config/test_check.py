@@ -121,7 +121,7 @@ FAULTS = [
         )
         for window, words in [
             ("[1, 2, 3]", "has 3 numbers; give the first batch and the last, or only one"),
-            ("[300, 200]", "is [300, 200]; give the first batch, counted from 1, and then"),
+            ("[300, 200]", "counted from 1, and then the last, not before it"),
             ("[0, 5]", "is [0, 5]; give the first batch, counted from 1"),
         ]
     ),

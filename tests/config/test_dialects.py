@@ -1,7 +1,7 @@
 """Other names and old forms mean the same as the canonical ones; a contradiction is a fault."""
 
 import pytest
-from written import CONFIG, all_fields, changed, loaded, read, said
+from written import CONFIG, all_fields, changed, loaded, read, said, said_of_all
 
 from tzmmoe.config.dialects import ALIASES, messages
 
@@ -56,13 +56,68 @@ def test_another_form_is_rewritten_into_the_canonical_one(tmp_path, old, form, c
          "'a:TEXT': no type 'TEXT'; give one of BIGINT, "),
         (FG, f"{FG} input_fields_str: 'a:INT;:INT'", "data_config.input_fields_str",
          "':INT' has no name; write name:TYPE"),
-        (FG, f"{FG} input_fields_str: 'a:INT;a:INT'", "data_config.input_fields",
+        (FG, f"{FG} input_fields_str: 'a:INT;a:INT'", "data_config.input_fields_str",
          "'a' is there 2 times"),
     ],
 )  # fmt: skip
 def test_two_forms_that_contradict_each_other_are_a_fault(tmp_path, old, form, path, words):
     found = said(loaded(tmp_path, changed((old, form))))
     assert any(f": {path}: " in line and words in line for line in found), found
+
+
+ONE = ("sparse_optimizer { adagrad_optimizer { lr: 0.01 } constant_learning_rate {} }", "")
+TWO = "dense_optimizer { adam_optimizer { lr: 0.01 } constant_learning_rate {} }"
+V2 = [
+    ("mmoe {", "mmoe_v2 { mmoe_group: 'all' num_experts: 2 expert_layers: 3"),
+    ("expert_mlp { hidden_units: [4] }", "task_structs { units: [4, 1] }"),
+    ("num_expert: 2", "task_structs { units: 1 }"),
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "line", "path", "words"),
+    [
+        ([("num_expert: 2", "expert_num: 0")], 22, "model_config.mmoe.expert_num",
+         "is 0; give 1 or more"),
+        ([("auc {}", "auc { num_thresholds: 1 }")], 27,
+         "model_config.mmoe.task_towers[0].metrics[0].auc.num_thresholds", "is 1; give 0 for the"),
+        ([(FG, f"{FG} input_fields_str: 'a:INT;:INT'")], 13, "data_config.input_fields_str",
+         "':INT' has no name; write name:TYPE"),
+        ([ONE, (TWO, "optimizer { adam_optimizer { lr: -1 } }")], 6,
+         "train_config.optimizer.adam_optimizer.lr", "is -1; give 0 or more"),
+        ([ONE, (TWO, "optimizer { sgd_optimizer {} cosine_annealing_learning_rate {} }")], 6,
+         "train_config.optimizer.cosine_annealing_learning_rate.T_max", "is not set; give 1 or"),
+        ([*V2, ("num_experts: 2", "num_experts: 2 task_output_act: 'rleu'")], 20,
+         "model_config.mmoe_v2.task_output_act", "is 'rleu'; give one of relu, "),
+        ([*V2, ("num_experts: 2", "num_experts: 2 task_output_act: 'softmax'")], 20,
+         "model_config.mmoe_v2.task_output_act", "the tower has 1 logit; give 'sigmoid'"),
+        ([*V2, ("units: [4, 1]", "units: [4, 3]")], 21,
+         "model_config.mmoe_v2.task_structs[0].units[1]", "is 3; binary_cross_entropy takes 1"),
+    ],
+)  # fmt: skip
+def test_a_fault_of_what_is_rewritten_is_told_once_where_it_was_written(
+    tmp_path, changes, line, path, words
+):
+    [found] = said_of_all(loaded(tmp_path, changed(*changes)))
+    assert found.startswith(f"my.config:{line}: {path}: ")
+    assert words in found
+
+
+def test_a_fault_of_what_is_rewritten_names_the_flag_that_set_it(tmp_path):
+    [found] = said_of_all(
+        loaded(
+            tmp_path,
+            changed(ONE, (TWO, "optimizer { adam_optimizer {} }")),
+            settings=["train_config.optimizer.adam_optimizer.lr=-1"],
+        )
+    )
+    assert found == "--set: train_config.optimizer.adam_optimizer.lr: is -1; give 0 or more"
+
+
+def test_what_was_written_beside_a_rewritten_value_keeps_its_own_path(tmp_path):
+    changes = (*V2, ('tower_name: "cvr"', 'tower_name: "cvr" num_class: 3'))
+    [found] = said(loaded(tmp_path, changed(*changes)))
+    assert ": model_config.mmoe_v2.task_towers[1].num_class: is 3, but by task_structs" in found
 
 
 def test_the_schema_marks_every_other_name_as_deprecated_and_nothing_else():

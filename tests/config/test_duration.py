@@ -50,6 +50,11 @@ def test_anything_else_is_a_fault_that_names_the_field_and_shows_examples(tmp_pa
     assert f"runtime_config.timeout: is {text!r}; give a number above 0 and one of s, m," in line
 
 
+def test_a_number_without_a_unit_is_offered_as_seconds() -> None:
+    with raises("is '30'; give a number above 0", "did you mean '30s'?"):
+        duration.seconds("30")
+
+
 def test_no_timeout_and_a_good_one_are_no_fault(tmp_path) -> None:
     assert said(loaded(tmp_path, CONFIG)) == []
     changes = ("data_config", 'runtime_config { timeout: "100d" } data_config')

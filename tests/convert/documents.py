@@ -21,6 +21,8 @@ INPUTS = json_text.read(FIXTURES / "model_input_config.json", "--inputs")
 MODEL, TRAINING = "job_detail.model_args", "job_detail.train_args"
 NOW = datetime(2024, 1, 31, 10, 30)
 REMOVED = object()
+LABELS = ["is_click", "play_num1", "is_favor"]
+UNMEASURED = {f"{TRAINING}.metrics": REMOVED, "job_detail.eval_args.metrics": REMOVED}
 
 
 def changed(document: Any, changes: dict[str, Any]) -> Any:

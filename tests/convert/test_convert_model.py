@@ -3,7 +3,16 @@
 import itertools
 
 import pytest
-from convert.documents import JOB, MODEL, REMOVED, TRAINING, convert, refused
+from convert.documents import (
+    JOB,
+    LABELS,
+    MODEL,
+    REMOVED,
+    TRAINING,
+    UNMEASURED,
+    convert,
+    refused,
+)
 
 # Key: (another value, what is written when the job does not say).
 PLAIN = {
@@ -273,12 +282,30 @@ def test_the_activation_of_the_output_is_that_of_all_towers(tmp_path, value):
     )
 
 
+PRELU = "prelu begins at a slope of 0.25, one for all units of a layer; in Keras at 0, one for each"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "differs"),
+    [
+        ("expert_act", "PReLU", True),
+        ("expert_act", ["relu", "prelu"], True),
+        ("task_hidden_act", "prelu", True),
+        ("task_hidden_act", [["relu"], ["relu"], ["selu", "prelu"]], True),
+        ("task_hidden_act", "dice", False),
+    ],
+)
+def test_learned_slopes_are_told_to_differ_from_keras(tmp_path, key, value, differs):
+    """S0.22, S0.79."""
+    assert convert(tmp_path, {f"{MODEL}.{key}": value}).plain.count(PRELU) == differs
+
+
 def test_activations_of_outputs_may_be_each_towers_own(tmp_path):
     """S0.29: a list is per task where the job comes from."""
     changes = {f"{MODEL}.task_output_act": ["sigmoid", None, "relu"]}
     changes[f"{TRAINING}.losses"] = ["bce", "bce", "mse"]
-    found = [tower.output_activation for tower in convert(tmp_path, changes).model.task_towers]
-    assert found == ["sigmoid", "none", "relu"]
+    model = convert(tmp_path, changes | UNMEASURED, labels=LABELS).model
+    assert [tower.output_activation for tower in model.task_towers] == ["sigmoid", "none", "relu"]
 
 
 @pytest.mark.parametrize(
@@ -300,10 +327,11 @@ def test_the_activation_of_the_output_suits_the_loss(tmp_path, loss, act, last, 
     changes = {f"{MODEL}.task_output_act": act, f"{TRAINING}.losses": loss}
     changes[f"{MODEL}.task_structs"] = [[4, last]] * 3
     if fits:
-        assert convert(tmp_path, changes).model.task_towers[0].output_activation == act
+        found = convert(tmp_path, changes | UNMEASURED, labels=LABELS)
+        assert found.model.task_towers[0].output_activation == act
         return
     said = refused(tmp_path, changes)
-    assert said[0].startswith(f"job.json: {MODEL}.task_output_act: is {act} for task_structs[0]")
+    assert said[0].startswith(f"job.json: {MODEL}.task_output_act: is {act!r}, but ")
 
 
 @pytest.mark.parametrize("structs", [[[1], [1], [1]], [[64, 16, 1], [8, 1], [4, 4, 4, 1]]])

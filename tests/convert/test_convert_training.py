@@ -3,7 +3,17 @@
 import math
 
 import pytest
-from convert.documents import INPUTS, JOB, MODEL, REMOVED, TRAINING, convert, refused
+from convert.documents import (
+    INPUTS,
+    JOB,
+    LABELS,
+    MODEL,
+    REMOVED,
+    TRAINING,
+    UNMEASURED,
+    convert,
+    refused,
+)
 from google.protobuf import text_format
 
 from tzmmoe.protos.loss_pb2 import Loss
@@ -219,7 +229,7 @@ def test_surgery_of_gradients_is_told_beside_the_optimizer_or_in_it(tmp_path):
     value = {"type": "adam", "grad_process": "PCGrad"}
     assert convert(tmp_path, {f"{TRAINING}.optimizer": value}).train.grad_process == "pcgrad"
     (said,) = refused(tmp_path, {f"{TRAINING}.grad_process": "gradnorm"})
-    assert "is 'gradnorm'; give pcgrad" in said
+    assert "is 'gradnorm'; give 'pcgrad'" in said
     changes = {f"{TRAINING}.optimizer": value, f"{TRAINING}.grad_process": "pcgrad"}
     assert "set beside the optimizer too; keep one" in "\n".join(refused(tmp_path, changes))
 
@@ -251,10 +261,43 @@ def test_losses_of_classes_have_a_logit_for_each(tmp_path, name):
     """S0.63, S0.11: the last width is the number of classes."""
     changes = {f"{TRAINING}.losses": name, f"{MODEL}.task_structs": [[8, 3], [8, 2], [5]]}
     changes[f"{MODEL}.task_output_act"] = "softmax"
-    found = convert(tmp_path, changes)
+    found = convert(tmp_path, changes | UNMEASURED, labels=LABELS)
     expected = parsed(Loss, "softmax_cross_entropy { label_smoothing: 0 }")
     assert losses(found) == [expected] * 3
     assert [tower.num_class for tower in found.model.task_towers] == [3, 2, 5]
+
+
+def test_losses_by_label_are_those_of_their_towers_whatever_their_order(tmp_path):
+    """S0.63, S0.79: as metrics are; what no tower learns is reported."""
+    value = {"is_favor": "mse", "play_num5": "mae", "is_click": {"type": "bce", "weight": 2}}
+    value["play_num1"] = "bce"
+    found = convert(tmp_path, {f"{TRAINING}.losses": value})
+    words = [loss.WhichOneof("loss") for loss in losses(found)]
+    assert words == ["binary_cross_entropy", "binary_cross_entropy", "l2_loss"]
+    assert [tower.weight for tower in found.model.task_towers] == [2, 1, 1]
+    assert f"{TRAINING}.losses.play_num5: no tower learns this label" in found.plain
+    assert f"# {TRAINING.partition('.')[2]}.losses.is_favor" in found.text
+
+
+@pytest.mark.parametrize("key", ["losses", "metrics"])
+def test_a_misspelt_label_is_named_with_the_nearest_even_when_towers_have_no_labels(tmp_path, key):
+    """S0.63, S0.64: the towers of the seed take the labels that have metrics."""
+    value = {"is_clik": "bce", "play_num1": "bce", "is_favor": "bce"}
+    changes = {f"{TRAINING}.{key}": value, "job_detail.eval_args.metrics": REMOVED}
+    said = refused(tmp_path, changes)
+    wrong = f"job.json: {TRAINING}.{key}.is_clik: 'is_clik' is no label of the inputs"
+    assert f"{wrong}; did you mean 'is_click'?" in said
+
+
+def test_a_label_without_loss_is_named_together_with_the_misspelt_one(tmp_path):
+    """S0.63."""
+    said = refused(tmp_path, {f"{TRAINING}.losses": {"is_clik": "bce", "is_favor": "bce"}})
+    assert said == [
+        f"job.json: {TRAINING}.losses.is_clik: 'is_clik' is no label of the inputs; "
+        "did you mean 'is_click'?",
+        f"job.json: {TRAINING}.losses: has none of is_click, play_num1; give a loss for the label "
+        "of each tower",
+    ]
 
 
 def test_losses_in_a_list_are_the_tasks_own_with_arguments_and_weights(tmp_path):
@@ -281,12 +324,14 @@ def test_losses_in_a_list_are_the_tasks_own_with_arguments_and_weights(tmp_path)
         ("mape", "'mape' is not supported"),
         ("bec", "did you mean 'bce'"),
         (["bce", "bce"], "has 2 losses for 3 towers"),
+        ({"tpe": "bce"}, "losses.tpe: 'tpe' is no label of the inputs; did you mean 'type'?"),
         ({"type": "bce", "args": {"delta": 1}}, "args.delta: no such key"),
         ({"type": "bce", "weight": -1}, "weight: is -1"),
-        ({"weight": 1}, "losses.type: is not set"),
+        ({"weight": 1}, "losses.weight: 'weight' is no label of the inputs"),
+        ({"type": "", "weight": 1}, "losses.type: is not set"),
         ({"type": "bce", "args": {"from_logits": True}}, "task_output_act is sigmoid"),
         ({"type": "mse", "args": {"reduction": "sum"}}, "'sum', which is not supported"),
-        ("scce", "needs one logit for each class"),
+        ("scce", "task_structs[0]: num_class: is 1; softmax_cross_entropy takes 2 or more"),
         (["bce", "bce", ""], "losses[2].type: is not set"),
         (["bce", "bce", None], "losses[2]: is null; give an object"),
         ("", "is not set; give one, such as bce"),
@@ -297,26 +342,43 @@ def test_losses_that_there_are_not_are_refused(tmp_path, value, words):
     assert words in "\n".join(refused(tmp_path, {f"{TRAINING}.losses": value}))
 
 
+KLD = "kld of one logit is of two classes, p and 1 - p; in Keras it is y log(y / p) alone"
+
+
+@pytest.mark.parametrize(
+    ("loss", "last", "differs"),
+    [("kld", 1, True), (["bce", "KLDivergence", "bce"], 1, True), ("kld", 3, False)],
+)
+def test_a_distance_of_one_logit_is_told_to_differ_from_keras(tmp_path, loss, last, differs):
+    """S0.63, S0.79."""
+    changes = {f"{TRAINING}.losses": loss, f"{MODEL}.task_structs": [[8, last]] * 3}
+    changes[f"{MODEL}.task_output_act"] = None
+    found = convert(tmp_path, changes | UNMEASURED, labels=LABELS)
+    assert found.plain.count(KLD) == differs
+    assert KLD not in convert(tmp_path).plain
+
+
 def test_a_loss_of_one_logit_needs_a_tower_of_one(tmp_path):
     """S0.11, S0.63."""
     (said,) = refused(tmp_path, {f"{MODEL}.task_structs": [[8, 1], [8, 3], [8, 1]]})
     assert said.startswith(
-        f"job.json: {MODEL}.task_structs[1]: ends in 3, but binary_cross_entropy"
+        f"job.json: {MODEL}.task_structs[1]: num_class: is 3; binary_cross_entropy takes 1"
     )
 
 
 METRICS = {
     "auc AUC": "auc { thresholds: 200 }",
     "bacc binary_accuracy binary_acc bin_acc": "binary_accuracy { threshold: 0.5 }",
-    "acc accuracy": "accuracy {}",
+    "acc accuracy cacc categorical_accuracy scacc": "accuracy {}",
+    "top_k_cacc sparse_top_k_categorical_accuracy": "accuracy { top_k: 5 }",
     "precision prec": "precision { threshold: 0.5 }",
     "recall": "recall { threshold: 0.5 }",
-    "f1 f1_score": "f1 { threshold: 0.5 }",
-    "mse mean_squared_error": "mean_squared_error {}",
+    "f1 f1s f1_score": "f1 { threshold: 0.5 }",
+    "mse mean_squared_error mean_square_error": "mean_squared_error {}",
     "mae mean_absolute_error": "mean_absolute_error {}",
     "rmse root_mean_squared_error": "root_mean_squared_error {}",
-    "bce binary_crossentropy": "logloss {}",
-    "balanced_accuracy": "balanced_accuracy { threshold: 0.5 }",
+    "bce binary_crossentropy bin_cross_entropy logloss": "logloss {}",
+    "balanced_accuracy balanced_acc": "balanced_accuracy { threshold: 0.5 }",
 }
 
 
@@ -329,7 +391,7 @@ def test_a_metric_goes_by_its_names(tmp_path, names):
             found = convert(
                 tmp_path,
                 {f"{TRAINING}.metrics": value},
-                labels=["is_click", "play_num1", "is_favor"],
+                labels=LABELS,
             )
             assert metrics(found) == [[expected]] * 3
 
@@ -352,22 +414,21 @@ def test_metrics_are_those_of_their_labels_whatever_their_order(tmp_path):
 
 def test_metrics_in_a_list_of_lists_are_the_towers(tmp_path):
     """S0.64; a plain list is for every task, as in Keras."""
-    labels = ["is_click", "play_num1", "is_favor"]
     value = [["auc", "bacc"], "mse", []]
-    found = convert(tmp_path, {f"{TRAINING}.metrics": value}, labels=labels)
+    found = convert(tmp_path, {f"{TRAINING}.metrics": value}, labels=LABELS)
     words = [[metric.WhichOneof("metric") for metric in each] for each in metrics(found)]
     assert words == [["auc", "binary_accuracy"], ["mean_squared_error"], ["auc"]]
-    found = convert(tmp_path, {f"{TRAINING}.metrics": ["auc", "mse"]}, labels=labels)
+    found = convert(tmp_path, {f"{TRAINING}.metrics": ["auc", "mse"]}, labels=LABELS)
     words = [[metric.WhichOneof("metric") for metric in each] for each in metrics(found)]
     assert words == [["auc", "mean_squared_error"]] * 3
 
 
 def test_towers_without_metrics_have_those_that_suit_their_loss_and_they_are_written(tmp_path):
     """S0.64."""
-    changes = {f"{TRAINING}.metrics": REMOVED, f"{TRAINING}.losses": ["bce", "mse", "scce"]}
+    changes = UNMEASURED | {f"{TRAINING}.losses": ["bce", "mse", "scce"]}
     changes[f"{MODEL}.task_structs"] = [[1], [1], [4]]
     changes[f"{MODEL}.task_output_act"] = None
-    found = convert(tmp_path, changes, labels=["is_click", "play_num1", "is_favor"])
+    found = convert(tmp_path, changes, labels=LABELS)
     words = [[metric.WhichOneof("metric") for metric in each] for each in metrics(found)]
     assert words == [["auc"], ["mean_absolute_error", "mean_squared_error"], ["accuracy"]]
 
@@ -391,16 +452,14 @@ def test_towers_without_metrics_have_those_that_suit_their_loss_and_they_are_wri
 )
 def test_metrics_that_there_are_not_are_refused(tmp_path, value, words):
     """S0.64."""
-    labels = ["is_click", "play_num1", "is_favor"]
-    said = refused(tmp_path, {f"{TRAINING}.metrics": value}, labels=labels)
+    said = refused(tmp_path, {f"{TRAINING}.metrics": value}, labels=LABELS)
     assert words in "\n".join(said)
 
 
 def test_metrics_of_labels_without_tower_and_the_same_twice_are_reported(tmp_path):
     """S0.64, S0.79."""
     value = {"is_click": ["auc", "AUC"], "is_favor": [], "play_num5": ["auc"], "play_num1": "auc"}
-    labels = ["is_click", "play_num1", "is_favor"]
-    found = convert(tmp_path, {f"{TRAINING}.metrics": value}, labels=labels)
+    found = convert(tmp_path, {f"{TRAINING}.metrics": value}, labels=LABELS)
     assert f"{TRAINING}.metrics.play_num5: no tower learns this label" in found.plain
     assert f"{TRAINING}.metrics.is_click[1]: auc is there already" in found.plain
     assert f"{TRAINING}.metrics has none of is_favor" in found.plain
@@ -484,9 +543,80 @@ def test_early_stopping_is_taken_over(tmp_path, mode):
 def test_early_stopping_needs_a_mode_that_there_is_and_something_to_watch(tmp_path):
     """S0.69, S0.70."""
     (said,) = refused(tmp_path, {f"{TRAINING}.early_stopping.mode": "mim"})
-    assert "is 'mim'; give auto, min or max; did you mean 'min'" in said
+    assert said.endswith("early_stopping.mode: is 'mim'; give auto, min or max")
     (said,) = refused(tmp_path, {"job_detail.val_data_args": REMOVED})
     assert said.endswith("early_stopping: needs val_data_args; there is nothing to watch")
+
+
+MONITORS = ("val_is_click_auc", "val_is_click_bacc", "auc_is_click", "val_is_click_loss")
+
+
+@pytest.mark.parametrize("monitor", MONITORS)
+def test_early_stopping_watches_what_is_measured(tmp_path, monitor):
+    """S0.69: by Keras's names and by ours."""
+    found = convert(tmp_path, {f"{TRAINING}.early_stopping.monitor": monitor})
+    assert found.train.early_stopping.monitor == monitor
+
+
+@pytest.mark.parametrize(
+    "name", [name for names in METRICS for name in names.split() if name.islower()]
+)
+def test_a_metric_is_watched_by_each_name_that_it_goes_by(tmp_path, name):
+    """S0.64, S0.69."""
+    changes = {
+        f"{TRAINING}.metrics": name,
+        f"{TRAINING}.early_stopping.monitor": f"val_is_click_{name}",
+    }
+    changes |= {f"{MODEL}.task_structs": [[8, 1]] * 3}
+    found = convert(tmp_path, changes, labels=LABELS)
+    assert found.train.early_stopping.monitor == f"val_is_click_{name}"
+
+
+@pytest.mark.parametrize("monitor", ["val_is_clik_auc", "val_los", "val_is_click_recall", "loss"])
+def test_a_monitor_that_is_not_measured_is_refused_by_its_key(tmp_path, monitor):
+    """S0.69."""
+    (said,) = refused(tmp_path, {f"{TRAINING}.early_stopping.monitor": monitor})
+    path = f"job.json: {TRAINING}.early_stopping.monitor"
+    assert said.startswith(f"{path}: {monitor!r} is not evaluated; ")
+    assert "there are auc_is_click, " in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"losses": {"type": "bce", "args": {"label_smoothing": 1.5}}},
+            "losses: binary_cross_entropy.label_smoothing: is 1.5; give 0 to below 1",
+        ),
+        (
+            {"losses": ["bce", {"type": "huber", "args": {"delta": 0}}, "bce"]},
+            "losses[1]: huber_loss.delta: is 0; give a number above 0",
+        ),
+        (
+            {"optimizer": {"type": "adam", "args": {"beta_1": 1.5}}},
+            "optimizer: adam_optimizer.beta1: is 1.5; give 0 to below 1",
+        ),
+        (
+            {"metrics.is_click[1]": {"type": "recall", "args": {"thresholds": 5}}},
+            "metrics.is_click[1]: recall.threshold: is 5; give a number within [0, 1]",
+        ),
+    ],
+)
+def test_what_training_would_refuse_is_refused_by_the_keys_of_the_job(tmp_path, changes, said):
+    """S0.62, S0.63, S0.64: by the checks of what the config becomes."""
+    changes = {f"{TRAINING}.{key}": value for key, value in changes.items()}
+    assert f"job.json: {TRAINING}.{said}" in refused(tmp_path, changes)
+
+
+def test_a_metric_that_cannot_measure_its_tower_is_refused_by_its_key(tmp_path):
+    """S0.64, S0.71."""
+    changes = {f"{TRAINING}.losses": ["mse", "bce", "bce"]}
+    said = refused(tmp_path, changes | {f"{MODEL}.task_output_act": None})
+    words = "auc takes probs1 or probs, but the losses give y"
+    assert f"job.json: {TRAINING}.metrics.is_click[0]: {words}" in said
+    changes |= {f"{TRAINING}.metrics.is_click": "mae", f"{MODEL}.task_output_act": None}
+    said = refused(tmp_path, changes)
+    assert f"job.json: job_detail.eval_args.metrics.is_click[0]: {words}" in said
 
 
 def test_other_keys_of_training_that_have_a_counterpart(tmp_path):

@@ -44,7 +44,7 @@ def setting(mode: str = "FG_DAG") -> Setting:
 def chunk(columns: Mapping[str, object], pieces: Sequence[Piece] = ()) -> Chunk:
     arrays = {n: c if isinstance(c, pa.Array) else pa.array(c) for n, c in columns.items()}
     rows = pa.RecordBatch.from_pydict(arrays)
-    return Chunk(0, rows, tuple(pieces) or (Piece("a.parquet", 0, 0, rows.num_rows),))
+    return Chunk(0, rows, tuple(pieces) or (Piece("a.parquet", 0, rows.num_rows),))
 
 
 def ids_of(batch: Batch, place: int = 0, num_features: int = 1) -> list[list[int]]:

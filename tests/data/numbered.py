@@ -1,6 +1,6 @@
 """Files whose rows carry their numbers, and loaders that hand them out."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from pyarrow import csv
 
 from tzmmoe.batch import Batch, Position
-from tzmmoe.data import loader as loader_module
+from tzmmoe.data import delivery as delivery_module
 from tzmmoe.data.assemble import Assembler
 from tzmmoe.data.base import Source
 from tzmmoe.data.csv import CsvSource
-from tzmmoe.data.loader import Delivery, Loader
+from tzmmoe.data.delivery import Delivery
+from tzmmoe.data.loader import Loader
 from tzmmoe.data.order import Order
 from tzmmoe.data.parquet import ParquetSource
 
@@ -82,15 +83,17 @@ def delivery(**changes: object) -> Delivery:
     return Delivery(**plain | changes)
 
 
-def loader(files: Sequence[str] | Source, **changes: object) -> Loader:
+def loader(
+    files: Sequence[str] | Source, *, counts: Mapping[str, int] | None = None, **changes: object
+) -> Loader:
     opened = files if isinstance(files, Source) else source(files)
-    return Loader(opened, Assembler([], [], reserved=["row"]), delivery(**changes))
+    return Loader(opened, Assembler([], [], reserved=["row"]), delivery(**changes), counts)
 
 
 @contextmanager
 def small_chunks(rows: int) -> Iterator[None]:
     """Chunks of a few rows where nothing is shuffled."""
-    with mock.patch.object(loader_module, "UNSHUFFLED_ROWS", rows):
+    with mock.patch.object(delivery_module, "UNSHUFFLED_ROWS", rows):
         yield
 
 
@@ -107,9 +110,9 @@ def flat(batches: Iterable[tuple[list[int], Position]]) -> list[int]:
     return [row for numbers, _ in batches for row in numbers]
 
 
-def saved(loader: Loader) -> Order:
-    """The order as a checkpoint gives it back."""
-    return Order.from_json(loader.order.to_json())
+def saved(loader: Loader, position: Position) -> list[tuple[Order, Position]]:
+    """Order and position as a checkpoint gives them back."""
+    return [(Order.from_json(loader.order.to_json()), position)]
 
 
 class Memory(Source):
@@ -126,6 +129,10 @@ class Memory(Source):
 
     def num_rows(self, file: str) -> int:
         return self._counts[file]
+
+    def all_rows(self) -> list[int]:
+        """The numbers of all rows, which begin anew in each file."""
+        return [row for file in self.files for row in range(self._counts[file])]
 
     def read(self, file: str, columns: Sequence[str], skip: int) -> Iterator[pa.RecordBatch]:
         for first in range(skip, self._counts[file], self._size):

@@ -12,7 +12,7 @@ from tzmmoe.data.assemble import Assembler
 from tzmmoe.data.base import Piece
 from tzmmoe.errors import DataError
 
-PIECES = [Piece("a.parquet", 0, 7, 2), Piece("b.parquet", 1, 0, 1), Piece("b.parquet", 1, 1, 2000)]
+PIECES = [Piece("a.parquet", 7, 2), Piece("b.parquet", 0, 1), Piece("b.parquet", 1, 2000)]
 PLACES = {
     0: "a.parquet, row 8",
     1: "a.parquet, row 9",

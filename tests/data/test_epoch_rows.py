@@ -62,7 +62,7 @@ def test_an_epoch_that_was_left_at_any_batch_ends_where_it_would_have(
     batches = read(first)
     position = batches[data.draw(st.integers(1, len(batches))) - 1][1]
     second = loader(Memory(counts), batch_size=sizes[1], shuffle=shuffle, epoch_rows=epoch_rows)
-    second.resume(saved(first), position)
+    second.resume(saved(first, position))
     left = read(second, position)
     assert min(epoch_rows, sum(counts)) <= position.row + len(flat(left))
     before_last = left[-2][1].row if len(left) > 1 else position.row if left else 0
@@ -82,12 +82,12 @@ def test_rows_of_files_that_were_read_before_count_in_the_same_epoch(
     first = loader(files[:2], epoch_rows=epoch_rows)
     end = read(first)[-1][1]
     second = loader(files, epoch_rows=epoch_rows)
-    second.resume(saved(first), end)
+    second.resume(saved(first, end))
     found = read(second, end)
     assert flat(found) == list(range(20, 20 + left))
     for rows, position in found:
         third = loader(files, epoch_rows=epoch_rows)
-        third.resume(saved(second), position)
+        third.resume(saved(second, position))
         assert flat(read(third, position)) == list(range(rows[-1] + 1, 20 + left))
 
 
@@ -96,11 +96,11 @@ def test_an_epoch_that_is_over_needs_its_unread_files_no_more(tmp_path) -> None:
     first = loader(files, epoch_rows=8)
     end = read(first)[-1][1]
     second = loader(files[2:], epoch_rows=8)
-    second.resume(saved(first), end)
+    second.resume(saved(first, end))
     assert read(second, end) == []
     assert flat(read(second, Position(1))) == list(range(16, 24))
     with pytest.raises(DataError, match=r"still has to read this file"):
-        loader(files[2:], epoch_rows=9).resume(saved(first), end)
+        loader(files[2:], epoch_rows=9).resume(saved(first, end))
 
 
 def test_steps_of_files_that_do_not_tell_their_rows_are_those_wanted(tmp_path) -> None:
@@ -187,6 +187,6 @@ def test_only_rows_of_the_epoch_are_counted_and_the_mask_is_that_of_all(
 def test_a_bad_value_of_a_cut_chunk_is_told_by_its_row_of_the_file() -> None:
     """Row 5 of the second file comes to the front of a shuffled chunk."""
     rows = pa.RecordBatch.from_pydict({"y": ["0"] * 7 + ["oops"] + ["0"] * 4})
-    whole = Chunk(0, rows, (Piece("a.csv", 0, 0, 3), Piece("b.csv", 1, 0, 9)))
+    whole = Chunk(0, rows, (Piece("a.csv", 0, 3), Piece("b.csv", 0, 9)))
     with pytest.raises(DataError, match=r"b\.csv, row 5, column 'y'"):
         Assembler([], [Column("y", "label")]).assemble(whole.take(np.array([7, 2])))

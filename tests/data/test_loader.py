@@ -63,7 +63,8 @@ def test_shuffle_permutes_rows_within_its_window_only(tmp_path) -> None:
     found = flat(read(made))
     in_order = list(
         chain.from_iterable(
-            range(starts[file], starts[file] + lengths[file]) for file in made.order.files
+            range(starts[span.file], starts[span.file] + lengths[span.file])
+            for span in made.order.passes[0].spans
         )
     )
     assert found != in_order

@@ -35,7 +35,7 @@ def test_any_position_leads_to_exactly_the_rows_that_are_left(
         done = data.draw(st.integers(1, len(batches)))
         position = batches[done - 1][1]
         second = loader(files, shuffle=shuffle, batch_size=sizes[1], num_workers=workers[1])
-        second.resume(saved(first), position)
+        second.resume(saved(first, position))
         left = read(second, position)
     assert flat(left) == flat(batches[done:])
     if sizes[0] == sizes[1]:
@@ -46,12 +46,12 @@ def test_a_run_may_stop_and_go_on_after_every_batch(tmp_path) -> None:
     files = numbered.write_parquet(tmp_path, [23, 41, 9])
     whole = read(loader(files, shuffle=True))
     position, found = Position(), []
-    order = loader(files, shuffle=True).order
+    first = loader(files, shuffle=True)
+    state = saved(first, position)
     for _ in whole:
         made = loader(files, shuffle=True)
-        made.resume(order, position)
-        batch, position = next(made.epoch(position))
-        order = saved(made)
+        batch, position = next(made.epoch(made.resume(state)))
+        state = saved(made, position)
         found.append((numbered.rows(batch), position))
     assert found == whole
 
@@ -62,7 +62,7 @@ def test_settings_that_change_hold_from_the_next_epoch_on(tmp_path) -> None:
     first = loader(files, shuffle=True, seed=1)
     batches = read(first)
     second = loader(files, shuffle=False, seed=2)
-    second.resume(saved(first), batches[2][1])
+    second.resume(saved(first, batches[2][1]))
     assert read(second, batches[2][1]) == batches[3:]
     assert flat(read(second, Position(1))) == list(range(40))
 
@@ -78,12 +78,12 @@ def test_files_that_are_named_later_are_read_after_and_none_twice(
     first = loader(files[:2], shuffle=shuffle)
     batches = read(first)[:done]
     second = loader([files[3], *files[:3]], shuffle=shuffle)
-    second.resume(saved(first), batches[-1][1])
+    second.resume(saved(first, batches[-1][1]))
     left = read(second, batches[-1][1])
     assert Counter(flat(batches) + flat(left)) == Counter(range(61))
     assert sorted((flat(batches) + flat(left))[:33]) == list(range(33)), "known files come first"
     third = loader(files, shuffle=shuffle)
-    third.resume(saved(second), left[-1][1])
+    third.resume(saved(second, left[-1][1]))
     assert read(third, left[-1][1]) == [], "what was read later counts as read, too"
     assert sorted(flat(read(third, Position(1)))) == list(range(61))
 
@@ -93,10 +93,10 @@ def test_a_stop_among_the_files_that_were_named_later_is_resumed_like_any_other(
     first = loader(files[:1])
     end = read(first)[-1][1]
     second = loader(files[:2])
-    second.resume(saved(first), end)
+    second.resume(saved(first, end))
     begun = list(islice(second.epoch(end), 3))
     third = loader(files)
-    third.resume(saved(second), begun[-1][1])
+    third.resume(saved(second, begun[-1][1]))
     left = flat(read(third, begun[-1][1]))
     assert left == list(range(10 + 12, 45))
 
@@ -111,9 +111,9 @@ def test_a_file_that_is_not_named_any_more_while_rows_of_it_are_unread_is_an_err
     for position in (batches[0][1], batches[5][1]):
         second = loader(files[:1])
         with pytest.raises(DataError, match=r"1\.(parquet|csv).*still has to read this file"):
-            second.resume(saved(first), position)
+            second.resume(saved(first, position))
     at_end = loader(files[:1])
-    at_end.resume(saved(first), batches[-1][1])
+    at_end.resume(saved(first, batches[-1][1]))
     assert read(at_end, batches[-1][1]) == []
 
 
@@ -124,7 +124,7 @@ def test_a_file_that_was_read_may_go_while_the_others_are_read(tmp_path) -> None
         batches = read(first)
         Path(files[0]).unlink()
         second = loader(files[1:])
-        second.resume(saved(first), batches[2][1])
+        second.resume(saved(first, batches[2][1]))
         assert read(second, batches[2][1]) == batches[3:]
 
 
@@ -137,5 +137,5 @@ def test_an_epoch_whose_remainder_is_dropped_is_over(tmp_path, shuffle) -> None:
     assert len(flat(batches)) == 12
     end = batches[-1][1]
     second = loader(files[2:], shuffle=shuffle, batch_size=2)
-    second.resume(saved(first), end)
+    second.resume(saved(first, end))
     assert sorted(flat(read(second, end))) == list(range(15, 24))

@@ -5,7 +5,7 @@ from assembled import chunk, id_text, ids_of, setting
 from parts import features
 
 from tzmmoe.data.assemble import Assembler
-from tzmmoe.data.order import Order
+from tzmmoe.data.order import Pass, Span
 
 MASKED = [
     id_text("a", "user:x", 'hash_bucket_size: 100 use_mask: true default_value: "xyz"'),
@@ -31,14 +31,14 @@ def masked(random: np.random.Generator | None, size: int, prob: float = 0.3) -> 
 
 
 def test_masked_rows_lose_the_values_of_the_features_that_say_so() -> None:
-    order = Order.plan(0, ["a"], shuffle=True, seed=5, chunk_rows=1000)
+    order = Pass(0, (Span("a"),), True, 5, 1000)
     lost = masked(order.random(0, "mask"), 1000)
     assert abs(int(lost.sum()) - 300) < 6 * 14.5  # six standard deviations of 1000 draws
 
 
 def test_the_mask_follows_from_seed_epoch_and_chunk_alone() -> None:
     def of(seed: int, epoch: int, number: int) -> tuple[bool, ...]:
-        order = Order.plan(epoch, ["a"], shuffle=True, seed=seed, chunk_rows=50)
+        order = Pass(epoch, (Span("a"),), True, seed, 50)
         return tuple(masked(order.random(number, "mask"), 50).tolist())
 
     assert of(5, 0, 0) == of(5, 0, 0)

@@ -9,32 +9,34 @@ from hypothesis import strategies as st
 from numbered import Memory
 
 from tzmmoe.batch import Position
-from tzmmoe.data.order import Order, chunks
+from tzmmoe.data.order import Order, Pass, Span, chunks, sequence
 
 FILES = [f"/data/{number}.parquet" for number in range(6)]
 
 
-def plan(epoch: int = 0, *, shuffle: bool = True, seed: int = 3, chunk_rows: int = 8) -> Order:
-    return Order.plan(epoch, FILES, shuffle=shuffle, seed=seed, chunk_rows=chunk_rows)
+def plan(epoch: int = 0, *, shuffle: bool = True, seed: int = 3, chunk_rows: int = 8) -> Pass:
+    files = sequence(epoch, FILES, shuffle=shuffle, seed=seed)
+    return Pass(epoch, tuple(map(Span, files)), shuffle, seed, chunk_rows)
+
+
+def files(order: Pass) -> tuple[str, ...]:
+    return tuple(span.file for span in order.spans)
 
 
 def test_files_stay_in_order_unless_they_are_shuffled() -> None:
-    assert plan(shuffle=False).files == tuple(FILES)
+    assert files(plan(shuffle=False)) == tuple(FILES)
     assert plan(shuffle=False).permutation(0, 10) is None
 
 
 def test_shuffle_permutes_the_files_anew_in_each_epoch() -> None:
-    orders = [plan(epoch).files for epoch in range(20)]
-    assert all(sorted(files) == FILES for files in orders)
+    orders = [files(plan(epoch)) for epoch in range(20)]
+    assert all(sorted(each) == FILES for each in orders)
     assert len(set(orders)) > 15, "of 720 orders, 20 draws are hardly ever the same"
 
 
 def test_every_order_of_the_files_comes_equally_often() -> None:
     """3 files have 6 orders; in 6000 epochs each comes 1000 times, give or take 4 sigma."""
-    orders = [
-        Order.plan(epoch, FILES[:3], shuffle=True, seed=1, chunk_rows=1).files
-        for epoch in range(6000)
-    ]
+    orders = [sequence(epoch, FILES[:3], shuffle=True, seed=1) for epoch in range(6000)]
     _, counts = np.unique(np.array(orders), axis=0, return_counts=True)
     assert len(counts) == 6
     assert (abs(counts - 1000) < 4 * np.sqrt(6000 * 1 / 6 * 5 / 6)).all()
@@ -63,16 +65,14 @@ def test_two_uses_of_a_chunk_have_their_own_randomness() -> None:
 def test_an_order_survives_a_checkpoint(tmp_path, monkeypatch) -> None:
     """With absolute paths, so that a later run may start in another folder."""
     monkeypatch.chdir(tmp_path)
-    relative = Order(2, ("a.csv", "b.csv"), True, 9, 64, done=("old.csv",))
-    restored = Order.from_json(json.loads(json.dumps(relative.to_json())))
-    assert restored == Order(
-        2,
-        (str(tmp_path / "a.csv"), str(tmp_path / "b.csv")),
-        True,
-        9,
-        64,
-        done=(str(tmp_path / "old.csv"),),
-    )
+
+    def order(folder: str) -> Order:
+        spans = (Span(f"{folder}a.csv", 3), Span(f"{folder}b.csv", 0, 7))
+        passes = (Pass(2, spans, True, 9, 64, 1, 5, 17), Pass(2, spans[:1], False, 9, 64))
+        return Order(2, passes, (f"{folder}a.csv", f"{folder}b.csv", f"{folder}old.csv"))
+
+    restored = Order.from_json(json.loads(json.dumps(order("").to_json())))
+    assert restored == order(f"{tmp_path}/")
 
 
 @given(
@@ -84,7 +84,7 @@ def test_chunks_are_the_files_one_after_the_other_cut_at_equal_lengths(
     counts, size, chunk_rows
 ) -> None:
     source = Memory(counts, size=size)
-    order = Order(0, source.files, False, 0, chunk_rows)
+    order = Pass(0, tuple(map(Span, source.files)), False, 0, chunk_rows)
     made = list(chunks(source, order, ["row"], Position()))
     expected = list(chain.from_iterable(range(count) for count in counts))
     assert [row for chunk in made for row in chunk.rows.column("row").to_pylist()] == expected
@@ -100,7 +100,7 @@ def test_chunks_are_the_files_one_after_the_other_cut_at_equal_lengths(
 )
 def test_a_chunk_tells_the_file_and_row_of_each_of_its_rows(counts, size, chunk_rows, data) -> None:
     source = Memory(counts, size=size)
-    order = Order(0, source.files, False, 0, chunk_rows)
+    order = Pass(0, tuple(map(Span, source.files)), False, 0, chunk_rows)
     made = list(chunks(source, order, ["row"], Position()))
     chunk = data.draw(st.sampled_from(made))
     places = [
@@ -123,12 +123,13 @@ def test_reading_on_after_a_chunk_gives_the_chunks_that_are_left(
     counts, size, chunk_rows, data
 ) -> None:
     source = Memory(counts, size=size)
-    order = Order(0, source.files, False, 0, chunk_rows)
+    order = Pass(0, tuple(map(Span, source.files)), False, 0, chunk_rows)
     made = list(chunks(source, order, ["row"], Position()))
     place = data.draw(st.integers(0, len(made) - 1))
     done = data.draw(st.integers(1, made[place].rows.num_rows))
-    since = Position(0, place * chunk_rows + done, *made[place].after(done))
     whole = done == made[place].rows.num_rows
+    at = (place + 1, 0, *made[place].then) if whole else (place, done, *made[place].begin)
+    since = Position(0, place * chunk_rows + done, 0, *at)
     left = list(chunks(source, order, ["row"], since))
     assert [c.rows.to_pydict() for c in left] == [c.rows.to_pydict() for c in made[place + whole :]]
     assert [c.index for c in left] == [c.index for c in made[place + whole :]]

@@ -14,7 +14,7 @@ from numbered import loader
 
 from tzmmoe.batch import Position
 from tzmmoe.data import parquet
-from tzmmoe.data.order import Order, chunks
+from tzmmoe.data.order import Pass, Span, chunks
 from tzmmoe.data.parquet import ParquetSource
 from tzmmoe.errors import DataError
 
@@ -104,7 +104,7 @@ def test_memory_of_a_loader_is_that_of_its_chunks_and_not_that_of_the_file(tmp_p
 def joined(tmp_path: Path, *tables: pa.Table) -> list[dict]:
     """The rows of files that fall into one chunk."""
     files = [write(tmp_path / f"{place}.parquet", table) for place, table in enumerate(tables)]
-    order = Order(0, tuple(files), False, 0, 1000)
+    order = Pass(0, tuple(map(Span, files)), False, 0, 1000)
     [chunk] = chunks(ParquetSource(files), order, ["a"], Position())
     return [row["a"] for row in chunk.rows.to_pylist()]
 

@@ -13,6 +13,7 @@ from tzmmoe import checkpoint
 from tzmmoe.errors import CheckpointError, DataError, Interrupted
 from tzmmoe.training import report, state
 from tzmmoe.training.trainer import Trainer
+from tzmmoe.world import World
 
 
 def test_a_folder_with_a_checkpoint_is_not_trained_in_without_being_asked(tiny_folder, run) -> None:
@@ -46,7 +47,7 @@ def test_a_run_that_is_past_a_lowered_num_epochs_trains_no_further(
     saving = Trainer._stop_on_signal
 
     def stop(self: Trainer) -> None:
-        self._signal = signal.SIGINT if self.steps == 16 else 0
+        self.signals.came = signal.SIGINT if self.steps == 16 else 0
         saving(self)
 
     monkeypatch.setattr(Trainer, "_stop_on_signal", stop)
@@ -176,11 +177,11 @@ def test_a_run_that_goes_on_restores_randomness_and_moments(tiny_folder, finishe
     optimization = tiny.optimization(session)
     state.restore_weights(opened, session.built.model)
     state.restore_optimizers(opened, optimization)
-    state.restore_random(opened, session.runtime.device)
+    state.restore_random(opened, session.runtime.device, World())
     named = {
         **state.weights(session.built.model),
         **state.optimizer_state(optimization),
-        **state.random_state(session.runtime.device),
+        **state.by_rank([state.random_state(session.runtime.device)]),
     }
     assert named.keys() == opened.shapes().keys()
     found = tiny.tensors(finished / "model.ckpt-12")

@@ -31,8 +31,9 @@ FAULTS = [
      "task_structs[1].dropout", "give 0 to below 1"),
     ({"task_structs": [{"units": [4, 1]}, {"units": []}]}, "task_structs[1].units", "is []; give"),
     ({"task_structs": [{"units": [0, 1]}, {"units": [1]}]}, "task_structs[0].units", "is [0, 1];"),
-    ({"mmoe_group": "mmeo"}, "mmoe_group", "did you mean 'mmoe'?; name that group"),
-    ({"use_wide": True, "wide_group": "wied"}, "use_wide", "no feature group 'wied'; did you mean"),
+    ({"mmoe_group": "mmeo"}, "mmoe_group", "name that group; did you mean 'mmoe'?"),
+    ({"use_wide": True, "wide_group": "wied"}, "wide_group", "set use_wide: false; did you mean"),
+    ({"wide_group": "wied"}, "wide_group", "'wied' is not in model_config.feature_groups; add it"),
 ]  # fmt: skip
 
 

@@ -4,12 +4,16 @@ from typing import Any
 
 import pytest
 import torch
+from google.protobuf import text_format
 from models.small_v2 import GROUPS, SMALL, logits, made, rows, shaken_v2, text
 from parts import shaken
 from torch.testing import assert_close
 
+from tzmmoe.config import dialects, notes
+from tzmmoe.errors import Faults
 from tzmmoe.nn.regularizers import penalized, regularization
 from tzmmoe.protos.model_pb2 import MMoEV2, TaskStruct
+from tzmmoe.protos.pipeline_pb2 import Pipeline
 
 MORE_GROUPS = GROUPS | {"other": ["m", "n"]}
 # Setting -> another value than SMALL's or the schema's, and what must be set beside it.
@@ -86,6 +90,54 @@ def test_these_are_all_settings_that_there_are() -> None:
     """S0.3: the 28 of the document and those that this package adds."""
     assert set(OTHER) | ELSEWHERE == {field.name for field in MMoEV2.DESCRIPTOR.fields}
     assert set(STRUCT) == {field.name for field in TaskStruct.DESCRIPTOR.fields}
+
+
+# Settings of the wide side, off their defaults.
+OF_THE_SIDE = {
+    "wide_width": 5,
+    "wide_l1_reg": 0.1,
+    "wide_l2_reg": 0.1,
+    "wide_per_task": True,
+    "wide_output_is_prob": True,
+    "wide_use_bn": True,
+    "wide_feature": "embeddings",
+    "dedup_cross_features": False,
+}
+
+
+def told_void(settings: dict[str, Any]) -> set[str]:
+    """What the notes to a config call void."""
+    plain = {name: value for name, value in SMALL.items() if name != "wide_width"}
+    pipeline = text_format.Parse(text(plain | settings, MORE_GROUPS), Pipeline())
+    dialects.canonicalize(pipeline, Faults())
+    lines = [line for line in notes(pipeline) if " no effect" in line]
+    return {name for name in settings for line in lines if name in line.partition(" ha")[0]}
+
+
+@pytest.mark.parametrize("wide_feature", ["auto", "embeddings"])
+@pytest.mark.parametrize("output_cross", [0, 1])
+@pytest.mark.parametrize("feature_cross", range(6))
+@pytest.mark.parametrize("wide_type", ["FM", "LR", "x"])
+def test_a_setting_of_the_wide_side_is_told_to_be_void_if_and_only_if_it_changes_nothing(
+    wide_type: str, feature_cross: int, output_cross: int, wide_feature: str
+) -> None:
+    """S0.50."""
+    plain = {
+        "wide_type": wide_type,
+        "feature_cross": feature_cross,
+        "output_cross": output_cross,
+    }
+    others = dict(OF_THE_SIDE)
+    if wide_feature == "embeddings":
+        plain["wide_feature"] = others.pop("wide_feature")
+    elif wide_type != "FM":
+        others.pop("wide_feature")  # what it asks for is there
+    before = behaviour(**plain)
+    for name, value in others.items():
+        same = behaviour(**plain | {name: value}) == before
+        assert (name in told_void(plain | {name: value})) == same, name
+    same = behaviour(**plain | {"wide_type": "x"}) == before
+    assert ("wide_type" in told_void(plain)) == (same and wide_type != "x")
 
 
 # What the document states, and what was chosen where it is silent.

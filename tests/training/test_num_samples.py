@@ -33,8 +33,8 @@ def test_checkpoints_by_epochs_come_at_the_end_of_such_an_epoch(tiny_folder, tmp
     tiny.pipeline(tiny_folder, tmp_path, **changes, **ROWS).fit()
     found = [checkpoint.open_checkpoint(path) for path in checkpoint.find(tmp_path)]
     assert [each.step for each in found] == [2, 5, 8]
-    assert [each.state["position"]["epoch"] for each in found] == [0, 1, 2]
-    assert [each.state["position"]["row"] for each in found] == [48, 48, 48]
+    assert [each.state["reading"][0]["position"]["epoch"] for each in found] == [0, 1, 2]
+    assert [each.state["reading"][0]["position"]["row"] for each in found] == [48, 48, 48]
 
 
 @pytest.mark.parametrize("stop", range(1, 8))

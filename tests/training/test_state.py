@@ -10,14 +10,14 @@ from torch import Tensor
 
 from tzmmoe import checkpoint
 from tzmmoe.batch import Batch, Position
-from tzmmoe.data.order import Order
+from tzmmoe.data.order import Order, Pass, Span
 from tzmmoe.errors import CheckpointError
 from tzmmoe.nn.embedding import Tables
 from tzmmoe.session import Session
 from tzmmoe.training import state
 from tzmmoe.training.optimization import Optimization
 
-ORDER = Order(0, ("a.parquet",), True, 1, 48)
+ORDER = Order(0, (Pass(0, (Span("a.parquet"),), True, 1, 48),), ("a.parquet",))
 SPARSE = "train_config__sparse_optimizer"
 DENSE = "train_config__dense_optimizer"
 ACCUMULATION = "train_config__gradient_accumulation_steps"
@@ -75,7 +75,7 @@ def everything(session: Session, optimization: Optimization) -> dict[str, Tensor
 def save(
     folder: Path, session: Session, optimization: Optimization, steps: int = 1
 ) -> checkpoint.Checkpoint:
-    facts = state.progress(optimization, Position(), ORDER, steps)
+    facts = state.progress(optimization, [state.stand(ORDER, Position())], steps)
     tensors = everything(session, optimization)
     path = checkpoint.save(folder, steps - 1, tensors, facts, session.text())
     return checkpoint.open_checkpoint(path)
@@ -208,21 +208,22 @@ def test_another_optimizer_is_refused_by_its_word(tiny_folder, tmp_path) -> None
         restore(saved, second, tiny.optimization(second))
 
 
-def test_position_order_and_steps_come_back(tiny_folder, tmp_path) -> None:
+def test_where_each_process_stood_and_the_steps_come_back(tiny_folder, tmp_path) -> None:
     session = tiny.session(tiny_folder)
     optimization = tiny.optimization(session)
-    position = Position(epoch=2, row=96, chunk=2, file=1, file_row=11)
-    facts = state.progress(optimization, position, ORDER, 33)
+    positions = [Position(2, 96, 0, 2, 5, 1, 11), Position(2, 90, 1, 0, 0, 0, 7)]
+    facts = state.progress(optimization, [state.stand(ORDER, each) for each in positions], 33)
     path = checkpoint.save(tmp_path, 32, state.weights(session.built.model), facts, "")
-    found, order, steps = state.position(checkpoint.open_checkpoint(path))
-    assert (found, steps) == (position, 33)
-    assert order.files == (str(Path("a.parquet").absolute()),)
+    stands, steps = state.stands(checkpoint.open_checkpoint(path))
+    assert steps == 33
+    assert [position for _, position in stands] == positions
+    assert all(order.files == (str(Path("a.parquet").absolute()),) for order, _ in stands)
 
 
 def test_a_state_that_lacks_something_is_an_error(tmp_path) -> None:
     path = checkpoint.save(tmp_path, 1, {"a": torch.ones(1)}, {"steps": 2}, "")
-    with pytest.raises(CheckpointError, match="lacks 'position'"):
-        state.position(checkpoint.open_checkpoint(path))
+    with pytest.raises(CheckpointError, match="lacks 'reading'"):
+        state.stands(checkpoint.open_checkpoint(path))
 
 
 def trained(folder: Path, session: Session) -> checkpoint.Checkpoint:

@@ -1,6 +1,7 @@
 """PCGrad in a run: with tables, accumulation, half precision, and from where it stopped: S0.62."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from tzmmoe.batch import Batch
+from tzmmoe.errors import ConfigError
 from tzmmoe.registry import fields
 from tzmmoe.session import Session
 from tzmmoe.tasks import TaskSet
@@ -46,6 +48,13 @@ def weights(session: Session) -> dict[str, Tensor]:
     return {name: of_trained(session, name, weight) for name, weight in named.items()}
 
 
+def by_gate(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """With a gate for each task in place of the parameter that holds them all."""
+    gates = {n: part for n, part in named.items() if ".gates." in n}
+    parts = {f"{n}[{task}]": gate for n, part in gates.items() for task, gate in enumerate(part)}
+    return {n: part for n, part in named.items() if n not in gates} | parts
+
+
 def of_trained(session: Session, name: str, of: Tensor) -> Tensor:
     module = session.built.model.get_submodule(name.rpartition(".")[0])
     return of[: getattr(module, "trained_rows", None)]
@@ -61,7 +70,8 @@ def own(session: Session, batch: Batch) -> list[dict[str, Tensor]]:
         loss = sum(losses[f"{word}_{task.name}"] for word in task.losses)
         grads = torch.autograd.grad(loss, named.values(), retain_graph=True, allow_unused=True)
         there = {n: g.to_dense() for n, g in zip(named, grads, strict=True) if g is not None}
-        found.append({n: of_trained(session, n, grad).double() for n, grad in there.items()})
+        trained = {n: of_trained(session, n, grad).double() for n, grad in there.items()}
+        found.append({n: g for n, g in by_gate(trained).items() if "[" not in n or g.any()})
     return found
 
 
@@ -80,6 +90,7 @@ def test_a_step_of_a_model_is_the_update_of_the_algorithm(folder) -> None:
         before, found = weights(session), own(session, batch)
         learn(session, optimization, batch, step)
         moved = {name: before[name] - weight for name, weight in weights(session).items()}
+        moved = by_gate(moved)
         expected = [by_loops(found, orders) for orders in all_orders(3)]
         apart = [
             max(float((moved[n] - torch.from_numpy(each[n])).abs().max()) for n in each)
@@ -98,9 +109,11 @@ def test_accumulated_batches_step_by_the_mean_of_their_updates(tiny_folder) -> N
     each = [by_loops(own(session, batch), [[1], [0]]) for batch in batches]
     for step, batch in enumerate(batches):
         learn(session, optimization, batch, step)
-    for name in optimization.dense_parameters:
+    after = by_gate({name: weights(session)[name] for name in optimization.dense_parameters})
+    for name, weight in after.items():
         mean = torch.from_numpy(sum(update[name] for update in each) / 3)
-        assert_close((before[name] - weights(session)[name]).double(), mean, rtol=1e-4, atol=1e-6)
+        moved = (by_gate(before)[name] - weight).double()
+        assert_close(moved, mean, rtol=1e-4, atol=1e-6)
 
 
 def test_scaled_gradients_that_overflow_are_left_out(tiny_folder) -> None:
@@ -142,5 +155,16 @@ def test_with_one_task_there_is_nothing_to_do_which_is_said(tiny_folder, caplog)
     before, batch = weights(session), tiny.batches(session, 1)[0]
     expected = own(session, batch)[0]
     optimization.step(alone.losses(built.model(batch.inputs), batch), 0, epoch=0)
+    before, after = by_gate(before), by_gate(weights(session))
     for name, grad in expected.items():
-        assert_close(before[name] - weights(session)[name], grad.float(), rtol=1e-4, atol=1e-6)
+        assert_close(before[name] - after[name], grad.float(), rtol=1e-4, atol=1e-6)
+
+
+def test_a_bound_on_the_tables_gradients_does_not_go_with_it(tiny_folder) -> None:
+    """Each task's gradient would be bounded, not the one that moves the table."""
+    optimizer = "train_config__sparse_optimizer"
+    bounded = "adam_optimizer { lr: 0.1 gradient_clipping: true } constant_learning_rate {}"
+    with pytest.raises(ConfigError) as caught:
+        tiny.pipeline(tiny_folder, tiny_folder / "no", **SURGERY, **{optimizer: bounded}).check()
+    assert "train_config.sparse_optimizer.adam_optimizer.gradient_clipping" in str(caught.value)
+    assert 'grad_process: "pcgrad"' in str(caught.value)

@@ -39,9 +39,10 @@ def check(pipeline: Pipeline, faults: Faults) -> None:
             _at_least(1, pipeline.eval_config, "eval_config", [name], faults)
     _at_least(1, pipeline.eval_config, "eval_config", ["log_step_count_steps"], faults)
     _at_least(0, pipeline.runtime_config, "runtime_config", ["seed"], faults)
-    if pipeline.runtime_config.HasField("timeout"):
-        with faults.under("runtime_config.timeout"):
-            duration.seconds(pipeline.runtime_config.timeout)
+    for name in ("timeout", "collective_timeout"):
+        if pipeline.runtime_config.HasField(name):
+            with faults.under(f"runtime_config.{name}"):
+                duration.seconds(getattr(pipeline.runtime_config, name))
     _finite(pipeline, faults)
 
 
@@ -228,7 +229,7 @@ def _looking_on(config: TrainConfig, path: str, faults: Faults) -> None:
         words = f"has {len(window)} numbers; give the first batch and the last, or only one"
         faults.add(path, words)
     elif len(window) == 2 and not 1 <= window[0] <= window[1]:
-        words = "give the first batch, counted from 1, and then the last"
+        words = "give the first batch, counted from 1, and then the last, not before it"
         faults.add(path, f"is {window}; {words}")
 
 

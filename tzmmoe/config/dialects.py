@@ -15,7 +15,8 @@ ALIASES = {
     "AUC": {"num_thresholds": "thresholds"},
 }
 
-# Names of CSV types in input_fields_str.
+INPUT_FIELDS = "data_config.input_fields_str"
+# Names of CSV types in it.
 TYPES = {
     "BIGINT": "INT64",
     "INT": "INT32",
@@ -30,15 +31,22 @@ TYPES = {
 }
 
 
-def canonicalize(pipeline: Pipeline, faults: Faults) -> None:
-    """Rewrite aliases and shorthands in place."""
+def canonicalize(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
+    """Rewrite aliases and shorthands in place; the paths that this fills, with those it reads."""
+    written: dict[str, str] = {}
     for path, message in messages(pipeline):
         for alias, name in ALIASES.get(message.DESCRIPTOR.name, {}).items():
-            _rename(message, alias, name, path, faults)
+            if message.HasField(alias):
+                if not message.HasField(name):
+                    written[join(path, name)] = join(path, alias)
+                _rename(message, alias, name, path, faults)
     _fg_encoded(pipeline.data_config, faults)
-    _input_fields(pipeline.data_config, faults)
-    mmoe_v2.spread(pipeline, faults)
-    optimizers.spread(pipeline.train_config, faults)
+    if pipeline.data_config.HasField("input_fields_str"):
+        _input_fields(pipeline.data_config, faults)
+        written["data_config.input_fields"] = INPUT_FIELDS
+    written |= mmoe_v2.spread(pipeline, faults)
+    written |= optimizers.spread(pipeline.train_config, faults)
+    return written
 
 
 def messages(message: Message, path: str = "") -> Iterator[tuple[str, Message]]:
@@ -55,8 +63,6 @@ def messages(message: Message, path: str = "") -> Iterator[tuple[str, Message]]:
 
 
 def _rename(message: Message, alias: str, name: str, path: str, faults: Faults) -> None:
-    if not message.HasField(alias):
-        return
     value = getattr(message, alias)
     if message.HasField(name) and getattr(message, name) != value:
         faults.add(
@@ -85,20 +91,18 @@ def _fg_encoded(config: DataConfig, faults: Faults) -> None:
 
 def _input_fields(config: DataConfig, faults: Faults) -> None:
     """``a:BIGINT;b:STRING`` -> input_fields."""
-    if not config.HasField("input_fields_str"):
-        return
-    path = "data_config.input_fields_str"
     if config.input_fields:
-        faults.add(path, "and input_fields are both set; keep one")
+        faults.add(INPUT_FIELDS, "and input_fields are both set; keep one")
         return
     for part in filter(None, (part.strip() for part in config.input_fields_str.split(";"))):
         name, _, kind = (word.strip() for word in part.partition(":"))
         word = TYPES.get(kind.upper(), kind.upper())
-        field = config.input_fields.add(input_name=name)
         if not name:
-            faults.add(path, f"{part!r} has no name; write name:TYPE")
+            faults.add(INPUT_FIELDS, f"{part!r} has no name; write name:TYPE")
+            continue
+        field = config.input_fields.add(input_name=name)
         if kind and word not in FieldType.keys():  # noqa: SIM118 (an enum wrapper, not a dict)
-            faults.add(path, f"{part!r}: no type {kind!r}; give one of {', '.join(TYPES)}")
+            faults.add(INPUT_FIELDS, f"{part!r}: no type {kind!r}; give one of {', '.join(TYPES)}")
         elif kind:
             field.input_type = FieldType.Value(word)
     config.ClearField("input_fields_str")

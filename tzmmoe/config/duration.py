@@ -18,8 +18,9 @@ def seconds(text: str) -> float:
     length_s = float(found[1]) * SECONDS[found[2]] if found else 0.0
     if length_s > 0:
         return length_s
+    hint = f"; did you mean '{text}s'?" if FORM.fullmatch(f"{text}s") else ""
     raise ConfigError.at(
         "",
         f"is {text!r}; give a number above 0 and one of s, m, h, d and w, such as 90s, 30m, 12h, "
-        "100d or 2w",
+        f"100d or 2w{hint}",
     )

@@ -1,21 +1,22 @@
 """Config file -> canonical message, with every fault that the text alone shows."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tzmmoe.config import check, dialects, overrides, text
-from tzmmoe.errors import ConfigError, Faults, did_you_mean, lies_in
+from tzmmoe.errors import ConfigError, Fault, Faults, did_you_mean, lies_in
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 
 
 @dataclass(frozen=True)
 class Config:
-    """A canonical pipeline, the faults found so far, and the way from a path to its line."""
+    """A canonical pipeline, the faults found so far, and the way from a fault to where the user
+    wrote it."""
 
     pipeline: Pipeline
     faults: Faults
-    locate: Callable[[str], str]
+    locate: Callable[[Fault], Fault]
     folder: Path
 
 
@@ -36,13 +37,19 @@ def load(
     pipeline, faults = Pipeline(), Faults()
     outline = text.parse(path, _content(path), pipeline, faults)
     edited = overrides.apply(pipeline, settings, flags or {}, edits_json, faults)
-    dialects.canonicalize(pipeline, faults)
+    written = dialects.canonicalize(pipeline, faults)
     check.check(pipeline, faults)
 
-    def locate(place: str) -> str:
-        """The flag that set what lies at a path, or else its line."""
+    def locate(fault: Fault) -> Fault:
+        """With the path as written, and the flag that set what lies there, or else its line."""
+        if fault.where:
+            return fault
+        place = fault.path
+        for rewritten, own in written.items():
+            if lies_in(fault.path, rewritten):
+                place = own + fault.path.removeprefix(rewritten)
         flags = [flag for changed, flag in edited if lies_in(place, changed)]
-        return flags[-1] if flags else outline.locate(place)
+        return replace(fault, path=place, where=flags[-1] if flags else outline.locate(place))
 
     return Config(pipeline, faults, locate, path.parent)
 

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from google.protobuf.descriptor import Descriptor
 
-from tzmmoe.errors import did_you_mean, join
+from tzmmoe.errors import did_you_mean, few, join
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 
 _TORCH_EASY_REC = """
@@ -57,7 +57,9 @@ def unknown_field(word: str, owner: Descriptor) -> str:
     misspelt = get_close_matches(word, owner.fields_by_name, n=1, cutoff=0.8)
     if 0 < len(places) <= 3 and not misspelt:
         return f"no such field here; it belongs in {' or '.join(places)}"
-    return f"no such field{did_you_mean(word, owner.fields_by_name)}"
+    known = [field.name for field in owner.fields if not field.GetOptions().deprecated]
+    hint = did_you_mean(word, owner.fields_by_name)
+    return f"no such field{hint or f'; there are {few(known)}'}"
 
 
 def unknown_value(word: str, known: Iterable[str]) -> str:

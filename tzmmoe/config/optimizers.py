@@ -16,10 +16,11 @@ DIFFERS = {"adam_optimizer": {"weight_decay"}}  # decoupled from the gradient th
 SPARSE = SparseOptimizer.DESCRIPTOR.fields_by_name
 
 
-def spread(config: TrainConfig, faults: Faults) -> None:
-    """``optimizer`` -> ``sparse_optimizer`` and ``dense_optimizer``, in place."""
+def spread(config: TrainConfig, faults: Faults) -> dict[str, str]:
+    """``optimizer`` -> ``sparse_optimizer`` and ``dense_optimizer``, in place; the paths that this
+    fills, with that which it reads."""
     if not config.HasField("optimizer"):
-        return
+        return {}
     given = DenseOptimizer()
     given.CopyFrom(config.optimizer)
     config.ClearField("optimizer")
@@ -33,7 +34,7 @@ def spread(config: TrainConfig, faults: Faults) -> None:
     if found or others:
         for name in set(names) - set(others):  # never used, but nobody shall say that it lacks
             getattr(config, name).sgd_optimizer.SetInParent()
-        return
+        return {}
     config.dense_optimizer.CopyFrom(given)
     for field, value in given.ListFields():  # the optimizer, and its schedule
         chosen = getattr(config.sparse_optimizer, field.name)
@@ -43,6 +44,7 @@ def spread(config: TrainConfig, faults: Faults) -> None:
             continue
         for shared in _shared(field):  # unset ones too: the defaults of tables are others
             setattr(chosen, shared, getattr(value, shared))
+    return {f"train_config.{name}": PATH for name in names}
 
 
 def _faults(given: DenseOptimizer) -> Iterator[tuple[str, str]]:

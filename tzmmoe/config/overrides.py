@@ -24,6 +24,7 @@ EXCLUSIVE = {
     "TrainConfig": [
         {"num_steps", "num_epochs"},
         {"save_checkpoints_steps", "save_checkpoints_epochs"},
+        *({"optimizer", name} for name in ("sparse_optimizer", "dense_optimizer")),
     ],
     "IdFeature": [{"hash_bucket_size", "num_buckets", "vocab_list", "vocab_dict", "vocab_file"}],
     "RawFeature": [{"boundaries", "autodis", "mlp"}],

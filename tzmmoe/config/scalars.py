@@ -25,7 +25,8 @@ def from_token(field: FieldDescriptor, token: str) -> Any:
     if field.cpp_type != FieldDescriptor.CPPTYPE_STRING:
         return from_text(field, token)
     if not QUOTED.match(token):
-        raise ValueError(f'is {token}, without quotes; write "{token}"')
+        unit = "s" if field.name == "timeout" and re.fullmatch("[0-9.]+", token) else ""
+        raise ValueError(f'is {token}, without quotes; write "{token}{unit}"')
     return unquoted(token)
 
 
@@ -102,7 +103,8 @@ def _integer(field: FieldDescriptor, text: str) -> int:
         raise ValueError(f"is {text or 'empty'}; give a whole number") from error
     low, high = INTEGERS[field.cpp_type]
     if not low <= value <= high:
-        raise ValueError(f"is {text}; give {low} to {high}")
+        bounds = f"{low} or more" if value < low == 0 else f"{low} to {high}"
+        raise ValueError(f"is {text}; give {bounds}")
     return value
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tzmmoe.convert import inputs, json_text, writer
+from tzmmoe.convert.check import check
 from tzmmoe.convert.draft import Draft
 from tzmmoe.convert.job import Job, convert, open_job
 from tzmmoe.convert.placeholders import PLACEHOLDER, Placeholders
@@ -34,6 +35,9 @@ def converted(
         content = placeholders.expand(content, "", of_inputs)
         found = inputs.parse(content, of_inputs, draft.report)
     convert(job, found, draft, of_inputs, labels)
+    if not of_job and not of_inputs:
+        for fault in check(draft):
+            (of_inputs if fault.path.startswith("inputs") else of_job).append(fault)
     told = [*_told(of_job, path), *_told(of_inputs, source or path)]
     if told:
         raise ConfigError(dict.fromkeys(told))

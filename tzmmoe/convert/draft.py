@@ -18,15 +18,23 @@ DETAIL = "job_detail."  # in all paths of a job; comments leave it out
 
 @dataclass(frozen=True)
 class Draft:
-    """The config, and {path: comment}."""
+    """The config. comments: {path: comment}. origins: {path: key that it comes from}."""
 
     pipeline: Pipeline
     report: Report
     comments: dict[str, str] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
 
     @property
     def root(self) -> "Part":
         return Part(self, self.pipeline, "")
+
+    def mark(self, path: str, key: str, why: str = "") -> None:
+        """Comment on a setting with the key that it comes from; without one it is a default."""
+        if key:
+            self.origins[path] = key
+        origin = key.removeprefix(DETAIL) or "default"
+        self.comments[path] = f"{origin}: {why}" if why else origin
 
 
 @dataclass(frozen=True)
@@ -47,11 +55,9 @@ class Part:
         plain = re.sub(r"\[\d+\]", "", path)
         if given:
             self.draft.report.became.append((given.path, plain, value))
-            origin = given.path.removeprefix(DETAIL)
         else:
             self.draft.report.defaults[plain] = value
-            origin = "default"
-        self.draft.comments[path] = f"{origin}: {why}" if why else origin
+        self.draft.mark(path, given.path, why)
 
     def set(self, name: str, value: Any) -> None:
         """Set a field, or add to a repeated one; nothing for None."""
@@ -62,21 +68,22 @@ class Part:
         else:
             setattr(self.message, name, value)
 
-    def part(self, name: str, comment: str = "") -> "Part":
-        """The message in a field, which is set with it; a new one of a repeated field."""
+    def part(self, name: str, source: str = "", why: str = "") -> "Part":
+        """The message in a field, which is set with it; a new one of a repeated field. ``source``
+        is the key that it comes from."""
         path, inner = join(self.path, name), getattr(self.message, name)
         if self.message.DESCRIPTOR.fields_by_name[name].is_repeated:
             path = f"{path}[{len(inner)}]"
             inner = inner.add()
         else:
             inner.SetInParent()
-        if comment:
-            self.draft.comments[path] = comment.removeprefix(DETAIL)
+        if source:
+            self.draft.mark(path, source, why)
         return Part(self.draft, inner, path)
 
     def told(self, source: str, words: str = "") -> None:
         """Comment on this message, and report it, as made from the key ``source``."""
-        self.draft.comments[self.path] = source.removeprefix(DETAIL)
+        self.draft.mark(self.path, source)
         self.tell(source, words or in_braces(self.message))
 
     def tell(self, source: str, words: str) -> None:

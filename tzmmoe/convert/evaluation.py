@@ -1,6 +1,6 @@
 """eval_args -> eval_config."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from tzmmoe.convert.draft import Part
 from tzmmoe.convert.metrics import of_towers, put_metrics
@@ -9,11 +9,7 @@ from tzmmoe.convert.training import batch_size
 
 
 def put_evaluation(
-    root: Part,
-    evaluation: Section,
-    towers: dict[str, str],
-    all_labels: Sequence[str],
-    place: Callable[[Given], str],
+    root: Part, evaluation: Section, towers: dict[str, str], place: Callable[[Given], str]
 ) -> None:
     """The final evaluation; ``towers`` are {label: tower}."""
     part = root.part("eval_config")
@@ -25,7 +21,7 @@ def put_evaluation(
     output = evaluation.text("output_file")
     if output.value:
         part.put("output_file", Given(place(output), output.path))
-    metrics = of_towers(evaluation, list(towers), all_labels)
+    metrics = of_towers(evaluation, list(towers))
     for name, each in zip(towers.values(), metrics or [], strict=False):
         if each:
             own = part.part("task_metrics")

@@ -42,7 +42,7 @@ class Features:
         if dtype is None:
             return
         kind = section.text("dtype").value.strip()
-        owner = self.root.part("feature_configs", f"{section.path}: {kind}")
+        owner = self.root.part("feature_configs", section.path, kind)
         sizes = [size for size in SIZES if section.has(size)]
         if section.has("bucket_boundaries"):
             for size in sizes:

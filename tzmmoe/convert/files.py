@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tzmmoe.config.check import delimiter_fault
 from tzmmoe.config.scalars import json_kind
 from tzmmoe.convert.draft import Part
 from tzmmoe.convert.section import Given, Section
@@ -54,10 +53,7 @@ def put_reading(
         _agree(sets, name)
     first = next((each for each in sets.values() if each.value), sets["train_data_args"])
     _put_kind(part, first)
-    delimiter = first.text("field_delim", ",")
-    if words := delimiter_fault(delimiter.value):
-        first.fault("field_delim", words)
-    part.put("delimiter", delimiter, "between two columns")
+    part.put("delimiter", first.text("field_delim", ","), "between two columns")
     headers = _headers(first)
     with_headers = first.flag("with_headers", not headers)
     part.put("with_header", with_headers, "the first line of a file names its columns")

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tzmmoe.config import duration
 from tzmmoe.convert import groups
 from tzmmoe.convert.draft import Draft, Part
 from tzmmoe.convert.evaluation import put_evaluation
@@ -12,8 +11,8 @@ from tzmmoe.convert.features import Features
 from tzmmoe.convert.files import PATHS, put_paths, put_reading
 from tzmmoe.convert.inputs import Inputs, plain_name
 from tzmmoe.convert.keys import DETAIL, EVALUATION, FILES, JOB, MODEL, TRAINING
-from tzmmoe.convert.labels import Binding, bind
-from tzmmoe.convert.losses import LossOfTower, check_towers, losses, put_loss
+from tzmmoe.convert.labels import Binding, bind, check_labels
+from tzmmoe.convert.losses import LossOfTower, losses, put_loss
 from tzmmoe.convert.metrics import measured, of_towers, put_metrics
 from tzmmoe.convert.model import output_acts, put_model, structs
 from tzmmoe.convert.section import Given, Section
@@ -80,14 +79,14 @@ def convert(
     put_model(model, job.model, towers, has)
     _put_data(root, job, inputs, binding, hashes=features.hashes)
     acts = output_acts(job.model, len(towers))
-    found = losses(job.training, len(towers), acts)
-    check_towers(job.model, towers, acts, found)
+    labels = binding.labels if binding else []
+    found = losses(job.training, len(towers), labels, acts)
     if binding:
         names = _tower_names(binding, faults)
-        _put_towers(model, job, inputs, names, found)
+        _put_towers(model, job, inputs.weight, names, found)
         _put_output_acts(model, job.model, acts)
         if job.evaluation.value:
-            put_evaluation(root, job.evaluation, names, inputs.labels, job.place)
+            put_evaluation(root, job.evaluation, names, job.place)
     _put_runtime(root.part("runtime_config"), job.job)
 
 
@@ -96,7 +95,7 @@ def _bind(
 ) -> Binding | None:
     """The labels of the towers; None after a fault."""
     with_metrics = measured(job.training) or measured(job.evaluation)
-    report = job.job.report
+    report, found = job.job.report, None
     with job.job.faults.under(""):
         found = bind(inputs.labels, num_towers, with_metrics, chosen)
         report.towers += [
@@ -106,8 +105,14 @@ def _bind(
         report.towers.append(f"why: {found.why}")
         if found.unused:
             report.towers.append(f"not used: {few(found.unused, 20)}")
-        return found
-    return None
+    learned = found.labels if found else inputs.labels
+    for section, name in (
+        (job.training, "losses"),
+        (job.training, "metrics"),
+        (job.evaluation, "metrics"),
+    ):
+        check_labels(section, name, learned, inputs.labels)
+    return found
 
 
 def _tower_names(binding: Binding, faults: Faults) -> dict[str, str]:
@@ -139,12 +144,12 @@ def _put_data(
 
 
 def _put_towers(
-    model: Part, job: Job, inputs: Inputs, names: dict[str, str], found: list[LossOfTower]
+    model: Part, job: Job, weight: str, names: dict[str, str], found: list[LossOfTower]
 ) -> None:
     """One tower for each label."""
-    metrics = of_towers(job.training, list(names), inputs.labels)
+    metrics = of_towers(job.training, list(names))
     for index, (label, loss) in enumerate(zip(names, found, strict=False)):
-        tower = model.part("task_towers", f"task_structs[{index}]")
+        tower = model.part("task_towers", f"{job.model.path}.task_structs[{index}]")
         tower.set("tower_name", names[label])
         tower.set("label_name", label)
         num_class = model.message.task_structs[index].units[-1]
@@ -152,21 +157,22 @@ def _put_towers(
             put_metrics(tower, metrics[index], job.training)
         else:
             _default_metrics(tower, loss, num_class)
-        put_loss(tower, loss)
+        put_loss(tower, loss, num_class)
         tower.set("num_class", num_class)
-        if inputs.weight:
-            tower.set("sample_weight_name", inputs.weight)
+        tower.set("sample_weight_name", weight or None)
 
 
 def _put_output_acts(model: Part, section: Section, acts: list[str]) -> None:
     """Of all towers at once, where they are alike."""
-    path = section.any("task_output_act").path
-    if len(set(acts)) == 1:
-        model.put("task_output_act", Given(acts[0], path))
-        return
+    given, alike = section.any("task_output_act"), len(set(acts)) == 1
+    if alike:
+        model.put("task_output_act", Given(acts[0], given.path))
     for index, (tower, act) in enumerate(zip(model.message.task_towers, acts, strict=False)):
         place = f"{model.path}.task_towers[{index}]"
-        Part(model.draft, tower, place).put("output_activation", Given(act, path))
+        if not alike:
+            Part(model.draft, tower, place).put("output_activation", Given(act, given.path))
+        elif given:
+            model.draft.origins[f"{place}.output_activation"] = given.path
 
 
 def _default_metrics(tower: Part, loss: LossOfTower, num_class: int) -> None:
@@ -176,7 +182,8 @@ def _default_metrics(tower: Part, loss: LossOfTower, num_class: int) -> None:
     else:
         words = ["auc" if num_class <= 2 else "accuracy"]
     for word in words:
-        part = tower.part("metrics", "default")
+        part = tower.part("metrics")
+        part.draft.mark(part.path, "")
         part.part(word)
         if word == "auc":
             part.message.auc.thresholds = 200
@@ -192,8 +199,6 @@ def _put_runtime(part: Part, job: Section) -> None:
         job.fault("node_affin", str(error))
     timeout = job.text("timeout")
     if timeout.value:
-        with job.faults.under(timeout.path):
-            duration.seconds(timeout.value.strip())
         part.put("timeout", Given(timeout.value.strip(), timeout.path), "saves and stops then")
     workers = job.whole("num_workers", 1, least=1)
     if workers and workers.value == 1:

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from tzmmoe.convert.section import Section
 from tzmmoe.errors import ConfigError, did_you_mean, few
 
 
@@ -52,3 +54,20 @@ def _chosen(chosen: Sequence[str], labels: Sequence[str], num_towers: int) -> li
         words = f"names {len(chosen)} labels for {num_towers} towers; give one for each"
         raise ConfigError.at("--labels", words)
     return list(chosen)
+
+
+def by_label(value: Any) -> bool:
+    """Whether a value of losses or metrics is an object of one entry for each label."""
+    return isinstance(value, dict) and "type" not in value
+
+
+def check_labels(section: Section, name: str, learned: Sequence[str], known: Sequence[str]) -> None:
+    """Of a key that goes by label: tell which are no labels, and which no tower learns."""
+    given = section.any(name)
+    for label in given.value if by_label(given.value) else ():
+        path = f"{given.path}.{label}"
+        if label not in known:
+            hint = did_you_mean(label, [*known, "type"])
+            section.faults.add(path, f"{label!r} is no label of the inputs{hint}")
+        elif label not in learned:
+            section.report.idle[path] = "no tower learns this label"

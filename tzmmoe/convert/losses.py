@@ -1,12 +1,15 @@
 """train_args.losses -> the losses and weights of the towers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tzmmoe.convert.draft import Part
 from tzmmoe.convert.keys import LOSS, Keys
+from tzmmoe.convert.labels import by_label
 from tzmmoe.convert.section import Given, Section
 from tzmmoe.convert.words import LOSSES, OTHER_LOSSES, meant
+from tzmmoe.errors import few
 
 ARGUMENTS = {
     "binary_cross_entropy": {"label_smoothing": 0.0},
@@ -14,7 +17,7 @@ ARGUMENTS = {
     "huber_loss": {"delta": 1.0},
 }
 OF_LOGITS = ("binary_cross_entropy", "softmax_cross_entropy")  # losses that may have from_logits
-OF_CLASSES = ("softmax_cross_entropy", "kld_loss")  # losses that may have several logits
+KLD = "kld of one logit is of two classes, p and 1 - p; in Keras it is y log(y / p) alone"
 MEANS = ("auto", "sum_over_batch_size")
 
 
@@ -28,37 +31,60 @@ class LossOfTower:
     path: str
 
 
-def losses(training: Section, num_towers: int, acts: list[str]) -> list[LossOfTower]:
-    """One for each tower; none after a fault. ``acts`` are the towers' output activations."""
+def losses(
+    training: Section, num_towers: int, labels: Sequence[str], acts: Sequence[str]
+) -> list[LossOfTower]:
+    """One for each tower; none after a fault. ``labels`` are the towers', and none when they could
+    not be told; ``acts`` are the towers' output activations."""
     given = training.any("losses")
-    if not given.value:
+    path, values = given.path, given.value
+    if not values:
         training.fault(
             "losses", "is not set; give one, such as bce, or a list of one for each task"
         )
         return []
     if not num_towers:
         return []
-    values = given.value
+    if by_label(values):
+        return _labelled(training, given, labels, acts)
+    if isinstance(values, list) and len(values) == 1:
+        path, values = f"{path}[0]", values[0]
     if not isinstance(values, list):
-        found = _loss(training, given.path, values, acts)
-        return [found] * num_towers if found else []
-    if len(values) == 1:
-        found = _loss(training, f"{given.path}[0]", values[0], acts)
+        found = _loss(training, path, values, acts)
         return [found] * num_towers if found else []
     if len(values) != num_towers:
         words = f"has {len(values)} losses for {num_towers} towers; give one for each"
         training.fault("losses", words)
         return []
-    pairs = zip(values, acts, strict=True)
-    each = [
-        _loss(training, f"{given.path}[{index}]", value, [act])
-        for index, (value, act) in enumerate(pairs)
-    ]
-    return each if all(each) else []
+    return _each(training, [(f"{path}[{i}]", value) for i, value in enumerate(values)], acts)
 
 
-def put_loss(tower: Part, loss: LossOfTower) -> None:
+def _labelled(
+    training: Section, given: Given, labels: Sequence[str], acts: Sequence[str]
+) -> list[LossOfTower]:
+    lacking = [label for label in labels if not given.value.get(label)]
+    if lacking:
+        words = f"has none of {few(lacking)}; give a loss for the label of each tower"
+        training.fault("losses", words)
+        return []
+    named = [(f"{given.path}.{label}", given.value[label]) for label in labels]
+    return _each(training, named, acts)
+
+
+def _each(
+    training: Section, named: Sequence[tuple[str, Any]], acts: Sequence[str]
+) -> list[LossOfTower]:
+    """The losses at these paths, one for each activation."""
+    pairs = zip(named, acts, strict=False)
+    found = [_loss(training, path, value, [act]) for (path, value), act in pairs]
+    return found if all(found) else []
+
+
+def put_loss(tower: Part, loss: LossOfTower, num_class: int) -> None:
     """The loss and the weight of one tower."""
+    notes = tower.draft.report.notes
+    if loss.word == "kld_loss" and num_class == 1 and KLD not in notes:
+        notes.append(KLD)
     owner = tower.part("losses")
     inner = owner.part(loss.word)
     for name, value in loss.arguments.items():
@@ -70,30 +96,7 @@ def put_loss(tower: Part, loss: LossOfTower) -> None:
         tower.set("weight", loss.weight.value)
 
 
-def check_towers(
-    model: Section, towers: list[list[int]], acts: list[str], found: list[LossOfTower]
-) -> None:
-    """A tower has as many logits as its loss needs, and no activation that the loss cannot take."""
-    for index, (widths, act, loss) in enumerate(zip(towers, acts, found, strict=False)):
-        place, last, link = f"task_structs[{index}]", widths[-1], _link(loss.word, widths[-1])
-        if last > 1 and loss.word not in OF_CLASSES:
-            model.fault(place, f"ends in {last}, but {loss.word} is of one logit; end it in 1")
-        if last == 1 and loss.word == "softmax_cross_entropy":
-            words = "ends in 1, but softmax_cross_entropy needs one logit for each class"
-            model.fault(place, f"{words}; end it in their number")
-        if link and act not in (link, "none"):
-            words = f"is {act} for {place}, whose loss is {loss.word}; give {link}, or null"
-            model.fault("task_output_act", words)
-
-
-def _link(word: str, num_logits: int) -> str:
-    """The activation that a loss applies itself."""
-    if word == "binary_cross_entropy" or (word == "kld_loss" and num_logits == 1):
-        return "sigmoid"
-    return "softmax" if word in OF_CLASSES else ""
-
-
-def _loss(training: Section, path: str, value: Any, acts: list[str]) -> LossOfTower | None:
+def _loss(training: Section, path: str, value: Any, acts: Sequence[str]) -> LossOfTower | None:
     if isinstance(value, str):
         value = {"type": value}
     section = Section(value, path, LOSS, training.faults, training.report)
@@ -105,12 +108,10 @@ def _loss(training: Section, path: str, value: Any, acts: list[str]) -> LossOfTo
     except ValueError as error:
         section.fault("type", str(error))
         return None
-    return LossOfTower(
-        word, _arguments(section, word, acts), section.number("weight", 1.0, least=0), path
-    )
+    return LossOfTower(word, _arguments(section, word, acts), section.number("weight", 1.0), path)
 
 
-def _arguments(section: Section, word: str, acts: list[str]) -> dict[str, float]:
+def _arguments(section: Section, word: str, acts: Sequence[str]) -> dict[str, float]:
     """Arguments by the schema's names, all of them."""
     defaults = ARGUMENTS.get(word, {})
     logits = ("from_logits",) if word in OF_LOGITS else ()
@@ -122,4 +123,4 @@ def _arguments(section: Section, word: str, acts: list[str]) -> dict[str, float]
     reduction = given.text("reduction", MEANS[0])
     if reduction.value not in MEANS:
         given.fault("reduction", f"is {reduction.value!r}, which is not supported; remove it")
-    return {name: given.number(name, default, least=0).value for name, default in defaults.items()}
+    return {name: given.number(name, default).value for name, default in defaults.items()}

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from tzmmoe.config.scalars import json_kind
-from tzmmoe.convert.draft import DETAIL, Part
+from tzmmoe.convert.draft import Part
 from tzmmoe.convert.keys import METRIC, Keys
+from tzmmoe.convert.labels import by_label
 from tzmmoe.convert.section import Section, is_number, is_whole
 from tzmmoe.convert.words import METRICS, OTHER_METRICS, MetricWords, meant
-from tzmmoe.errors import did_you_mean
 
 # Arguments of Keras that may say what holds anyway.
 FIXED = {
@@ -25,19 +25,17 @@ Named = tuple[str, Any]  # path and value of one metric
 def measured(section: Section) -> list[str]:
     """The labels that have metrics of their own."""
     value = section.any("metrics").value
-    return [name for name, each in value.items() if each] if _by_label(value) else []
+    return [name for name, each in value.items() if each] if by_label(value) else []
 
 
-def of_towers(
-    section: Section, labels: Sequence[str], all_labels: Sequence[str]
-) -> list[list[Named]] | None:
+def of_towers(section: Section, labels: Sequence[str]) -> list[list[Named]] | None:
     """For each tower, whose labels are ``labels``, its metrics; None when none are given."""
     given = section.any("metrics")
     value, path = given.value, given.path
     if not value:
         return None
-    if _by_label(value):
-        return _labelled(section, value, labels, all_labels)
+    if by_label(value):
+        return _labelled(section, value, labels)
     if isinstance(value, list) and any(isinstance(each, list) for each in value):
         if len(value) != len(labels):
             words = f"has {len(value)} entries for {len(labels)} towers; give one for each"
@@ -67,26 +65,14 @@ def put_metrics(part: Part, metrics: Sequence[Named], section: Section) -> None:
         inner = owner.part(word)
         for name, number in arguments.items():
             inner.set(name, number)
-        owner.draft.comments[owner.path] = path.removeprefix(DETAIL)
+        owner.draft.mark(owner.path, path)
     if words:
         source = metrics[0][0].partition("[")[0]
         part.tell(source, f"metrics: {', '.join(words)}")
 
 
-def _by_label(value: Any) -> bool:
-    return isinstance(value, dict) and "type" not in value
-
-
-def _labelled(
-    section: Section, value: dict[str, Any], labels: Sequence[str], known: Sequence[str]
-) -> list[list[Named]]:
+def _labelled(section: Section, value: dict[str, Any], labels: Sequence[str]) -> list[list[Named]]:
     path = section.path_of("metrics")
-    for name in value:
-        if name not in known:
-            hint = did_you_mean(name, known)
-            section.faults.add(f"{path}.{name}", f"{name!r} is no label of the inputs{hint}")
-        elif name not in labels:
-            section.report.idle[f"{path}.{name}"] = "no tower learns this label"
     for name in labels:
         if not value.get(name):
             section.report.notes.append(f"{path} has none of {name}")

@@ -14,6 +14,7 @@ from tzmmoe.errors import did_you_mean
 
 LISTS = {"act": ACT, "dropout": DROPOUT, "use_bn": BN}
 OF_WIDE = ("wide_type", "wide_width", "feature_cross", "output_cross")
+PRELU = "prelu begins at a slope of 0.25, one for all units of a layer; in Keras at 0, one for each"
 CROSSES = 5  # feature_cross goes up to it
 UNSET = {
     "feature_cross": "0, experts and towers see the deep side alone",
@@ -59,6 +60,10 @@ def put_model(part: Part, model: Section, towers: list[list[int]], has: dict[str
     _regularization(part, model, "gate")
     part.put("share_gates", model.flag("share_gates"))
     _put_wide(part, model, has)
+    config = part.message
+    acts = [*config.expert_act, *config.task_hidden_act]
+    if "prelu" in [*acts, *(act for each in config.task_structs for act in each.hidden_act)]:
+        model.report.notes.append(PRELU)
 
 
 def put_structs(part: Part, model: Section, towers: list[list[int]]) -> None:

@@ -12,6 +12,7 @@ from tzmmoe.convert.words import (
     OptimizerWords,
     meant,
 )
+from tzmmoe.errors import join
 
 RATES = ("learning_rate", "lr")
 APART = "tables take the plain {word}; {names} act on the dense part alone (experts, gates, towers)"
@@ -46,9 +47,6 @@ def _put_grad_process(part: Part, training: Section, section: Section) -> None:
         section.fault("grad_process", "is set beside the optimizer too; keep one")
     given = (section if section.has("grad_process") else training).text("grad_process")
     word = given.value.strip().lower()
-    if word not in ("", "none", "pcgrad"):
-        training.faults.add(given.path, f"is {given.value!r}; give pcgrad, or remove it")
-        return
     part.put("grad_process", Given("" if word == "none" else word, given.path))
 
 
@@ -107,6 +105,8 @@ def _put(part: Part, name: str, word: str, values: dict[str, Any], source: str) 
     optimizer.part("constant_learning_rate")
     if source:
         optimizer.told(source)
+        for each in ("sparse_optimizer", "dense_optimizer"):  # which the one becomes
+            part.draft.origins[join(part.path, each)] = source
     else:
-        optimizer.draft.comments[optimizer.path] = "default"
+        optimizer.draft.mark(optimizer.path, "")
         optimizer.draft.report.defaults[optimizer.path] = f"{word}, lr {values['lr']:g}"

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from tzmmoe.errors import did_you_mean
+from tzmmoe.nn import activations
+from tzmmoe.training.spellings import SHORT
 
 T = TypeVar("T")
 
@@ -51,15 +53,12 @@ DEVICES = {
     **_names("only_cpu pref_cpu", "cpu"),
     **_names("pref_gpu available", "auto"),
 }
-# Of layers; linear is Keras's name of none.
-ACTIVATIONS = {
-    **{name: name for name in "relu selu sigmoid tanh gelu elu dice prelu".split()},
-    **_names("leaky_relu lrelu", "leaky_relu"),
-    **_names("swish silu", "swish"),
-    **dict.fromkeys(("none", "linear", ""), "none"),
-}
+# Of the names of one layer, the first.
+_LAYERS = {layer: name for name, layer in reversed(activations.KERAS.items())}
+ACTIVATIONS = {name: _LAYERS[layer] for name, layer in activations.KERAS.items()}
+ACTIVATIONS |= {"silu": "swish", "": "none"}
 OF_LOGITS = {
-    **{name: word for name, word in ACTIVATIONS.items() if word not in ("dice", "prelu")},
+    **{name: word for name, word in ACTIVATIONS.items() if word in activations.OF_LOGITS},
     "softmax": "softmax",
 }
 POOLINGS = {"mean": "mean", "sum": "sum"}
@@ -106,30 +105,18 @@ class MetricWords:
 
 
 _AT = {"threshold": "threshold", "thresholds": "threshold"}
-_HALF = {"threshold": 0.5}
-METRICS = {
+_MEASURES = {
     "auc": MetricWords("auc", {"num_thresholds": "thresholds"}, {"thresholds": 200}),
-    **_names("bacc binary_accuracy binary_acc bin_acc", MetricWords("binary_accuracy", _AT, _HALF)),
-    **_names(
-        "acc accuracy cacc categorical_accuracy categorical_acc cate_accuracy cate_acc scacc "
-        "sparse_categorical_accuracy sparse_categorical_acc sparse_cate_accuracy sparse_cate_acc",
-        MetricWords("accuracy"),
-    ),
-    **_names(
-        "top_k_cacc top_k_categorical_accuracy s_top_k_cacc sparse_top_k_categorical_accuracy",
-        MetricWords("accuracy", {"k": "top_k"}, {"top_k": 5}),
-    ),
-    **_names("precision prec", MetricWords("precision", _AT, _HALF)),
-    "recall": MetricWords("recall", _AT, _HALF),
-    **_names("f1 f1s f1_score", MetricWords("f1", _AT, _HALF)),
-    **_names("balanced_accuracy balanced_acc", MetricWords("balanced_accuracy", _AT, _HALF)),
-    **_names("mse mean_squared_error mean_square_error", MetricWords("mean_squared_error")),
-    **_names("mae mean_absolute_error mean_abs_error", MetricWords("mean_absolute_error")),
-    **_names(
-        "rmse root_mean_squared_error root_mean_square_error",
-        MetricWords("root_mean_squared_error"),
-    ),
-    **_names("bce binary_cross_entropy bin_cross_entropy logloss", MetricWords("logloss")),
+    **{
+        word: MetricWords(word, _AT, {"threshold": 0.5})
+        for word in ("binary_accuracy", "precision", "recall", "f1", "balanced_accuracy")
+    },
+}
+_TOP_K = MetricWords("accuracy", {"k": "top_k"}, {"top_k": 5})
+METRICS = {
+    name: _TOP_K if "top_k" in name else _MEASURES.get(word, MetricWords(word))
+    for word, names in SHORT.items()
+    for name in names
 }
 OTHER_METRICS = (
     "gauc grouped_auc cce categorical_cross_entropy cate_cross_entropy scce "

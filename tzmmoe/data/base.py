@@ -15,13 +15,9 @@ ALL_COLUMNS = "ALL_COLUMNS"
 
 @dataclass(frozen=True)
 class Piece:
-    """``num_rows`` rows of a file, from its row ``first_row`` on, counted from 0.
-
-    ``file`` is the file's number in the order of the epoch.
-    """
+    """``num_rows`` rows of a file, from its row ``first_row`` on, counted from 0."""
 
     path: str
-    file: int
     first_row: int
     num_rows: int
 
@@ -30,14 +26,15 @@ class Piece:
 class Chunk:
     """Rows that are encoded together, and the files that they come from, in order.
 
-    ``then`` is where the next chunk begins: the file's number in the epoch, and the row in it. A
-    file that is read to its end is left behind. ``taken`` are the rows that ``rows`` holds, if not
-    all of them in their order.
+    ``begin`` is where it begins and ``then`` where the next one does: a span's number in the pass,
+    and the row in it. A span that is read to its end is left behind. ``taken`` are the rows that
+    ``rows`` holds, if not all of them in their order.
     """
 
-    index: int  # within the epoch
+    index: int  # within the pass
     rows: pa.RecordBatch
     pieces: tuple[Piece, ...]
+    begin: tuple[int, int] = (0, 0)
     then: tuple[int, int] = (0, 0)
     taken: np.ndarray | None = None
 
@@ -49,12 +46,6 @@ class Chunk:
         """A number in [0, 1) for each row, which does not depend on what else is taken."""
         drawn = random.random(sum(piece.num_rows for piece in self.pieces))
         return drawn if self.taken is None else drawn[self.taken]
-
-    def after(self, done: int) -> tuple[int, int, int]:
-        """Where to read on when ``done`` rows of the chunk are consumed: chunk, file, row in it."""
-        if done < self.rows.num_rows:
-            return self.index, self.pieces[0].file, self.pieces[0].first_row
-        return self.index + 1, *self.then
 
     def place(self, row: int) -> str:
         """``file, row 17`` of a row of ``rows``; rows of a file count from 1."""

@@ -46,7 +46,7 @@ class Loss(ABC):
 
 def one_logit(num_class: int, loss: str) -> None:
     if num_class != 1:
-        raise ConfigError.at("num_class", f"is {num_class}; {loss} takes 1")
+        raise ConfigError.at("num_class", f"is {num_class}; {loss} takes 1 logit")
 
 
 def smoothing(value: float) -> float:

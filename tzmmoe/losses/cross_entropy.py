@@ -43,7 +43,7 @@ class SoftmaxCrossEntropy(Loss):
     def label_kind(self, num_class: int) -> LabelKind:
         if num_class < 2:
             raise ConfigError.at(
-                "num_class", f"is {num_class}; softmax_cross_entropy takes 2 or more"
+                "num_class", f"is {num_class}; softmax_cross_entropy takes 2 logits or more"
             )
         return LabelKind(0, num_class - 1, num_class)
 

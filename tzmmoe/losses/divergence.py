@@ -25,7 +25,7 @@ class KLDLoss(Loss):
 
     def label_kind(self, num_class: int) -> LabelKind:
         if num_class < 1:
-            raise ConfigError.at("num_class", f"is {num_class}; kld_loss takes 1 or more")
+            raise ConfigError.at("num_class", f"is {num_class}; kld_loss takes 1 logit or more")
         return _cross_entropy(num_class == 1).label_kind(num_class)
 
     def link(self, num_class: int) -> str:

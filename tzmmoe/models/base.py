@@ -36,12 +36,14 @@ class Factor:
 
     That of a category is the mean of its values' rows, or their sum when they are weighted; that of
     a number is a row times the number. ``init`` fills (rows, dim); ``penalty`` acts on all rows.
+    ``by_task``: column t is task t's.
     """
 
     features: Sequence[str]
     dim: int
     init: Initializer
     penalty: Penalty
+    by_task: bool = False
 
 
 class TowerInputs(NamedTuple):

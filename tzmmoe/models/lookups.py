@@ -63,6 +63,7 @@ class FactorInput(nn.Module):
         if columns:
             self.vectors = Vectors(name, len(columns), factor.dim, factor.init, seed=seed)
         penalize(self, factor.penalty)
+        self.by_task = factor.by_task
         self.order = self._order(factor.features, spans)
 
     def _order(

@@ -202,7 +202,7 @@ def _check_groups(groups: Mapping[str, Group], deep: str, others: Sequence[str])
     if deep not in groups:
         hint = did_you_mean(deep, groups)
         raise ConfigError.at(
-            "mmoe_group", f"{deep!r} is not in model_config.feature_groups{hint}; name that group"
+            "mmoe_group", f"{deep!r} is not in model_config.feature_groups; name that group{hint}"
         )
     unread = [name for name in groups if name not in (deep, *others)]
     if unread:

@@ -1,21 +1,18 @@
 """The wide side of MMoE V2: features x_w, and a linear model's output y_w."""
 
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from tzmmoe.config.crossing import Crossing
 from tzmmoe.errors import Faults
 from tzmmoe.models.base import Factor, Group
-from tzmmoe.models.crossing import Crossing, without_effect
 from tzmmoe.nn.fm import factorization_machine
 from tzmmoe.nn.initializers import table_initializer
 from tzmmoe.nn.keras import start_as_keras
 from tzmmoe.nn.norms import BatchNorm
 from tzmmoe.nn.regularizers import Penalty, penalize
-
-log = logging.getLogger(__name__)
 
 EMBEDDINGS = "wide"  # the input of the group's features
 LATENTS, WEIGHTS = "latent", "weight"  # factors, and the ends of their tables' names
@@ -36,56 +33,15 @@ class WideSetting:
     use_bn: bool
     penalty: Penalty
 
-    @property
-    def model(self) -> str:
-        """FM, LR, or "" for none."""
-        return self.kind.upper() if self.kind.upper() in ("FM", "LR") else ""
-
-    @property
-    def has_latents(self) -> bool:
-        """x_w is FM's latents side by side, not the embeddings."""
-        return self.feature == "latents" or (self.feature == "auto" and self.model == "FM")
-
     def crossing(self) -> Crossing:
-        """Where the side enters; what has no effect gets its line. Raises ConfigError."""
-        crosses, has_model = (self.feature_cross, self.output_cross), bool(self.model)
+        """Where the side enters. Raises ConfigError."""
         faults = Faults()
-        self._check(faults)
         with faults.under(""):
-            crossing = Crossing.of(*crosses, has_model=has_model)
-        faults.stop()
-        lines = [*without_effect(*crosses, self.kind, has_model=has_model), *self._void(crossing)]
-        for line in lines:
-            log.warning("%s", line)
-        return crossing
-
-    def _void(self, crossing: Crossing) -> Iterator[str]:
-        """A line for settings of what a side with a model could give, but nothing sees."""
-        if not (crossing.features or crossing.output):
-            return
-        is_lr = self.model == "LR"
-        of_the_output = {
-            "wide_l1_reg": is_lr and self.penalty.l1,
-            "wide_l2_reg": is_lr and self.penalty.l2,
-            "wide_per_task": self.model and self.heads > 1,
-            "wide_output_is_prob": self.model and self.is_prob,
-            "wide_use_bn": is_lr and self.use_bn,
-        }
-        given = [name for name, value in of_the_output.items() if value]
-        if given and not crossing.output:
-            yield f"mmoe_v2: no effect of {', '.join(given)}: nothing reads the wide model's output"
-        if self.feature != "auto" and not crossing.features:
-            yield "mmoe_v2: no effect of wide_feature: nothing reads the wide features"
-
-    def _check(self, faults: Faults) -> None:
-        if self.feature not in ("auto", "latents", "embeddings"):
-            words = f"is {self.feature!r}; give auto, latents or embeddings"
-            faults.add("wide_feature", words)
-        if self.feature == "latents" and self.model != "FM":
-            words = "is 'latents', which only wide_type 'FM' has; give embeddings or auto"
-            faults.add("wide_feature", words)
-        if self.model == "FM" and self.latent_width < 1:
+            crossing = Crossing.of(self.feature_cross, self.output_cross, self.kind, self.feature)
+        if self.kind.upper() == "FM" and self.latent_width < 1:
             faults.add("wide_width", f"is {self.latent_width}; give 1 or more")
+        faults.stop()
+        return crossing
 
 
 class Wide(nn.Module):
@@ -98,21 +54,23 @@ class Wide(nn.Module):
     def __init__(self, group: Group, setting: WideSetting, crossing: Crossing) -> None:
         super().__init__()
         self.setting, self.crossing, self.group = setting, crossing, group
-        self.gives_embeddings = crossing.features and not setting.has_latents
-        is_fm = crossing.output and setting.model == "FM"
-        is_lr = crossing.output and setting.model == "LR"
+        self.gives_embeddings = crossing.features and not crossing.latents
+        is_fm = crossing.output and crossing.model == "FM"
+        is_lr = crossing.output and crossing.model == "LR"
         self.reads_group = self.gives_embeddings or is_lr
         self.factors: dict[str, Factor] = {}
         members, fields = list(group.widths), sum(group.fields.values())
-        if is_fm or (crossing.features and setting.has_latents):
+        if is_fm or (crossing.features and crossing.latents):
             normal = table_initializer("nn.init.xavier_normal_", 1)
             self.factors[LATENTS] = Factor(members, setting.latent_width, normal, setting.penalty)
         if is_fm:
             zeros = table_initializer("nn.init.zeros_", 1)
-            self.factors[WEIGHTS] = Factor(members, setting.heads, zeros, setting.penalty)
+            heads, penalty = setting.heads, setting.penalty
+            self.factors[WEIGHTS] = Factor(members, heads, zeros, penalty, by_task=heads > 1)
         self.out_features = group.width if self.gives_embeddings else fields * setting.latent_width
         self.linear = nn.Linear(group.width, setting.heads) if is_lr else None
         self.norm = BatchNorm(setting.heads) if is_lr and setting.use_bn else None
+        self.by_task = setting.heads > 1  # no other parameters than these two
         start_as_keras(self)
         penalize(self, setting.penalty)
 

@@ -11,6 +11,7 @@ class Gates(nn.Module):
     """For each of T tasks, a distribution over E experts: softmax(W_t h_t + b_t).
 
     h_t is the input, or what an MLP of the task's own makes of it. Ma et al., KDD 2018, eq. 7.
+    ``by_task``: every parameter holds a part for each task.
     """
 
     def __init__(
@@ -23,6 +24,7 @@ class Gates(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
+        self.by_task = num_tasks > 1
         self.mlp = MLP(in_features, copies=num_tasks, **mlp) if mlp else None
         width = self.mlp.out_features if self.mlp else in_features
         self.final = StackedLinear(width, num_experts, num_tasks, bias)

@@ -2,18 +2,48 @@
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional as F
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch norm over (B, C). One row has no variance, so it uses the running statistics."""
+    """Batch norm over (B, C). One row has no variance, so it uses the running statistics.
+
+    ``synced``: over the rows of all processes, which then must call it together. Sums are float64,
+    so that they hardly depend on how the rows are spread. Gradients are those of torch's
+    SyncBatchNorm, which knows GPUs only.
+    """
+
+    synced = False
 
     def forward(self, x_BC: Tensor) -> Tensor:
-        if self.training and x_BC.shape[0] < 2:
-            return F.batch_norm(
-                x_BC, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-            )
-        return super().forward(x_BC)
+        if not self.training:
+            return super().forward(x_BC)
+        if self.synced:
+            return self._over_all(x_BC)
+        return super().forward(x_BC) if len(x_BC) > 1 else self._by_running(x_BC)
+
+    def _by_running(self, x_BC: Tensor) -> Tensor:
+        return F.batch_norm(
+            x_BC, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+        )
+
+    def _over_all(self, x_BC: Tensor) -> Tensor:
+        x = x_BC.double()
+        own_3C = torch.stack([x.sum(0), x.square().sum(0), torch.full_like(x.sum(0), len(x))])
+        sum_C, square_C, count_C = all_reduce(own_3C)
+        count = float(count_C[0].detach())
+        if count < 2:
+            return self._by_running(x_BC)
+        mean_C = sum_C / count
+        var_C = (square_C / count - mean_C.square()).clamp(min=0)
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            unbiased_C = var_C * (count / (count - 1))
+            for kept, new in ((self.running_mean, mean_C), (self.running_var, unbiased_C)):
+                kept.lerp_(new.to(kept.dtype), self.momentum)
+        scale_C = self.weight / (var_C + self.eps).sqrt()
+        return ((x - mean_C) * scale_C + self.bias).to(x_BC.dtype)
 
 
 class LayerNorm(nn.Module):

@@ -13,8 +13,9 @@ from torch import Tensor
 from tzmmoe.batch import Batch
 from tzmmoe.data.assemble import Assembler
 from tzmmoe.data.base import Chunk, Piece
+from tzmmoe.data.delivery import Delivery
 from tzmmoe.data.files import Reading, open_source
-from tzmmoe.data.loader import Delivery, Loader
+from tzmmoe.data.loader import Loader
 from tzmmoe.digest import sha256
 from tzmmoe.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from tzmmoe.features import Feature, FeatureSpec, Setting
@@ -78,7 +79,7 @@ class Scorer:
         self._check_columns(rows.schema)
         if isinstance(rows, pa.Table):
             rows = one_batch(rows.select(self.assembler.needed))
-        chunk = Chunk(0, rows, (Piece("request", 0, 0, rows.num_rows),))
+        chunk = Chunk(0, rows, (Piece("request", 0, rows.num_rows),))
         encoded = self.assembler.assemble(chunk)
         batch = next(encoded.batches(max(rows.num_rows, 1)))
         return self.predict(batch)

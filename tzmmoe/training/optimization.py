@@ -12,10 +12,12 @@ from tzmmoe.models import RankModel
 from tzmmoe.nn.embedding import Tables
 from tzmmoe.tasks import TaskSet
 from tzmmoe.training.dense import dense_optimizer
+from tzmmoe.training.replicas import Replicas
 from tzmmoe.training.schedules import Schedule, schedule
 from tzmmoe.training.settings import Learning, Settings
 from tzmmoe.training.sparse import SparseOptimizer, sparse_optimizer
 from tzmmoe.training.surgery import Surgery
+from tzmmoe.world import World
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +36,20 @@ class Optimization:
     Tables step on every batch. The dense part steps once in ``accumulation`` batches, with the mean
     of their gradients; ``pending`` counts the batches since its last step. What is pending when a
     run ends waits in its checkpoint, so that training on is the same as never having stopped.
+
+    ``forward`` is the model to be called in training. In several processes it lets each step use
+    the mean of their gradients.
     """
 
     def __init__(
-        self, model: RankModel, tasks: TaskSet, settings: Settings, device: torch.device
+        self,
+        model: RankModel,
+        tasks: TaskSet,
+        settings: Settings,
+        device: torch.device,
+        world: World | None = None,
     ) -> None:
+        self.world = world or World()
         self.settings = settings
         self.device = device
         self.pending = 0
@@ -51,8 +62,9 @@ class Optimization:
             if id(parameter) not in in_tables
         }
         trained = [part for part in self.tables.values() if part.trained_rows]
-        for part in trained:
-            part.gradient_bound = _bound(settings)
+        bound = _bound(settings)
+        for part in trained:  # a process's losses are those of the global batch, times their number
+            part.gradient_bound = bound and bound * self.world.size
         pairs = [(part.weight, part.trained_rows) for part in trained]
         self.sparse = _sparse(pairs, settings.sparse) if pairs else None
         self.dense = _dense(list(self.dense_parameters.values()), settings.dense)
@@ -62,7 +74,11 @@ class Optimization:
             log.warning("train_config.grad_process has no effect with one task")
         elif settings.grad_process == "pcgrad":
             shared = [*self.dense_parameters.values(), *dict(pairs)]
-            self.surgery = Surgery(tasks, shared, dict(pairs))
+            self.surgery = Surgery(tasks, shared, dict(pairs), _by_task(model))
+        self.replicas, self.forward = None, model
+        if self.world.size > 1:
+            self.replicas = Replicas(model, self.world, device)
+            self.forward = self.replicas.forward
         self.scaler = None
         if settings.precision == "FP16":
             scaling = settings.scaler or SCALER
@@ -110,6 +126,8 @@ class Optimization:
             self.surgery.backward({key: scale(loss) for key, loss in losses.items()})
         else:
             scale(sum(losses.values())).backward()
+        if self.replicas:
+            self.replicas.exchange()
 
     def _step_dense(self, rate: float) -> None:
         _set_rate(self.dense, rate)
@@ -161,7 +179,19 @@ def _bound(settings: Settings) -> float | None:
             raise ConfigError.at(
                 "gradient_clipping", "does not go with FP16's scaled gradients; use BF16"
             )
+        if settings.grad_process == "pcgrad":
+            raise ConfigError.at(
+                "gradient_clipping",
+                'bounds each task\'s gradient where it enters a table, and grad_process: "pcgrad" '
+                "adds them afterwards; remove one of the two",
+            )
     return bound
+
+
+def _by_task(model: RankModel) -> set[nn.Parameter]:
+    """Parameters that hold a part for each task, which this task alone reaches."""
+    parts = (part for part in model.modules() if getattr(part, "by_task", False))
+    return {parameter for part in parts for parameter in part.parameters()}
 
 
 def _sparse(pairs: Sequence[tuple[nn.Parameter, int]], learning: Learning) -> SparseOptimizer:

@@ -63,6 +63,14 @@ class SparseOptimizer(torch.optim.Optimizer):
         if trained < len(parameter):
             kept = ids < trained
             ids, values = ids[kept], values[kept]
-        rows, place = torch.unique(ids, return_inverse=True)
-        grad = values.new_zeros(len(rows), parameter.shape[1]).index_add_(0, place, values)
-        return rows, grad
+        return _added(ids, values)
+
+
+def merged(gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows (U,) of a sparse gradient, each once, and the sums of their values (U, D)."""
+    return _added(gradient._indices()[0], gradient._values())
+
+
+def _added(ids: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    rows, place = torch.unique(ids, return_inverse=True)
+    return rows, values.new_zeros(len(rows), values.shape[1]).index_add_(0, place, values)

@@ -27,13 +27,16 @@ class Learning:
     @classmethod
     def of(cls, fields: Mapping[str, Any] | None, path: str) -> "Learning":
         """From the fields of a sparse_optimizer or dense_optimizer; a schedule may be unset."""
-        chosen = {word: value for word, value in (fields or {}).items() if value is not None}
+        if fields is None:
+            one = "optimizer { adam_optimizer { lr: 0.001 } }"
+            words = f"is not set; set sparse_optimizer and dense_optimizer, or only {one}"
+            raise ConfigError.at(path, words)
+        chosen = {word: value for word, value in fields.items() if value is not None}
         rates = [Choice(word, value) for word, value in chosen.items() if word.endswith(RATES)]
         optimizers = [Choice(w, v) for w, v in chosen.items() if not w.endswith(RATES)]
         if not optimizers:
-            known = [w for w in fields or {} if not w.endswith(RATES)]
-            hint = f"; give one of {', '.join(known)}" if known else ""
-            raise ConfigError.at(path, f"has no optimizer{hint}")
+            known = ", ".join(word for word in fields if not word.endswith(RATES))
+            raise ConfigError.at(path, f"has no optimizer; give one of {known}")
         return cls(optimizers[0], rates[0] if rates else Choice(None, {}))
 
 
@@ -56,6 +59,7 @@ class Settings:
     speed: dict[str, Any] | None
     profiled: tuple[int, ...]  # the first batch and the last one, or one of them
     grad_process: str  # pcgrad, or nothing
+    loss_mean: str  # GLOBAL_BATCH or LOCAL_BATCH
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> "Settings":
@@ -79,4 +83,5 @@ class Settings:
             speed=fields["train_speed_logger"],
             profiled=(fields["tensorboard"] or {}).get("profile_batch", ()),
             grad_process=fields["grad_process"],
+            loss_mean=fields["loss_mean"],
         )

@@ -5,16 +5,25 @@ from collections.abc import Iterator, Mapping
 
 from tzmmoe.tasks import Task, TaskSet
 
-# Word of the schema: other names of the metric, the first of them used in files.
+# Word of the schema: names of the metric in jobs for Keras, the first of them used in files.
 SHORT = {
-    "auc": ("auc",),
-    "binary_accuracy": ("bacc", "binary_accuracy", "bin_acc", "binary_acc"),
-    "accuracy": ("acc", "accuracy"),
-    "logloss": ("bce", "binary_crossentropy", "logloss"),
-    "mean_squared_error": ("mse", "mean_squared_error"),
-    "mean_absolute_error": ("mae", "mean_absolute_error"),
-    "root_mean_squared_error": ("rmse", "root_mean_squared_error"),
-    "precision": ("precision", "prec"),
+    word: tuple(names.split())
+    for word, names in {
+        "auc": "auc",
+        "binary_accuracy": "bacc binary_accuracy bin_acc binary_acc",
+        "accuracy": "acc accuracy cacc categorical_accuracy categorical_acc cate_accuracy cate_acc "
+        "scacc sparse_categorical_accuracy sparse_categorical_acc sparse_cate_accuracy "
+        "sparse_cate_acc top_k_cacc top_k_categorical_accuracy s_top_k_cacc "
+        "sparse_top_k_categorical_accuracy",
+        "logloss": "bce binary_crossentropy binary_cross_entropy bin_cross_entropy logloss",
+        "mean_squared_error": "mse mean_squared_error mean_square_error",
+        "mean_absolute_error": "mae mean_absolute_error mean_abs_error",
+        "root_mean_squared_error": "rmse root_mean_squared_error root_mean_square_error",
+        "precision": "precision prec",
+        "recall": "recall",
+        "f1": "f1 f1s f1_score",
+        "balanced_accuracy": "balanced_accuracy balanced_acc",
+    }.items()
 }
 
 

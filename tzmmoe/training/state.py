@@ -4,6 +4,7 @@ Each table goes under its own name, with its rows of the optimizer's state, so t
 lay the tables out differently.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,8 +16,9 @@ from tzmmoe.checkpoint import Checkpoint
 from tzmmoe.data.order import Order
 from tzmmoe.errors import CheckpointError, did_you_mean
 from tzmmoe.models import RankModel
-from tzmmoe.nn.embedding import Tables
+from tzmmoe.nn.embedding import Tables, seed_of
 from tzmmoe.training.optimization import Optimization
+from tzmmoe.world import World
 
 
 def weights(model: RankModel) -> dict[str, Tensor]:
@@ -57,15 +59,26 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
     return named
 
 
+def by_rank(randoms: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The random states of all processes, each by its rank."""
+    return {
+        f"{name}.{rank}": state for rank, own in enumerate(randoms) for name, state in own.items()
+    }
+
+
+def stand(order: Order, position: Position) -> dict[str, Any]:
+    """Where one process stands in the data."""
+    return {"order": order.to_json(), "position": asdict(position)}
+
+
 def progress(
-    optimization: Optimization, position: Position, order: Order, steps: int
+    optimization: Optimization, stands: Sequence[dict[str, Any]], steps: int
 ) -> dict[str, Any]:
-    """The part of the state that is no tensor."""
+    """The part of the state that is no tensor. ``stands``: of each process."""
     return {
         "steps": steps,
         "optimizers": optimization.words(),
-        "position": asdict(position),
-        "order": order.to_json(),
+        "reading": list(stands),
         "pending": optimization.pending,
         "sparse_steps": optimization.sparse.steps if optimization.sparse else 0,
         "scaler": optimization.scaler.state_dict() if optimization.scaler else None,
@@ -107,26 +120,33 @@ def restore_optimizers(checkpoint: Checkpoint, optimization: Optimization) -> No
         optimization.scaler.load_state_dict(state["scaler"])
 
 
-def restore_random(checkpoint: Checkpoint, device: torch.device) -> None:
+def restore_random(checkpoint: Checkpoint, device: torch.device, world: World) -> None:
+    """Each of as many processes goes on with its own state; any other number starts afresh, by the
+    seed, the step and the rank."""
     there = checkpoint.shapes()
+    names = {name: f"{name}.{world.rank}" for name in random_state(device)}
+    if f"random.cpu.{world.size}" in there or f"random.cpu.{world.size - 1}" not in there:
+        torch.manual_seed(seed_of(torch.initial_seed(), f"step {checkpoint.step}"))
+        return
     states = {
         name: torch.empty(there[name], dtype=torch.uint8)
-        for name in random_state(device)
+        for name in names.values()
         if name in there
     }
     checkpoint.read(states)
-    if "random.cpu" in states:
-        torch.set_rng_state(states["random.cpu"])
-    if "random.cuda" in states and device.type == "cuda":
-        torch.cuda.set_rng_state(states["random.cuda"], device)
+    torch.set_rng_state(states[names["random.cpu"]])
+    if names.get("random.cuda") in states:
+        torch.cuda.set_rng_state(states[names["random.cuda"]], device)
 
 
-def position(checkpoint: Checkpoint) -> tuple[Position, Order, int]:
-    """Where a run stopped: position, order of the rows, steps done."""
-    state = checkpoint.state
+def stands(checkpoint: Checkpoint) -> tuple[list[tuple[Order, Position]], int]:
+    """Where each process of a run stopped in the data, and the steps done."""
     try:
-        found = Position(**state["position"]), Order.from_json(state["order"])
-        return *found, state["steps"]
+        found = [
+            (Order.from_json(each["order"]), Position(**each["position"]))
+            for each in checkpoint.state["reading"]
+        ]
+        return found, checkpoint.state["steps"]
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{checkpoint.path}: state.json lacks {error}") from error
 

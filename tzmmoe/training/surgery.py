@@ -1,6 +1,6 @@
 """Gradients of tasks that conflict, put together so that no task works against another."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +17,9 @@ class Surgery:
     Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020, algorithm 1.
 
     A task is a tower with all its losses, and a gradient is that of all parameters that at least
-    two tasks reach, as one vector. What one task alone reaches keeps its gradient, and terms of no
-    task, such as regularization, are added as they are.
+    two tasks reach, as one vector. What one task alone reaches keeps its gradient, also where the
+    tasks' parts lie in one parameter (``by_task``), as those of the gates do; and terms of no task,
+    such as regularization, are added as they are.
 
     ``trained_rows``: of each table; its other rows do not count. A gradient that is sparse for all
     tasks stays sparse. The order comes from torch's global generator.
@@ -29,10 +30,12 @@ class Surgery:
         tasks: TaskSet,
         parameters: Sequence[nn.Parameter],
         trained_rows: Mapping[nn.Parameter, int],
+        by_task: Set[nn.Parameter],
     ) -> None:
         self._keys = [[f"{word}_{task.name}" for word in task.losses] for task in tasks.tasks]
         self._parameters = [each for each in parameters if each.requires_grad]
         self._trained = trained_rows
+        self._by_task = by_task
 
     def backward(self, losses: Mapping[str, Tensor]) -> None:
         """In place of ``sum(losses.values()).backward()``: adds to the parameters' gradients."""
@@ -56,7 +59,8 @@ class Surgery:
         for parameter, *grads in zip(self._parameters, *found, strict=True):
             there = {task: grad for task, grad in enumerate(grads) if grad is not None}
             if there:
-                pieces.append(Piece.of(parameter, there, self._trained.get(parameter)))
+                is_shared = len(there) > 1 and parameter not in self._by_task
+                pieces.append(Piece.of(parameter, there, self._trained.get(parameter), is_shared))
         products_TT = torch.zeros(
             len(found), len(found), dtype=torch.float64, device=self._parameters[0].device
         )
@@ -92,21 +96,26 @@ class Piece:
     """One parameter's gradient of each task that reaches it.
 
     ``rows``: the rows (U,) of a table that the gradients (U, D) are of; None: all. The first
-    ``trained`` rows are trained.
+    ``trained`` rows are trained. ``is_shared``: its numbers are of several tasks.
     """
 
     parameter: nn.Parameter
     grads: Mapping[int, Tensor]
     rows: Tensor | None
     trained: int | None  # None: no table
+    is_shared: bool
 
     @classmethod
     def of(
-        cls, parameter: nn.Parameter, grads: Mapping[int, Tensor], trained: int | None
+        cls,
+        parameter: nn.Parameter,
+        grads: Mapping[int, Tensor],
+        trained: int | None,
+        is_shared: bool,
     ) -> "Piece":
         if not all(grad.is_sparse for grad in grads.values()):
             dense = {task: g.to_dense() if g.is_sparse else g for task, g in grads.items()}
-            return cls(parameter, dense, None, trained)
+            return cls(parameter, dense, None, trained, is_shared)
         ids = [grad._indices()[0] for grad in grads.values()]
         rows, places = torch.unique(torch.cat(ids), return_inverse=True)
         merged = {}
@@ -114,11 +123,11 @@ class Piece:
         for (task, grad), place in zip(grads.items(), parts, strict=True):
             values = grad._values()
             merged[task] = values.new_zeros(len(rows), values.shape[1]).index_add_(0, place, values)
-        return cls(parameter, merged, rows, trained)
+        return cls(parameter, merged, rows, trained, is_shared)
 
     def add_products(self, products_TT: Tensor) -> None:
-        """Add the dot products of the gradients, when two tasks are there at least."""
-        if len(self.grads) < 2:
+        """Add the dot products of the gradients."""
+        if not self.is_shared:
             return
         absent = torch.zeros_like(next(iter(self.grads.values())))
         grads = [self.grads.get(task, absent) for task in range(len(products_TT))]
@@ -130,11 +139,10 @@ class Piece:
         products_TT += flat_TN @ flat_TN.T
 
     def sum(self, shares_T: Tensor) -> Tensor:
-        """The update's part, sparse if all gradients were; one task's alone as it is."""
-        alone = len(self.grads) == 1
+        """The update's part, sparse if all gradients were; a task's own as it is."""
         total = torch.zeros_like(next(iter(self.grads.values())))
         for task, grad in self.grads.items():
-            total += grad if alone else shares_T[task] * grad
+            total += shares_T[task] * grad if self.is_shared else grad
         if self.rows is None:
             return total
         return torch.sparse_coo_tensor(

@@ -9,8 +9,8 @@ from tzmmoe.config import duration
 
 @dataclass
 class Timeout:
-    """``passed`` once ``look`` found that ``seconds`` or more went by since ``began``, a time of
-    time.monotonic. ``text`` is the limit as the config has it."""
+    """``seconds`` since ``began``, a time of time.monotonic. ``text`` is the limit as the config
+    has it. ``passed``: the run ends by it."""
 
     seconds: float = math.inf
     text: str = ""
@@ -22,10 +22,8 @@ class Timeout:
         """Without text there is no limit. Raises ConfigError for what is no duration."""
         return cls(duration.seconds(text) if text else math.inf, text, began)
 
-    def look(self) -> bool:
-        """Whether the time is over."""
-        self.passed = self.passed or time.monotonic() - self.began >= self.seconds
-        return self.passed
+    def is_over(self) -> bool:
+        return time.monotonic() - self.began >= self.seconds
 
     def line(self, steps: int) -> str:
         return (

@@ -1,10 +1,8 @@
 """The training loop."""
 
-import logging
 import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,21 +13,22 @@ from torch import Tensor
 from tzmmoe import checkpoint
 from tzmmoe.batch import Batch, Position
 from tzmmoe.data.loader import Loader
-from tzmmoe.errors import DataError, Interrupted, NotFiniteError
+from tzmmoe.errors import DataError, Interrupted
 from tzmmoe.models import RankModel
 from tzmmoe.nn.regularizers import penalized, regularization
 from tzmmoe.tasks import TaskSet
 from tzmmoe.training import state
+from tzmmoe.training.finite import Finite
 from tzmmoe.training.optimization import Optimization
 from tzmmoe.training.profile import Profile
 from tzmmoe.training.progress import Progress
+from tzmmoe.training.signals import Signals
 from tzmmoe.training.speed import Speed
 from tzmmoe.training.stopping import Watch
 from tzmmoe.training.timeout import Timeout
+from tzmmoe.training.together import Together
 
-log = logging.getLogger(__name__)
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+Read = tuple[Batch, Position]
 
 
 @dataclass
@@ -39,7 +38,7 @@ class Trainer:
     ``evaluate`` gives the results of a step by key; None when there is nothing to evaluate on.
     ``watch`` follows the results, and ends the run early; so does ``timeout``, after a step at the
     least. ``steps`` counts the steps done; a checkpoint is named by the last of them, counted from
-    0. ``meaning`` goes into each checkpoint.
+    0. ``meaning`` goes into each checkpoint. In several processes all do so together.
     """
 
     model: RankModel
@@ -60,17 +59,19 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.settings = self.optimization.settings
-        self.device = self.optimization.device
+        self.device, self.world = self.optimization.device, self.optimization.world
+        self.signals = Signals(self._answer)
+        wishes = {
+            "interrupt": lambda: self.signals.came == signal.SIGINT,
+            "terminate": lambda: self.signals.came == signal.SIGTERM,
+            "timeout": lambda: self.world.is_first and self.timeout.is_over(),
+        }
+        self.together = Together(self.world, wishes)
         self._saved_at = self._reviewed_at = self.steps
         self._done = self._said_quality = self._reviewing = False
-        self._signal = 0
-        self._loss_keys = self.tasks.loss_keys()
         self._penalized = penalized(self.model)
-        if self._penalized:
-            self._loss_keys.append("regularization")
-        self._bad_step = torch.full(
-            (len(self._loss_keys),), -1, dtype=torch.int64, device=self.device
-        )
+        keys = [*self.tasks.loss_keys(), *(["regularization"] if self._penalized else [])]
+        self._finite = Finite(keys, self.device, self.model_dir, self.together.refuse)
 
     def resume(self, position: Position, steps: int, *, is_reviewed: bool) -> None:
         """Start where another run saved; ``review`` is due at the end of an epoch or of the run
@@ -87,28 +88,30 @@ class Trainer:
             Interrupted: SIGINT or SIGTERM came; a checkpoint was saved.
         """
         self.model.train()
-        with self._signals(), self.progress, self.profile:
+        with self.signals.caught(), self.progress, self.profile:
             try:
                 while not self.ends():
                     self._train_epoch()
             except DataError as error:
-                if self.steps == 0:
+                if self.steps == 0 or (self.world.size > 1 and not error.is_shared):
                     raise
                 if self.steps > self._saved_at:
                     self._save(evaluates=False)
-                raise DataError(
+                told = DataError(
                     f"{error}\nthe steps before are in model.ckpt-{self.steps - 1}; with the data "
                     "mended, --continue_train goes on from there"
-                ) from error
+                )
+                told.is_shared = error.is_shared
+                raise told from error
             self._say_quality()
             if self.steps > self._reviewed_at:
                 self._save_and_evaluate()
 
-    def step(self, batch: Batch) -> dict[str, Tensor]:
-        """Learn from one batch; its losses."""
+    def step(self, batch: Batch, totals: Tensor | None = None) -> dict[str, Tensor]:
+        """Learn from one batch; its losses. ``totals``: as ``TaskSet.losses`` takes them."""
         with self.optimization.autocast():
-            logits = self.model(batch.inputs)
-        losses = self.tasks.losses(logits, batch)
+            logits = self.optimization.forward(batch.inputs)
+        losses = self.tasks.losses(logits, batch, totals)
         penalty = regularization(self._penalized)
         if penalty is not None:
             losses["regularization"] = penalty
@@ -120,14 +123,17 @@ class Trainer:
     def _train_epoch(self) -> None:
         """The rest of the epoch at the position, or of the run."""
         epoch, first_step = self.position.epoch, self.steps
-        started_whole = self.position.row == 0
+        started_whole = not self.world.total(torch.tensor(self.position.row))
         with closing(self.loader.epoch(self.position)) as batches:
-            for batch, position in self.progress.clock.waiting(batches):
+            for (batch, position), totals in self.progress.clock.waiting(self._steps(batches)):
                 with self.profile.batch(self.steps + 1):
-                    losses = self.step(batch.to(self.device))
+                    losses = self.step(batch.to(self.device), totals)
                 self.position = position
                 self.steps += 1
-                self._check_finite(losses)
+                self._finite.note(self.steps - 1, losses)
+                # Looking waits for the device, so on a GPU it happens only where a line is due.
+                if self.device.type == "cpu" or self.steps % self.settings.log_every == 0:
+                    self._finite.check_losses()
                 rates = self.optimization.rates(self.steps - 1, epoch)
                 self.progress.note(self.steps, losses, len(batch), rates)
                 if self.speed:
@@ -141,6 +147,21 @@ class Trainer:
         if started_whole and self.steps == first_step:
             raise self.loader.lack()
         self._end_epoch(epoch)
+
+    def _steps(self, batches: Iterator[Read]) -> Iterator[tuple[Read, Tensor | None]]:
+        """The batches with their positions, and what their losses are divided by.
+
+        In several processes that is the sum of weights in the global batch, over their number: the
+        mean of their losses is then that of the global batch.
+        """
+        is_global = self.world.size > 1 and self.settings.loss_mean == "GLOBAL_BATCH"
+        weigh = (lambda read: self.tasks.weight_sums(read[0])) if is_global else None
+
+        def idle() -> Read:
+            return self.loader.no_rows(), self.position
+
+        for read, total in self.together.steps(batches, idle, weigh):
+            yield read, None if total is None else (total / self.world.size).to(self.device)
 
     def _end_epoch(self, epoch: int) -> None:
         self._say_quality()
@@ -168,50 +189,14 @@ class Trainer:
 
     def _look_at_time(self) -> None:
         """After a step or an evaluation; a run that ends needs no look."""
-        if not self.ends() and self.timeout.look():
+        if not self.ends() and self.together.wants("timeout"):
+            self.timeout.passed = True
             self.progress.flush(self.steps, {})
             self.progress.say(self.timeout.line(self.steps))
 
     def _saves_after_step(self) -> bool:
         last, every = self.steps - 1, self.settings.save_steps
         return bool(every) and last > 0 and last % every == 0
-
-    def _check_finite(self, losses: Mapping[str, Tensor]) -> None:
-        """Remember the first step at which each loss was not finite; look at it now and then.
-
-        Looking waits for the device, so on a GPU it happens only where a line is due.
-        """
-        values = torch.stack([loss.detach() for loss in losses.values()])
-        new = ~values.isfinite() & (self._bad_step < 0)
-        self._bad_step = torch.where(new, self.steps - 1, self._bad_step)
-        if self.device.type == "cpu" or self.steps % self.settings.log_every == 0:
-            self._refuse_bad_steps()
-
-    def _refuse_bad_steps(self) -> None:
-        bad = {
-            key: step
-            for key, step in zip(self._loss_keys, self._bad_step.tolist(), strict=True)
-            if step >= 0
-        }
-        if bad:
-            key, step = min(bad.items(), key=lambda item: item[1])
-            raise self._not_finite(f"{key} is NaN or infinite at step {step}")
-
-    def _refuse_bad_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """The loss of a step does not show what the step itself did to the weights."""
-        for name, weight in weights.items():
-            if not (weight.is_floating_point() and weight.numel()):
-                continue
-            if not torch.stack(torch.aminmax(weight)).isfinite().all():
-                raise self._not_finite(f"{name} is NaN or infinite after step {self.steps - 1}")
-
-    def _not_finite(self, what: str) -> NotFiniteError:
-        found = checkpoint.find(self.model_dir)
-        last = f"the last checkpoint is {found[-1]}" if found else "there is no checkpoint yet"
-        return NotFiniteError(
-            f"{what}; {last}. Lower the learning rate, set grad_clipping, or look for extreme "
-            "values in the features"
-        )
 
     def _save_and_evaluate(self) -> None:
         if self.ends():
@@ -237,55 +222,47 @@ class Trainer:
         if known is not None and counts:
             self.watch.note(self.steps - 1, known)
         self._reviewed_at = self.steps
-        checkpoint.prune(self.model_dir, self.settings.keep, self.watch.kept_steps())
+        if self.world.is_first:
+            checkpoint.prune(self.model_dir, self.settings.keep, self.watch.kept_steps())
 
     def _save(self, *, evaluates: bool) -> None:
-        self._refuse_bad_steps()
+        self._finite.check_losses()
         weights = state.weights(self.model)
-        self._refuse_bad_weights(weights)
-        tensors = {
-            **weights,
-            **state.optimizer_state(self.optimization),
-            **state.random_state(self.device),
-        }
-        facts = state.progress(self.optimization, self.position, self.loader.order, self.steps)
+        self._finite.check_weights(self.steps - 1, weights)
+        self.together.check()
+        stands = self.world.gather(state.stand(self.loader.order, self.position))
+        randoms = self.world.gather(state.random_state(self.device))
+        tensors = weights | state.optimizer_state(self.optimization) | state.by_rank(randoms)
+        facts = state.progress(self.optimization, stands, self.steps)
         facts |= {"watch": self.watch.to_json(), "evaluates": evaluates}
         facts["meaning"] = self.meaning
-        path = checkpoint.save(self.model_dir, self.steps - 1, tensors, facts, self.config)
-        checkpoint.prefer(self.model_dir, None)
+
+        def write() -> Path:
+            saved = checkpoint.save(self.model_dir, self.steps - 1, tensors, facts, self.config)
+            checkpoint.prefer(self.model_dir, None)
+            return saved
+
+        path = self.world.first(write)
         self._saved_at = self.steps
         self.progress.say(f"saved {path}")
 
     def stop_if_asked(self) -> None:
         """For an evaluation, between its batches: raise Interrupted when a signal came."""
-        if self._signal:
-            raise Interrupted(self._signal)
+        if self._asked():
+            raise Interrupted(self._asked())
+
+    def _asked(self) -> int:
+        """The signal that asked to stop, or 0."""
+        if self.together.wants("terminate"):
+            return signal.SIGTERM
+        return signal.SIGINT if self.together.wants("interrupt") else 0
+
+    def _answer(self) -> str:
+        if self._reviewing:
+            return "stopping; the checkpoint is saved, and its evaluation will be made up"
+        return "stopping after this step, with a checkpoint; again to stop at once"
 
     def _stop_on_signal(self) -> None:
-        if self._signal and self.steps > self._saved_at:
+        if self._asked() and self.steps > self._saved_at:
             self._save(evaluates=self._saves_after_step())
         self.stop_if_asked()
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """The first SIGINT or SIGTERM asks the loop to stop; a second one ends the process."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {each: signal.getsignal(each) for each in SIGNALS}
-
-        def ask(signum: int, frame: object) -> None:
-            self._signal = signum
-            signal.signal(signum, before[signum])
-            if self._reviewing:
-                log.warning("stopping; the checkpoint is saved, and its evaluation will be made up")
-            else:
-                log.warning("stopping after this step, with a checkpoint; again to stop at once")
-
-        for each in SIGNALS:
-            signal.signal(each, ask)
-        try:
-            yield
-        finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)

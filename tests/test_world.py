@@ -1,0 +1,112 @@
+"""What processes say to each other, and how one that fails or is gone shows in all of them."""
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+import torch
+from ranks import Ranks, ranks
+
+from tzmmoe.errors import ConfigError, DataError, LostProcessError, UserError
+from tzmmoe.world import World
+
+
+@pytest.fixture(scope="module")
+def three() -> Iterator[Ranks]:
+    with ranks(3) as made:
+        yield made
+
+
+def totals(world: World) -> tuple[bytes, list[int], str]:
+    torch.manual_seed(world.rank)
+    own = torch.randn(1000, dtype=torch.float64)
+    told = world.first(lambda: f"by {world.rank}")
+    return world.total(own).numpy().tobytes(), world.gather(world.rank * 10), told
+
+
+def test_sums_are_the_same_bits_everywhere_and_values_come_by_rank(three) -> None:
+    found = three.run(totals)
+    assert found[0] == found[1] == found[2]
+    drawn = [torch.randn(1000, dtype=torch.float64, generator=seeded(rank)) for rank in range(3)]
+    total = torch.frombuffer(bytearray(found[0][0]), dtype=torch.float64)
+    torch.testing.assert_close(total, sum(drawn))
+    assert found[0][1:] == ([0, 10, 20], "by 0")
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def failing(world: World, failing_ranks: list[int], kind: type[UserError]) -> tuple[str, str, bool]:
+    def act() -> int:
+        if world.rank in failing_ranks:
+            raise kind.saying("the file is broken")
+        return world.rank
+
+    try:
+        return str(world.each(act)), "", False
+    except UserError as error:
+        return str(error), type(error).__name__, error.is_shared
+
+
+@pytest.mark.parametrize("kind", [DataError, ConfigError])
+def test_what_one_process_cannot_do_ends_all_with_its_rank_and_words(three, kind) -> None:
+    """And what none can is said once, without a rank."""
+    told = ("rank 1: the file is broken", kind.__name__, True)
+    assert three.run(failing, [1], kind) == [told] * 3
+    assert three.run(failing, [1, 2], kind) == [told] * 3
+    everywhere = ("the file is broken", kind.__name__, True)
+    assert three.run(failing, [0, 1, 2], kind) == [everywhere] * 3
+    assert three.run(failing, [], kind) == [(str(rank), "", False) for rank in range(3)]
+
+
+def test_one_process_alone_needs_no_others() -> None:
+    world = World()
+    value = torch.ones(2)
+    assert world.total(value) is value
+    assert world.gather(7) == [7]
+    assert world.first(lambda: 8) == world.each(lambda: 8) == 8
+    with pytest.raises(DataError, match=r"^x$"):
+        world.each(lambda: broken("x"))
+
+
+def broken(text: str) -> None:
+    raise DataError(text)
+
+
+def gone(world: World, rank: int, seconds: float) -> str:
+    """One process leaves for good, or for some time; what the others say, and when."""
+    if world.rank == rank:
+        if not seconds:
+            os._exit(9)
+        time.sleep(seconds)
+        return ""
+    begin = time.monotonic()
+    try:
+        world.total(torch.ones(3))
+    except LostProcessError as error:
+        return f"{time.monotonic() - begin:.0f} {error}"
+    return "nothing"
+
+
+def test_a_process_that_ends_is_noticed_at_once() -> None:
+    with ranks(2) as made:
+        for pipe in made._pipes:
+            pipe.send((gone, (1, 0.0)))
+        assert made._pipes[0].poll(20)
+        ok, told = made._pipes[0].recv()
+    assert ok
+    seconds, text = told.split(" ", 1)
+    assert int(seconds) < 5
+    assert text.startswith("rank 0: another process is gone or stuck while adding up numbers: ")
+
+
+def test_a_process_that_is_stuck_is_named_when_the_patience_ends() -> None:
+    with ranks(3, patience_s=3) as made:
+        found = made.run(gone, 2, 14.0)
+    seconds, text = found[0].split(" ", 1)
+    assert 3 <= int(seconds) < 12
+    assert "adding up numbers" in text
+    assert "Ranks 2 failed to pass monitoredBarrier" in text
+    assert "gone or stuck" in found[1]
