@@ -191,7 +191,7 @@ class TaskSet:
                 found[column.name] = found[column.name].meet(column)
             else:
                 roles = f"{found[column.name].role} and as {column.role}"
-                raise ConfigError.at("model_config", f"{column.name!r} is used as {roles}")
+                raise ConfigError.at("", f"{column.name!r} is used as {roles}")
         return list(found.values())
 
     def weight_sums(self, batch: Batch) -> Tensor:

@@ -331,7 +331,7 @@ def test_losses_in_a_list_are_the_tasks_own_with_arguments_and_weights(tmp_path)
         ({"type": "", "weight": 1}, "losses.type: is not set"),
         ({"type": "bce", "args": {"from_logits": True}}, "task_output_act is sigmoid"),
         ({"type": "mse", "args": {"reduction": "sum"}}, "'sum', which is not supported"),
-        ("scce", "task_structs[0][2]: is 1; softmax_cross_entropy takes 2 or more"),
+        ("scce", "task_structs[0][2]: is 1; softmax_cross_entropy takes 2 logits or more"),
         (["bce", "bce", ""], "losses[2].type: is not set"),
         (["bce", "bce", None], "losses[2]: is null; give an object"),
         ("", "is not set; give one, such as bce"),

@@ -14,6 +14,8 @@ from tzmmoe.errors import ConfigError, DataError
 from tzmmoe.evaluation import Evaluation
 from tzmmoe.training import report
 
+BY_A_LABEL = '{ grouped_auc { grouping_key: "buy" } }'
+
 
 @pytest.fixture(scope="module")
 def test_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -170,6 +172,19 @@ def test_a_signal_stops_an_evaluation_that_writes_predictions(
             {"eval_config__task_metrics": '[{ name: "ctr" }, { name: "click" }]'},
             ConfigError,
             r"task_metrics\[1\].name: 'click' is there twice",
+        ),
+        (
+            {"eval_config__task_metrics": '{ name: "ctr" ' + f"metrics {BY_A_LABEL} }}"},
+            ConfigError,
+            r"^\S+ eval_config\.task_metrics: 'buy' is used as group and as label$",
+        ),
+        (
+            {
+                "eval_config__task_metrics": '{ name: "ctr" metrics { auc {} } }',
+                "model_config__mmoe__task_towers[0]__metrics": BY_A_LABEL,
+            },
+            ConfigError,
+            r"^\S+ model_config: 'buy' is used as group and as label$",
         ),
     ],
 )

@@ -42,6 +42,26 @@ def test_the_checkpoint_in_the_file_is_the_one_whose_weights_were_evaluated(
     assert model == str(named)
 
 
+def test_a_loss_of_a_task_is_without_its_weight_and_their_sum_is_weighted(
+    tiny_folder, tmp_path
+) -> None:
+    """As Keras's ``<output>_loss`` and ``loss`` under loss_weights; with weight 0 nothing tells
+    it."""
+    tiny.pipeline(tiny_folder, tmp_path / "run", **ONE_EPOCH).fit()
+    towers, found = "model_config__mmoe__task_towers", {}
+    for weight in (1, 3, 0):
+        out = tmp_path / f"{weight}.json"
+        changes = ONE_EPOCH | {"eval_config__output_file": out, f"{towers}[1]__weight": weight}
+        tiny.pipeline(tiny_folder, tmp_path / "run", **changes).evaluate()
+        [[_, _, found[weight]]] = json.loads(out.read_text())["eval_results"]
+    for weight in (3, 0):
+        assert found[weight]["click_loss"] == found[1]["click_loss"]
+        total = found[1]["click_loss"] + weight * found[1]["buy_loss"]
+        assert found[weight]["loss"] == pytest.approx(total)
+    assert found[3]["buy_loss"] == pytest.approx(found[1]["buy_loss"])
+    assert found[0]["buy_loss"] is None
+
+
 def test_a_finished_run_that_goes_on_with_other_files_is_evaluated_on_them(
     tiny_folder, tmp_path
 ) -> None:

@@ -47,7 +47,7 @@ def test_a_run_that_is_past_a_lowered_num_epochs_trains_no_further(
     saving = Trainer._stop_on_signal
 
     def stop(self: Trainer) -> None:
-        self._signal = signal.SIGINT if self.steps == 16 else 0
+        self.signals.came = signal.SIGINT if self.steps == 16 else 0
         saving(self)
 
     monkeypatch.setattr(Trainer, "_stop_on_signal", stop)

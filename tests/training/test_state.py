@@ -16,6 +16,7 @@ from tzmmoe.nn.embedding import Tables
 from tzmmoe.session import Session
 from tzmmoe.training import state
 from tzmmoe.training.optimization import Optimization
+from tzmmoe.world import World
 
 ORDER = Order(0, (Pass(0, (Span("a.parquet"),), True, 1, 48),), ("a.parquet",))
 SPARSE = "train_config__sparse_optimizer"
@@ -67,7 +68,7 @@ def everything(session: Session, optimization: Optimization) -> dict[str, Tensor
     named = {
         **state.weights(session.built.model),
         **state.optimizer_state(optimization),
-        **state.random_state(session.runtime.device),
+        **state.by_rank([state.random_state(session.runtime.device)]),
     }
     return {name: tensor.detach().clone() for name, tensor in named.items()}
 
@@ -84,7 +85,7 @@ def save(
 def restore(saved: checkpoint.Checkpoint, session: Session, optimization: Optimization) -> None:
     state.restore_weights(saved, session.built.model)
     state.restore_optimizers(saved, optimization)
-    state.restore_random(saved, session.runtime.device)
+    state.restore_random(saved, session.runtime.device, World())
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:

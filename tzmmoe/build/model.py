@@ -54,8 +54,10 @@ def build(pipeline: Pipeline, folder: Path, faults: Faults) -> Built | None:
     by_name = build_features(specs, setting, faults)
     tasks = TaskSet(build_tasks(pipeline, faults))
     final = final_tasks(pipeline, tasks, faults)
-    with faults.under(""):
+    with faults.under("model_config"):
         tasks.columns()
+        with faults.under("eval_config.task_metrics"):  # whose faults are those that it adds
+            final.columns()
     groups = {g.group_name: list(g.feature_names) for g in pipeline.model_config.feature_groups}
     torch.manual_seed(pipeline.runtime_config.seed)
     model = None

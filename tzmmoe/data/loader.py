@@ -197,7 +197,7 @@ class Loader:
             for chunk, rows in encoded:
                 self.quality.add(rows.tallies, rows.num_rows)
                 used = leg.used if chunk.index == 0 else 0
-                done = since.done if chunk.index == since.chunk else 0
+                done = leg.consumed(since, chunk.index) - used
                 for batch in rows.batches(self.delivery.batch_size, used + done):
                     done += len(batch)
                     row += len(batch)
@@ -233,12 +233,13 @@ class Loader:
     def _wanted(self, leg: Pass, since: Position, chunk: Chunk) -> int:
         """Rows of a chunk up to the end of the batch that ends the epoch, or all."""
         most, size = self.delivery.epoch_rows, self.delivery.batch_size
-        if most is None or self.delivery.world > 1:
+        if most is None or self.delivery.world > 1:  # whose passes end there
             return chunk.rows.num_rows
-        skipped = since.done + (leg.used if since.chunk == 0 else 0)
-        read = (chunk.index - since.chunk) * leg.chunk_rows - skipped
-        lacking = max(most - since.row - max(read, 0), 0)
-        return min(max(-read, 0) + -(-lacking // size) * size, chunk.rows.num_rows)
+        begin, row = leg.consumed(since, chunk.index), since.row
+        if chunk.index > since.chunk:
+            ahead = (chunk.index - since.chunk) * leg.chunk_rows
+            row += ahead - leg.consumed(since, since.chunk)
+        return min(begin + -(-max(most - row, 0) // size) * size, chunk.rows.num_rows)
 
 
 def without_remainder(

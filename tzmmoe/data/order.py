@@ -51,12 +51,17 @@ class Pass:
         words = [self.seed, self.epoch, self.first_chunk + chunk, *part, *use.encode()]
         return np.random.default_rng(words)
 
+    def consumed(self, since: Position, chunk: int) -> int:
+        """Rows of a chunk that are consumed at a position."""
+        done = since.done if chunk == since.chunk else 0
+        return done + (self.used if chunk == 0 else 0)
+
     def left(self, since: Position) -> "Pass":
         """What is to be read after a position in this pass."""
         spans = list(self.spans[since.span :])
         if spans:
             spans[0] = replace(spans[0], begin=spans[0].begin + since.span_row)
-        used = since.done + (self.used if since.chunk == 0 else 0)
+        used = self.consumed(since, since.chunk)
         return replace(
             self, spans=tuple(spans), first_chunk=self.first_chunk + since.chunk, used=used
         )

@@ -1,6 +1,5 @@
 """The wide side of MMoE V2: features x_w, and a linear model's output y_w."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,8 +13,6 @@ from tzmmoe.nn.initializers import table_initializer
 from tzmmoe.nn.keras import start_as_keras
 from tzmmoe.nn.norms import BatchNorm
 from tzmmoe.nn.regularizers import Penalty, penalize
-
-log = logging.getLogger(__name__)
 
 EMBEDDINGS = "wide"  # the input of the group's features
 LATENTS, WEIGHTS = "latent", "weight"  # factors, and the ends of their tables' names

@@ -1,5 +1,6 @@
 """Keys of an evaluation as Keras spells them: ``val_<label>_auc`` for ``auc_<tower>``."""
 
+import math
 from collections.abc import Iterator, Mapping
 
 from tzmmoe.tasks import Task, TaskSet
@@ -61,11 +62,16 @@ def _names(task: Task) -> Iterator[tuple[str, str]]:
 
 
 def by_label(tasks: TaskSet, results: Mapping[str, float]) -> dict[str, float]:
-    """Results as Keras names them: ``loss``, and of each task ``<label>_loss``, ``<label>_auc``."""
+    """Results as Keras names them: ``loss``, and of each task ``<label>_loss``, ``<label>_auc``.
+
+    As in Keras a task's own loss is without its weight, which only their sum has; NaN, since
+    nothing tells it, for a task of weight 0.
+    """
     found = {"loss": results["val_loss"]}
     for task in tasks.tasks:
         owner = owners(tasks)[task.name]
-        found[f"{owner}_loss"] = sum(results[f"{word}_{task.name}"] for word in task.losses)
+        weighted = sum(results[f"{word}_{task.name}"] for word in task.losses)
+        found[f"{owner}_loss"] = weighted / task.weight if task.weight else math.nan
         for word in task.metrics:
             short = SHORT.get(word, (word,))[0]
             for end in ("", "_in_space"):
