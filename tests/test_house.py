@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "tzmmoe"
 FLOORS = {
-    0: ["errors", "protos"],
+    0: ["errors", "environment", "protos"],
     1: ["world", "registry", "config", "batch", "digest", "durable", "nn", "cli"],
     2: ["runtime", "features", "losses", "metrics", "checkpoint"],
     3: ["data", "tasks", "models"],

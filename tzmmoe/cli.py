@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from tzmmoe.errors import NO_SCHEMA, Interrupted, UserError, did_you_mean
+from tzmmoe import environment
+from tzmmoe.errors import NO_SCHEMA, Interrupted, LostProcessError, UserError, did_you_mean
 
 USER_ERROR = 2
 NONE = ("eval_input_path", "test_input_path")  # an empty value means that there are none
@@ -85,6 +86,12 @@ def names(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
+def has_joined() -> bool:
+    """Whether this process met others; what it did before, they did too."""
+    found = sys.modules.get("torch.distributed")
+    return found is not None and found.is_initialized()
+
+
 def _stop(signum: int, frame: object) -> None:
     """Leave through the blocks that tidy up."""
     raise Interrupted(signum)
@@ -93,11 +100,15 @@ def _stop(signum: int, frame: object) -> None:
 def run(main: Callable[[Sequence[str]], None]) -> None:
     """Run a command line and exit with its code."""
     signal.signal(signal.SIGTERM, _stop)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    level = logging.INFO if environment.number("RANK", 0) == 0 else logging.ERROR
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     try:
         main(sys.argv[1:])
     except UserError as error:
-        print(f"{error}", file=sys.stderr)
+        if environment.number("LOCAL_RANK", 0) == 0 or isinstance(error, LostProcessError):
+            print(f"{error}", file=sys.stderr)
+        elif has_joined() and not error.is_shared:
+            print(f"rank {environment.number('RANK', 0)}: {error}", file=sys.stderr)
         sys.exit(USER_ERROR)
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("tzmmoe.protos"):

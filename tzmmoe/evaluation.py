@@ -18,6 +18,7 @@ from tzmmoe.tasks import TaskSet
 from tzmmoe.training import report
 from tzmmoe.training.evaluator import Sink, evaluate
 from tzmmoe.training.spellings import by_label
+from tzmmoe.training.together import Together
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class Evaluation:
     def _loader(self, reserved: Sequence[str] = ()) -> Loader:
         columns, size = self.tasks.columns(), self.batch_size
         loader = self.session.loader(
-            self.path, self.flag, columns, reserved=reserved, batch_size=size
+            self.path, self.flag, columns, reserved=reserved, batch_size=size, most=self.most
         )
         if not loader.source.has_rows():
             file = loader.source.files[0]
@@ -79,34 +80,47 @@ class Evaluation:
         return loader
 
     def run(
-        self, predictions_path: str | None = None, poll: Callable[[], None] | None = None
+        self,
+        predictions_path: str | None = None,
+        together: Together | None = None,
+        poll: Callable[[], None] | None = None,
     ) -> dict[str, float]:
         """One pass; prints the results.
 
         With ``predictions_path`` the outputs, labels and reserved columns are written there.
-        ``poll`` is called before each batch, and may raise.
+        ``together``: how several processes take their batches. ``poll`` is called before each
+        batch, and may raise.
         """
+        together = together or Together(self.session.runtime.world)
         if not predictions_path:
-            return self._run(self.loader, None, poll)
+            return self._run(self.loader, None, together, poll)
         labels = [c.name for c in self.tasks.columns() if c.role == "label"]
         wanted = [*self.session.pipeline.eval_config.reserved_columns, *labels]
         loader = self._loader(list(dict.fromkeys(wanted)))
-        with PredictionWriter(predictions_path, self.session.inputs()) as writer:
-            results = self._run(loader, _into(writer), poll)
-        log.info("wrote %s predictions to %s", f"{writer.num_rows:,}", writer.path)
+        world = together.world
+        with PredictionWriter(predictions_path, self.session.inputs(), world) as writer:
+            results = self._run(loader, _into(writer), together, poll)
+        num_rows = sum(world.gather(writer.num_rows))
+        log.info("wrote %s predictions to %s", f"{num_rows:,}", writer.name)
         return results
 
     def _run(
-        self, loader: Loader, sink: Sink | None, poll: Callable[[], None] | None
+        self,
+        loader: Loader,
+        sink: Sink | None,
+        together: Together,
+        poll: Callable[[], None] | None,
     ) -> dict[str, float]:
+        batches = (batch for batch, _ in together.steps(loader.once(), loader.no_rows))
         results = evaluate(
             self.session.built.model,
             self.tasks,
-            _polled(loader.once(), poll),
+            _polled(batches, poll),
             self.session.runtime.device,
             most=self.most,
             bar_every=self.session.pipeline.eval_config.log_step_count_steps,
             sink=sink,
+            world=together.world,
         )
         log.info("evaluation of %s\n%s", self.path, report.table(self.tasks, results))
         return results
@@ -128,7 +142,7 @@ class Evaluation:
     def write_output(self, results: dict[str, float], model: Path) -> None:
         """eval_config.output_file, if that is set."""
         pipeline = self.session.pipeline
-        if not pipeline.eval_config.output_file:
+        if not (pipeline.eval_config.output_file and self.session.runtime.world.is_first):
             return
         word = pipeline.model_config.WhichOneof("model")
         name = pipeline.model_config.mmoe_v2.name if word == "mmoe_v2" else word
@@ -154,19 +168,24 @@ class Evaluations:
                 _ = each.loader
         config = self.session.pipeline.eval_config
         if self.final.path and config.predictions_path:
-            output_file(config.predictions_path, self.session.inputs())
+            output_file(config.predictions_path, self.session.inputs(), self.session.runtime.world)
         self.final.check_output()
 
     def after(
-        self, step: int, *, is_last: bool, poll: Callable[[], None] | None = None
+        self,
+        step: int,
+        together: Together | None = None,
+        *,
+        is_last: bool,
+        poll: Callable[[], None] | None = None,
     ) -> dict[str, float]:
         """Results of a checkpoint; with predictions if it is the last one and they are those."""
         wanted = self.session.pipeline.eval_config.predictions_path
         path = wanted if is_last and self.same else ""
-        results = self.validation.run(path, poll)
+        results = self.validation.run(path, together, poll)
         self._results[step] = results
         self._predicted_at = step if path else None
-        report.append(self.session.model_dir / report.TRAINING, step, results)
+        self.session.append(report.TRAINING, step, results)
         return results
 
     def finish(self, step: int) -> dict[str, float]:
@@ -179,7 +198,7 @@ class Evaluations:
         if results is None or (predictions and self._predicted_at != step):
             results = self.final.run(predictions)
             if not self.same:
-                report.append(model_dir / report.EVALUATION, step, results)
+                self.session.append(report.EVALUATION, step, results)
         self.final.write_output(results, model_dir / f"model.ckpt-{step}")
         return results
 

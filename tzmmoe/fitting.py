@@ -16,10 +16,11 @@ from tzmmoe.errors import CheckpointError, ConfigError, Faults
 from tzmmoe.evaluation import Evaluations
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import fields
-from tzmmoe.runtime import versions
+from tzmmoe.runtime import is_restarted, versions
 from tzmmoe.session import Session, watch
 from tzmmoe.training import report, state
 from tzmmoe.training.optimization import Optimization
+from tzmmoe.training.param_map import read_map
 from tzmmoe.training.profile import Profile
 from tzmmoe.training.progress import Progress
 from tzmmoe.training.runlog import RunLog
@@ -66,19 +67,18 @@ class Fitting:
             CheckpointError: a model_dir that holds a checkpoint, without ``continue_train``.
         """
         session, model_dir = self.session, self.session.model_dir
-        found = self._newest()
+        world = session.runtime.world
+        found = world.first(self._newest)
         self._warn_without_checkpoint(found is not None)
         trainer = self._trainer()
-        model_dir.mkdir(parents=True, exist_ok=True)
-        if record:
-            record.open(model_dir)
-        checkpoint.clear_leftovers(model_dir)
+        world.first(lambda: self._open_folder(record))
         if found:
-            self._resume(trainer, session.fitting_checkpoint(found))
+            self._resume(trainer, world.each(lambda: session.fitting_checkpoint(found)))
         else:
-            self._fine_tune()
-        (model_dir / "pipeline.config").write_text(session.text())
-        self._record(trainer.steps)
+            world.each(self._fine_tune)
+        if world.is_first:
+            (model_dir / "pipeline.config").write_text(session.text())
+            self._record(trainer.steps)
         self._say_summary(trainer)
         first = trainer.steps
         if not _is_past(trainer):
@@ -87,11 +87,18 @@ class Fitting:
             _say_nothing_left(trainer)
         return self._finish(trainer)
 
+    def _open_folder(self, record: RunLog | None) -> None:
+        model_dir = self.session.model_dir
+        model_dir.mkdir(parents=True, exist_ok=True)
+        if record:
+            record.open(model_dir)
+        checkpoint.clear_leftovers(model_dir)
+
     def _newest(self) -> Path | None:
         """The checkpoint to go on from. Raises CheckpointError when there is one unasked."""
         model_dir = self.session.model_dir
         found = checkpoint.find(model_dir)
-        if found and not self.continue_train:
+        if found and not (self.continue_train or is_restarted()):
             raise CheckpointError(
                 f"{model_dir} holds {found[-1].name}; pass --continue_train to go on from it, or "
                 "name another --model_dir"
@@ -110,16 +117,18 @@ class Fitting:
 
     def check_only(self) -> None:
         """Build everything and read the first batch, without training."""
-        found = self._newest()
+        world = self.session.runtime.world
+        found = world.first(self._newest)
         trainer = self._trainer()
         if found:
             self.session.restore(found)
         else:
-            self._fine_tune()
+            world.each(self._fine_tune)
         self._say_summary(trainer)
         batch, _ = next(trainer.loader.epoch(trainer.position), (None, None))
-        if batch is None:
+        if not any(world.gather(batch is not None)):
             raise trainer.loader.lack()
+        batch = batch or trainer.loader.no_rows()
         batch = batch.to(trainer.device)
         with torch.no_grad(), trainer.optimization.autocast():
             logits = trainer.model(batch.inputs)
@@ -141,13 +150,15 @@ class Fitting:
                 total_steps,
             )
         built, device = session.built, session.runtime.device
-        optimization = Optimization(built.model, built.tasks, settings, device)
+        world = session.runtime.world
+        optimization = Optimization(built.model, built.tasks, settings, device, world)
         self._check_memory(optimization)
-        tensorboard = pipeline.train_config.use_tensorboard
+        tensorboard = pipeline.train_config.use_tensorboard and world.is_first
         progress = Progress(
             every=settings.log_every,
             total_steps=count_steps,
             folder=session.model_dir if tensorboard else None,
+            world=world,
         )
         trainer = Trainer(
             model=session.built.model,
@@ -162,7 +173,9 @@ class Fitting:
             evaluate=None,
             timeout=Timeout.of(pipeline.runtime_config.timeout, self.began),
             speed=Speed.of(settings.speed, progress, built.tasks, device),
-            profile=Profile(settings.profiled, session.model_dir / "profile", device),
+            profile=Profile(
+                settings.profiled if world.is_first else (), session.model_dir / "profile", device
+            ),
         )
         if pipeline.eval_input_path:
             trainer.evaluate = partial(self._evaluate, trainer)
@@ -181,7 +194,8 @@ class Fitting:
         return Evaluations(self.session)
 
     def _evaluate(self, trainer: Trainer, step: int) -> dict[str, float]:
-        return self.evaluations.after(step, is_last=trainer.ends(), poll=trainer.stop_if_asked)
+        stop = trainer.stop_if_asked
+        return self.evaluations.after(step, trainer.together, is_last=trainer.ends(), poll=stop)
 
     def _resume(self, trainer: Trainer, saved: checkpoint.Checkpoint) -> None:
         """Go on where a checkpoint was written."""
@@ -230,7 +244,8 @@ class Fitting:
             step = best.step if restores else step
             log.info("%s; model.ckpt-%d is the result", trainer.watch.line(), step)
             if restores:
-                checkpoint.prefer(session.model_dir, step)
+                if trainer.world.is_first:
+                    checkpoint.prefer(session.model_dir, step)
                 session.restore(session.model_dir / f"model.ckpt-{step}")
         return self.evaluations.finish(step)
 
@@ -272,19 +287,3 @@ def _say_nothing_left(trainer: Trainer) -> None:
         more = "raise num_epochs"
     step = f"{trainer.steps - 1:,}"
     log.info("nothing was left to train: %s with step %s; to go on, %s", what, step, more)
-
-
-def read_map(path: Path) -> dict[str, str]:
-    """Lines ``name here<TAB>name there``."""
-    try:
-        lines = [line for line in path.read_text().splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError.at("train_config.fine_tune_ckpt_param_map", str(error)) from error
-    pairs = [line.split() for line in lines]
-    for line, pair in zip(lines, pairs, strict=True):
-        if len(pair) != 2:
-            raise ConfigError.at(
-                "train_config.fine_tune_ckpt_param_map",
-                f"{path}: {line!r} is not a name here, a tab, and a name there",
-            )
-    return dict(pairs)

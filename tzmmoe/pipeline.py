@@ -11,7 +11,7 @@ from tzmmoe.evaluation import Evaluation
 from tzmmoe.fitting import Fitting, check
 from tzmmoe.runtime import flushed_denormals
 from tzmmoe.serving.exporter import Export
-from tzmmoe.serving.predictions import write_predictions
+from tzmmoe.serving.predictions import PredictionWriter, write_predictions
 from tzmmoe.session import Session
 from tzmmoe.training import report
 from tzmmoe.training.runlog import RunLog
@@ -80,7 +80,8 @@ class Pipeline:
         if not session.pipeline.model_dir:
             named = Path(checkpoint_path)
             folder = named.parent if is_checkpoint(named) else named
-        report.append(folder / report.EVALUATION, model.step, results)
+        if session.runtime.world.is_first:
+            report.append(folder / report.EVALUATION, model.step, results)
         evaluation.write_output(results, model.path)
         return results
 
@@ -95,7 +96,7 @@ class Pipeline:
         else:
             session.restore(Path(checkpoint_path or session.model_dir))
         built = session.built
-        Export(
+        export = Export(
             model=built.model,
             tasks=built.tasks,
             features=built.features,
@@ -104,7 +105,8 @@ class Pipeline:
             setting=built.setting,
             reading=build.reading(session.pipeline.data_config),
             config=session.text(),
-        ).write(Path(export_dir))
+        )
+        session.runtime.world.first(lambda: export.write(Path(export_dir)))
         return Path(export_dir)
 
     def predict(
@@ -128,10 +130,10 @@ class Pipeline:
             batch_size=batch_size,
         )
         reads = [*loader.source.files, *session.inputs()]
-        written = write_predictions(
-            loader.once(), session.outputs, predict_output_path, output_columns, reads
-        )
-        return written.num_rows
+        world = session.runtime.world
+        with PredictionWriter(predict_output_path, reads, world) as writer:
+            write_predictions(loader.once(), session.outputs, writer, output_columns)
+        return sum(world.gather(writer.num_rows))
 
     def _training(self) -> Session:
         needs = ("train_input_path", "model_dir")

@@ -8,6 +8,7 @@ from tzmmoe import cli
 
 log = logging.getLogger(__name__)
 
+PATIENCE_S = 600.0  # how long a process waits for the others
 MOST_ROWS = 1 << 24
 
 OF_A_CONFIG = (
@@ -53,21 +54,25 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _from_export(arguments: argparse.Namespace) -> int:
-    from tzmmoe.runtime import find_device
-    from tzmmoe.serving.predictions import write_predictions
+    from tzmmoe.runtime import find_device, meet
+    from tzmmoe.serving.predictions import PredictionWriter, write_predictions
     from tzmmoe.serving.scorer import Scorer
 
-    scorer = Scorer.load(arguments.saved_model_dir, find_device(arguments.device or "auto"))
+    device = find_device(arguments.device or "auto")
+    world = meet(device, PATIENCE_S)
+    scorer = Scorer.load(arguments.saved_model_dir, device)
     loader = scorer.loader(
         arguments.predict_input_path,
         reserved=cli.names(arguments.reserved_columns),
         batch_size=arguments.batch_size or 4096,
         num_workers=2,
+        world=world,
     )
-    chosen = cli.names(arguments.output_columns)
-    output = arguments.predict_output_path
-    reads = loader.source.files
-    return write_predictions(loader.once(), scorer.predict, output, chosen, reads).num_rows
+    output, reads = arguments.predict_output_path, loader.source.files
+    with PredictionWriter(output, reads, world) as writer:
+        chosen = cli.names(arguments.output_columns)
+        write_predictions(loader.once(), scorer.predict, writer, chosen)
+    return sum(world.gather(writer.num_rows))
 
 
 def _from_checkpoint(arguments: argparse.Namespace) -> int:

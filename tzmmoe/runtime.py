@@ -1,6 +1,5 @@
-"""The process: device, seed, memory. The only reader of the environment."""
+"""The process: device, seed, memory, and the others that it works with."""
 
-import os
 import platform
 import sys
 from collections.abc import Iterator
@@ -10,7 +9,10 @@ from importlib import metadata
 
 import torch
 
+from tzmmoe import environment
 from tzmmoe.errors import ConfigError
+from tzmmoe.nn.embedding import seed_of
+from tzmmoe.world import World
 
 
 @dataclass(frozen=True)
@@ -19,36 +21,51 @@ class Runtime:
 
     device: torch.device
     seed: int
+    world: World
 
     @classmethod
-    def start(cls, device: torch.device, seed: int, *, deterministic: bool) -> "Runtime":
-        """Seed everything.
-
-        Raises:
-            ConfigError: more than one process.
-        """
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise ConfigError.at(
-                "",
-                "WORLD_SIZE is above 1, but this version trains in one process; start it "
-                "without torchrun",
-            )
-        torch.manual_seed(seed)
+    def start(
+        cls, device: torch.device, seed: int, world: World, *, deterministic: bool
+    ) -> "Runtime":
+        """Seed everything. Dropout differs from process to process, the order of rows does not."""
+        torch.manual_seed(seed if world.is_first else seed_of(seed, f"rank {world.rank}"))
         if deterministic:
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            environment.set_default("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.backends.cudnn.benchmark = False
         torch.use_deterministic_algorithms(deterministic)
-        return cls(device, seed)
+        return cls(device, seed, world)
+
+
+def meet(device: torch.device, timeout_s: float) -> World:
+    """The processes that torchrun started with this one, or this one alone."""
+    size = environment.number("WORLD_SIZE", 1)
+    if size == 1:
+        return World()
+    lacking = [n for n in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not environment.variable(n)]
+    if lacking:
+        raise ConfigError.at(
+            "",
+            f"WORLD_SIZE is {size}, but {', '.join(lacking)} is not set; start several processes "
+            "with torchrun, or unset WORLD_SIZE",
+        )
+    return World.join(device, timeout_s)
+
+
+def is_restarted() -> bool:
+    """Whether torchrun started this process again after one of the run had failed."""
+    return environment.number("TORCHELASTIC_RESTART_COUNT", 0) > 0
 
 
 def find_device(name: str, place: str = "--device") -> torch.device:
-    """``auto`` is a GPU when there is one.
+    """``auto`` is a GPU when there is one; of several processes on a machine, each has its own.
 
     Raises:
         ConfigError: no such device; ``place`` is the flag or field that names it.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and environment.number("WORLD_SIZE", 1) > 1:
+        name = f"cuda:{environment.number('LOCAL_RANK', 0)}"
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -86,20 +103,17 @@ def allow_tf32(matmul: bool | None, cudnn: bool | None) -> None:
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Memory that the device has left, None where it cannot be told."""
+    """Memory that the device has left, for each process on the machine if it is the machine's; None
+    where it cannot be told."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
         with open("/proc/meminfo") as lines:
             sizes = dict(line.split(":") for line in lines)
-        return int(sizes["MemAvailable"].split()[0]) * 1024
+        free = int(sizes["MemAvailable"].split()[0]) * 1024
+        return free // environment.number("LOCAL_WORLD_SIZE", 1)
     except (OSError, KeyError):
         return None
-
-
-def variable(name: str) -> str | None:
-    """The value of an environment variable; None when it is not set, or empty."""
-    return os.environ.get(name) or None
 
 
 def versions() -> dict[str, str]:

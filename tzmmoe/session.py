@@ -1,7 +1,7 @@
 """A config made ready to run: its objects, its device, its files."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,13 +14,16 @@ from torch import Tensor
 
 from tzmmoe import build, checkpoint
 from tzmmoe.batch import Batch, Column
-from tzmmoe.config import Config, notes
+from tzmmoe.config import Config, duration, notes
 from tzmmoe.data.assemble import Assembler
+from tzmmoe.data.base import Source
 from tzmmoe.data.files import expand, open_source
 from tzmmoe.data.loader import Loader
+from tzmmoe.data.sharing import count
 from tzmmoe.errors import CheckpointError, ConfigError, DataError, Faults
+from tzmmoe.nn.norms import BatchNorm
 from tzmmoe.protos.pipeline_pb2 import Pipeline
-from tzmmoe.runtime import Runtime, allow_tf32, find_device, free_bytes
+from tzmmoe.runtime import Runtime, allow_tf32, find_device, free_bytes, meet
 from tzmmoe.tasks import TaskSet
 from tzmmoe.training import report, state
 from tzmmoe.training.meaning import check_meaning, meaning
@@ -74,8 +77,13 @@ class Session:
         faults.stop(config.locate)
         for line in notes(pipeline):
             log.warning("%s", line)
-        runtime = Runtime.start(found, settings.seed, deterministic=settings.deterministic)
+        world = meet(found, duration.seconds(settings.collective_timeout))
+        deterministic = settings.deterministic
+        runtime = Runtime.start(found, settings.seed, world, deterministic=deterministic)
         train = pipeline.train_config
+        for part in built.model.modules():
+            if isinstance(part, BatchNorm):
+                part.synced = train.sync_batch_norm and world.size > 1
         matmul, cudnn = (
             getattr(train, name) if train.HasField(name) else None
             for name in ("cuda_matmul_allow_tf32", "cudnn_allow_tf32")
@@ -110,23 +118,31 @@ class Session:
         training: bool = False,
         reserved: Sequence[str] = (),
         batch_size: int | None = None,
+        most: int | None = None,
     ) -> Loader:
         """Batches of the files at ``path``, which the command line calls ``flag``.
+
+        ``most``: so many batches are wanted, of one process; several share out their rows.
 
         Raises:
             DataError: files that are not there, or lack a column.
         """
-        config = self.pipeline.data_config
-        source = open_source(path, flag, build.reading(config))
-        assembler = Assembler(
-            self.built.features,
-            columns,
-            helpers=self.built.helpers,
-            reserved=source.expand(reserved),
-            mask_prob=config.sample_mask_prob if training else 0.0,
-        )
-        for file in source.files:
-            source.check_columns(file, assembler.needed)
+        config, world = self.pipeline.data_config, self.runtime.world
+
+        def opened() -> tuple[Source, Assembler]:
+            source = open_source(path, flag, build.reading(config))
+            assembler = Assembler(
+                self.built.features,
+                columns,
+                helpers=self.built.helpers,
+                reserved=source.expand(reserved),
+                mask_prob=config.sample_mask_prob if training else 0.0,
+            )
+            for file in source.files:
+                source.check_columns(file, assembler.needed)
+            return source, assembler
+
+        source, assembler = world.each(opened)
         delivery = build.delivery(
             config,
             training=training,
@@ -137,7 +153,14 @@ class Session:
             delivery = replace(delivery, batch_size=batch_size)
         if training:
             delivery = replace(delivery, epoch_rows=self.pipeline.train_config.num_samples or None)
-        return Loader(source, assembler, delivery)
+        cut = None if most is None else most * delivery.batch_size
+        delivery = replace(delivery, rank=world.rank, world=world.size, cut=cut)
+        return Loader(source, assembler, delivery, count(source, world))
+
+    def append(self, name: str, step: int, results: Mapping[str, float]) -> None:
+        """Add a line of results to a file of the model_dir."""
+        if self.runtime.world.is_first:
+            report.append(self.model_dir / name, step, results)
 
     def inputs(self) -> list[str]:
         """The files that the config names; no output may replace one."""
@@ -157,7 +180,7 @@ class Session:
 
     def restore(self, path: Path) -> checkpoint.Checkpoint:
         """Load the weights of a checkpoint, or of a model_dir's preferred one."""
-        opened = self.fitting_checkpoint(path)
+        opened = self.runtime.world.each(lambda: self.fitting_checkpoint(path))
         state.restore_weights(opened, self.built.model)
         log.info("weights of %s", opened.path)
         return opened

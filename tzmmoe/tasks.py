@@ -259,8 +259,9 @@ class TaskSet:
         """``{"auc_ctr": 0.71, "auc_ctr_in_space": ...}``; NaN where a metric is not defined."""
         results = {}
         for key, metric in self.named_metrics().items():
-            lost = int(metric.nan_predictions)
-            results[key] = math.nan if lost else float(metric.compute())
+            with metric.sync_context():  # of several processes, their rows together
+                lost = int(metric.nan_predictions)
+                results[key] = math.nan if lost else float(metric.compute())
             if lost:
                 log.warning("%s is undefined: %s predictions are NaN", key, f"{lost:,}")
         return results

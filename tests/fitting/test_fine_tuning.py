@@ -6,7 +6,7 @@ from fitting.runs import go_on, weights
 
 from tzmmoe import checkpoint
 from tzmmoe.errors import CheckpointError, ConfigError
-from tzmmoe.fitting import read_map
+from tzmmoe.training.param_map import read_map
 
 
 def test_fine_tuning_begins_with_the_weights_of_another_run_at_step_0(

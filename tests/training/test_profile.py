@@ -120,7 +120,7 @@ def test_a_run_that_is_stopped_among_the_batches_and_goes_on_leaves_both_parts(
 ) -> None:
     original = Trainer.step
 
-    def step(self: Trainer, batch, totals=None):
+    def step(self: Trainer, batch, share=None):
         losses = original(self, batch)
         if self.steps == 5:
             os.kill(os.getpid(), signal.SIGTERM)

@@ -45,7 +45,7 @@ def over_at(monkeypatch, hand) -> Callable[[int], None]:
     """Lets three hours go by within the step of this number, counted from 0, of the next run."""
     original, due = Trainer.step, []
 
-    def step(self: Trainer, batch, totals=None):
+    def step(self: Trainer, batch, share=None):
         losses = original(self, batch)
         if due == [self.steps]:
             due.clear()

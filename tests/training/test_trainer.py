@@ -242,7 +242,7 @@ def at_step(monkeypatch) -> Iterator[Callable[[int, Callable[[], None]], None]]:
     original = Trainer.step
     due: dict[int, Callable[[], None]] = {}
 
-    def step(self: Trainer, batch, totals=None):
+    def step(self: Trainer, batch, share=None):
         losses = original(self, batch)
         due.pop(self.steps, lambda: None)()
         return losses

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from tzmmoe import runtime
+from tzmmoe import environment
 from tzmmoe.config.scalars import in_utf8
 from tzmmoe.convert.report import Report
 from tzmmoe.errors import ConfigError, Faults, did_you_mean, join
@@ -98,7 +98,7 @@ class Placeholders:
             return self._date(match)
         if match["number"] or match["form"]:
             raise ConfigError.at("", f"{match[0]!r}: only DATE can be shifted or formatted")
-        for source, values in (("--var", self.given.get), ("environment", runtime.variable)):
+        for source, values in (("--var", self.given.get), ("environment", environment.variable)):
             for word in (name, ALIASES.get(name)):
                 if word and values(word):
                     self.report.values[word] = (values(word), source)

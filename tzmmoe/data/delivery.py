@@ -14,7 +14,8 @@ class Delivery:
     """How rows are ordered, cut into batches and handed over.
 
     With ``epoch_rows`` an epoch ends after as many batches as hold them, or with the data. Process
-    ``rank`` of ``world`` gets its part of the rows; the i-th batches of all make the global one.
+    ``rank`` of ``world`` gets its part of the rows, or of the first ``cut`` ones; the i-th batches
+    of all make the global one.
     """
 
     batch_size: int
@@ -27,6 +28,7 @@ class Delivery:
     epoch_rows: int | None = None
     rank: int = 0
     world: int = 1
+    cut: int | None = None
 
     def ends(self, rows: int) -> bool:
         """Whether an epoch is over after so many rows, whatever the files still hold."""
@@ -41,8 +43,10 @@ class Delivery:
 
     @property
     def most_rows(self) -> int | None:
-        """Of an epoch, in all processes: ``epoch_rows`` in whole batches of them all."""
+        """Of an epoch, in all processes: ``cut``, or ``epoch_rows`` in their whole batches."""
         size = self.batch_size * self.world
+        if self.cut is not None:
+            return self.cut
         return None if self.epoch_rows is None else -(-self.epoch_rows // size) * size
 
     def plan(

@@ -3,13 +3,16 @@
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from tzmmoe.features.base import Tally
 
 log = logging.getLogger(__name__)
+
+
+Counts = tuple[int, dict[str, list[int]]]
 
 
 class Quality:
@@ -35,6 +38,21 @@ class Quality:
                         f"{num_rows:,}",
                     )
                 counts += [tally.missing, tally.defaulted, tally.unknown, tally.outside]
+
+    def counts(self) -> Counts:
+        """Rows, and four sums for each feature, as other processes can read them."""
+        with self._lock:
+            return self.num_rows, {name: each.tolist() for name, each in self._counts.items()}
+
+    @classmethod
+    def of_all(cls, parts: Sequence[Counts]) -> "Quality":
+        """What several processes counted, added up."""
+        made = cls()
+        for num_rows, counts in parts:
+            made.num_rows += num_rows
+            for name, each in counts.items():
+                made._counts[name] += np.array(each)
+        return made
 
     def report(self) -> str:
         """The table under a line that tells of how many rows it is."""

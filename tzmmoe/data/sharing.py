@@ -4,7 +4,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
+from tzmmoe.data.base import Source
 from tzmmoe.data.order import Pass, Span
+from tzmmoe.world import World
+
+
+def count(source: Source, world: World) -> dict[str, int]:
+    """Rows of the files, each counted by one of the processes; nothing for one process."""
+    if world.size == 1:
+        return {}
+    own = source.files[world.rank :: world.size]
+    counted = world.each(lambda: {file: source.num_rows(file) for file in own})
+    return {file: rows for part in world.gather(counted) for file, rows in part.items()}
 
 
 def share(

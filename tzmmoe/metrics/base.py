@@ -27,7 +27,7 @@ class Metric(torchmetrics.Metric):
     columns: tuple[str, ...] = ()
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(sync_on_compute=False)  # TaskSet.compute syncs all states at once
         self.add_sum("nan_predictions", dtype=torch.int64)
 
     def add_sum(self, name: str, *size: int, dtype: torch.dtype = torch.float64) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from tzmmoe.batch import Batch
 from tzmmoe.data.files import COMPRESSED, KINDS
 from tzmmoe.errors import ConfigError, DataError, did_you_mean
+from tzmmoe.world import World
 
 # Written together, as a row group; what comes first counts.
 ROWS = 1 << 16
@@ -25,13 +26,18 @@ class PredictionWriter:
     """Writes rows aside; leaving the block renames the file, leaving it by an error removes it.
 
     A path that ends in ``.parquet`` or ``.csv`` is a file; any other is a folder that gets
-    ``part-0.parquet``. A file of that name is replaced, at the end and at once. Several numbers of
-    one cell are a list in Parquet, joined by ``|`` in CSV. ``reads`` are files that are read
-    meanwhile, which it does not replace.
+    ``part-0.parquet``, and a part for each further process of a ``world``. A file of that name is
+    replaced, at the end and at once, and once all processes have written all their rows. Several
+    numbers of one cell are a list in Parquet, joined by ``|`` in CSV. ``reads`` are files that are
+    read meanwhile, which it does not replace.
     """
 
-    def __init__(self, path: str | Path, reads: Sequence[str] = ()) -> None:
-        self.path = output_file(path, reads)
+    def __init__(
+        self, path: str | Path, reads: Sequence[str] = (), world: World | None = None
+    ) -> None:
+        self._world = known = world or World()
+        self.path = known.each(lambda: output_file(path, reads, known))
+        self.name = self.path if self._world.size == 1 else self.path.parent
         self.num_rows = 0
         self._aside = self.path.parent / f".writing-{self.path.name}"
         self._sink: pa.NativeFile | None = None
@@ -48,6 +54,8 @@ class PredictionWriter:
 
     def __exit__(self, kind: type | None, *error: object) -> None:
         try:
+            if kind is None:
+                self._world.gather(None)  # none is replaced when a process fails
             if kind is None and self._schema is not None:
                 with self._naming_the_file():
                     self._finish()
@@ -120,49 +128,50 @@ class PredictionWriter:
         os.replace(self._aside, self.path)
 
 
-def output_file(path: str | Path, reads: Sequence[str] = ()) -> Path:
-    """The file that an output path stands for.
+def output_file(path: str | Path, reads: Sequence[str] = (), world: World | None = None) -> Path:
+    """The file that an output path stands for, in this process of a ``world``.
 
     Raises:
         DataError: a kind of file that is not written, a folder that holds other predictions, or
             one of the files ``reads``.
     """
-    target = _target(Path(path))
+    target = _target(Path(path), world or World())
     for file in reads if target.is_file() else ():
         if os.path.samefile(file, target):
             raise DataError(f"{file}: is read and would be replaced; name another output")
     return target
 
 
-def _target(path: Path) -> Path:
+def _target(path: Path, world: World) -> Path:
     if path.suffix in (".parquet", ".csv"):
+        if world.size > 1:
+            raise DataError(
+                f"{path}: is one file, but {world.size} processes write a part each; name a folder"
+            )
         if path.is_dir():
             raise DataError(f"{path}: is a folder; name a file in it")
         return path
     if path.is_file() or path.suffix.lower() in (*KINDS, *COMPRESSED):
         raise DataError(f"{path}: is no name of a .parquet or .csv file, nor of a folder")
-    target = path / "part-0.parquet"
-    others = sorted(each.name for each in path.glob("*.parquet") if each != target)
+    parts = [path / f"part-{rank}.parquet" for rank in range(world.size)]
+    others = sorted(each.name for each in path.glob("*.parquet") if each not in parts)
     if others:
         raise DataError(
             f"{path}: holds {others[0]}, which would be taken for a part of these predictions; "
             "name a new folder, or a file"
         )
-    return target
+    return parts[world.rank]
 
 
 def write_predictions(
     batches: Iterable[Batch],
     outputs: Callable[[Batch], Mapping[str, Tensor]],
-    path: str | Path,
+    writer: PredictionWriter,
     chosen: Sequence[str] | None = None,
-    reads: Sequence[str] = (),
-) -> PredictionWriter:
+) -> None:
     """Predict batch after batch into a file: reserved columns, then the ``chosen`` outputs."""
-    with PredictionWriter(path, reads) as writer:
-        for batch in batches:
-            writer.write(prediction_columns(outputs(batch), batch.reserved, chosen), len(batch))
-    return writer
+    for batch in batches:
+        writer.write(prediction_columns(outputs(batch), batch.reserved, chosen), len(batch))
 
 
 def prediction_columns(

@@ -16,11 +16,13 @@ from tzmmoe.data.base import Chunk, Piece
 from tzmmoe.data.delivery import Delivery
 from tzmmoe.data.files import Reading, open_source
 from tzmmoe.data.loader import Loader
+from tzmmoe.data.sharing import count
 from tzmmoe.digest import sha256
 from tzmmoe.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from tzmmoe.features import Feature, FeatureSpec, Setting
 from tzmmoe.serving.exporter import FORMAT
 from tzmmoe.serving.program import load, program_inputs
+from tzmmoe.world import World
 
 
 class Scorer:
@@ -102,9 +104,17 @@ class Scorer:
         return {name: output.cpu() for name, output in self._run(inputs).items()}
 
     def loader(
-        self, path: str, *, reserved: Sequence[str], batch_size: int, num_workers: int
+        self,
+        path: str,
+        *,
+        reserved: Sequence[str],
+        batch_size: int,
+        num_workers: int,
+        world: World | None = None,
     ) -> Loader:
-        """Batches of files, for ``predict``; ``reserved`` columns go along."""
+        """Batches of files, for ``predict``; ``reserved`` columns go along. The processes of a
+        ``world`` share them out."""
+        world = world or World()
         reading = self.reading
         if not reading.types:  # trained on Parquet, or on CSV with a line of names
             reading = replace(reading, with_header=True)
@@ -121,8 +131,10 @@ class Scorer:
             num_workers=num_workers,
             pin_memory=self.device.type == "cuda",
             seed=0,
+            rank=world.rank,
+            world=world.size,
         )
-        return Loader(source, assembler, delivery)
+        return Loader(source, assembler, delivery, count(source, world))
 
 
 def _record_batch(rows: Sequence[dict]) -> pa.RecordBatch:

@@ -1,7 +1,6 @@
 """One pass over data without learning: metrics, losses, and predictions if wanted."""
 
 import math
-import sys
 from collections.abc import Callable, Iterable
 from itertools import islice
 
@@ -13,6 +12,8 @@ from tzmmoe.batch import Batch
 from tzmmoe.models import RankModel
 from tzmmoe.nn.regularizers import penalized, regularization
 from tzmmoe.tasks import TaskSet
+from tzmmoe.training.progress import shows_bars
+from tzmmoe.world import World
 
 Sink = Callable[[dict[str, Tensor], Batch], None]
 
@@ -27,13 +28,15 @@ def evaluate(
     most: int | None = None,
     bar_every: int = 10,
     sink: Sink | None = None,
+    world: World | None = None,
 ) -> dict[str, float]:
     """Metrics and losses by key, ``regularization`` if weights are penalized, and the sum of all
     losses, ``val_loss``.
 
     A loss is weight * sum(w l) / sum(w) over all rows, so it does not depend on the batch size;
     NaN, and left out of the sum, when no row counts. The sum of none is NaN too. ``most``: at most
-    this many batches. ``sink`` gets the outputs and the batch (on the device) of each.
+    this many batches. ``sink`` gets the outputs and the batch (on the device) of each. In the
+    processes of a ``world`` results are those of all their rows.
     """
     tasks.reset()
     for metric in tasks.named_metrics().values():
@@ -54,6 +57,7 @@ def evaluate(
         if sink:
             sink(outputs, batch)
     model.train(was_training)
+    sums = {key: _added(known, world or World()) for key, known in sums.items()}
     results = tasks.compute()
     tasks.reset()  # some keep every row
     losses = {key: float(weight * part / whole) for key, (part, whole, weight) in sums.items()}
@@ -65,6 +69,12 @@ def evaluate(
     return {**results, **losses, "val_loss": sum(counted) if counted else math.nan}
 
 
+def _added(sums: list[Tensor], world: World) -> list[Tensor]:
+    """Sum of losses and sum of weights over all processes; the tower's weight as it is."""
+    part, whole, weight = sums
+    return [*world.total(torch.stack([part, whole])), weight]
+
+
 def _shown(batches: Iterable[Batch], every: int) -> tqdm:
     """The batches, counted by a bar on a terminal."""
     return tqdm(
@@ -72,6 +82,6 @@ def _shown(batches: Iterable[Batch], every: int) -> tqdm:
         desc="evaluating",
         unit="batch",
         miniters=every,
-        disable=not sys.stderr.isatty(),
+        disable=not shows_bars(),
         leave=False,
     )

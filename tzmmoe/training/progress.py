@@ -8,8 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 from tqdm import tqdm
+
+from tzmmoe.world import World
 
 log = logging.getLogger(__name__)
 
@@ -63,20 +66,25 @@ class Clock:
 class Progress:
     """Sums losses on their device and writes a line every ``every`` steps.
 
-    ``total_steps`` tells the step at which the run will end, when that is known by then.
+    ``total_steps`` tells the step at which the run will end, when that is known by then. In several
+    processes a loss is the mean of theirs.
     """
 
     def __init__(
-        self, *, every: int, total_steps: Callable[[], int | None], folder: Path | None
+        self,
+        *,
+        every: int,
+        total_steps: Callable[[], int | None],
+        folder: Path | None,
+        world: World | None = None,
     ) -> None:
+        self.world = world or World()
         self.clock = Clock()
         self.every = every
         self._total_steps = total_steps
         self._folder = folder
         self._writer = None
-        self._bar = tqdm(
-            total=total_steps(), unit="step", disable=not sys.stderr.isatty(), leave=False
-        )
+        self._bar = tqdm(total=total_steps(), unit="step", disable=not shows_bars(), leave=False)
         self._sums: dict[str, Tensor] = {}
         self._steps = self._rows = 0
         self._step_s: float | None = None
@@ -99,7 +107,7 @@ class Progress:
         """Write the line of the steps since the last one."""
         if not self._steps:
             return
-        means = {key: float(total) / self._steps for key, total in self._sums.items()}
+        means = means_of(self._sums, self._steps, self.world)
         seconds = max(self.clock.elapsed_s(), 1e-9)
         self._step_s = seconds / self._steps
         parts = [f"step {step:,}", f"loss {sum(means.values()):.4f}"]
@@ -143,6 +151,17 @@ class Progress:
         self._bar.close()
         if self._writer:
             self._writer.close()
+
+
+def means_of(sums: Mapping[str, Tensor], count: int, world: World) -> dict[str, float]:
+    """Sums over ``count`` of the same, in each process: their mean over all processes."""
+    total = world.total(torch.stack(list(sums.values())))
+    return dict(zip(sums, (total / (count * world.size)).tolist(), strict=True))
+
+
+def shows_bars() -> bool:
+    """On a terminal; of several processes, the one that logs."""
+    return sys.stderr.isatty() and log.isEnabledFor(logging.INFO)
 
 
 def _writer(folder: Path):

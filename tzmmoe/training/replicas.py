@@ -30,13 +30,16 @@ class Replicas:
         tables = {n: part for n, part in model.named_modules() if isinstance(part, Tables)}
         self._by_rows = [p.weight for p in tables.values() if p.sparse and p.trained_rows]
         norms = [part for part in model.modules() if isinstance(part, BatchNorm)]
-        unsynced = any(not norm.synced for norm in norms)
-        _leave_out(model, self._by_rows, norms)
-        self.forward = DistributedDataParallel(
-            model,
-            device_ids=[device] if device.type == "cuda" else None,
-            broadcast_buffers=unsynced,
-        )
+        self._statistics = [b for norm in norms if not norm.synced for b in norm.buffers()]
+        _leave_out(model, self._by_rows, self._statistics)
+        devices = [device] if device.type == "cuda" else None
+        self.forward = DistributedDataParallel(model, device_ids=devices)
+
+    @torch.no_grad()
+    def align(self) -> None:
+        """Let all processes have the running statistics of the first, as before each step."""
+        for buffer in self._statistics:
+            dist.broadcast(buffer, 0)
 
     @torch.no_grad()
     def exchange(self) -> None:
@@ -60,20 +63,18 @@ class Replicas:
 
     def _joined(self, part: Tensor, counts: Sequence[int]) -> Tensor:
         """The parts of all processes, one after the other: (sum of counts, ...)."""
-        most = max(counts)
-        padded = part.new_zeros(most, *part.shape[1:])
+        padded = part.new_zeros(max(counts), *part.shape[1:])
         padded[: len(part)] = part
-        found = part.new_empty(len(counts) * most, *part.shape[1:])
-        dist.all_gather_into_tensor(found, padded)
-        return torch.cat([each[:n] for each, n in zip(found.split(most), counts, strict=True)])
+        found = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(found, padded)
+        return torch.cat([each[:count] for each, count in zip(found, counts, strict=True)])
 
 
 def _leave_out(
-    model: nn.Module, by_rows: Sequence[nn.Parameter], norms: Sequence[BatchNorm]
+    model: nn.Module, by_rows: Sequence[nn.Parameter], statistics: Sequence[Tensor]
 ) -> None:
-    """Let DistributedDataParallel leave these tables alone, and all buffers but those of norms."""
-    tables = {id(weight) for weight in by_rows}
-    kept = {id(buffer) for norm in norms for buffer in norm.buffers()}
+    """Let DistributedDataParallel leave these tables alone, and all buffers but the statistics."""
+    tables, kept = {id(weight) for weight in by_rows}, {id(buffer) for buffer in statistics}
     names = [name for name, weight in model.named_parameters() if id(weight) in tables]
     names += [name for name, buffer in model.named_buffers() if id(buffer) not in kept]
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, names)

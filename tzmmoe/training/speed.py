@@ -11,7 +11,8 @@ from torch import Tensor
 
 from tzmmoe.batch import Batch
 from tzmmoe.tasks import TaskSet
-from tzmmoe.training.progress import Progress, short
+from tzmmoe.training.progress import Progress, means_of, short
+from tzmmoe.world import World
 
 
 class EpochSoFar:
@@ -23,7 +24,8 @@ class EpochSoFar:
     row, such as an exact AUC, keep those of the epoch.
     """
 
-    def __init__(self, tasks: TaskSet, device: torch.device) -> None:
+    def __init__(self, tasks: TaskSet, device: torch.device, world: World) -> None:
+        self.world = world
         own = [
             replace(
                 task,
@@ -50,20 +52,21 @@ class EpochSoFar:
         logits: Mapping[str, Tensor],
         losses: Mapping[str, Tensor],
         batch: Batch,
+        rows: int,
     ) -> None:
-        """Take in a batch that is being learned."""
+        """Take in a batch that is being learned; ``rows`` of all processes."""
         if epoch != self._epoch:
             self._begin(epoch)
-        self._rows += len(batch)
+        self._rows += rows
         for key, loss in losses.items():
-            part = loss.detach().double() * len(batch)
+            part = loss.detach().double() * rows
             self._sums[key] = self._sums[key] + part if key in self._sums else part
         detached = {name: each.detach() for name, each in logits.items()}
         self.tasks.update(self.tasks.predict(detached), batch)
 
     def parts(self) -> list[str]:
         """``loss 0.41``, each loss, each metric."""
-        means = {key: float(total) / self._rows for key, total in self._sums.items()}
+        means = means_of(self._sums, self._rows, self.world)
         shown = {"loss": sum(means.values()), **means, **self.tasks.compute()}
         return [f"{key} {_number(value)}" for key, value in shown.items()]
 
@@ -96,7 +99,7 @@ class Speed:
         """From the fields of a train_speed_logger."""
         if fields is None:
             return None
-        so_far = EpochSoFar(tasks, device) if fields["with_metrics"] else None
+        so_far = EpochSoFar(tasks, device, progress.world) if fields["with_metrics"] else None
         return cls(every_batches=fields["every_batches"], progress=progress, so_far=so_far)
 
     def note(self, step: int, rows: int) -> None:

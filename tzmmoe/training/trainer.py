@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch import Tensor
 from tzmmoe import checkpoint
 from tzmmoe.batch import Batch, Position
 from tzmmoe.data.loader import Loader
+from tzmmoe.data.quality import Quality
 from tzmmoe.errors import DataError, Interrupted
 from tzmmoe.models import RankModel
 from tzmmoe.nn.regularizers import penalized, regularization
@@ -29,6 +30,15 @@ from tzmmoe.training.timeout import Timeout
 from tzmmoe.training.together import Together
 
 Read = tuple[Batch, Position]
+
+
+class Share(NamedTuple):
+    """Of what a batch is a part: rows of all processes' batches, and each task's sum of weights in
+    them over their number (T,), so that the mean of their losses is that of the global batch. None:
+    each loss is a mean over its own batch."""
+
+    rows: int
+    totals: Tensor | None
 
 
 @dataclass
@@ -107,16 +117,17 @@ class Trainer:
             if self.steps > self._reviewed_at:
                 self._save_and_evaluate()
 
-    def step(self, batch: Batch, totals: Tensor | None = None) -> dict[str, Tensor]:
-        """Learn from one batch; its losses. ``totals``: as ``TaskSet.losses`` takes them."""
+    def step(self, batch: Batch, share: Share | None = None) -> dict[str, Tensor]:
+        """Learn from one batch, or from the share of a global one; its losses."""
+        share = share or Share(len(batch), None)
         with self.optimization.autocast():
             logits = self.optimization.forward(batch.inputs)
-        losses = self.tasks.losses(logits, batch, totals)
+        losses = self.tasks.losses(logits, batch, share.totals)
         penalty = regularization(self._penalized)
         if penalty is not None:
             losses["regularization"] = penalty
         if self.speed and self.speed.so_far:
-            self.speed.so_far.add(self.position.epoch, logits, losses, batch)
+            self.speed.so_far.add(self.position.epoch, logits, losses, batch, share.rows)
         self.optimization.step(losses, self.steps, self.position.epoch)
         return losses
 
@@ -125,9 +136,9 @@ class Trainer:
         epoch, first_step = self.position.epoch, self.steps
         started_whole = not self.world.total(torch.tensor(self.position.row))
         with closing(self.loader.epoch(self.position)) as batches:
-            for (batch, position), totals in self.progress.clock.waiting(self._steps(batches)):
+            for (batch, position), share in self.progress.clock.waiting(self._steps(batches)):
                 with self.profile.batch(self.steps + 1):
-                    losses = self.step(batch.to(self.device), totals)
+                    losses = self.step(batch.to(self.device), share)
                 self.position = position
                 self.steps += 1
                 self._finite.note(self.steps - 1, losses)
@@ -135,9 +146,9 @@ class Trainer:
                 if self.device.type == "cpu" or self.steps % self.settings.log_every == 0:
                     self._finite.check_losses()
                 rates = self.optimization.rates(self.steps - 1, epoch)
-                self.progress.note(self.steps, losses, len(batch), rates)
+                self.progress.note(self.steps, losses, share.rows, rates)
                 if self.speed:
-                    self.speed.note(self.steps, len(batch))
+                    self.speed.note(self.steps, share.rows)
                 self._stop_on_signal()
                 self._look_at_time()
                 if self._saves_after_step():
@@ -148,20 +159,23 @@ class Trainer:
             raise self.loader.lack()
         self._end_epoch(epoch)
 
-    def _steps(self, batches: Iterator[Read]) -> Iterator[tuple[Read, Tensor | None]]:
-        """The batches with their positions, and what their losses are divided by.
+    def _steps(self, batches: Iterator[Read]) -> Iterator[tuple[Read, Share]]:
+        """The batches with their positions, each with what it is a share of."""
+        is_global = self.settings.loss_mean == "GLOBAL_BATCH"
 
-        In several processes that is the sum of weights in the global batch, over their number: the
-        mean of their losses is then that of the global batch.
-        """
-        is_global = self.world.size > 1 and self.settings.loss_mean == "GLOBAL_BATCH"
-        weigh = (lambda read: self.tasks.weight_sums(read[0])) if is_global else None
+        def weigh(read: Read) -> Tensor:
+            rows = torch.tensor([float(len(read[0]))], dtype=torch.float64)
+            return torch.cat([rows, self.tasks.weight_sums(read[0])]) if is_global else rows
 
         def idle() -> Read:
             return self.loader.no_rows(), self.position
 
+        if self.world.size == 1:
+            yield from ((read, Share(len(read[0]), None)) for read in batches)
+            return
         for read, total in self.together.steps(batches, idle, weigh):
-            yield read, None if total is None else (total / self.world.size).to(self.device)
+            totals = (total[1:] / self.world.size).to(self.device) if is_global else None
+            yield read, Share(int(total[0]), totals)
 
     def _end_epoch(self, epoch: int) -> None:
         self._say_quality()
@@ -177,8 +191,10 @@ class Trainer:
 
     def _say_quality(self) -> None:
         """At the end of the first epoch, or of a run that ends within it."""
-        quality = self.loader.quality
-        if quality.num_rows and not self._said_quality:
+        if self._said_quality:
+            return
+        quality = Quality.of_all(self.world.gather(self.loader.quality.counts()))
+        if quality.num_rows:
             self.progress.say(quality.report())
             self._said_quality = True
 
@@ -227,6 +243,8 @@ class Trainer:
 
     def _save(self, *, evaluates: bool) -> None:
         self._finite.check_losses()
+        if self.optimization.replicas:
+            self.optimization.replicas.align()
         weights = state.weights(self.model)
         self._finite.check_weights(self.steps - 1, weights)
         self.together.check()
