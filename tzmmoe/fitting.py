@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from tzmmoe import build, checkpoint
 from tzmmoe.data.loader import Loader
 from tzmmoe.errors import CheckpointError, ConfigError, Faults
 from tzmmoe.evaluation import Evaluations
+from tzmmoe.lock import locked
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import fields
 from tzmmoe.runtime import is_restarted, versions
@@ -66,12 +68,17 @@ class Fitting:
         Raises:
             CheckpointError: a model_dir that holds a checkpoint, without ``continue_train``.
         """
-        session, model_dir = self.session, self.session.model_dir
-        world = session.runtime.world
+        world = self.session.runtime.world
         found = world.first(self._newest)
         self._warn_without_checkpoint(found is not None)
         trainer = self._trainer()
-        world.first(lambda: self._open_folder(record))
+        with ExitStack() as kept:
+            world.first(lambda: self._open_folder(kept, found, record))
+            return self._train(trainer, found)
+
+    def _train(self, trainer: Trainer, found: Path | None) -> dict[str, float]:
+        """In a model_dir that is free for this run."""
+        session, world, model_dir = self.session, trainer.world, self.session.model_dir
         if found:
             self._resume(trainer, world.each(lambda: session.fitting_checkpoint(found)))
         else:
@@ -87,9 +94,13 @@ class Fitting:
             _say_nothing_left(trainer)
         return self._finish(trainer)
 
-    def _open_folder(self, record: RunLog | None) -> None:
+    def _open_folder(self, kept: ExitStack, found: Path | None, record: RunLog | None) -> None:
+        """Keep other runs out of the model_dir, whose newest checkpoint is still ``found``."""
         model_dir = self.session.model_dir
         model_dir.mkdir(parents=True, exist_ok=True)
+        kept.enter_context(locked(model_dir))
+        if self._newest() != found:
+            raise CheckpointError(f"{model_dir}: another run wrote a checkpoint meanwhile")
         if record:
             record.open(model_dir)
         checkpoint.clear_leftovers(model_dir)

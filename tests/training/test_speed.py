@@ -159,8 +159,9 @@ def test_losses_and_metrics_are_those_of_the_training_rows_of_the_epoch_so_far(
     expected = []
     original = EpochSoFar.add
 
-    def add(self: EpochSoFar, epoch: int, logits: dict, losses: dict, batch: Batch) -> None:
-        original(self, epoch, logits, losses, batch)
+    def add(self: EpochSoFar, epoch: int, logits, losses, batch: Batch, rows: int) -> None:
+        assert rows == len(batch), "of one process"
+        original(self, epoch, logits, losses, batch, rows)
         epochs[epoch].add(logits, losses, batch)
         expected.append(epochs[epoch].expected())
 
