@@ -73,6 +73,12 @@ class Optimization:
         if settings.grad_process == "pcgrad" and len(tasks.tasks) == 1:
             log.warning("train_config.grad_process has no effect with one task")
         elif settings.grad_process == "pcgrad":
+            if self.world.size > 1:
+                raise ConfigError.at(
+                    "train_config.grad_process",
+                    f'is "pcgrad", which runs in one process, not in {self.world.size}; remove it, '
+                    "or start one process",
+                )
             shared = [*self.dense_parameters.values(), *dict(pairs)]
             self.surgery = Surgery(tasks, shared, dict(pairs), _by_task(model))
         self.replicas, self.forward = None, model
