@@ -238,7 +238,7 @@ def test_several_processes_become_one_and_the_report_says_so(tmp_path):
     """S0.5."""
     assert "num_workers -> one process" in convert(tmp_path).report
     said = convert(tmp_path, {"num_workers": 4}).plain
-    assert "num_workers is 4, but this version trains in one process" in said
+    assert "num_workers is 4: start the training with torchrun --nproc_per_node=4 -m" in said
     for value in (0, -1, 1.5, "2", True):
         (said,) = refused(tmp_path, {"num_workers": value})
         assert said.startswith("job.json: num_workers: is ")

@@ -207,5 +207,6 @@ def _put_runtime(part: Part, job: Section) -> None:
     if workers and workers.value == 1:
         job.report.became.append((workers.path, "one process", ""))
     elif workers:
-        words = f"num_workers is {workers.value}, but this version trains in one process"
-        job.report.notes.append(words)
+        start = f"torchrun --nproc_per_node={workers.value} -m tzmmoe.train"
+        words = f"num_workers is {workers.value}: start the training with {start}, which starts as"
+        job.report.notes.append(f"{words} many processes; batch_size is that of each")

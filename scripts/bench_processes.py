@@ -1,0 +1,164 @@
+"""What several processes of one machine cost: rows a second, bytes sent per step, memory.
+
+Trains a model of the size that recommendation models have on made-up Parquet files, with torchrun,
+and compares the bytes on the wire with what `exchanged` says. Where it may make a network namespace
+(root on Linux), each job has one to itself, and the bytes are those that went through its loopback.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+FEATURES, WIDTH = 16, 16
+CONFIG = """
+train_input_path: "{folder}/train"
+train_config {{
+  sparse_optimizer {{ adagrad_optimizer {{ lr: 0.01 }} }}
+  dense_optimizer {{ adam_optimizer {{ lr: 0.001 }} }}
+  num_steps: {steps} save_checkpoints_steps: 1000000 log_step_count_steps: 5 use_tensorboard: false
+}}
+data_config {{ batch_size: {batch} label_fields: ["a", "b"] fg_mode: FG_NONE num_workers: 1 }}
+{features}
+model_config {{
+  feature_groups {{ group_name: "all" feature_names: [{names}] }}
+  mmoe {{
+    expert_mlp {{ hidden_units: [512, 256, 128] }} num_expert: 3
+    task_towers {{ tower_name: "a" label_name: "a" mlp {{ hidden_units: [256, 128, 64] }}
+      losses {{ binary_cross_entropy {{}} }} }}
+    task_towers {{ tower_name: "b" label_name: "b" mlp {{ hidden_units: [256, 128, 64] }}
+      losses {{ binary_cross_entropy {{}} }} }}
+  }}
+}}
+"""
+RUN = """
+import resource, sys
+from tzmmoe.train import main
+import logging, os
+level = logging.INFO if os.environ["RANK"] == "0" else logging.ERROR
+logging.basicConfig(level=level, format="%(message)s", stream=sys.stdout)
+main(sys.argv[1:])
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(f"peak {peak}", flush=True)
+"""
+COUNT = "awk '/lo:/ {print \"sent\", $10}' /proc/net/dev"
+
+
+def exchanged(processes: int, unique: float, dense: int) -> float:
+    """Bytes that each process sends in a step when tables are replicated.
+
+    A ring adds up ``dense`` float32 numbers: each process sends 2 (N - 1) / N of them. Of the
+    tables it sends its ``unique`` rows, with an int64 number each, to the N - 1 others.
+    """
+    rows = unique * (4 * WIDTH + 8) * (processes - 1)
+    return rows + 2 * (processes - 1) / processes * 4 * dense
+
+
+def write(folder: Path, rows: int, table_rows: int) -> None:
+    """Ids by a power law, a fifth of which is new to a batch, as of users and items."""
+    random = np.random.default_rng(1)
+    ids = {
+        f"f{i}": (random.random(rows) ** 3 * table_rows).astype(np.int64) for i in range(FEATURES)
+    }
+    labels = {name: random.integers(2, size=rows) for name in ("a", "b")}
+    (folder / "train").mkdir()
+    pq.write_table(pa.table(ids | labels), folder / "train" / "0.parquet", row_group_size=1 << 15)
+
+
+def unique_rows(folder: Path, batch: int) -> float:
+    """Different (feature, id) pairs in a batch, on average over some."""
+    table = pq.read_table(folder / "train" / "0.parquet")
+    found = [
+        sum(len(np.unique(table[f"f{i}"][first : first + batch])) for i in range(FEATURES))
+        for first in range(0, 5 * batch, batch)
+    ]
+    return statistics.mean(found)
+
+
+def job(folder: Path, processes: int, threads: int, steps: int, batch: int) -> dict[str, float]:
+    """Of one run: rows/s (median of its lines but the first), peak of a process, bytes sent."""
+    table_rows = int((folder / "table_rows").read_text())
+    features = "\n".join(
+        f'feature_configs {{ id_feature {{ feature_name: "f{i}" num_buckets: {table_rows} '
+        f"embedding_dim: {WIDTH} }} }}"
+        for i in range(FEATURES)
+    )
+    names = ", ".join(f'"f{i}"' for i in range(FEATURES))
+    config, script = folder / "bench.config", folder / "run.py"
+    text = CONFIG.format(folder=folder, steps=steps, batch=batch, features=features, names=names)
+    config.write_text(text)
+    script.write_text(RUN)
+    model_dir = folder / "model"
+    shutil.rmtree(model_dir, ignore_errors=True)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += [f"--nproc_per_node={processes}", str(script), "--pipeline_config", str(config)]
+    words = " ".join([*command, "--model_dir", str(model_dir)])
+    if os.geteuid() == 0:
+        inner = f"ip link set lo up; {words}; {COUNT}"
+        command = ["unshare", "--net", "sh", "-c", inner]
+    else:
+        command = ["sh", "-c", words]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stdout[-2000:] + done.stderr[-4000:])
+    rates = [float(each) * 1e3 for each in re.findall(r"([\d.]+)k rows/s", done.stdout)]
+    peaks = [int(each) for each in re.findall(r"peak (\d+)", done.stdout)]
+    sent = re.search(r"sent (\d+)", done.stdout)
+    return {
+        "rows/s": statistics.median(rates[1:]),
+        "peak": max(peaks),
+        "sent": float(sent[1]) if sent else float("nan"),
+        "dense": dense_numbers(done.stdout),
+    }
+
+
+def dense_numbers(text: str) -> int:
+    """Parameters of the network, as the run's summary has them."""
+    found = re.findall(r"^(?:body|towers)\s+([\d,]+) parameters", text, flags=re.MULTILINE)
+    return sum(int(each.replace(",", "")) for each in found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--threads", type=int, default=2, help="of all processes together")
+    parser.add_argument("--batch", type=int, default=8192, help="rows of the global batch")
+    parser.add_argument("--table_rows", type=int, default=200_000, help="of each of 16 tables")
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write(folder, 2 * given.steps * given.batch, given.table_rows)
+        (folder / "table_rows").write_text(str(given.table_rows))
+        lines: dict[int, list[dict[str, float]]] = {n: [] for n in given.processes}
+        for _ in range(given.rounds):
+            for count in given.processes:
+                threads, batch = max(given.threads // count, 1), given.batch // count
+                short = job(folder, count, threads, given.steps, batch)
+                long = job(folder, count, threads, 2 * given.steps, batch)
+                sent = (long["sent"] - short["sent"]) / given.steps / count
+                lines[count].append(long | {"sent": sent})
+        print("processes  rows/s  peak of one  sent per step and process  as computed")
+        for count, found in lines.items():
+            middle = {key: statistics.median(each[key] for each in found) for key in found[0]}
+            unique = unique_rows(folder, given.batch // count)
+            computed = exchanged(count, unique, middle["dense"])
+            print(
+                f"{count:9}  {middle['rows/s'] / 1e3:5.1f}k  {middle['peak'] / 2**20:7.0f} MiB  "
+                f"{middle['sent'] / 2**20:21.2f} MiB  {computed / 2**20:6.2f} MiB"
+            )
+
+
+if __name__ == "__main__":
+    main()
