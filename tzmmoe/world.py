@@ -56,6 +56,13 @@ class World:
                 dist.all_reduce(values)
         return values
 
+    def from_first(self, values: Tensor) -> Tensor:
+        """The first process's values, in all of them."""
+        if self.size > 1:
+            with self.named("hearing from the first"):
+                dist.broadcast(values, 0)
+        return values
+
     def gather(self, value: T) -> list[T]:
         """What each process gives, in the order of their ranks."""
         if self.size == 1:

@@ -41,6 +41,7 @@ OPTIMIZERS = {
 CLIPPED = "adam_optimizer { lr: 0.01 gradient_clipping: true max_gradient: 0.001 }"
 OTHERS = {
     "clipped": {SPARSE: CLIPPED, "train_config__grad_clipping": 'clipping_type: "norm"'},
+    "surgery": {"train_config__grad_process": "pcgrad"},
     "no accumulation": {"train_config__gradient_accumulation_steps": 1},
     "one batch norm for each process": {"train_config__sync_batch_norm": False},
     "the mean of each process": {"train_config__loss_mean": "LOCAL_BATCH"},
@@ -140,8 +141,8 @@ def test_four_processes_have_the_numbers_of_one(folders, tmp_path, four, name) -
     assert max(compare(folders, tmp_path, four, {SPARSE: OPTIMIZERS[name]})) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["clipped", "no accumulation"])
-def test_clipping_and_accumulation_are_those_of_the_global_batch(
+@pytest.mark.parametrize("name", ["clipped", "no accumulation", "surgery"])
+def test_clipping_accumulation_and_surgery_are_those_of_the_global_batch(
     folders, tmp_path, two, name
 ) -> None:
     assert max(compare(folders, tmp_path, two, OTHERS[name])) < 1e-5

@@ -73,17 +73,12 @@ class Optimization:
         if settings.grad_process == "pcgrad" and len(tasks.tasks) == 1:
             log.warning("train_config.grad_process has no effect with one task")
         elif settings.grad_process == "pcgrad":
-            if self.world.size > 1:
-                raise ConfigError.at(
-                    "train_config.grad_process",
-                    f'is "pcgrad", which runs in one process, not in {self.world.size}; remove it, '
-                    "or start one process",
-                )
             shared = [*self.dense_parameters.values(), *dict(pairs)]
             self.surgery = Surgery(tasks, shared, dict(pairs), _by_task(model))
         self.replicas, self.forward = None, model
         if self.world.size > 1:
-            self.replicas = Replicas(model, self.world, device)
+            in_backward = self.surgery is None
+            self.replicas = Replicas(model, self.world, device, exchanges_dense=in_backward)
             self.forward = self.replicas.forward
         self.scaler = None
         if settings.precision == "FP16":
@@ -129,9 +124,10 @@ class Optimization:
     def _backward(self, losses: Mapping[str, Tensor]) -> None:
         scale = self.scaler.scale if self.scaler else lambda loss: loss
         if self.surgery:
-            self.surgery.backward({key: scale(loss) for key, loss in losses.items()})
-        else:
-            scale(sum(losses.values())).backward()
+            scaled = {key: scale(loss) for key, loss in losses.items()}
+            self.surgery.backward(scaled, self.replicas)
+            return
+        scale(sum(losses.values())).backward()
         if self.replicas:
             self.replicas.exchange()
 

@@ -21,19 +21,24 @@ class Replicas:
     DistributedDataParallel, which exchanges them while the backward pass goes on. Of the other
     tables, each process sends the rows of its batch, and all make the same update.
 
-    ``forward`` is the model to be called in training. Batch norm that is not ``synced`` goes by the
-    rows of its own process, and all processes keep the running statistics of the first.
+    ``forward`` is the model to be called in training: with ``exchanges_dense`` it has the exchange
+    of the dense part in its backward pass. Batch norm that is not ``synced`` goes by the rows of
+    its own process, and all processes keep the running statistics of the first.
     """
 
-    def __init__(self, model: RankModel, world: World, device: torch.device) -> None:
+    def __init__(
+        self, model: RankModel, world: World, device: torch.device, *, exchanges_dense: bool
+    ) -> None:
         self.world = world
         tables = {n: part for n, part in model.named_modules() if isinstance(part, Tables)}
         self._by_rows = [p.weight for p in tables.values() if p.sparse and p.trained_rows]
         norms = [part for part in model.modules() if isinstance(part, BatchNorm)]
         self._statistics = [b for norm in norms if not norm.synced for b in norm.buffers()]
-        _leave_out(model, self._by_rows, self._statistics)
-        devices = [device] if device.type == "cuda" else None
-        self.forward = DistributedDataParallel(model, device_ids=devices)
+        self.forward = model
+        if exchanges_dense:
+            _leave_out(model, self._by_rows, self._statistics)
+            devices = [device] if device.type == "cuda" else None
+            self.forward = DistributedDataParallel(model, device_ids=devices)
 
     @torch.no_grad()
     def align(self) -> None:
@@ -44,16 +49,38 @@ class Replicas:
     @torch.no_grad()
     def exchange(self) -> None:
         """Let the gradient of each table hold the rows of all processes."""
-        if not self._by_rows:
-            return
-        parts = [merged(weight.grad) for weight in self._by_rows]
+        means = self._of_all([weight.grad for weight in self._by_rows])
+        for weight, grad in zip(self._by_rows, means, strict=True):
+            weight.grad = grad
+
+    def mean(self, grads: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """Of gradients, sparse and dense, that each process has for the same parameters."""
+        found = list(grads)
+        dense = [i for i, grad in enumerate(found) if grad is not None and not grad.is_sparse]
+        sparse = [i for i, grad in enumerate(found) if grad is not None and grad.is_sparse]
+        if dense:
+            total = self.world.total(torch.cat([found[i].flatten() for i in dense]))
+            parts = (total / self.world.size).split([found[i].numel() for i in dense])
+            for i, part in zip(dense, parts, strict=True):
+                found[i] = part.view_as(found[i])
+        for i, grad in zip(sparse, self._of_all([found[i] for i in sparse]), strict=True):
+            found[i] = grad
+        return found
+
+    def _of_all(self, grads: Sequence[Tensor]) -> list[Tensor]:
+        """The means of sparse gradients; ids may repeat in them."""
+        if not grads:
+            return []
+        parts = [merged(grad) for grad in grads]
         sizes = self._sizes([len(rows) for rows, _ in parts])
-        for weight, (rows, values), counts in zip(self._by_rows, parts, sizes, strict=True):
-            all_rows = self._joined(rows, counts)
+        means = []
+        for grad, (rows, values), counts in zip(grads, parts, sizes, strict=True):
+            all_rows = self._joined(rows, counts).unsqueeze(0)
             all_values = self._joined(values, counts) / self.world.size
-            weight.grad = torch.sparse_coo_tensor(
-                all_rows.unsqueeze(0), all_values, weight.shape, check_invariants=False
+            means.append(
+                torch.sparse_coo_tensor(all_rows, all_values, grad.shape, check_invariants=False)
             )
+        return means
 
     def _sizes(self, own: Sequence[int]) -> list[list[int]]:
         """For each table, how many rows each process has."""

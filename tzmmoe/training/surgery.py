@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from tzmmoe.tasks import TaskSet
+from tzmmoe.training.replicas import Replicas
+from tzmmoe.world import World
 
 
 class Surgery:
@@ -37,8 +39,11 @@ class Surgery:
         self._trained = trained_rows
         self._by_task = by_task
 
-    def backward(self, losses: Mapping[str, Tensor]) -> None:
-        """In place of ``sum(losses.values()).backward()``: adds to the parameters' gradients."""
+    def backward(self, losses: Mapping[str, Tensor], replicas: Replicas | None = None) -> None:
+        """In place of ``sum(losses.values()).backward()``: adds to the parameters' gradients.
+
+        A task's gradient is that of all ``replicas``. Terms of no task are equal in all of them.
+        """
         of_tasks = {key for keys in self._keys for key in keys}
         rest = [loss for key, loss in losses.items() if key not in of_tasks]
         found = []
@@ -48,12 +53,15 @@ class Surgery:
             found.append(
                 torch.autograd.grad(loss, self._parameters, retain_graph=again, allow_unused=True)
             )
-        self._put_together(found)
+        self._put_together(
+            found if replicas is None else [replicas.mean(each) for each in found],
+            World() if replicas is None else replicas.world,
+        )
         if rest:
             sum(rest).backward()
 
     @torch.no_grad()
-    def _put_together(self, found: Sequence[Sequence[Tensor | None]]) -> None:
+    def _put_together(self, found: Sequence[Sequence[Tensor | None]], world: World) -> None:
         """``found``: of each task, the gradient of each parameter."""
         pieces = []
         for parameter, *grads in zip(self._parameters, *found, strict=True):
@@ -66,24 +74,26 @@ class Surgery:
         )
         for piece in pieces:
             piece.add_products(products_TT)
-        shares_T = shares(products_TT)
+        shares_T = shares(products_TT, world)
         for piece in pieces:
             grad = piece.sum(shares_T)
             before = piece.parameter.grad
             piece.parameter.grad = grad if before is None else before + grad
 
 
-def shares(products_TT: Tensor) -> Tensor:
+def shares(products_TT: Tensor, world: World) -> Tensor:
     """How much of each task's own gradient the update holds (T,), from their dot products.
 
     All that algorithm 1 makes of a gradient is a mixture of the tasks' own gradients, so it is
-    carried out on the mixtures' T numbers; nothing waits for the device.
+    carried out on the mixtures' T numbers; nothing waits for the device. The order is that of the
+    first process.
     """
     num_tasks = len(products_TT)
     mixtures_TT = torch.eye(num_tasks, dtype=products_TT.dtype, device=products_TT.device)
+    orders = world.from_first(torch.stack([torch.randperm(num_tasks - 1) for _ in mixtures_TT]))
     for task, mixture_T in enumerate(mixtures_TT):
         others = [other for other in range(num_tasks) if other != task]
-        for place in torch.randperm(len(others)).tolist():
+        for place in orders[task].tolist():
             other = others[place]
             product = mixture_T @ products_TT[other]
             square = products_TT[other, other]
