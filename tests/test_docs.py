@@ -153,6 +153,8 @@ def type_all(page: str, folder: Path) -> None:
             run([sys.executable, "-c", code], folder)
         elif language == "bash":
             commands = code.replace("python -m", f"{sys.executable} -m")
+            torchrun = f"{sys.executable} -m torch.distributed.run"
+            commands = commands.replace("torchrun ", f"{torchrun} ")
             run(["bash", "-euo", "pipefail", "-c", commands], folder)
 
 
