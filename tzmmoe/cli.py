@@ -8,6 +8,7 @@ import argparse
 import logging
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -15,6 +16,7 @@ from tzmmoe import environment
 from tzmmoe.errors import NO_SCHEMA, Interrupted, LostProcessError, UserError, did_you_mean
 
 USER_ERROR = 2
+QUIET_S = 5.0  # for the first process of a machine to tell what all met
 NONE = ("eval_input_path", "test_input_path")  # an empty value means that there are none
 
 
@@ -86,7 +88,20 @@ def names(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
-def has_joined() -> bool:
+def _tell(error: UserError) -> None:
+    """Print what a process met alone, and, in the first one of a machine, what all of them met.
+
+    The others then wait for that one, since torchrun ends all processes when one has ended.
+    """
+    if environment.number("LOCAL_RANK", 0) == 0 or isinstance(error, LostProcessError):
+        print(f"{error}", file=sys.stderr)
+    elif _has_joined() and not error.is_shared:
+        print(f"rank {environment.number('RANK', 0)}: {error}", file=sys.stderr)
+    else:
+        time.sleep(QUIET_S)
+
+
+def _has_joined() -> bool:
     """Whether this process met others; what it did before, they did too."""
     found = sys.modules.get("torch.distributed")
     return found is not None and found.is_initialized()
@@ -105,10 +120,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     try:
         main(sys.argv[1:])
     except UserError as error:
-        if environment.number("LOCAL_RANK", 0) == 0 or isinstance(error, LostProcessError):
-            print(f"{error}", file=sys.stderr)
-        elif has_joined() and not error.is_shared:
-            print(f"rank {environment.number('RANK', 0)}: {error}", file=sys.stderr)
+        _tell(error)
         sys.exit(USER_ERROR)
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("tzmmoe.protos"):
