@@ -98,6 +98,7 @@ def _tell(error: UserError) -> None:
     elif _has_joined() and not error.is_shared:
         print(f"rank {environment.number('RANK', 0)}: {error}", file=sys.stderr)
     else:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         time.sleep(QUIET_S)
 
 
