@@ -10,13 +10,20 @@ SCHEMA := tzmmoe/protos/pipeline_pb2.py
 CENSUS_INCOME_DIR ?= $(wildcard ../shared/data/census-income)
 export CENSUS_INCOME_DIR
 
-.PHONY: demo test lint proto install wheel clean
+.PHONY: demo test test-all lint proto install wheel clean
 
 demo: install
 	$(BIN)/python scripts/demo.py
 
+TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 \
+	--dist loadscope --no-loadscope-reorder
+
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
+	$(TESTS) -m "not long"
+
+# Also the tests that take long.
+test-all: install
+	$(TESTS)
 
 lint: install
 	$(BIN)/ruff check .

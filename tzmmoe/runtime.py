@@ -48,12 +48,12 @@ def meet(device: torch.device, timeout_s: float) -> World:
             f"WORLD_SIZE is {size}, but {', '.join(lacking)} is not set; start several processes "
             "with torchrun, or unset WORLD_SIZE",
         )
-    return World.join(device, timeout_s)
+    return World.join(device, timeout_s, restarts())
 
 
-def is_restarted() -> bool:
-    """Whether torchrun started this process again after one of the run had failed."""
-    return environment.number("TORCHELASTIC_RESTART_COUNT", 0) > 0
+def restarts() -> int:
+    """How often torchrun started the processes again after one of them had failed."""
+    return environment.number("TORCHELASTIC_RESTART_COUNT", 0)
 
 
 def find_device(name: str, place: str = "--device") -> torch.device:

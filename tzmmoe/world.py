@@ -30,16 +30,22 @@ class World:
     roll: dist.ProcessGroup | None = None  # for the roll call
 
     @classmethod
-    def join(cls, device: torch.device, timeout_s: float) -> "World":
+    def join(cls, device: torch.device, timeout_s: float, attempt: int = 0) -> "World":
         """Meet the other processes, whose addresses torchrun put into the environment.
 
         gloo carries what lies in memory, nccl what lies on a GPU. ``timeout_s``: how long a
-        process waits for the others, here and in each exchange.
+        process waits for the others, here and in each exchange. ``attempt``: how often torchrun
+        started them anew; its store still holds the addresses of those that are gone.
         """
         patience = timedelta(seconds=timeout_s)
         if not dist.is_initialized():
             backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-            dist.init_process_group(backend, timeout=patience)
+            known, rank, size = next(dist.rendezvous("env://", timeout=patience))
+            known.set_timeout(patience)
+            store = dist.PrefixStore(f"attempt {attempt}", known)
+            dist.init_process_group(
+                backend, store=store, rank=rank, world_size=size, timeout=patience
+            )
         roll = dist.new_group(backend="gloo", timeout=patience)
         return cls(dist.get_rank(), dist.get_world_size(), roll)
 

@@ -41,9 +41,10 @@ class Together:
         self._fault = self._fault or fault
 
     def check(self) -> None:
-        """Raise in all processes what one of them refused."""
+        """Raise in all processes what one of them refused, once."""
         if self.world.size > 1:
-            self.world.agree(self._fault)
+            fault, self._fault = self._fault, None
+            self.world.agree(fault)
 
     def steps(
         self, items: Iterator[T], idle: Callable[[], T], weigh: Callable[[T], Tensor] | None = None

@@ -1,0 +1,43 @@
+"""tzmmoe.train, where something happens to process 1 within a step: python rank_victim.py WHAT STEP
+FLAGS, only if torchrun did not restart it."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+import torch
+
+from tzmmoe import cli
+from tzmmoe.train import main
+from tzmmoe.training.trainer import Trainer
+
+
+def spoil(losses: dict[str, torch.Tensor]) -> None:
+    losses["binary_cross_entropy_cvr"] += torch.nan
+
+
+HAPPENS: dict[str, Callable[[dict[str, torch.Tensor]], None]] = {
+    "killed": lambda losses: os.kill(os.getpid(), signal.SIGKILL),
+    "stopped": lambda losses: os.kill(os.getpid(), signal.SIGSTOP),
+    "not a number": spoil,
+}
+
+
+def let_happen(what: str, at: int) -> None:
+    original = Trainer.step
+
+    def step(self: Trainer, batch, share=None) -> dict[str, torch.Tensor]:
+        losses = original(self, batch, share)
+        first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+        if first and self.world.rank == 1 and self.steps == at:
+            HAPPENS[what](losses)
+        return losses
+
+    Trainer.step = step
+
+
+if __name__ == "__main__":
+    what, at, *sys.argv[1:] = sys.argv[1:]
+    let_happen(what, int(at))
+    cli.run(main)
