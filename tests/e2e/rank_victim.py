@@ -1,5 +1,5 @@
-"""tzmmoe.train, where something happens to process 1 within a step: python rank_victim.py WHAT STEP
-FLAGS, only if torchrun did not restart it."""
+"""tzmmoe.train, where something happens to process 1 after a step of its own, or before it, while
+the others take it: python rank_victim.py WHAT STEP FLAGS. Only if torchrun did not restart it."""
 
 import os
 import signal
@@ -28,9 +28,12 @@ def let_happen(what: str, at: int) -> None:
     original = Trainer.step
 
     def step(self: Trainer, batch, share=None) -> dict[str, torch.Tensor]:
-        losses = original(self, batch, share)
         first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
-        if first and self.world.rank == 1 and self.steps == at:
+        due = first and self.world.rank == 1 and self.steps == at
+        if due and what == "killed before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        losses = original(self, batch, share)
+        if due:
             HAPPENS[what](losses)
         return losses
 

@@ -132,14 +132,19 @@ def test_a_job_whose_process_is_killed_goes_on_by_itself_to_the_same_end(
     assert tiny.end(model_dir) == tiny.end(of_two[0])
 
 
-def test_a_killed_process_ends_the_job_in_seconds_and_is_named(tiny_folder, tmp_path) -> None:
-    words = [str(VICTIM), "killed", "3", *flags(tiny_folder, tmp_path / "model")]
+@pytest.mark.parametrize(("when", "doing"), [("killed", ""), ("killed before", "taking step 3")])
+def test_a_killed_process_ends_the_job_in_seconds_and_is_named(
+    tiny_folder, tmp_path, when, doing
+) -> None:
+    """Also while the others exchange the gradients of a step."""
+    words = [str(VICTIM), when, "3", *flags(tiny_folder, tmp_path / "model")]
     code, printed, seconds = job(2, words)
     assert code != 0
     assert seconds < 40
     assert "(SIGKILL)" in printed
     assert "rank      : 1" in printed
-    assert "rank 0: another process is gone or stuck while" in printed
+    assert f"rank 0: another process is gone or stuck while {doing}" in printed
+    assert "Traceback" not in printed.partition("rank 0: another process")[0]
 
 
 def test_a_loss_that_is_not_a_number_in_one_process_ends_all(tiny_folder, tmp_path) -> None:

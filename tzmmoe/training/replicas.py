@@ -44,7 +44,7 @@ class Replicas:
     def align(self) -> None:
         """Let all processes have the running statistics of the first, as before each step."""
         for buffer in self._statistics:
-            dist.broadcast(buffer, 0)
+            self.world.from_first(buffer)
 
     @torch.no_grad()
     def exchange(self) -> None:

@@ -137,7 +137,8 @@ class Trainer:
         started_whole = not self.world.total(torch.tensor(self.position.row))
         with closing(self.loader.epoch(self.position)) as batches:
             for (batch, position), share in self.progress.clock.waiting(self._steps(batches)):
-                with self.profile.batch(self.steps + 1):
+                taking = self.world.named(f"taking step {self.steps}")
+                with self.profile.batch(self.steps + 1), taking:
                     losses = self.step(batch.to(self.device), share)
                 self.position = position
                 self.steps += 1
