@@ -10,7 +10,7 @@ SCHEMA := tzmmoe/protos/pipeline_pb2.py
 CENSUS_INCOME_DIR ?= $(wildcard ../shared/data/census-income)
 export CENSUS_INCOME_DIR
 
-.PHONY: demo test test-all lint proto install wheel clean
+.PHONY: demo test test-all faults lint proto install wheel clean
 
 demo: install
 	$(BIN)/python scripts/demo.py
@@ -24,6 +24,13 @@ test: install
 # Also the tests that take long.
 test-all: install
 	$(TESTS)
+
+# What is killed, stopped, damaged or fed with nonsense, all of it.
+FAULTS = tests/faults tests/e2e/test_faults.py tests/e2e/test_torchrun.py \
+	tests/test_checkpoint_damage.py tests/test_lock.py tests/convert/test_convert_faults.py
+
+faults: install
+	$(TESTS) $(FAULTS)
 
 lint: install
 	$(BIN)/ruff check .

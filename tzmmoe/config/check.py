@@ -20,6 +20,7 @@ from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.protos.train_pb2 import TrainConfig
 
 REAL = (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT)
+MOST_WORKERS = 1024  # threads
 
 
 def check(pipeline: Pipeline, faults: Faults) -> None:
@@ -70,6 +71,9 @@ def _data(config: DataConfig, faults: Faults) -> None:
     _at_least(1, config, path, ["batch_size", "shuffle_buffer_size"], faults)
     if config.HasField("eval_batch_size"):
         _at_least(1, config, path, ["eval_batch_size"], faults)
+    if config.num_workers > MOST_WORKERS:
+        words = f"is {config.num_workers:,}; give 0 to {MOST_WORKERS:,}, about as many as cores"
+        faults.add(f"{path}.num_workers", words)
     if not config.label_fields:
         faults.add(f"{path}.label_fields", "is empty; name the label columns")
     _unique(config.label_fields, f"{path}.label_fields", faults)

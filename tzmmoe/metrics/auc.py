@@ -6,6 +6,8 @@ from torch import Tensor
 from tzmmoe.errors import ConfigError
 from tzmmoe.metrics.base import METRICS, Metric, ratio
 
+MOST_THRESHOLDS = 10_000_000  # 160 MB of counts
+
 
 @METRICS.register("auc")
 class AUC(Metric):
@@ -25,6 +27,9 @@ class AUC(Metric):
         super().__init__()
         if thresholds == 1:
             raise ConfigError.at("thresholds", "is 1; give 0 for the exact area, or 2 or more")
+        if thresholds > MOST_THRESHOLDS:
+            words = f"is {thresholds:,}; give {MOST_THRESHOLDS:,} at most, or 0 for the exact area"
+            raise ConfigError.at("thresholds", words)
         self.thresholds = thresholds
         if thresholds:
             self.add_sum("positives", thresholds + 1, dtype=torch.int64)
