@@ -25,6 +25,7 @@ FAULTS = [
     (BATCH, "batch_size: 0", "data_config.batch_size", "is 0; give 1 or more"),
     (BATCH, "eval_batch_size: 0", "data_config.eval_batch_size", "is 0; give 1 or more"),
     (BATCH, "shuffle_buffer_size: 0", "data_config.shuffle_buffer_size", "is 0; give 1 or"),
+    (BATCH, "num_workers: 1025", "data_config.num_workers", "is 1,025; give 0 to 1,024, about"),
     (BATCH, "delimiter: ''", "data_config.delimiter", "is ''; give one ASCII character"),
     (BATCH, "delimiter: ',,'", "data_config.delimiter", "is ',,'; give one ASCII character"),
     (BATCH, "delimiter: 'é'", "data_config.delimiter", "is 'é'; give one ASCII character"),
