@@ -14,7 +14,7 @@ STATE = {"steps": 10, "position": {"epoch": 1, "row": 3}, "note": "a: ü"}
 
 def save(folder: Path, step: int = 9, tensors: dict[str, Tensor] | None = None) -> Path:
     tensors = {"a.weight": torch.arange(6.0).view(2, 3)} if tensors is None else tensors
-    return checkpoint.save(folder, step, tensors, STATE, 'model_dir: "x"\n')
+    return checkpoint.save(folder, checkpoint.Content(step, tensors, STATE, 'model_dir: "x"\n'))
 
 
 def read(path: Path, like: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from tzmmoe import checkpoint
+from tzmmoe import checkpoint, tensorfiles
 from tzmmoe.errors import CheckpointError
 
 DTYPES = [
@@ -81,7 +81,7 @@ def test_tables_by_their_own_names_are_read_into_any_other_layout(
 
 
 def test_a_checkpoint_larger_than_a_file_is_spread_over_several(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(checkpoint, "FILE_BYTES", 1000)
+    monkeypatch.setattr(tensorfiles, "FILE_BYTES", 1000)
     tensors = {f"t{number:02}": torch.randn(10, 10) for number in range(12)}
     path = save(tmp_path, tensors=tensors)
     files = list((path / "tensors").glob("*.safetensors"))

@@ -9,7 +9,18 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "tzmmoe"
 FLOORS = {
     0: ["errors", "environment", "protos"],
-    1: ["world", "registry", "config", "batch", "digest", "durable", "lock", "nn", "cli"],
+    1: [
+        "world",
+        "registry",
+        "config",
+        "batch",
+        "digest",
+        "durable",
+        "lock",
+        "tensorfiles",
+        "nn",
+        "cli",
+    ],
     2: ["runtime", "features", "losses", "metrics", "checkpoint"],
     3: ["data", "tasks", "models"],
     4: ["build", "training", "serving"],

@@ -1,34 +1,36 @@
 """Checkpoints: a folder of safetensors files and JSON, written aside and renamed.
 
-``model.ckpt-<step>/`` holds ``tensors/`` (written by torch.distributed.checkpoint, so that other
-numbers of processes can read it), ``state.json`` (everything that is no tensor, and the format's
-version), ``pipeline.config`` and ``checksums.json``. Nothing in it is ever unpickled.
+``model.ckpt-<step>/`` holds ``tensors/`` (see tensorfiles), ``state.json`` (everything that is no
+tensor, and the format's version), ``pipeline.config`` and ``checksums.json``. Of several processes
+each writes its share of the tensors, and the first commits all. Nothing in it is ever unpickled.
 """
 
 import json
 import re
 import shutil
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import torch
-import torch.distributed.checkpoint as dcp
 from safetensors import SafetensorError
-from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 
+from tzmmoe import tensorfiles
 from tzmmoe.digest import sha256
-from tzmmoe.durable import sync, written_aside
+from tzmmoe.durable import Aside, sync
 from tzmmoe.errors import CheckpointError, did_you_mean
+from tzmmoe.tensorfiles import Named, Scattered
+from tzmmoe.world import World
+
+T = TypeVar("T")
 
 FORMAT = 1
 NAME = re.compile(r"model\.ckpt-(\d+)")
-FILE_BYTES = 256 << 20  # tensors share a file up to this size; a file is built in memory
 POINTER = "best.json"
+NOT_SHARED = (
+    "the processes do not see the same model_dir; put it on storage that all machines share"
+)
 
 
 @dataclass(frozen=True)
@@ -45,62 +47,97 @@ class Checkpoint:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of each tensor."""
         try:
-            known = dcp.HuggingFaceStorageReader(str(self.path / "tensors")).read_metadata()
+            return tensorfiles.sizes(self.path / "tensors")
         except SafetensorError as error:
             raise CheckpointError(f"{self.path / 'tensors'} is damaged: {error}") from error
-        return {name: tuple(each.size) for name, each in known.state_dict_metadata.items()}
 
-    def read(self, targets: Mapping[str, Tensor]) -> None:
-        """Fill tensors in place.
+    def read(self, targets: Named) -> None:
+        """Fill tensors in place, or what this process has of them.
 
         Raises:
             CheckpointError: a tensor that is missing or has another shape, all of them by name.
         """
-        there = self.shapes()
-        faults = [
-            f"{name}: not in the checkpoint{did_you_mean(name, there)}"
-            if name not in there
-            else f"{name}: {list(there[name])} in the checkpoint, {list(target.shape)} in the model"
-            for name, target in targets.items()
-            if there.get(name) != tuple(target.shape)
-        ]
+        there, faults = self.shapes(), []
+        for name, target in targets.items():
+            size = target.size if isinstance(target, Scattered) else tuple(target.shape)
+            if name not in there:
+                faults.append(f"{name}: not in the checkpoint{did_you_mean(name, there)}")
+            elif there[name] != size:
+                found = list(there[name])
+                faults.append(f"{name}: {found} in the checkpoint, {list(size)} in the model")
         if faults:
             listed = "\n  ".join(faults)
             raise CheckpointError(f"{self.path} does not fit the model:\n  {listed}")
-        with _quiet(), torch.no_grad():
-            dcp.load(
-                dict(targets),
-                storage_reader=dcp.HuggingFaceStorageReader(str(self.path / "tensors")),
-                no_dist=True,
-            )
+        tensorfiles.read(self.path / "tensors", targets)
 
 
-def save(
-    model_dir: Path, step: int, tensors: Mapping[str, Tensor], state: dict, config: str
-) -> Path:
-    """Write ``model.ckpt-<step>``: complete, or not there.
+@dataclass(frozen=True)
+class Content:
+    """What is saved of a run after ``step``: tensors, the rest of its state, and its config."""
+
+    step: int
+    tensors: Named
+    state: dict[str, Any]
+    config: str
+
+
+def save(model_dir: Path, content: Content, world: World | None = None) -> Path:
+    """Write ``model.ckpt-<step>``: complete, or not there. All processes of a ``world`` do so
+    together, and their model_dir must be the same folder.
 
     Raises:
         CheckpointError: it could not be written, for example because the disk is full.
     """
-    final = model_dir / f"model.ckpt-{step}"
+    world, final = world or World(), model_dir / f"model.ckpt-{content.step}"
+    aside = Aside(final)
     try:
-        with written_aside(final) as folder:
-            _write_tensors(folder / "tensors", tensors)
-            header = {"format": FORMAT, "step": step}
-            (folder / "state.json").write_text(json.dumps({**header, **state}, indent=1))
-            (folder / "pipeline.config").write_text(config)
-            sums = {str(file.relative_to(folder)): sha256(file) for file in _files(folder)}
-            (folder / "checksums.json").write_text(json.dumps(sums, indent=1))
-            if final.exists():
-                shutil.rmtree(final)
-    except (OSError, CheckpointException, SafetensorError) as error:
-        raise CheckpointError(f"{final} could not be written: {_reason(error)}") from error
+        world.first(lambda: _told(final, aside.make))
+        files = tensorfiles.shared_out(content.tensors, world.rank, world.size)
+        counts = world.gather(len(files))
+        first = sum(counts[: world.rank])
+        folder = aside.path / "tensors"
+
+        def write() -> dict[str, str]:
+            if not aside.path.is_dir():
+                raise FileNotFoundError(NOT_SHARED)
+            tensorfiles.write(folder, files, first, sum(counts))
+            pattern = "*-model-{:05d}-of-*"  # of torch.distributed.checkpoint
+            own = [next(folder.glob(pattern.format(first + i + 1))) for i in range(len(files))]
+            return {f"tensors/{file.name}": sha256(file) for file in own}
+
+        sums = world.gather(world.each(lambda: _told(final, write)))
+        world.first(lambda: _told(final, lambda: _commit(aside, content, sums)))
+    finally:
+        if world.is_first:
+            aside.remove()
     return final
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
-    """Open and verify one checkpoint.
+def _commit(aside: Aside, content: Content, sums: Sequence[dict[str, str]]) -> None:
+    """Add what is no tensor, and give the folder its name. ``sums``: of what each process wrote."""
+    folder, known = aside.path, {name: each for own in sums for name, each in own.items()}
+    if any(not (folder / name).is_file() for name in known):
+        raise FileNotFoundError(NOT_SHARED)
+    header = {"format": FORMAT, "step": content.step}
+    (folder / "state.json").write_text(json.dumps({**header, **content.state}, indent=1))
+    (folder / "pipeline.config").write_text(content.config)
+    known |= {name: sha256(folder / name) for name in ("state.json", "pipeline.config")}
+    (folder / "checksums.json").write_text(json.dumps(known, indent=1))
+    if aside.final.exists():
+        shutil.rmtree(aside.final)
+    aside.commit()
+
+
+def _told(final: Path, act: Callable[[], T]) -> T:
+    """What ``act`` gives. Raises CheckpointError for what cannot be written."""
+    try:
+        return act()
+    except (OSError, CheckpointException, SafetensorError) as error:
+        raise CheckpointError(f"{final} could not be written: {_reason(error)}") from error
+
+
+def open_checkpoint(path: Path, world: World | None = None) -> Checkpoint:
+    """Open and verify one checkpoint; of the processes of a ``world`` each verifies its share.
 
     Raises:
         CheckpointError: it is not there, is damaged, or has a later format.
@@ -108,7 +145,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     if not path.is_dir():
         raise CheckpointError(f"{path}: no checkpoint there")
     sums = _facts(path / "checksums.json")
-    _verify(path, sums)
+    _verify(path, sums, world or World())
     state = _facts(path / "state.json")
     if state.get("format") != FORMAT:
         found = state.get("format")
@@ -128,15 +165,15 @@ def _facts(file: Path) -> dict[str, Any]:
     return facts
 
 
-def _verify(path: Path, sums: Mapping[str, str]) -> None:
+def _verify(path: Path, sums: Mapping[str, str], world: World) -> None:
     """Raise CheckpointError unless the files are those that were written, and no others."""
-    for name, expected in {"state.json": None, **sums}.items():
+    for number, (name, expected) in enumerate({"state.json": None, **sums}.items()):
         file = path / name
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise CheckpointError(f"{path}: checksums.json names {name!r}, outside its folder")
         if not file.is_file():
             raise CheckpointError(f"{file} is missing; {_earlier(path)}")
-        if sha256(file) != expected:
+        if number % world.size == world.rank and sha256(file) != expected:
             raise CheckpointError(f"{file} is damaged; {_earlier(path)}")
     for file in _files(path / "tensors"):
         if str(file.relative_to(path)) not in sums:
@@ -214,28 +251,6 @@ def clear_leftovers(model_dir: Path) -> None:
     for path in model_dir.glob(".writing-model.ckpt-*"):
         shutil.rmtree(path)
     (model_dir / f".writing-{POINTER}").unlink(missing_ok=True)
-
-
-def _write_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    files, size = {}, 0
-    for name, tensor in tensors.items():
-        size += tensor.numel() * tensor.element_size()
-        files[name] = 1 + size // FILE_BYTES
-    numbers = {number: place + 1 for place, number in enumerate(sorted(set(files.values())))}
-    with _quiet(), torch.no_grad():
-        writer = dcp.HuggingFaceStorageWriter(
-            str(folder), fqn_to_index_mapping={name: numbers[n] for name, n in files.items()}
-        )
-        whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        dcp.save(whole, storage_writer=writer, no_dist=True)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without torch's remark that there is one process."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-        yield
 
 
 def _files(folder: Path) -> list[Path]:

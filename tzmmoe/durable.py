@@ -7,25 +7,48 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+class Aside:
+    """A folder beside ``final`` to write into, which gets that name when all is written."""
+
+    def __init__(self, final: Path) -> None:
+        self.final = final
+        self.path = final.parent / f".writing-{final.name}"
+
+    def make(self) -> None:
+        """Empty. Raises OSError."""
+        self.remove()
+        self.path.mkdir(parents=True)
+
+    def commit(self) -> None:
+        """Flush it and give it its name, which nothing but an empty folder may have then.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        for part in (*self.path.rglob("*"), self.path):
+            sync(part)
+        self.path.rename(self.final)
+        sync(self.final.parent)
+
+    def remove(self) -> None:
+        """What is left of it, if anything."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
 @contextmanager
 def written_aside(final: Path) -> Iterator[Path]:
-    """A folder beside ``final`` to write into. Leaving the block flushes it and gives it its name,
-    which nothing but an empty folder may have then; an error removes it.
+    """A folder to write into. Leaving the block commits it; an error removes it.
 
     Raises:
         OSError: it could not be written.
     """
-    aside = final.parent / f".writing-{final.name}"
-    shutil.rmtree(aside, ignore_errors=True)
+    aside = Aside(final)
     try:
-        aside.mkdir(parents=True)
-        yield aside
-        for part in (*aside.rglob("*"), aside):
-            sync(part)
-        aside.rename(final)
-        sync(final.parent)
+        aside.make()
+        yield aside.path
+        aside.commit()
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        aside.remove()
 
 
 def sync(path: Path) -> None:

@@ -174,7 +174,7 @@ class Session:
 
     def fitting_checkpoint(self, path: Path) -> checkpoint.Checkpoint:
         """A checkpoint, or a model_dir's preferred one, whose weights mean what this model's do."""
-        opened = checkpoint.open_checkpoint(checkpoint.resolved(path))
+        opened = checkpoint.open_checkpoint(checkpoint.resolved(path), self.runtime.world)
         check_meaning(opened, self.meaning)
         return opened
 

@@ -19,6 +19,7 @@ from full_disk import files_up_to
 from tzmmoe import checkpoint, cli, train
 from tzmmoe.errors import CheckpointError
 from tzmmoe.training import report
+from tzmmoe.world import World
 
 # Checkpoints 5, 10 and 13; step 13 is in the second epoch; older ones are deleted on the way.
 CHANGES = {"train_config__num_steps": 14, "train_config__keep_checkpoint_max": 1}
@@ -206,9 +207,9 @@ def test_a_disk_that_fills_up_ends_the_run_and_a_later_one_goes_on(
     """A limit on the size of files, while the second checkpoint is written, plays the disk."""
     original = checkpoint.save
 
-    def save(model_dir: Path, step: int, *rest: object) -> Path:
-        with files_up_to(5000) if step == 10 else nullcontext():
-            return original(model_dir, step, *rest)
+    def save(model_dir: Path, content: checkpoint.Content, world: World) -> Path:
+        with files_up_to(5000) if content.step == 10 else nullcontext():
+            return original(model_dir, content, world)
 
     monkeypatch.chdir(tmp_path)
     run = tiny.pipeline(tiny_folder, "run", **CHANGES)

@@ -78,7 +78,8 @@ def save(
 ) -> checkpoint.Checkpoint:
     facts = state.progress(optimization, [state.stand(ORDER, Position())], steps)
     tensors = everything(session, optimization)
-    path = checkpoint.save(folder, steps - 1, tensors, facts, session.text())
+    content = checkpoint.Content(steps - 1, tensors, facts, session.text())
+    path = checkpoint.save(folder, content)
     return checkpoint.open_checkpoint(path)
 
 
@@ -214,7 +215,8 @@ def test_where_each_process_stood_and_the_steps_come_back(tiny_folder, tmp_path)
     optimization = tiny.optimization(session)
     positions = [Position(2, 96, 0, 2, 5, 1, 11), Position(2, 90, 1, 0, 0, 0, 7)]
     facts = state.progress(optimization, [state.stand(ORDER, each) for each in positions], 33)
-    path = checkpoint.save(tmp_path, 32, state.weights(session.built.model), facts, "")
+    weights = state.weights(session.built.model)
+    path = checkpoint.save(tmp_path, checkpoint.Content(32, weights, facts, ""))
     stands, steps = state.stands(checkpoint.open_checkpoint(path))
     assert steps == 33
     assert [position for _, position in stands] == positions
@@ -222,7 +224,8 @@ def test_where_each_process_stood_and_the_steps_come_back(tiny_folder, tmp_path)
 
 
 def test_a_state_that_lacks_something_is_an_error(tmp_path) -> None:
-    path = checkpoint.save(tmp_path, 1, {"a": torch.ones(1)}, {"steps": 2}, "")
+    content = checkpoint.Content(1, {"a": torch.ones(1)}, {"steps": 2}, "")
+    path = checkpoint.save(tmp_path, content)
     with pytest.raises(CheckpointError, match="lacks 'reading'"):
         state.stands(checkpoint.open_checkpoint(path))
 

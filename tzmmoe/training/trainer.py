@@ -256,12 +256,9 @@ class Trainer:
         facts |= {"watch": self.watch.to_json(), "evaluates": evaluates}
         facts["meaning"] = self.meaning
 
-        def write() -> Path:
-            saved = checkpoint.save(self.model_dir, self.steps - 1, tensors, facts, self.config)
-            checkpoint.prefer(self.model_dir, None)
-            return saved
-
-        path = self.world.first(write)
+        content = checkpoint.Content(self.steps - 1, tensors, facts, self.config)
+        path = checkpoint.save(self.model_dir, content, self.world)
+        self.world.first(lambda: checkpoint.prefer(self.model_dir, None))
         self._saved_at = self.steps
         self.progress.say(f"saved {path}")
 
