@@ -10,7 +10,7 @@ SCHEMA := tzmmoe/protos/pipeline_pb2.py
 CENSUS_INCOME_DIR ?= $(wildcard ../shared/data/census-income)
 export CENSUS_INCOME_DIR
 
-.PHONY: demo test test-all faults lint proto install wheel clean
+.PHONY: demo test test-all test-rest faults torchrec lint proto install wheel clean
 
 demo: install
 	$(BIN)/python scripts/demo.py
@@ -25,12 +25,22 @@ test: install
 test-all: install
 	$(TESTS)
 
+# What `make test` leaves out, once TorchRec is there.
+test-rest: install
+	$(TESTS) -m "long or torchrec"
+
 # What is killed, stopped, damaged or fed with nonsense, all of it.
 FAULTS = tests/faults tests/e2e/test_faults.py tests/e2e/test_torchrun.py \
 	tests/test_checkpoint_damage.py tests/test_lock.py tests/convert/test_convert_faults.py
 
 faults: install
 	$(TESTS) $(FAULTS)
+
+# TorchRec on a machine without GPU: its metadata asks for the CUDA build of FBGEMM.
+torchrec: install
+	$(BIN)/pip install --quiet --constraint constraints.txt fbgemm-gpu-cpu tensordict \
+		pyre-extensions tqdm
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps torchrec
 
 lint: install
 	$(BIN)/ruff check .

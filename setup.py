@@ -67,6 +67,7 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
+        "torchrec": ["torchrec>=1.8"],  # with FBGEMM for CUDA
         "test": [
             "pytest>=8",
             "pytest-timeout>=2.3",
@@ -75,7 +76,7 @@ setup(
             "ruff>=0.6",
             "grpcio-tools>=1.75,<1.79",
             "build>=1.2",
-        ]
+        ],
     },
     cmdclass={"build_py": BuildWithSchema, "compile_schema": CompileSchema},
     zip_safe=False,

@@ -16,7 +16,7 @@ from tzmmoe.models.encoder import Encoder
 from tzmmoe.models.mmoe import MMoE
 from tzmmoe.models.rank import RankModel
 from tzmmoe.models.tower import Tower
-from tzmmoe.nn.embedding import Table
+from tzmmoe.nn.embedding import Table, fill_tables
 from tzmmoe.nn.initializers import table_initializer
 from tzmmoe.protos.feature_pb2 import FeatureConfig
 from tzmmoe.protos.loss_pb2 import Loss as LossMessage
@@ -162,6 +162,7 @@ def rank_model(num_class: Mapping[str, int], *, use_bn: bool = False) -> RankMod
     layers, groups = LAYERS | {"use_bn": use_bn}, {"all": group(user=4, age=2)}
     body = MMoE(groups, len(num_class), expert_mlp=layers, gate_mlp=None, num_expert=3)
     encoder = Encoder(features(user, age), body, seed=0)
+    fill_tables(encoder)
     towers = {name: Tower(4, classes, layers) for name, classes in num_class.items()}
     return shaken(RankModel(encoder, body, towers))
 

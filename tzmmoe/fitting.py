@@ -19,7 +19,7 @@ from tzmmoe.lock import locked
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import fields
 from tzmmoe.runtime import restarts, versions
-from tzmmoe.session import Session, watch
+from tzmmoe.session import Session, watch, wish
 from tzmmoe.training import report, state
 from tzmmoe.training.optimization import Optimization
 from tzmmoe.training.param_map import read_map
@@ -27,8 +27,9 @@ from tzmmoe.training.profile import Profile
 from tzmmoe.training.progress import Progress
 from tzmmoe.training.runlog import RunLog
 from tzmmoe.training.settings import Settings
+from tzmmoe.training.sizes import short_bytes
 from tzmmoe.training.speed import Speed
-from tzmmoe.training.summary import Memory, short_bytes, summary
+from tzmmoe.training.summary import Memory, summary
 from tzmmoe.training.timeout import Timeout
 from tzmmoe.training.trainer import Trainer
 
@@ -39,6 +40,7 @@ def check(pipeline: Pipeline, built: build.Built | None, faults: Faults) -> None
     """Add the faults of what only training needs."""
     with faults.under(""):
         Optimization.check(Settings.of(fields(pipeline.train_config)), faults)
+        wish(pipeline, trains=True).check()
     if built:
         with faults.under(""):
             watch(pipeline, built.tasks)
@@ -78,13 +80,13 @@ class Fitting:
 
     def _train(self, trainer: Trainer, found: Path | None) -> dict[str, float]:
         """In a model_dir that is free for this run."""
-        session, world, model_dir = self.session, trainer.world, self.session.model_dir
+        session, world = self.session, trainer.world
         if found:
             self._resume(trainer, world.each(lambda: session.fitting_checkpoint(found)))
         else:
             world.each(self._fine_tune)
         if world.is_first:
-            (model_dir / "pipeline.config").write_text(session.text())
+            (session.model_dir / "pipeline.config").write_text(session.text())
             self._record(trainer.steps)
         self._say_summary(trainer)
         first = trainer.steps
@@ -160,8 +162,7 @@ class Fitting:
                 "%d steps",
                 total_steps,
             )
-        built, device = session.built, session.runtime.device
-        world = session.runtime.world
+        built, device, world = session.built, session.runtime.device, session.runtime.world
         optimization = Optimization(built.model, built.tasks, settings, device, world)
         self._check_memory(optimization)
         tensorboard = pipeline.train_config.use_tensorboard and world.is_first
@@ -172,12 +173,12 @@ class Fitting:
             world=world,
         )
         trainer = Trainer(
-            model=session.built.model,
-            tasks=session.built.tasks,
+            model=built.model,
+            tasks=built.tasks,
             loader=loader,
             optimization=optimization,
             progress=progress,
-            watch=watch(pipeline, session.built.tasks),
+            watch=watch(pipeline, built.tasks),
             model_dir=session.model_dir,
             config=session.text(),
             meaning=session.meaning,
@@ -255,13 +256,12 @@ class Fitting:
             step = best.step if restores else step
             log.info("%s; model.ckpt-%d is the result", trainer.watch.line(), step)
             if restores:
-                if trainer.world.is_first:
-                    checkpoint.prefer(session.model_dir, step)
+                trainer.world.first(lambda: checkpoint.prefer(session.model_dir, step))
                 session.restore(session.model_dir / f"model.ckpt-{step}")
         return self.evaluations.finish(step)
 
     def _say_summary(self, trainer: Trainer) -> None:
-        log.info("%s", summary(self.session.built.model, trainer.optimization))
+        log.info("%s", summary(trainer.model, trainer.optimization))
         log.info("%s", Memory.of(trainer.optimization).line(self.session.free_bytes))
 
     def _check_memory(self, optimization: Optimization) -> None:

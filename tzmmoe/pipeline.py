@@ -90,7 +90,7 @@ class Pipeline:
 
         Without ``checkpoint_path``, export_config tells which checkpoint is taken.
         """
-        session = self._trained(checkpoint_path)
+        session = self._trained(checkpoint_path, whole=True)
         if checkpoint_path is None and session.pipeline.export_config.exporter_type == "best":
             session.restore(session.best_checkpoint())
         else:
@@ -132,13 +132,13 @@ class Pipeline:
         reads = [*loader.source.files, *session.inputs()]
         world = session.runtime.world
         with PredictionWriter(predict_output_path, reads, world) as writer:
-            write_predictions(loader.once(), session.outputs, writer, output_columns)
+            write_predictions(session.taken(loader), session.outputs, writer, output_columns)
         return sum(world.gather(writer.num_rows))
 
     def _training(self) -> Session:
         needs = ("train_input_path", "model_dir")
         return Session.start(self.config, device=self.device, needs=needs, check=check)
 
-    def _trained(self, checkpoint_path: str | None, *needs: str) -> Session:
+    def _trained(self, checkpoint_path: str | None, *needs: str, whole: bool = False) -> Session:
         needed = needs if checkpoint_path else (*needs, "model_dir")
-        return Session.start(self.config, device=self.device, needs=needed)
+        return Session.start(self.config, device=self.device, needs=needed, whole=whole)

@@ -1,7 +1,7 @@
 """A config made ready to run: its objects, its device, its files."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,7 +12,7 @@ import torch
 from google.protobuf import text_format
 from torch import Tensor
 
-from tzmmoe import build, checkpoint
+from tzmmoe import build, checkpoint, environment
 from tzmmoe.batch import Batch, Column
 from tzmmoe.config import Config, duration, notes
 from tzmmoe.data.assemble import Assembler
@@ -21,14 +21,22 @@ from tzmmoe.data.files import expand, open_source
 from tzmmoe.data.loader import Loader
 from tzmmoe.data.sharing import count
 from tzmmoe.errors import CheckpointError, ConfigError, DataError, Faults
+from tzmmoe.models import RankModel
 from tzmmoe.nn.norms import BatchNorm
 from tzmmoe.protos.pipeline_pb2 import Pipeline
+from tzmmoe.protos.train_pb2 import REPLICATED, TrainConfig
+from tzmmoe.registry import fields
 from tzmmoe.runtime import Runtime, allow_tf32, find_device, free_bytes, meet
 from tzmmoe.tasks import TaskSet
 from tzmmoe.training import report, state
 from tzmmoe.training.meaning import check_meaning, meaning
+from tzmmoe.training.placement import Machine, Wish, place
+from tzmmoe.training.settings import Settings
+from tzmmoe.training.sharded import ShardedTables
 from tzmmoe.training.spellings import spelled
 from tzmmoe.training.stopping import Best, Watch, checked_key
+from tzmmoe.training.together import Together
+from tzmmoe.world import World
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +60,12 @@ class Session:
         device: str | None = None,
         needs: Sequence[str] = (),
         check: Check | None = None,
+        whole: bool = False,
     ) -> "Session":
         """Build everything.
 
-        ``needs`` are fields of the config that must be set; ``check`` adds the faults of what the
-        caller is about to do.
+        ``needs`` are fields of the config that must be set; ``check`` adds the faults of training,
+        if that is what the caller is about to do. ``whole``: each process needs all tables.
 
         Raises:
             ConfigError: all faults at once.
@@ -67,32 +76,34 @@ class Session:
         for name in needs:
             if not getattr(pipeline, name):
                 faults.add(name, f"is not set; set it, or pass --{name}")
-        built = build.build(pipeline, config.folder, faults)
+        train = pipeline.train_config
+        may_spread = not whole and train.table_placement != REPLICATED
+        spread = environment.number("WORLD_SIZE", 1) if may_spread else 1
+        built = build.build(pipeline, config.folder, faults, spread)
         if check:
             check(pipeline, built, faults)
         settings = pipeline.runtime_config
         with faults.under(""):
-            place = "--device" if device else "runtime_config.device"
-            found = find_device(device or settings.device, place)
+            named = "--device" if device else "runtime_config.device"
+            found = find_device(device or settings.device, named)
         faults.stop(config.locate)
         for line in notes(pipeline):
             log.warning("%s", line)
         world = meet(found, duration.seconds(settings.collective_timeout))
         deterministic = settings.deterministic
         runtime = Runtime.start(found, settings.seed, world, deterministic=deterministic)
-        train = pipeline.train_config
-        for part in built.model.modules():
-            if isinstance(part, BatchNorm):
-                part.synced = train.sync_batch_norm and world.size > 1
-        matmul, cudnn = (
-            getattr(train, name) if train.HasField(name) else None
-            for name in ("cuda_matmul_allow_tf32", "cudnn_allow_tf32")
-        )
-        allow_tf32(matmul, cudnn)
+        _set_arithmetic(train, built.model, world)
         if runtime.device.type != "cpu":
             free = free_bytes(runtime.device)
+        if not whole:
+            _place(built.model, pipeline, runtime, free, trains=check is not None)
         built.model.to(runtime.device)
         return cls(pipeline, built, runtime, free)
+
+    @property
+    def is_spread(self) -> bool:
+        """Whether the tables lie in several processes, so that all must score together."""
+        return any(isinstance(part, ShardedTables) for part in self.built.model.modules())
 
     @cached_property
     def meaning(self) -> dict[str, Any]:
@@ -208,11 +219,47 @@ class Session:
             )
         return there[best.step]
 
+    def taken(self, loader: Loader) -> Iterator[Batch]:
+        """All rows once. Where the tables lie in several processes, these take their batches
+        together, and one that has no more takes empty ones."""
+        if not self.is_spread:
+            return loader.once()
+        together = Together(self.runtime.world)
+        return (batch for batch, _ in together.steps(loader.once(), loader.no_rows))
+
     @torch.no_grad()
     def outputs(self, batch: Batch) -> dict[str, Tensor]:
         """Named outputs of a batch, with the weights at hand."""
         model = self.built.model.eval()
         return self.built.tasks.predict(model(batch.to(self.runtime.device).inputs))
+
+
+def _set_arithmetic(train: TrainConfig, model: RankModel, world: World) -> None:
+    """TF32, and batch norm over all processes, as train_config wants them."""
+    for part in model.modules():
+        if isinstance(part, BatchNorm):
+            part.synced = train.sync_batch_norm and world.size > 1
+    matmul, cudnn = (
+        getattr(train, name) if train.HasField(name) else None
+        for name in ("cuda_matmul_allow_tf32", "cudnn_allow_tf32")
+    )
+    allow_tf32(matmul, cudnn)
+
+
+def wish(pipeline: Pipeline, *, trains: bool) -> Wish:
+    """Where the config wants the tables to lie. Raises ConfigError."""
+    config = fields(pipeline.train_config)
+    settings = Settings.of(config) if trains else None
+    return Wish.of(config, pipeline.data_config.batch_size, settings)
+
+
+def _place(
+    model: RankModel, pipeline: Pipeline, runtime: Runtime, free: int | None, *, trains: bool
+) -> None:
+    """Give the tables their values, in the processes that are to have them."""
+    neighbours = environment.number("LOCAL_WORLD_SIZE", 1)
+    machine = Machine(runtime.world, runtime.device, free, neighbours)
+    place(model, wish(pipeline, trains=trains), machine)
 
 
 def watch(pipeline: Pipeline, tasks: TaskSet) -> Watch:

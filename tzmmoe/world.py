@@ -62,6 +62,15 @@ class World:
                 dist.all_reduce(values)
         return values
 
+    def largest(self, number: int) -> int:
+        """The largest of the numbers that the processes give."""
+        if self.size == 1:
+            return number
+        found = torch.tensor(number)
+        with self.named("comparing numbers"):
+            dist.all_reduce(found, dist.ReduceOp.MAX)
+        return int(found)
+
     def from_first(self, values: Tensor) -> Tensor:
         """The first process's values, in all of them."""
         if self.size > 1:

@@ -190,7 +190,7 @@ def test_tables_begin_as_in_keras(tmp_path, name):
 
     found = convert(tmp_path, {}, definition(**INT, embedding_initializer=name))
     table = torch.empty(400, 100, dtype=torch.float64)
-    table_initializer(age(found).init_fn, 400)(table, torch.Generator().manual_seed(1))
+    table_initializer(age(found).init_fn, 400)(table, torch.Generator().manual_seed(1), 400)
     cut = 0.05 * math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))
     spread = {
         **dict.fromkeys(["uniform", "random_uniform"], 0.05 / math.sqrt(3)),

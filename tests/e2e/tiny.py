@@ -169,7 +169,7 @@ def batches(session: Session, count: int) -> list[Batch]:
 def optimization(session: Session) -> Optimization:
     settings = Settings.of(fields(session.pipeline.train_config))
     built, device = session.built, session.runtime.device
-    return Optimization(built.model, built.tasks, settings, device)
+    return Optimization(built.model, built.tasks, settings, device, session.runtime.world)
 
 
 def end(model_dir: Path) -> dict[str, bytes]:

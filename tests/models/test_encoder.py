@@ -13,6 +13,7 @@ from torch.testing import assert_close
 from tzmmoe.batch import Inputs, Ragged
 from tzmmoe.models.base import Body, TowerInputs
 from tzmmoe.models.encoder import Encoder
+from tzmmoe.nn.embedding import fill_tables
 
 TEXTS = {
     "user": 'id_feature { feature_name: "user" num_buckets: 7 embedding_dim: 4 }',
@@ -47,7 +48,9 @@ def encoder(order: Sequence[str], groups: Mapping[str, Sequence[str]]) -> Encode
     """Of the features in this order, which is that of the batch."""
     torch.manual_seed(0)
     features = parts.features(*(TEXTS[name] for name in order))
-    return Encoder(features, Reader(groups), seed=3).double()
+    made = Encoder(features, Reader(groups), seed=3)
+    fill_tables(made)
+    return made.double()
 
 
 def drawn(num_rows: int, seed: int, *, most: int) -> tuple[Bags, dict[str, Tensor]]:

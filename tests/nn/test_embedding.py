@@ -16,6 +16,7 @@ from torch.func import functional_call
 from torch.testing import assert_close
 
 from tzmmoe.errors import ConfigError
+from tzmmoe.nn import embedding
 from tzmmoe.nn.embedding import AutoDis, LinearEmbedding, Slot, Table, Tables
 
 SIZES = {"user": 7, "item": 4, "shop": 1}
@@ -27,7 +28,7 @@ def made(slots: Sequence[tuple[str, bool]], frozen: frozenset[str] = frozenset()
     """Tables in the order of SIZES, in float64."""
     names = [name for name in SIZES if name in {table for table, _ in slots}]
     tables = [parts.table(n, SIZES[n], DIM, trainable=n not in frozen) for n in names]
-    return Tables(tables, [Slot(name, mean) for name, mean in slots], seed=5).double()
+    return Tables(tables, [Slot(name, mean) for name, mean in slots], seed=5).fill().double()
 
 
 SLOTS = st.lists(st.tuples(st.sampled_from(sorted(SIZES)), st.booleans()), min_size=1, max_size=4)
@@ -99,7 +100,7 @@ def test_a_batch_of_real_size_equals_sums_in_numpy() -> None:
         [parts.table(str(place), size, 16) for place, size in enumerate(sizes)],
         [Slot(str(f % 4), mean=f >= 4) for f in range(8)],
         seed=0,
-    )
+    ).fill()
     lengths = random.integers(0, 6, (4096, 8))
     size_of_each = np.repeat(np.array(sizes)[np.arange(8) % 4][None], 4096, 0).repeat(
         lengths.ravel()
@@ -136,7 +137,7 @@ def test_first_values_depend_on_the_seed_and_the_name_alone() -> None:
     def values(of: str, tables: Sequence[Table], seed: int) -> Tensor:
         torch.manual_seed(len(tables))
         slots = [Slot(table.name, mean=False) for table in tables]
-        made = Tables(tables, slots, seed=seed)
+        made = Tables(tables, slots, seed=seed).fill()
         return made.rows_of(of, made.weight).detach().clone()
 
     user, item = parts.table("user", 50, 8), parts.table("item", 50, 8)
@@ -150,12 +151,45 @@ def test_first_values_depend_on_the_seed_and_the_name_alone() -> None:
         assert (alone != other).double().mean() > 0.99
 
 
+@pytest.mark.parametrize(
+    "init_fn",
+    [
+        None,
+        "nn.init.normal_,std=0.02",
+        "nn.init.xavier_uniform_",
+        "nn.init.xavier_normal_",
+        "nn.init.kaiming_uniform_,mode='fan_out'",
+        "nn.init.kaiming_normal_,mode='fan_in'",
+        "nn.init.constant_,val=7",
+    ],
+)
+def test_a_part_of_a_table_starts_as_it_does_within_the_whole(monkeypatch, init_fn) -> None:
+    """Blocks are drawn one by one; together they spread like one draw of all rows by torch."""
+    monkeypatch.setattr(embedding, "BLOCK_ROWS", 1000)
+    table = parts.table("t", 4321, 8, init_fn=init_fn)
+    whole = torch.cat([values for _, values in table.initial(3, 0, 4321)])
+    assert whole.shape == (4321, 8)
+    for begin, end in [(0, 1), (999, 1001), (1000, 3000), (4000, 4321), (4320, 4321), (7, 7)]:
+        found = list(table.initial(3, begin, end))
+        joined = torch.cat([whole[:0], *(values for _, values in found)])
+        assert torch.equal(joined, whole[begin:end])
+        assert all(torch.equal(rows, whole[first : first + len(rows)]) for first, rows in found)
+    monkeypatch.setattr(embedding, "BLOCK_ROWS", 1 << 20)
+    at_once = torch.cat([values for _, values in table.initial(3, 0, 4321)])
+    if init_fn and "constant" in init_fn:
+        assert torch.equal(whole, at_once)
+    else:
+        assert whole[:1000].ne(whole[1000:2000]).double().mean() > 0.99
+        assert_close(whole.std(), at_once.std(), rtol=0.02, atol=0)
+        assert_close(whole.mean(), at_once.mean(), rtol=0, atol=0.03 * float(at_once.std()))
+
+
 def test_every_table_starts_within_the_bound_of_its_own_rows() -> None:
     tables = Tables(
         [parts.table("big", 10_000, 8), parts.table("small", 4, 8)],
         [Slot("small", mean=False), Slot("big", mean=False)],
         seed=0,
-    )
+    ).fill()
     for name, rows in (("big", 10_000), ("small", 4)):
         bound = rows**-0.5
         values = tables.rows_of(name, tables.weight)
@@ -165,7 +199,7 @@ def test_every_table_starts_within_the_bound_of_its_own_rows() -> None:
 def test_an_init_fn_fills_its_own_table_and_no_other() -> None:
     text = "nn.init.constant_,val=7"
     tables = [parts.table("a", 3, 2), parts.table("b", 4, 2, init_fn=text), parts.table("c", 5, 2)]
-    made = Tables(tables, [Slot(table.name, mean=False) for table in tables], seed=0)
+    made = Tables(tables, [Slot(table.name, mean=False) for table in tables], seed=0).fill()
     assert (made.rows_of("b", made.weight) == 7).all()
     assert int((made.weight == 7).sum()) == 4 * 2
 

@@ -15,7 +15,7 @@ from tzmmoe.nn.initializers import KNOWN, table_initializer
 
 def filled(text: str | None, rows: int, dim: int = 16, seed: int = 0) -> Tensor:
     weight = torch.full((rows, dim), math.nan)
-    table_initializer(text, rows)(weight, parts.generator(seed))
+    table_initializer(text, rows)(weight, parts.generator(seed), rows)
     return weight.double()
 
 

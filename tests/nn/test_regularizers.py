@@ -26,7 +26,7 @@ def by_hand(weights: Mapping[str, torch.Tensor], l1: float, l2: float) -> float:
 def tables(*, frozen: bool = False, unread: bool = False) -> Tables:
     made = [parts.table("a", 5, 3), parts.table("b", 4, 3, trainable=not frozen)]
     slots = [Slot("a", mean=False), *[None] * unread, Slot("b", mean=False)]
-    return Tables(made, slots, seed=0).double()
+    return Tables(made, slots, seed=0).fill().double()
 
 
 @pytest.mark.parametrize(("l1", "l2"), BOTH)

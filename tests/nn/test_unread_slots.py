@@ -25,7 +25,7 @@ def made(slots: Chosen, frozen: frozenset[str] = frozenset()) -> Tables:
     """In float64, on the tables that the slots name."""
     used = {slot[0] for slot in slots if slot}
     tables = [parts.table(n, SIZES[n], DIM, trainable=n not in frozen) for n in SIZES if n in used]
-    return Tables(tables, [Slot(*slot) if slot else None for slot in slots], seed=5).double()
+    return Tables(tables, [Slot(*slot) if slot else None for slot in slots], seed=5).fill().double()
 
 
 @st.composite

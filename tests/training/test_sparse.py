@@ -184,9 +184,13 @@ def test_every_table_steps_with_the_rate_that_is_set_last(case) -> None:
         assert torch.equal(one, other)
 
 
+def drawn(weight: Tensor, generator: torch.Generator, rows: int) -> None:
+    weight.normal_(generator=generator)
+
+
 def tables(*, mean: bool) -> Tables:
-    init = Table("a", 6, 2, True, "", lambda weight, generator: weight.normal_(generator=generator))
-    return Tables([init], [Slot("a", mean=mean)], seed=1).double()
+    init = Table("a", 6, 2, True, "", drawn)
+    return Tables([init], [Slot("a", mean=mean)], seed=1).fill().double()
 
 
 @pytest.mark.parametrize("mean", [False, True])

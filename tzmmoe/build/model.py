@@ -18,6 +18,7 @@ from tzmmoe.models import MODELS, Body, RankModel
 from tzmmoe.models.base import Group
 from tzmmoe.models.encoder import Encoder
 from tzmmoe.models.tower import Tower
+from tzmmoe.nn.embedding import fill_tables
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import fields
 from tzmmoe.runtime import free_bytes
@@ -44,8 +45,9 @@ class Built:
     model: RankModel
 
 
-def build(pipeline: Pipeline, folder: Path, faults: Faults) -> Built | None:
-    """Features, tasks and the model, initialised from the config's seed.
+def build(pipeline: Pipeline, folder: Path, faults: Faults, spread: int = 1) -> Built | None:
+    """Features, tasks and the model, initialised from the config's seed; but the tables only if
+    they cannot be ``spread`` over several processes.
 
     What does not fit is added to ``faults``; then there is no model.
     """
@@ -67,11 +69,13 @@ def build(pipeline: Pipeline, folder: Path, faults: Faults) -> Built | None:
             groups = body.groups | {name: each.features for name, each in body.factors.items()}
         names = list(dict.fromkeys(name for members in groups.values() for name in members))
         features = [by_name[name] for name in names if name in by_name]
-        _check_memory(features, body, specs, faults)
+        _check_memory(_tables(features, body), specs, faults, spread)
         towers = _towers(pipeline, body, faults)
         if body and not faults:
             encoder = Encoder(features, body, seed=pipeline.runtime_config.seed)
             model = RankModel(encoder, body, towers)
+        if model and spread == 1:
+            fill_tables(model)
     if faults or model is None:
         return None
     read = needed(by_name, features)
@@ -101,23 +105,29 @@ def _groups(
     return found
 
 
-def _check_memory(
-    features: Sequence[Feature],
-    body: Body | None,
-    specs: Mapping[str, tuple[str, FeatureSpec]],
-    faults: Faults,
-) -> None:
-    """Add a fault at the largest table when the memory cannot hold them all."""
+def _tables(features: Sequence[Feature], body: Body | None) -> dict[str, tuple[int, Feature]]:
+    """Bytes of each table, and a feature that reads it."""
     tables = {f.table.name: (f.table.rows * f.table.dim * 4, f) for f in features if f.table}
     for name, factor in (body.factors if body else {}).items():
         for feature in features:
             if feature.table and feature.name in factor.features:
                 size = feature.table.rows * factor.dim * 4
                 tables[f"{feature.name}.{name}"] = (size, feature)
+    return tables
+
+
+def _check_memory(
+    tables: Mapping[str, tuple[int, Feature]],
+    specs: Mapping[str, tuple[str, FeatureSpec]],
+    faults: Faults,
+    spread: int,
+) -> None:
+    """Add a fault at the largest table when the memory of ``spread`` processes cannot hold all."""
     needed = sum(size for size, _ in tables.values())
     free = free_bytes(torch.device("cpu"))
-    if free is None or needed <= free:
+    if free is None or needed <= free * spread:
         return
+    free *= spread
     size, feature = max(tables.values(), key=lambda each: each[0])
     faults.add(
         specs[feature.name][0],

@@ -18,7 +18,7 @@ UNREAD = {
     FG_NORMAL: ("fg_encoded_default_value",),
     FG_DAG: ("fg_encoded_default_value",),
 }
-OF_A_TABLE = ("embedding_name", "init_fn", "pooling", "trainable")
+OF_A_TABLE = ("embedding_name", "init_fn", "pooling", "trainable", "embedding_constraints")
 
 
 def notes(pipeline: Pipeline) -> list[str]:

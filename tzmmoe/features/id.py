@@ -13,6 +13,7 @@ from tzmmoe.features.base import FEATURES, Feature, Ids, Setting, Tally, table_n
 from tzmmoe.features.column import Values, read
 from tzmmoe.features.forms import BadValue, is_text
 from tzmmoe.features.lookup import Hash, Identity, Lookup, read_vocab_file, vocabulary
+from tzmmoe.nn.constraints import Constraints
 from tzmmoe.nn.embedding import Table
 from tzmmoe.nn.initializers import table_initializer
 
@@ -50,6 +51,7 @@ class IdFeature(Feature):
         default_bucketize_value: int | None,
         trainable: bool,
         out_of_range: str,
+        embedding_constraints: Mapping[str, Any] | None,
     ) -> None:
         encoded = setting.fg_mode == "FG_NONE"
         self.name = feature_name
@@ -77,6 +79,7 @@ class IdFeature(Feature):
             trainable=trainable,
             init_text=init_fn or "",
             init=table_initializer(init_fn, lookup.rows),
+            constraints=Constraints.of(embedding_constraints),
         )
         self.width = self.table.dim
         place = "fg_encoded_default_value" if encoded else "default_value"
@@ -243,5 +246,5 @@ def check_shared(tables: Sequence[tuple[str, Table]]) -> None:
                 "feature_configs",
                 f"{owner!r} and {feature!r} share the table {each.name!r}, but differ: "
                 f"{first.rows} x {first.dim} and {each.rows} x {each.dim} "
-                f"(rows, embedding_dim, init_fn and trainable must agree)",
+                f"(rows, embedding_dim, init_fn, trainable and embedding_constraints must agree)",
             )

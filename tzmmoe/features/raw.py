@@ -1,6 +1,6 @@
 """Numbers: used as they are, bucketed, or embedded."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from tzmmoe.features.id import (
 )
 from tzmmoe.features.lookup import Boundaries, Identity
 from tzmmoe.features.normalizer import normalizer as parse_normalizer
+from tzmmoe.nn.constraints import Constraints
 from tzmmoe.nn.embedding import AutoDis, LinearEmbedding, Table
 from tzmmoe.nn.initializers import table_initializer
 
@@ -49,6 +50,7 @@ class RawFeature(Feature):
         trainable: bool,
         autodis: dict[str, Any] | None,
         mlp: dict[str, Any] | None,
+        embedding_constraints: Mapping[str, Any] | None,
     ) -> None:
         self.name = feature_name
         self.origin = setting.origin(expression or "", feature_name)
@@ -68,6 +70,7 @@ class RawFeature(Feature):
         self._dense = ("autodis", autodis) if autodis is not None else None
         self._dense = ("mlp", mlp) if mlp is not None else self._dense
         self._check_embedding(embedding_dim, boundaries)
+        constraints = Constraints.of(embedding_constraints)
         self.table = None
         if boundaries:
             self.table = Table(
@@ -77,6 +80,7 @@ class RawFeature(Feature):
                 trainable=trainable,
                 init_text=init_fn or "",
                 init=table_initializer(init_fn, len(boundaries) + 1),
+                constraints=constraints,
             )
         self._default_place = "fg_encoded_default_value" if encoded else "default_value"
         self._default = self._parse_default(fg_encoded_default_value if encoded else default_value)

@@ -32,7 +32,10 @@ class Lookups(nn.ModuleDict):
                 Slot(chosen[f.name][0].name, mean=chosen[f.name][1]) if f.name in chosen else None
                 for f in members
             ]
-            self[f"width_{width}"] = Tables(list(tables.values()), slots, seed=seed)
+            weighted = any(f.weighted for f in members)
+            self[f"width_{width}"] = Tables(
+                list(tables.values()), slots, seed=seed, weighted=weighted
+            )
             self.places |= {name: (width, place) for place, name in enumerate(chosen)}
 
     def pooled(self, inputs: Inputs) -> dict[int, Tensor]:

@@ -1,7 +1,7 @@
 """Embedding tables of one width as one parameter, and embeddings of numbers."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -9,12 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tzmmoe.errors import ConfigError
+from tzmmoe.nn.constraints import Constraints
 from tzmmoe.nn.initializers import Initializer
+
+BLOCK_ROWS = 1 << 20  # rows of a table that are drawn together
 
 
 @dataclass(frozen=True)
 class Table:
-    """An embedding table. ``init`` fills a (rows, dim) tensor in place."""
+    """An embedding table. ``init`` fills a block of its rows in place."""
 
     name: str
     rows: int
@@ -22,6 +25,21 @@ class Table:
     trainable: bool
     init_text: str
     init: Initializer = field(compare=False)
+    constraints: Constraints = field(default_factory=Constraints)
+
+    def initial(self, seed: int, begin: int, end: int) -> Iterator[tuple[int, Tensor]]:
+        """The initial values of the rows [begin, end): where each block begins, and its rows.
+
+        A block depends on the seed, the table's name and its own number alone, so that a part of a
+        table is what it would be within the whole.
+        """
+        for number in range(begin // BLOCK_ROWS, -(-end // BLOCK_ROWS)):
+            first = number * BLOCK_ROWS
+            block = torch.empty(min(BLOCK_ROWS, self.rows - first), self.dim)
+            name = f"{self.name}/{number}" if number else self.name
+            self.init(block, generator_of(seed, name), self.rows)
+            since = max(begin - first, 0)
+            yield first + since, block[since : end - first]
 
 
 @dataclass(frozen=True)
@@ -38,14 +56,23 @@ class Tables(nn.Module):
     One lookup serves all features of the width; those whose slot is None are not read. Tables that
     are not trained lie at the end, from row ``trained_rows`` on. A table's initial values depend on
     the seed and its name alone. ``gradient_bound`` clamps the gradient of each pooled number, as
-    FBGEMM does. ``sparse``: the gradient holds the rows of the batch alone.
+    FBGEMM does. ``sparse``: the gradient holds the rows of the batch alone. ``weighted``: batches
+    bring a factor for each id. The parameter holds no memory until ``fill``.
     """
 
-    def __init__(self, tables: Sequence[Table], slots: Sequence[Slot | None], *, seed: int) -> None:
+    def __init__(
+        self,
+        tables: Sequence[Table],
+        slots: Sequence[Slot | None],
+        *,
+        seed: int,
+        weighted: bool = False,
+    ) -> None:
         super().__init__()
         tables = sorted(tables, key=lambda table: not table.trainable)
         self.gradient_bound: float | None = None
-        self.sparse = True
+        self.sparse, self.weighted = True, weighted
+        self.tables, self.slots, self.seed = tables, slots, seed
         self.spans: dict[str, tuple[int, int]] = {}
         rows = 0
         for table in tables:
@@ -54,12 +81,9 @@ class Tables(nn.Module):
         self.trained_rows = sum(table.rows for table in tables if table.trainable)
         unread = None in slots  # their ids lead to a last row that is never trained
         self.weight = nn.Parameter(
-            torch.empty(rows + unread, tables[0].dim), requires_grad=self.trained_rows > 0
+            torch.empty(rows + unread, tables[0].dim, device="meta"),
+            requires_grad=self.trained_rows > 0,
         )
-        with torch.no_grad():
-            for table in tables:
-                table.init(self.rows_of(table.name, self.weight), generator_of(seed, table.name))
-            self.weight[rows:] = 0
         first = [self.spans[slot.table][0] if slot else rows for slot in slots]
         self.register_buffer("first_F", torch.tensor(first), persistent=False)
         read = torch.tensor([slot is not None for slot in slots])
@@ -67,6 +91,17 @@ class Tables(nn.Module):
         self.register_buffer("places", read.nonzero()[:, 0] if unread else None, persistent=False)
         mean = torch.tensor([slot.mean if slot else False for slot in slots])
         self.register_buffer("mean_F", mean if mean.any() else None, persistent=False)
+
+    def fill(self) -> "Tables":
+        """Give each table its initial values."""
+        weight = torch.empty(self.weight.shape)
+        for table in self.tables:
+            rows = self.rows_of(table.name, weight)
+            for begin, values in table.initial(self.seed, 0, table.rows):
+                rows[begin : begin + len(values)] = values
+        weight[sum(table.rows for table in self.tables) :] = 0
+        self.weight = nn.Parameter(weight, requires_grad=self.trained_rows > 0)
+        return self
 
     @property
     def trained(self) -> Tensor:
@@ -124,6 +159,13 @@ class Tables(nn.Module):
         return ids + first.repeat_interleave(lengths, output_size=count)
 
 
+def fill_tables(module: nn.Module) -> None:
+    """Give all tables within a module their initial values."""
+    for part in module.modules():
+        if isinstance(part, Tables):
+            part.fill()
+
+
 def generator_of(seed: int, name: str) -> torch.Generator:
     """Random numbers that depend on the seed and a name alone."""
     return torch.Generator().manual_seed(seed_of(seed, name))
@@ -142,7 +184,7 @@ class Vectors(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(count, dim))
         with torch.no_grad():
-            init(self.weight, generator_of(seed, name))
+            init(self.weight, generator_of(seed, name), count)
 
     def forward(self, numbers_BR: Tensor) -> Tensor:
         """(B, R, D)."""

@@ -28,7 +28,8 @@ KNOWN = {
 ARGUMENTS = {"a", "b", "mean", "std", "val", "gain", "mode", "nonlinearity"}
 DRAWN = set(KNOWN) - {"constant_", "ones_", "zeros_"}
 
-Initializer = Callable[[Tensor, torch.Generator], object]
+# Fills a tensor, or the first or a further block of the rows of a tensor of so many rows.
+Initializer = Callable[[Tensor, torch.Generator, int], object]
 
 
 def table_initializer(text: str | None, rows: int) -> Initializer:
@@ -44,15 +45,31 @@ def table_initializer(text: str | None, rows: int) -> Initializer:
             raise ValueError(f"no initializer {name!r}{did_you_mean(short, KNOWN)}; known: {known}")
         check_arguments(KNOWN[short], arguments, ARGUMENTS)
         initializer = partial(_draw if short in DRAWN else _fill, KNOWN[short], arguments)
-        initializer(torch.empty(1, 1), torch.Generator())  # torch checks values when it fills
+        initializer(torch.empty(1, 1), torch.Generator(), 1)  # torch checks values when it fills
     except (ValueError, RuntimeError) as error:
         raise ConfigError.at("init_fn", f"{text!r}: {error}") from error
     return initializer
 
 
-def _draw(function: Callable, arguments: dict, tensor: Tensor, generator: torch.Generator) -> None:
-    function(tensor, **arguments, generator=generator)
+def _draw(
+    function: Callable, arguments: dict, block: Tensor, generator: torch.Generator, rows: int
+) -> None:
+    function(block, **arguments, generator=generator)
+    if rows != len(block):
+        block *= _of_whole(function.__name__, arguments, *block.shape, rows)
 
 
-def _fill(function: Callable, arguments: dict, tensor: Tensor, generator: torch.Generator) -> None:
-    function(tensor, **arguments)
+def _of_whole(name: str, arguments: dict, drawn: int, dim: int, rows: int) -> float:
+    """What numbers that were drawn for ``drawn`` rows are times too large for ``rows``: torch
+    divides by the root of fan_in + fan_out, or of one of them; the rows are fan_out."""
+    if name.startswith("xavier"):
+        return math.sqrt((drawn + dim) / (rows + dim))
+    if name.startswith("kaiming") and arguments.get("mode") == "fan_out":
+        return math.sqrt(drawn / rows)
+    return 1.0
+
+
+def _fill(
+    function: Callable, arguments: dict, block: Tensor, generator: torch.Generator, rows: int
+) -> None:
+    function(block, **arguments)

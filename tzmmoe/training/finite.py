@@ -8,6 +8,7 @@ from torch import Tensor
 
 from tzmmoe import checkpoint
 from tzmmoe.errors import NotFiniteError
+from tzmmoe.tensorfiles import Named, tensors
 
 
 class Finite:
@@ -41,9 +42,9 @@ class Finite:
             key, step = min(bad.items(), key=lambda item: item[1])
             self._stop(f"{key} is NaN or infinite at step {step}")
 
-    def check_weights(self, step: int, weights: Mapping[str, Tensor]) -> None:
+    def check_weights(self, step: int, weights: Named) -> None:
         """The loss of a step does not show what the step itself did to the weights."""
-        for name, weight in weights.items():
+        for name, weight in tensors(weights):
             if not (weight.is_floating_point() and weight.numel()):
                 continue
             if not torch.stack(torch.aminmax(weight)).isfinite().all():

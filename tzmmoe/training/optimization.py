@@ -15,6 +15,7 @@ from tzmmoe.training.dense import dense_optimizer
 from tzmmoe.training.replicas import Replicas
 from tzmmoe.training.schedules import Schedule, schedule
 from tzmmoe.training.settings import Learning, Settings
+from tzmmoe.training.sharded import ShardedTables
 from tzmmoe.training.sparse import SparseOptimizer, sparse_optimizer
 from tzmmoe.training.surgery import Surgery
 from tzmmoe.world import World
@@ -33,9 +34,10 @@ SCALER = {
 class Optimization:
     """Both optimizers with their schedules, clipping, accumulation and precision.
 
-    Tables step on every batch. The dense part steps once in ``accumulation`` batches, with the mean
-    of their gradients; ``pending`` counts the batches since its last step. What is pending when a
-    run ends waits in its checkpoint, so that training on is the same as never having stopped.
+    Tables step on every batch, ``sharded`` ones within the backward pass. The dense part steps once
+    in ``accumulation`` batches, with the mean of their gradients; ``pending`` counts the batches
+    since its last step. What is pending when a run ends waits in its checkpoint, so that training
+    on is the same as never having stopped.
 
     ``forward`` is the model to be called in training. In several processes it lets each step use
     the mean of their gradients.
@@ -55,6 +57,7 @@ class Optimization:
         self.pending = 0
         modules = dict(model.named_modules())
         self.tables = {n: part for n, part in modules.items() if isinstance(part, Tables)}
+        self.sharded = [part for part in modules.values() if isinstance(part, ShardedTables)]
         in_tables = {id(part.weight) for part in self.tables.values()}
         self.dense_parameters = {
             name: parameter
@@ -63,7 +66,10 @@ class Optimization:
         }
         trained = [part for part in self.tables.values() if part.trained_rows]
         bound = _bound(settings)
-        for part in trained:  # a process's losses are those of the global batch, times their number
+        for part in (
+            *trained,
+            *self.sharded,
+        ):  # a process's losses are those of the global batch, times their number
             part.gradient_bound = bound and bound * self.world.size
         pairs = [(part.weight, part.trained_rows) for part in trained]
         self.sparse = _sparse(pairs, settings.sparse) if pairs else None
@@ -107,6 +113,12 @@ class Optimization:
     def rates(self, step: int, epoch: int) -> dict[str, float]:
         """Learning rates of a step, g0 of the tables, g1 of the rest."""
         return {"g0": self.sparse_rate.at(step, epoch), "g1": self.dense_rate.at(step, epoch)}
+
+    def begin(self, step: int, epoch: int) -> None:
+        """Before the forward pass, which hands their rate to tables that step in the backward
+        pass."""
+        for spread in {part.spread for part in self.sharded}:
+            spread.set_rate(self.rates(step, epoch)["g0"])
 
     def step(self, losses: Mapping[str, Tensor], step: int, epoch: int) -> None:
         """Backward, and the update of what is due. ``step`` and ``epoch`` count those done."""

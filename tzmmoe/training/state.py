@@ -17,30 +17,39 @@ from tzmmoe.data.order import Order
 from tzmmoe.errors import CheckpointError, did_you_mean
 from tzmmoe.models import RankModel
 from tzmmoe.nn.embedding import Tables, seed_of
+from tzmmoe.tensorfiles import Scattered
 from tzmmoe.training.optimization import Optimization
+from tzmmoe.training.sharded import ShardedTables
 from tzmmoe.world import World
 
 
-def weights(model: RankModel) -> dict[str, Tensor]:
-    """Parameters and buffers; tables by their own names."""
+def weights(model: RankModel) -> dict[str, Tensor | Scattered]:
+    """Parameters and buffers; tables by their own names, sharded ones in parts."""
     tables = {name: part for name, part in model.named_modules() if isinstance(part, Tables)}
     stacked = {f"{name}.weight" for name in tables}
     named = {f"model.{n}": t for n, t in model.state_dict().items() if n not in stacked}
     for module in tables.values():
         for table in module.spans:
             named[f"tables.{table}.weight"] = module.rows_of(table, module.weight.detach())
+    for part in model.modules():
+        if isinstance(part, ShardedTables):
+            held = part.spread.weights(part.group)
+            named |= {f"tables.{table}.weight": each for table, each in held.items()}
     return named
 
 
-def optimizer_state(optimization: Optimization) -> dict[str, Tensor]:
+def optimizer_state(optimization: Optimization) -> dict[str, Tensor | Scattered]:
     """State of both optimizers, and the gradients that wait for the dense part's next step."""
-    named: dict[str, Tensor] = {}
+    named: dict[str, Tensor | Scattered] = {}
     for module in optimization.tables.values():
         if not (optimization.sparse and module.trained_rows):
             continue
         for key, tensor in optimization.sparse.state[module.weight].items():
             for table in module.spans:
                 named[f"tables.{table}.{key}"] = module.rows_of(table, tensor)
+    for part in optimization.sharded:
+        for key, held in part.spread.state(part.group).items():
+            named |= {f"tables.{table}.{key}": each for table, each in held.items()}
     for name, state in optimization.named_state():
         for key, tensor in state.items():
             if isinstance(tensor, Tensor):
@@ -168,7 +177,7 @@ def fine_tune(checkpoint: Checkpoint, model: RankModel, mapping: dict[str, str] 
     if strange:
         listed = "\n  ".join(strange)
         raise CheckpointError(f"fine_tune_ckpt_param_map: this model has no tensor\n  {listed}")
-    rounds: list[dict[str, Tensor]] = [{}]
+    rounds: list[dict[str, Tensor | Scattered]] = [{}]
     for here, there in mapping.items():  # several names here may take from one name there
         free = next((each for each in rounds if there not in each), None)
         if free is None:

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from tzmmoe import tensorfiles
 from tzmmoe.errors import few
 from tzmmoe.models import RankModel
 from tzmmoe.training.optimization import Optimization
+from tzmmoe.training.sizes import short_bytes
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of tables, of the dense part, and of the state of both optimizers."""
+    """Bytes of tables, of the dense part, and of the state of both optimizers, in this process."""
 
     tables: int
     dense: int
@@ -28,8 +30,13 @@ class Memory:
             for tensor in state.values()
             if isinstance(tensor, Tensor)
         ]
+        tables = [module.weight for module in optimization.tables.values()]
+        for part in optimization.sharded:
+            tables += (t for _, t in tensorfiles.tensors(part.spread.weights(part.group)))
+            for state in part.spread.state(part.group).values():
+                states += (tensor for _, tensor in tensorfiles.tensors(state))
         return cls(
-            tables=sum(_size(module.weight) for module in optimization.tables.values()),
+            tables=sum(map(_size, tables)),
             dense=sum(map(_size, optimization.dense_parameters.values())),
             optimizers=sum(map(_size, states)),
         )
@@ -58,6 +65,11 @@ def summary(model: RankModel, optimization: Optimization) -> str:
             frozen = "" if end <= module.trained_rows else "  (not trained)"
             size = short_bytes((end - begin) * width * module.weight.element_size())
             lines.append(f"{name:32} {end - begin:>12,} {width:>6} {size:>10}{frozen}")
+    for part in optimization.sharded:
+        for table in part.tables:
+            frozen = "" if table.trainable else "  (not trained)"
+            size = short_bytes(table.rows * table.dim * 4)
+            lines.append(f"{table.name:32} {table.rows:>12,} {table.dim:>6} {size:>10}{frozen}")
     return "\n".join([*lines, *_penalty_lines(optimization), *_dense_lines(model, optimization)])
 
 
@@ -81,11 +93,3 @@ def _dense_lines(model: RankModel, optimization: Optimization) -> Iterator[str]:
 
 def _size(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
-
-
-def short_bytes(count: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"

@@ -120,6 +120,7 @@ class Trainer:
     def step(self, batch: Batch, share: Share | None = None) -> dict[str, Tensor]:
         """Learn from one batch, or from the share of a global one; its losses."""
         share = share or Share(len(batch), None)
+        self.optimization.begin(self.steps, self.position.epoch)
         with self.optimization.autocast():
             logits = self.optimization.forward(batch.inputs)
         losses = self.tasks.losses(logits, batch, share.totals)

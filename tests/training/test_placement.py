@@ -1,0 +1,109 @@
+"""Where tables lie: what AUTO decides, and what is said."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from e2e import tiny
+
+from tzmmoe.errors import ConfigError
+from tzmmoe.nn.constraints import Constraints
+from tzmmoe.nn.embedding import Tables
+from tzmmoe.registry import fields
+from tzmmoe.session import Session
+from tzmmoe.training import placement
+from tzmmoe.training.placement import Machine, Wish, place
+from tzmmoe.training.settings import Settings
+from tzmmoe.world import World
+
+# Tables of width 4 with 20 + 30 + 30 rows; of width 3 with 4 trained rows and 9 frozen ones.
+NUMBERS = 80 * 4 + 13 * 3
+STATES = {"sgd": 0, "adagrad": 80 * 4 + 4 * 3, "rowwise_adagrad": 84, "adam": 2 * (80 * 4 + 4 * 3)}
+
+
+class Known(World):
+    """Two processes that say the same."""
+
+    def gather(self, value: object) -> list:
+        return [value, value]
+
+
+def said(
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
+    free: int | None,
+    word: str,
+    choice: str = "AUTO",
+) -> tuple[str, bool]:
+    """What is told, and whether tables would be spread."""
+    session = tiny.session(folder)
+    changes = {"train_config__sparse_optimizer": f"{word}_optimizer {{ lr: 0.1 }}"}
+    train_config = fields(tiny.pipeline(folder, "unused", **changes).config.pipeline.train_config)
+    wish = Wish(choice, Constraints(), 16, Settings.of(train_config))
+    spread = []
+    with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.INFO):
+        patch.setattr(placement, "_spread", lambda model, tables, *rest: spread.append(tables))
+        patch.setattr(placement, "_lines", lambda made, sizes, reason, world: [reason])
+        place(session.built.model, wish, Machine(Known(0, 2), free=free))
+    return caplog.messages[-1], bool(spread)
+
+
+@pytest.mark.parametrize("word", STATES)
+def test_auto_shards_what_needs_more_than_a_quarter_of_the_memory(
+    tiny_folder, caplog, monkeypatch, word
+) -> None:
+    """A table's bytes and its optimizer's, counted by hand."""
+    monkeypatch.setattr(placement, "_has_torchrec", lambda: True)
+    monkeypatch.setattr(placement, "FUSED", [f"{each}_optimizer" for each in STATES])
+    needed = 4 * (NUMBERS + STATES[word])
+    message, spread = said(tiny_folder, caplog, 4 * needed, word)
+    assert "tables: REPLICATED (AUTO: " in message
+    assert "within 25% of" in message
+    assert not spread
+    message, spread = said(tiny_folder, caplog, 4 * needed - 4, word)
+    assert "more than 25% of" in message
+    assert spread
+
+
+def test_auto_keeps_tables_whole_where_they_cannot_be_sharded_and_says_why(
+    tiny_folder, caplog, monkeypatch
+) -> None:
+    monkeypatch.setattr(placement, "_has_torchrec", lambda: True)
+    message, spread = said(tiny_folder, caplog, 100, "adam")
+    assert "but SHARDED does not go with adam_optimizer" in message
+    assert not spread
+    monkeypatch.setattr(placement, "_has_torchrec", lambda: False)
+    message, spread = said(tiny_folder, caplog, 100, "adagrad")
+    assert "but SHARDED needs TorchRec, which is not installed: `make torchrec`" in message
+    assert not spread
+
+
+def test_sharded_without_torchrec_says_how_to_install_it(tiny_folder, caplog, monkeypatch) -> None:
+    monkeypatch.setattr(placement, "_has_torchrec", lambda: False)
+    with pytest.raises(ConfigError) as caught:
+        said(tiny_folder, caplog, 1 << 30, "adagrad", "SHARDED")
+    assert "`make torchrec` on a machine without GPU" in str(caught.value)
+    assert "pip install tzmmoe[torchrec]" in str(caught.value)
+
+
+def test_one_process_has_all_tables_and_says_that_sharded_has_no_effect(
+    tiny_folder, caplog
+) -> None:
+    changes = {
+        "train_config__table_placement": "SHARDED",
+        "train_config__sparse_optimizer": "sgd_optimizer {}",
+    }
+    with caplog.at_level(logging.INFO):
+        session = Session.start(tiny.pipeline(tiny_folder, "unused", **changes).config)
+    assert any("table_placement: SHARDED has no effect" in each for each in caplog.messages)
+    tables = [part for part in session.built.model.modules() if isinstance(part, Tables)]
+    assert tables
+    assert not any(part.weight.is_meta for part in tables)
+
+
+def test_an_optimizer_that_torchrec_lacks_is_refused_with_one_process_too(
+    tiny_folder, tmp_path
+) -> None:
+    changes = {"train_config__table_placement": "SHARDED"}
+    with pytest.raises(ConfigError, match=r"table_placement: does not go with adam_optimizer"):
+        tiny.pipeline(tiny_folder, tmp_path, **changes).fit()

@@ -1,0 +1,199 @@
+"""Tables spread over processes by TorchRec: the numbers of one process."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from e2e import tiny
+from ranks import Ranks, ranks
+from same_numbers import BATCH, EXACT, compare, farthest, weights, write_for
+
+from tzmmoe import checkpoint
+from tzmmoe.errors import ConfigError
+from tzmmoe.training import state
+from tzmmoe.training.sharded import ShardedTables
+from tzmmoe.world import World
+
+pytest.importorskip("torchrec", reason="TorchRec is not installed; `make torchrec` installs it")
+
+SPARSE = "train_config__sparse_optimizer"
+PLACEMENT = {"train_config__table_placement": "SHARDED"}
+OPTIMIZERS = {
+    "sgd": "sgd_optimizer { lr: 0.5 }",
+    "adagrad": "adagrad_optimizer { lr: 0.05 initial_accumulator_value: 0.1 }",
+    "rowwise": "rowwise_adagrad_optimizer { lr: 0.05 }",
+    "clipped": "adagrad_optimizer { lr: 0.05 gradient_clipping: true max_gradient: 0.001 }",
+    "scheduled": "adagrad_optimizer { lr: 0.05 } exponential_decay_learning_rate { decay_size: 5 }",
+}
+TYPES = ["table_wise", "row_wise", "column_wise"]
+WIDE = {f"feature_configs[{place}].id_feature.embedding_dim": 8 for place in range(3)}
+
+
+def constrained(how: str) -> dict[str, object]:
+    """Columns come in parts of four at least."""
+    words = {"train_config__global_embedding_constraints": f'sharding_types: "{how}"'}
+    return words | (WIDE if how == "column_wise" else {})
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Ranks]:
+    with ranks(2) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def four() -> Iterator[Ranks]:
+    with ranks(4) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    return write_for((1, 2, 4), tmp_path_factory.mktemp("data"))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_two_processes_have_the_numbers_of_one(folders, tmp_path, two, name) -> None:
+    """Losses of each step, metrics, weights and the optimizers' state, after 51 steps."""
+    changes = {SPARSE: OPTIMIZERS[name], **PLACEMENT}
+    assert max(compare(folders, tmp_path, two, changes)) < 1e-5
+
+
+@pytest.mark.parametrize("how", TYPES)
+@pytest.mark.parametrize("name", ["adagrad", "sgd"])
+def test_however_they_are_cut(folders, tmp_path, two, name, how) -> None:
+    changes = {SPARSE: OPTIMIZERS[name], **PLACEMENT, **constrained(how)}
+    assert max(compare(folders, tmp_path, two, changes)) < 1e-5
+
+
+@pytest.mark.parametrize("how", TYPES)
+def test_four_processes_have_the_numbers_of_one(folders, tmp_path, four, how) -> None:
+    optimizer = OPTIMIZERS["adagrad" if how == "column_wise" else "rowwise"]
+    changes = {SPARSE: optimizer, **PLACEMENT, **constrained(how)}
+    assert max(compare(folders, tmp_path, four, changes)) < 1e-5
+
+
+def held(world: World, folder: Path, run: Path, changes: dict) -> dict[str, list[list[int]]]:
+    """Where the parts of each table begin and how large they are, in this process."""
+    session = tiny.pipeline(folder, run, **changes)._training()
+    sharded = [p for p in session.built.model.modules() if isinstance(p, ShardedTables)]
+    return {
+        table: [[*place, *part.shape] for place, part in each.parts]
+        for module in sharded
+        for table, each in module.spread.weights(module.group).items()
+    }
+
+
+def test_each_process_has_only_its_part_of_a_table(folders, tmp_path, two) -> None:
+    """20 rows of 8 numbers, 30 and 30; cities of width 3 and frozen are whole in both."""
+    cut = {
+        "row_wise": ([[0, 0, 10, 8]], [[10, 0, 10, 8]]),
+        "column_wise": ([[0, 0, 20, 4]], [[0, 4, 20, 4]]),
+    }
+    for how, (first, second) in cut.items():
+        changes = {SPARSE: OPTIMIZERS["sgd"], **PLACEMENT, **constrained(how), **WIDE}
+        found = two.run(held, folders[2], tmp_path / "unused", changes)
+        assert [set(each) for each in found] == [{"user_emb", "tags_emb", "scores_emb"}] * 2
+        assert [each["user_emb"] for each in found] == [first, second]
+
+
+def steps(world: World, folder: Path, run: Path, changes: dict) -> dict:
+    changes = EXACT | {"data_config__batch_size": BATCH // world.size} | changes
+    return tiny.pipeline(folder, run, **changes).fit()
+
+
+def passed_on(world: World, folder: Path, source: Path, target: Path, changes: dict) -> None:
+    """Read a checkpoint with its optimizers' state, and write what was read as another."""
+    session = tiny.pipeline(folder, "unused", **EXACT, **changes)._training()
+    optimization = tiny.optimization(session)
+    read = session.fitting_checkpoint(source)
+    state.restore_weights(read, session.built.model)
+    state.restore_optimizers(read, optimization)
+    tensors = state.weights(session.built.model) | state.optimizer_state(optimization)
+    facts = {**read.state, "optimizers": optimization.words()}
+    checkpoint.save(target, checkpoint.Content(read.step, tensors, facts, ""), world)
+
+
+@pytest.mark.parametrize("name", ["adagrad", "rowwise"])
+def test_a_checkpoint_goes_through_any_placement_and_any_number_of_processes_unchanged(
+    folders, tmp_path, two, four, name
+) -> None:
+    """Weights and optimizers' state, bit for bit: one process, four with parts of rows, two with
+    whole tables, two with all, and so on."""
+    whole = {SPARSE: OPTIMIZERS[name], "train_config__table_placement": "REPLICATED"}
+    ways = [
+        (four, whole | PLACEMENT | constrained("row_wise")),
+        (None, whole),
+        (two, whole | PLACEMENT | constrained("table_wise")),
+        (two, whole),
+        (four, whole | PLACEMENT | constrained("table_wise")),
+        (two, whole | PLACEMENT | constrained("row_wise")),
+        (None, whole),
+    ]
+    steps(World(), folders[1], tmp_path / "0", whole)
+    first = weights(tmp_path / "0")
+    assert {"tables.user_emb.weight", "tables.user_emb.sum"} <= first.keys()
+    for number, (processes, changes) in enumerate(ways):
+        here, there = tmp_path / str(number), tmp_path / str(number + 1)
+        given = (folders[1], here, there, changes)
+        if processes:
+            processes.run(passed_on, *given)
+        else:
+            passed_on(World(), *given)
+        assert farthest(first, weights(there)) == 0
+
+
+def scored(world: World, folder: Path, run: Path, changes: dict, out: Path) -> tuple[dict, int]:
+    made = tiny.pipeline(folder, run, **EXACT, **changes)
+    results = made.evaluate()
+    return results, made.predict(str(folder / "eval.parquet"), str(out))
+
+
+def test_spread_tables_evaluate_and_predict_as_whole_ones(folders, tmp_path, two) -> None:
+    """60 rows in batches of 16: the first process has two batches, the second one too, of 14."""
+    run, changes = tmp_path / "run", {SPARSE: OPTIMIZERS["adagrad"]}
+    steps(World(), folders[1], run, changes)
+    alone = scored(World(), folders[1], run, changes, tmp_path / "alone")
+    found = two.run(scored, folders[1], run, {**changes, **PLACEMENT}, tmp_path / "spread")
+    for results, rows in found:
+        assert rows == alone[1] == tiny.EVAL_ROWS
+        assert results == pytest.approx(alone[0], abs=1e-6)
+    whole, parts = (pq.read_table(tmp_path / name) for name in ("alone", "spread"))
+    for name in whole.column_names:
+        assert whole[name].to_numpy() == pytest.approx(parts[name].to_numpy(), abs=1e-6)
+
+
+def refused(world: World, folder: Path, changes: dict) -> str:
+    with pytest.raises(ConfigError) as caught:
+        tiny.pipeline(folder, "unused", **changes)._training()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({SPARSE: "adam_optimizer {}"}, "does not go with adam_optimizer; of these, TorchRec has"),
+        ({"train_config__grad_process": "pcgrad"}, 'does not go with grad_process: "pcgrad"'),
+        ({"train_config__mixed_precision": "FP16"}, "FP16's scaled gradients; use BF16"),
+        (
+            {
+                SPARSE: "rowwise_adagrad_optimizer { weight_decay: 0.1 weight_decay_mode: L2 }",
+            },
+            "does not go with weight_decay",
+        ),
+        (
+            {SPARSE: OPTIMIZERS["rowwise"], **constrained("column_wise")},
+            "user_emb: column_wise would give each part of a row a sum of its own",
+        ),
+        (constrained("diagonal"), "has 'diagonal', which is not known; give some of table_wise"),
+        (constrained("row_wisee"), "did you mean 'row_wise'?"),
+        (constrained("data_parallel"), "is what table_placement: REPLICATED does"),
+        (constrained("grid_shard"), "TorchRec finds no place for the tables"),
+    ],
+)
+def test_what_cannot_be_sharded_is_said_with_the_way_out(folders, two, changes, words) -> None:
+    changes = {SPARSE: OPTIMIZERS["sgd"], **PLACEMENT, **changes}
+    for told in two.run(refused, folders[2], changes):
+        assert words in told
+        assert "train_config." in told

@@ -1,0 +1,219 @@
+"""Where the embedding tables lie when several processes work together."""
+
+import importlib.util
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from tzmmoe.errors import ConfigError, few, within
+from tzmmoe.models import RankModel
+from tzmmoe.nn.constraints import Constraints
+from tzmmoe.nn.embedding import Table, Tables
+from tzmmoe.training.settings import Choice, Settings
+from tzmmoe.training.sharded import ShardedTables
+from tzmmoe.training.sizes import short_bytes
+from tzmmoe.training.sparse import sparse_optimizer
+from tzmmoe.world import World
+
+if TYPE_CHECKING:
+    from tzmmoe.training.torchrec_tables import TorchRecTables
+
+log = logging.getLogger(__name__)
+
+SHARE = 0.25  # of a process's memory: AUTO shards tables that need more, with their optimizer
+FUSED = ("sgd_optimizer", "adagrad_optimizer", "rowwise_adagrad_optimizer")
+MULTIPLE = 4  # of which FBGEMM wants the width of a table
+MISSING = (
+    "needs TorchRec, which is not installed: `make torchrec` on a machine without GPU, "
+    "`pip install tzmmoe[torchrec]` on one with CUDA; or set table_placement: REPLICATED"
+)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a run wants of its tables. ``settings``: None where nothing is trained."""
+
+    placement: str  # AUTO, REPLICATED or SHARDED
+    constraints: Constraints
+    batch_size: int
+    settings: Settings | None = None
+
+    @classmethod
+    def of(
+        cls, train_config: Mapping[str, Any], batch_size: int, settings: Settings | None
+    ) -> "Wish":
+        """From the fields of train_config. Raises ConfigError."""
+        path = "train_config.global_embedding_constraints"
+        constraints = Constraints.of(train_config["global_embedding_constraints"], path)
+        return cls(train_config["table_placement"], constraints, batch_size, settings)
+
+    @property
+    def optimizer(self) -> Choice | None:
+        return self.settings.sparse.optimizer if self.settings else None
+
+    def obstacle(self) -> str:
+        """Why tables cannot be sharded; nothing if they can."""
+        if self.settings is None:
+            return ""
+        optimizer = self.settings.sparse.optimizer
+        if optimizer.word not in FUSED:
+            return f"does not go with {optimizer.word}; of these, TorchRec has {', '.join(FUSED)}"
+        if optimizer.arguments.get("weight_decay"):
+            return "does not go with weight_decay, which FBGEMM leaves out on a CPU without a word"
+        if self.settings.grad_process == "pcgrad":
+            return 'does not go with grad_process: "pcgrad", since tables move in the backward pass'
+        if self.settings.precision == "FP16":
+            return "does not go with FP16's scaled gradients; use BF16"
+        return ""
+
+    def check(self) -> None:
+        """Raise ConfigError where SHARDED asks for what cannot be."""
+        obstacle = self.obstacle()
+        if self.placement == "SHARDED" and obstacle:
+            words = f"{obstacle}; or set table_placement: REPLICATED"
+            raise ConfigError.at("train_config.table_placement", words)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a process works with. ``free``: bytes of memory before the tables were made, if known;
+    ``neighbours``: how many processes share the machine."""
+
+    world: World = field(default_factory=World)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    free: int | None = None
+    neighbours: int = 1
+
+
+def place(model: RankModel, wish: Wish, machine: Machine) -> None:
+    """Give the model's tables their values, here or over all processes; says which, and why.
+
+    Raises:
+        ConfigError: SHARDED where that cannot be, or no place for the tables.
+    """
+    every = {name: part for name, part in model.named_modules() if isinstance(part, Tables)}
+    if machine.world.size == 1:
+        if wish.placement == "SHARDED":
+            log.info("tables: one process has them all, so table_placement: SHARDED has no effect")
+        _replicate(every)
+        return
+    sizes = {table.name: _bytes(table, wish) for table in _tables(every)}
+    reason, is_sharded = _decided(wish, machine, sum(sizes.values()))
+    spread = {name: part for name, part in every.items() if is_sharded and _fits(part)}
+    _replicate({name: part for name, part in every.items() if name not in spread})
+    if not spread:
+        whole = short_bytes(sum(sizes.values()))
+        log.info("tables: REPLICATED (%s); %s in each process", reason, whole)
+        return
+    made = _spread(model, spread, wish, machine)
+    for line in _lines(made, sizes, reason, machine.world):
+        log.info("%s", line)
+
+
+def _replicate(tables: Mapping[str, Tables]) -> None:
+    for part in tables.values():
+        if part.weight.is_meta:
+            part.fill()
+
+
+def _decided(wish: Wish, machine: Machine, needed: int) -> tuple[str, bool]:
+    """Why, and whether tables are sharded; the same in all processes."""
+    if wish.placement == "REPLICATED":
+        return "as table_placement says", False
+    if wish.placement == "SHARDED":
+        wish.check()
+        if not _has_torchrec():
+            raise ConfigError.at("train_config.table_placement", f"SHARDED {MISSING}")
+        return "as table_placement says", True
+    known = [free for free in machine.world.gather(machine.free) if free is not None]
+    if not known:
+        return "AUTO: the memory is not known", False
+    free = min(known)
+    words = f"AUTO: {short_bytes(needed)} with their optimizer's state are "
+    if needed <= SHARE * free:
+        return f"{words}within {SHARE:.0%} of {short_bytes(free)}", False
+    words += f"more than {SHARE:.0%} of {short_bytes(free)}"
+    if wish.obstacle():
+        return f"{words}, but SHARDED {wish.obstacle()}", False
+    if not _has_torchrec():
+        return f"{words}, but SHARDED {MISSING}", False
+    return words, True
+
+
+def _has_torchrec() -> bool:
+    return importlib.util.find_spec("torchrec") is not None
+
+
+def _fits(tables: Tables) -> bool:
+    """Whether FBGEMM can train them: some widths it cannot, nor terms over a whole table."""
+    return tables.sparse and tables.weight.shape[1] % MULTIPLE == 0
+
+
+def _tables(modules: Mapping[str, Tables]) -> list[Table]:
+    return [table for part in modules.values() for table in part.tables]
+
+
+def _bytes(table: Table, wish: Wish) -> int:
+    """Of a table with its optimizer's state."""
+    weight = nn.Parameter(torch.empty(table.rows, table.dim, device="meta"))
+    held = [weight]
+    if wish.optimizer and table.trainable:
+        clipping = ("gradient_clipping", "max_gradient")
+        given = {k: v for k, v in wish.optimizer.arguments.items() if k not in clipping}
+        with within(wish.optimizer.word):
+            made = sparse_optimizer([(weight, table.rows)], wish.optimizer.word, given)
+        held += made.state[weight].values()
+    return sum(tensor.numel() * tensor.element_size() for tensor in held)
+
+
+def _spread(
+    model: RankModel, tables: Mapping[str, Tables], wish: Wish, machine: Machine
+) -> "TorchRecTables":
+    """Let ShardedTables stand in the places of these."""
+    from tzmmoe.training.torchrec_tables import Request, TorchRecTables
+
+    groups = {name.replace(".", "/"): part for name, part in tables.items()}
+    request = Request(
+        optimizer=wish.optimizer,
+        constraints=wish.constraints,
+        batch_size=wish.batch_size,
+        free=machine.free,
+        neighbours=machine.neighbours,
+    )
+    made = TorchRecTables(groups, request, machine.world, machine.device)
+    for name, part in tables.items():
+        parent, _, own = name.rpartition(".")
+        sharded = ShardedTables(made, name.replace(".", "/"), part)
+        setattr(model.get_submodule(parent), own, sharded)
+    return made
+
+
+def _lines(
+    made: "TorchRecTables", sizes: Mapping[str, int], reason: str, world: World
+) -> Iterator[str]:
+    """What is told of tables that are spread."""
+    ranks, placed = [0] * world.size, {}
+    others = dict(sizes)
+    for table, how, held in made.placed(sizes):
+        others.pop(table.name)
+        placed.setdefault(how, []).append(table.name)
+        for rank, count in held.items():
+            ranks[rank] += count
+    every = ", ".join(f"{short_bytes(count)} in rank {rank}" for rank, count in enumerate(ranks))
+    if world.size > 16:
+        every = f"{short_bytes(min(ranks))} to {short_bytes(max(ranks))} in each rank"
+    if len(set(ranks)) == 1:
+        every = f"{short_bytes(ranks[0])} in each rank"
+    yield f"tables: SHARDED ({reason}); {every}"
+    for how, names in placed.items():
+        yield f"  {how}: {few(names)}"
+    if others:
+        whole = short_bytes(sum(others.values()))
+        yield (
+            f"  whole in each rank, {whole}: {few(list(others))} (TorchRec takes widths that are "
+            "multiples of 4, without l1_reg or l2_reg)"
+        )

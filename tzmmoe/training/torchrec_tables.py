@@ -1,0 +1,264 @@
+"""Tables spread by TorchRec: its planner, its sharder, its DistributedModelParallel.
+
+The only file that imports TorchRec, and nothing imports it unless tables are to be spread.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tzmmoe.errors import ConfigError
+from tzmmoe.nn.constraints import Constraints
+from tzmmoe.nn.embedding import Table, Tables
+from tzmmoe.tensorfiles import Scattered
+from tzmmoe.training.quiet import quiet
+from tzmmoe.training.settings import Choice
+from tzmmoe.training.sharded import read_slots
+from tzmmoe.world import World
+
+with quiet():
+    from fbgemm_gpu.split_embedding_configs import EmbOptimType
+    from torchrec import EmbeddingBagCollection, EmbeddingBagConfig, KeyedJaggedTensor, PoolingType
+    from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
+    from torchrec.distributed.model_parallel import DistributedModelParallel
+    from torchrec.distributed.planner import EmbeddingShardingPlanner, Topology
+    from torchrec.distributed.planner.stats import NoopEmbeddingStats
+    from torchrec.distributed.planner.storage_reservations import FixedPercentageStorageReservation
+    from torchrec.distributed.planner.types import ParameterConstraints, PlannerError
+    from torchrec.distributed.types import ShardingEnv, ShardingPlan
+
+# What torch says of the calls that TorchRec makes of it, at every step.
+warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
+logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
+
+EPS = 1e-8  # of row-wise Adagrad, as in training/sparse.py
+KEPT_FREE = 0.15  # of the memory, for what the planner does not know of
+COLUMNS = {"column_wise", "table_column_wise", "grid_shard"}
+ON_A_CPU = {"table_wise", "column_wise", "row_wise"}
+ON_A_GPU = {*ON_A_CPU, "table_row_wise", "table_column_wise"}
+OPTIMIZERS = {
+    "sgd_optimizer": EmbOptimType.EXACT_SGD,
+    "adagrad_optimizer": EmbOptimType.EXACT_ADAGRAD,
+    "rowwise_adagrad_optimizer": EmbOptimType.EXACT_ROWWISE_ADAGRAD,
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What TorchRec is asked to do. ``optimizer``: None when nothing is trained; ``free``: bytes
+    of memory of a process; ``neighbours``: how many processes this machine has."""
+
+    optimizer: Choice | None
+    constraints: Constraints
+    batch_size: int
+    free: int | None
+    neighbours: int
+
+
+class TorchRecTables:
+    """A ``Spread``. Each process makes the initial values of its own parts alone."""
+
+    def __init__(
+        self, groups: Mapping[str, Tables], request: Request, world: World, device: torch.device
+    ) -> None:
+        self._world, self._device, self._groups = world, device, dict(groups)
+        self._optimizer = request.optimizer
+        every = [table for tables in groups.values() for table in tables.tables]
+        self._by_name = {f"t{number}": table for number, table in enumerate(every)}
+        self._names = {table.name: name for name, table in self._by_name.items()}
+        with quiet():
+            bags = nn.ModuleDict({group: self._bags(tables) for group, tables in groups.items()})
+            sharder = _Sharder(fused_params=_fused(request.optimizer))
+            self.plan = self._planned(bags, sharder, request)
+            self._parallel = DistributedModelParallel(
+                bags,
+                env=ShardingEnv.from_process_group(dist.group.WORLD),
+                device=device,
+                plan=self.plan,
+                sharders=[sharder],
+                init_data_parallel=False,
+                init_parameters=False,
+            )
+        types = {part.sharding_type for group in self.plan.plan.values() for part in group.values()}
+        # gloo gathers tensors of one size only, which the backward pass of these would need.
+        self._even = device.type == "cpu" and not types <= {"table_wise", "column_wise"}
+        self._fill()
+
+    def lookup(self, group: str, ids: Tensor, lengths_FB: Tensor, weights: Tensor | None) -> Tensor:
+        num_features, rows = lengths_FB.shape
+        if self._even:
+            lengths_FB = F.pad(lengths_FB, (0, self._world.largest(rows) - rows))
+        names = [f"f{place}" for place in range(num_features)]
+        batch = KeyedJaggedTensor(
+            names, ids, weights=weights, lengths=lengths_FB.flatten(), stride=lengths_FB.shape[1]
+        )
+        pooled = self._parallel.module[group](batch).wait()
+        order = [pooled.keys().index(name) for name in names]
+        width = self._groups[group].weight.shape[1]
+        pooled_BFD = pooled.values()[:rows].view(rows, num_features, width)
+        return pooled_BFD if order == sorted(order) else pooled_BFD[:, order]
+
+    def set_rate(self, rate: float) -> None:
+        optimizer = self._parallel.fused_optimizer
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()  # hands over the rate; the steps are taken in the backward pass
+
+    def weights(self, group: str) -> dict[str, Scattered]:
+        with quiet():
+            found = self._parallel.module[group].state_dict()
+            return {
+                table.name: _scattered(found[f"embedding_bags.{self._names[table.name]}.weight"])
+                for table in self._groups[group].tables
+            }
+
+    def state(self, group: str) -> dict[str, dict[str, Scattered]]:
+        if self._optimizer is None or self._optimizer.word == "sgd_optimizer":
+            return {}
+        with quiet():
+            known = self._parallel.fused_optimizer.state_dict()["state"]
+            return {
+                "sum": {
+                    table.name: self._sums(known, group, table)
+                    for table in self._groups[group].tables
+                }
+            }
+
+    def _sums(self, known: Mapping[str, Any], group: str, table: Table) -> Scattered:
+        """Of squares, for a row or for each number."""
+        name = self._names[table.name]
+        held = known.get(f"{group}.embedding_bags.{name}.weight", {}).get(f"{name}.momentum1")
+        if held is not None:
+            return _scattered(held)
+        by_row = self._optimizer.word == "rowwise_adagrad_optimizer"
+        return Scattered((table.rows,) if by_row else (table.rows, table.dim), ())
+
+    def placed(self, sizes: Mapping[str, int]) -> Iterator[tuple[Table, str, dict[int, int]]]:
+        """Each table, how it lies, and its bytes by rank. ``sizes``: bytes of each as a whole."""
+        for name, tables in self._groups.items():
+            for table in tables.tables:
+                placed = self.plan.plan[name][self._names[table.name]]
+                held: dict[int, int] = {}
+                for shard in placed.sharding_spec.shards:
+                    rank = shard.placement.rank()
+                    share = torch.Size(shard.shard_sizes).numel() / (table.rows * table.dim)
+                    held[rank] = held.get(rank, 0) + round(share * sizes[table.name])
+                yield table, placed.sharding_type, held
+
+    def _bags(self, tables: Tables) -> EmbeddingBagCollection:
+        """As TorchRec wants them; sums alone, which ``ShardedTables`` divides."""
+        _, slots = read_slots(tables)
+        configs = [
+            EmbeddingBagConfig(
+                name=self._names[table.name],
+                embedding_dim=table.dim,
+                num_embeddings=table.rows,
+                feature_names=[f"f{i}" for i, s in enumerate(slots) if s.table == table.name],
+                pooling=PoolingType.SUM,
+            )
+            for table in tables.tables
+        ]
+        meta = torch.device("meta")
+        return EmbeddingBagCollection(configs, is_weighted=tables.weighted, device=meta)
+
+    def _planned(self, bags: nn.Module, sharder: "_Sharder", request: Request) -> ShardingPlan:
+        cap = {"cuda": "hbm_cap", "cpu": "ddr_cap"}[self._device.type]
+        topology = Topology(
+            world_size=self._world.size,
+            compute_device=self._device.type,
+            local_world_size=request.neighbours,
+            **({cap: request.free} if request.free else {}),
+        )
+        planner = EmbeddingShardingPlanner(
+            topology=topology,
+            batch_size=request.batch_size,
+            constraints={
+                name: _constraints(table, request, self._device)
+                for name, table in self._by_name.items()
+            },
+            storage_reservation=FixedPercentageStorageReservation(KEPT_FREE),
+            stats=NoopEmbeddingStats(),
+            debug=False,
+        )
+
+        def plan() -> ShardingPlan:
+            try:
+                return planner.plan(bags, [sharder])
+            except (PlannerError, RuntimeError) as error:
+                told = str(error).strip().splitlines()[0]
+                raise ConfigError.at(
+                    "train_config.table_placement",
+                    f"TorchRec finds no place for the tables: {told}; give more processes, fewer "
+                    "rows, or other embedding_constraints",
+                ) from error
+
+        return self._world.first(plan)
+
+    @torch.no_grad()
+    def _fill(self) -> None:
+        """Initial values, and the optimizer's."""
+        for group, tables in self._groups.items():
+            for table, held in zip(tables.tables, self.weights(group).values(), strict=True):
+                for (row, column), part in held.parts:
+                    for begin, values in table.initial(tables.seed, row, row + len(part)):
+                        since = begin - row
+                        columns = values[:, column : column + part.shape[1]]
+                        part[since : since + len(values)] = columns.to(part.device)
+            for held in self.state(group).get("sum", {}).values():
+                for _, part in held.parts:
+                    part.fill_(self._optimizer.arguments.get("initial_accumulator_value", 0.0))
+
+
+class _Sharder(EmbeddingBagCollectionSharder):
+    """TorchRec's own does not offer rows on a CPU, since gloo could not reduce and scatter."""
+
+    def sharding_types(self, compute_device_type: str) -> list[str]:
+        return list({*super().sharding_types(compute_device_type), "row_wise"})
+
+
+def _constraints(table: Table, request: Request, device: torch.device) -> ParameterConstraints:
+    """What the planner may choose from for a table."""
+    wish = request.constraints.after(table.constraints)
+    by_columns = COLUMNS & set(wish.sharding_types)
+    types = set(wish.sharding_types) or (ON_A_GPU if device.type == "cuda" else ON_A_CPU)
+    if request.optimizer and request.optimizer.word == "rowwise_adagrad_optimizer":
+        if by_columns:
+            raise ConfigError.at(
+                "train_config.table_placement",
+                f"{table.name}: {', '.join(sorted(by_columns))} would give each part of a row a "
+                "sum of its own, but row-wise Adagrad has one for the whole row; leave it out of "
+                "the constraints, or take adagrad_optimizer",
+            )
+        types = types - COLUMNS
+    return ParameterConstraints(
+        sharding_types=sorted(types),
+        compute_kernels=list(wish.compute_kernels or ("fused",)),
+        min_partition=4 if by_columns else None,
+    )
+
+
+def _fused(optimizer: Choice | None) -> dict[str, Any]:
+    """The optimizer in FBGEMM's words."""
+    if optimizer is None:
+        return {"optimizer": EmbOptimType.EXACT_SGD, "learning_rate": 0.0}
+    given = optimizer.arguments
+    made = {"optimizer": OPTIMIZERS[optimizer.word], "learning_rate": given["lr"]}
+    if optimizer.word == "adagrad_optimizer":
+        made["eps"] = given["eps"]
+    if optimizer.word == "rowwise_adagrad_optimizer":
+        made["eps"] = EPS
+    return made
+
+
+def _scattered(tensor: Any) -> Scattered:
+    """What this process has of a torch.distributed ShardedTensor."""
+    shards = tensor.local_shards()
+    parts = tuple((tuple(each.metadata.shard_offsets), each.tensor.detach()) for each in shards)
+    return Scattered(tuple(tensor.size()), parts)
