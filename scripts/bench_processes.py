@@ -20,12 +20,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 FEATURES, WIDTH = 16, 16
+ALONE = ("REPLICATED",)  # what one process can do
 CONFIG = """
 train_input_path: "{folder}/train"
 train_config {{
   sparse_optimizer {{ adagrad_optimizer {{ lr: 0.01 }} }}
   dense_optimizer {{ adam_optimizer {{ lr: 0.001 }} }}
   num_steps: {steps} save_checkpoints_steps: 1000000 log_step_count_steps: 5 use_tensorboard: false
+  table_placement: {placement}
 }}
 data_config {{ batch_size: {batch} label_fields: ["a", "b"] fg_mode: FG_NONE num_workers: 1 }}
 {features}
@@ -53,14 +55,22 @@ print(f"peak {peak}", flush=True)
 COUNT = "awk '/lo:/ {print \"sent\", $10}' /proc/net/dev"
 
 
-def exchanged(processes: int, unique: float, dense: int) -> float:
-    """Bytes that each process sends in a step when tables are replicated.
+def exchanged(how: str, processes: int, batch: int, unique: float, dense: int) -> float:
+    """Bytes that each of N processes sends in a step with a ``batch`` of its own.
 
     A ring adds up ``dense`` float32 numbers: each process sends 2 (N - 1) / N of them. Of the
-    tables it sends its ``unique`` rows, with an int64 number each, to the N - 1 others.
+    tables it sends, replicated, its ``unique`` rows, with an int64 number each, to the N - 1
+    others. By tables it sends ids and lengths, both int64, to where their tables are, gets sums
+    and sends gradients back: all but its own share of 1 / N. By rows every process has rows of
+    every table, so lengths go to all, and sums and gradients are made from what all send.
     """
-    rows = unique * (4 * WIDTH + 8) * (processes - 1)
-    return rows + 2 * (processes - 1) / processes * 4 * dense
+    others, ids = processes - 1, FEATURES * batch
+    ring = 2 * others / processes * 4 * dense
+    if how == "REPLICATED":
+        return ring + unique * (4 * WIDTH + 8) * others
+    if how == "table_wise":
+        return ring + ids * others / processes * (8 + 8 + 2 * 4 * WIDTH)
+    return ring + ids * others * (8 / processes + 8 + 2 * 4 * WIDTH)
 
 
 def write(folder: Path, rows: int, table_rows: int) -> None:
@@ -84,8 +94,9 @@ def unique_rows(folder: Path, batch: int) -> float:
     return statistics.mean(found)
 
 
-def job(folder: Path, processes: int, threads: int, steps: int, batch: int) -> dict[str, float]:
+def job(folder: Path, how: str, processes: int, given: argparse.Namespace, steps: int) -> dict:
     """Of one run: rows/s (median of its lines but the first), peak of a process, bytes sent."""
+    threads, batch = max(given.threads // processes, 1), given.batch // processes
     table_rows = int((folder / "table_rows").read_text())
     features = "\n".join(
         f'feature_configs {{ id_feature {{ feature_name: "f{i}" num_buckets: {table_rows} '
@@ -94,8 +105,11 @@ def job(folder: Path, processes: int, threads: int, steps: int, batch: int) -> d
     )
     names = ", ".join(f'"f{i}"' for i in range(FEATURES))
     config, script = folder / "bench.config", folder / "run.py"
-    text = CONFIG.format(folder=folder, steps=steps, batch=batch, features=features, names=names)
-    config.write_text(text)
+    placement = "REPLICATED"
+    if how != "REPLICATED":
+        placement = f'SHARDED global_embedding_constraints {{ sharding_types: "{how}" }}'
+    words = {"folder": folder, "features": features, "names": names, "placement": placement}
+    config.write_text(CONFIG.format(steps=steps, batch=batch, **words))
     script.write_text(RUN)
     model_dir = folder / "model"
     shutil.rmtree(model_dir, ignore_errors=True)
@@ -131,6 +145,9 @@ def dense_numbers(text: str) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    parser.add_argument(
+        "--how", nargs="+", default=["REPLICATED"], help="REPLICATED, table_wise, row_wise"
+    )
     parser.add_argument("--threads", type=int, default=2, help="of all processes together")
     parser.add_argument("--batch", type=int, default=8192, help="rows of the global batch")
     parser.add_argument("--table_rows", type=int, default=200_000, help="of each of 16 tables")
@@ -141,22 +158,23 @@ def main() -> None:
         folder = Path(name)
         write(folder, 2 * given.steps * given.batch, given.table_rows)
         (folder / "table_rows").write_text(str(given.table_rows))
-        lines: dict[int, list[dict[str, float]]] = {n: [] for n in given.processes}
+        ways = [(how, n) for n in given.processes for how in given.how if n > 1 or how in ALONE]
+        lines: dict[tuple[str, int], list[dict[str, float]]] = {way: [] for way in ways}
         for _ in range(given.rounds):
-            for count in given.processes:
-                threads, batch = max(given.threads // count, 1), given.batch // count
-                short = job(folder, count, threads, given.steps, batch)
-                long = job(folder, count, threads, 2 * given.steps, batch)
+            for how, count in ways:
+                short = job(folder, how, count, given, given.steps)
+                long = job(folder, how, count, given, 2 * given.steps)
                 sent = (long["sent"] - short["sent"]) / given.steps / count
-                lines[count].append(long | {"sent": sent})
-        print("processes  rows/s  peak of one  sent per step and process  as computed")
-        for count, found in lines.items():
+                lines[how, count].append(long | {"sent": sent})
+        print("processes  tables      rows/s  peak of one  sent per step and process  as computed")
+        for (how, count), found in lines.items():
             middle = {key: statistics.median(each[key] for each in found) for key in found[0]}
-            unique = unique_rows(folder, given.batch // count)
-            computed = exchanged(count, unique, middle["dense"])
+            batch = given.batch // count
+            computed = exchanged(how, count, batch, unique_rows(folder, batch), middle["dense"])
             print(
-                f"{count:9}  {middle['rows/s'] / 1e3:5.1f}k  {middle['peak'] / 2**20:7.0f} MiB  "
-                f"{middle['sent'] / 2**20:21.2f} MiB  {computed / 2**20:6.2f} MiB"
+                f"{count:9}  {how:10}  {middle['rows/s'] / 1e3:5.1f}k  "
+                f"{middle['peak'] / 2**20:7.0f} MiB  {middle['sent'] / 2**20:21.2f} MiB  "
+                f"{computed / 2**20:6.2f} MiB"
             )
 
 

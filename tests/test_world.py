@@ -3,13 +3,16 @@
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 import torch
+import torch.distributed as dist
 from ranks import Ranks, ranks
 
 from tzmmoe.errors import ConfigError, DataError, LostProcessError, UserError
-from tzmmoe.world import World
+from tzmmoe.world import World, gathering
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +113,38 @@ def test_a_process_that_is_stuck_is_named_when_the_patience_ends() -> None:
     assert "adding up numbers" in text
     assert "Ranks 2 failed to pass monitoredBarrier" in text
     assert "gone or stuck" in found[1]
+
+
+def gathered(rank: int, size: int, port: int, wait_s: float) -> int:
+    """As a process that torchrun started: the store is that of an agent, which stays."""
+    store = dist.TCPStore("127.0.0.1", port, is_master=False, timeout=timedelta(seconds=wait_s))
+    return gathering(store, rank, size, wait_s)
+
+
+def test_processes_that_start_anew_do_not_meet_those_that_are_gone() -> None:
+    """Over one store: three come; then two, one of which is a rank that a lost one had; then three
+    again, of which the first comes last."""
+    kept = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    with ThreadPoolExecutor(4) as pool:
+
+        def meet(ranks: list[int], size: int) -> list[int]:
+            found = []
+            for rank in ranks:
+                found.append(pool.submit(gathered, rank, size, kept.port, 20.0))
+                time.sleep(0.2)
+            return [each.result() for each in found]
+
+        assert meet([0, 1, 2], 3) == [1, 1, 1]
+        assert meet([1, 0], 2) == [2, 2]
+        assert meet([2, 1, 0], 3) == [3, 3, 3]
+
+
+def test_one_that_does_not_come_is_named() -> None:
+    kept = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    with ThreadPoolExecutor(2) as pool:
+        found = [pool.submit(gathered, rank, 3, kept.port, 2.0) for rank in (0, 2)]
+        assert found[1].result() == 1
+        with pytest.raises(LostProcessError, match="after 2 s these did not come: rank 1"):
+            found[0].result()
+    with pytest.raises(LostProcessError, match="rank 1: rank 0 did not come"):
+        gathered(1, 2, kept.port, 1.0)

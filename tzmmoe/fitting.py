@@ -18,7 +18,7 @@ from tzmmoe.evaluation import Evaluations
 from tzmmoe.lock import locked
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import fields
-from tzmmoe.runtime import restarts, versions
+from tzmmoe.runtime import versions
 from tzmmoe.session import Session, watch, wish
 from tzmmoe.training import report, state
 from tzmmoe.training.optimization import Optimization
@@ -111,7 +111,7 @@ class Fitting:
         """The checkpoint to go on from. Raises CheckpointError when there is one unasked."""
         model_dir = self.session.model_dir
         found = checkpoint.find(model_dir)
-        if found and not (self.continue_train or restarts()):
+        if found and not (self.continue_train or self.session.runtime.world.has_restarted):
             raise CheckpointError(
                 f"{model_dir} holds {found[-1].name}; pass --continue_train to go on from it, or "
                 "name another --model_dir"

@@ -40,7 +40,7 @@ def meet(device: torch.device, timeout_s: float) -> World:
     """The processes that torchrun started with this one, or this one alone."""
     size = environment.number("WORLD_SIZE", 1)
     if size == 1:
-        return World()
+        return World(has_restarted=restarts() > 0)
     lacking = [n for n in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not environment.variable(n)]
     if lacking:
         raise ConfigError.at(

@@ -1,5 +1,7 @@
 """The processes of a run, and what they say to each other. All of it is torch.distributed."""
 
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from tzmmoe.errors import LostProcessError, UserError
 
 T = TypeVar("T")
 
+POLL_S = 0.02
 ROLL_CALL_S = 5.0  # how long the others have, once one did not answer, to show that they are there
 
 
@@ -28,26 +31,32 @@ class World:
     rank: int = 0
     size: int = 1
     roll: dist.ProcessGroup | None = None  # for the roll call
+    has_restarted: bool = False  # whether others did the same work before, and ended
 
     @classmethod
-    def join(cls, device: torch.device, timeout_s: float, attempt: int = 0) -> "World":
+    def join(cls, device: torch.device, timeout_s: float, restarts: int = 0) -> "World":
         """Meet the other processes, whose addresses torchrun put into the environment.
 
         gloo carries what lies in memory, nccl what lies on a GPU. ``timeout_s``: how long a
-        process waits for the others, here and in each exchange. ``attempt``: how often torchrun
-        started them anew; its store still holds the addresses of those that are gone.
+        process waits for the others, here and in each exchange. ``restarts``: how often torchrun
+        says that it started this one anew.
+
+        Raises:
+            LostProcessError: not all came.
         """
         patience = timedelta(seconds=timeout_s)
-        if not dist.is_initialized():
-            backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-            known, rank, size = next(dist.rendezvous("env://", timeout=patience))
-            known.set_timeout(patience)
-            store = dist.PrefixStore(f"attempt {attempt}", known)
-            dist.init_process_group(
-                backend, store=store, rank=rank, world_size=size, timeout=patience
-            )
+        if dist.is_initialized():
+            roll = dist.new_group(backend="gloo", timeout=patience)
+            return cls(dist.get_rank(), dist.get_world_size(), roll, restarts > 0)
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        known, rank, size = next(dist.rendezvous("env://", timeout=patience))
+        known.set_timeout(patience)
+        number = gathering(known, rank, size, timeout_s)
+        store = dist.PrefixStore(f"gathering {number}", known)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
         roll = dist.new_group(backend="gloo", timeout=patience)
-        return cls(dist.get_rank(), dist.get_world_size(), roll)
+        has_restarted = number > 1 or any(cls(rank, size).gather(restarts))
+        return cls(rank, size, roll, has_restarted)
 
     @property
     def is_first(self) -> bool:
@@ -141,3 +150,39 @@ class World:
         except RuntimeError as error:
             return str(error).strip().splitlines()[0]
         return "all answer again; if it was only slow, raise runtime_config.collective_timeout"
+
+
+def gathering(store: dist.Store, rank: int, size: int, timeout_s: float) -> int:
+    """A number that these processes have in common, and none before them had; the first is 1.
+
+    torchrun keeps its store when it starts processes anew, with the addresses of those that are
+    gone, and a machine that joins later counts fewer restarts than the others. So each process
+    comes under a name of its own, which the first answers with the number.
+
+    Raises:
+        LostProcessError: not all came within ``timeout_s``.
+    """
+    if rank:
+        name = uuid.uuid4().hex
+        store.set(f"here {rank}", name)
+        try:
+            number = int(store.get(f"answer {name}"))
+        except RuntimeError as error:
+            raise LostProcessError(f"rank {rank}: rank 0 did not come: {error}") from error
+        store.set(f"met {number} {rank}", "")
+        return number
+    number, answered, missing = store.add("gatherings", 1), {}, set(range(1, size))
+    until = time.monotonic() + timeout_s
+    while missing:
+        for other in sorted(missing):
+            name = store.get(f"here {other}") if store.check([f"here {other}"]) else None
+            if name and answered.get(other) != name:  # perhaps of one that is gone
+                answered[other] = name
+                store.set(f"answer {name.decode()}", str(number))
+            if store.check([f"met {number} {other}"]):
+                missing.remove(other)
+        if missing and time.monotonic() > until:
+            who = ", ".join(map(str, sorted(missing)))
+            raise LostProcessError(f"rank 0: after {timeout_s:g} s these did not come: rank {who}")
+        time.sleep(POLL_S if missing else 0)
+    return number
