@@ -1,6 +1,7 @@
 """Parquet files."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,6 +10,16 @@ from tzmmoe.data.base import Source, unreadable
 
 ROWS = 1 << 16  # read at a time: a row group may be far larger
 BUFFER_BYTES = 1 << 20  # of a column; without it Arrow holds all that it will read in memory
+FAILURES = (pa.ArrowException, OSError, UnicodeDecodeError)  # the last of a damaged name
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the end of a file tells."""
+
+    schema: pa.Schema
+    names: list[str]
+    num_rows: int
 
 
 class ParquetSource(Source):
@@ -16,17 +27,18 @@ class ParquetSource(Source):
 
     def __init__(self, files: Sequence[str]) -> None:
         super().__init__(files)
-        self._known: dict[str, tuple[pa.Schema, int]] = {}
+        self._known: dict[str, Facts] = {}
 
     def columns(self, file: str) -> list[str]:
-        return self._schema(file).names
+        return list(self._facts(file).names)
 
     def num_rows(self, file: str) -> int:
-        return self._metadata(file)[1]
+        return self._facts(file).num_rows
 
     def read(self, file: str, columns: Sequence[str], skip: int) -> Iterator[pa.RecordBatch]:
         self.check_columns(file, columns)
-        schema = self._schema(file)
+        schema = self._facts(file).schema
+        self.check_unchanged(file)
         texts = [
             name
             for name in columns
@@ -35,7 +47,11 @@ class ParquetSource(Source):
         ]
         try:
             with pq.ParquetFile(
-                file, read_dictionary=texts, pre_buffer=False, buffer_size=BUFFER_BYTES
+                file,
+                read_dictionary=texts,
+                pre_buffer=False,
+                buffer_size=BUFFER_BYTES,
+                page_checksum_verification=True,  # of the pages that have one
             ) as opened:
                 groups = []
                 for group in range(opened.num_row_groups):
@@ -45,22 +61,24 @@ class ParquetSource(Source):
                     else:
                         skip -= rows
                 for batch in opened.iter_batches(ROWS, row_groups=groups, columns=list(columns)):
+                    batch.validate(full=True)  # else a damaged text or index shows much later
                     if skip >= batch.num_rows:
                         skip -= batch.num_rows
                         continue
                     yield batch.slice(skip).select(list(columns))
                     skip = 0
-        except (pa.ArrowException, OSError) as error:
+        except FAILURES as error:
             raise unreadable(file, error) from error
+        self.check_unchanged(file)
 
-    def _schema(self, file: str) -> pa.Schema:
-        return self._metadata(file)[0]
-
-    def _metadata(self, file: str) -> tuple[pa.Schema, int]:
+    def _facts(self, file: str) -> Facts:
         if file not in self._known:
+            self.check_unchanged(file)
             try:
                 with pq.ParquetFile(file) as opened:
-                    self._known[file] = (opened.schema_arrow, opened.metadata.num_rows)
-            except (pa.ArrowException, OSError) as error:
+                    schema = opened.schema_arrow
+                    rows = opened.metadata.num_rows
+                    self._known[file] = Facts(schema, schema.names, rows)
+            except FAILURES as error:
                 raise unreadable(file, error) from error
         return self._known[file]
