@@ -122,6 +122,7 @@ class CsvSource(Source):
         try:
             with self._open(file, types) as opened:
                 for batch in opened:
+                    self.check_unchanged(file)
                     yield batch.slice(skip)
                     skip = max(skip - batch.num_rows, 0)
         except FAILURES as error:

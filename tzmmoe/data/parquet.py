@@ -62,6 +62,7 @@ class ParquetSource(Source):
                         skip -= rows
                 for batch in opened.iter_batches(ROWS, row_groups=groups, columns=list(columns)):
                     batch.validate(full=True)  # else a damaged text or index shows much later
+                    self.check_unchanged(file)
                     if skip >= batch.num_rows:
                         skip -= batch.num_rows
                         continue
