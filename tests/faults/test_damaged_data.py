@@ -179,6 +179,25 @@ def test_outside_of_its_pages_a_file_with_checksums_hardly_ever_gives_other_valu
     assert other < len(places) / 300
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 4))]
+)
+def test_a_flipped_bit_of_a_csv_file_is_told_or_another_text(texts, tmp_path, suffix, seed) -> None:
+    """CSV has no checksums; gzip has one, of all of its content."""
+    file = tmp_path / f"flipped{suffix}"
+    content = tiny.write(tiny.rows(0, NUM_ROWS), file).read_bytes()
+    right = reading(texts, file)
+    source = random.Random(seed)
+    told = 0
+    for place in source.sample(range(len(content)), 300):
+        file.write_bytes(flipped(content, place, source.randrange(8)))
+        found = reading(texts, file)
+        told += isinstance(found, DataError)
+        assert suffix == ".csv" or isinstance(found, DataError) or found == right, place
+    assert told > 30
+
+
 def test_a_damaged_file_ends_every_command_with_its_name(tiny_folder, tmp_path) -> None:
     """What the loader tells, training, evaluation and prediction tell."""
     model_dir = tmp_path / "model"
