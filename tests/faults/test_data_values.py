@@ -39,7 +39,7 @@ def outcome(session: Session, file: Path) -> DataError | None:
 
 def told_row(error: DataError, file: Path, column: str) -> int | None:
     """The row that the message names, counted from 1, None if it is the column's type."""
-    found = re.match(rf"{re.escape(str(file))}(?:, row (\d+))?, column '{column}' ", str(error))
+    found = re.match(rf"{re.escape(str(file))}(?:, row (\d+))?, column '{column}'[: ]", str(error))
     assert found, error
     return found[1] and int(found[1])
 
@@ -100,6 +100,26 @@ def same(one: object, other: object) -> bool:
         return len(one) == len(other) and all(map(same, one, other))
     both = isinstance(one, float) and isinstance(other, float)
     return one == other or (both and math.isnan(one) and math.isnan(other))
+
+
+def unchecked(cells: list[bytes]) -> pa.Array:
+    """Text, as some tools write it: whatever the bytes are."""
+    return pa.array(cells, pa.binary()).view(pa.string())
+
+
+@pytest.mark.parametrize("row", [0, 7, 11])
+@pytest.mark.parametrize("form", ["plain", "list", "no dictionary"])
+def test_text_that_is_no_utf8_is_told_with_its_row(sessions, tmp_path, form, row) -> None:
+    """The second of two columns, in a file of several row groups."""
+    texts = unchecked([b"a"] * row + [b"\xffa"] + [b"a"] * (NUM_ROWS - row - 1))
+    if form == "list":
+        texts = pa.ListArray.from_arrays(pa.array(range(NUM_ROWS + 1), pa.int32()), texts)
+    table = pa.table({**good_texts(NUM_ROWS), "hashed": texts})
+    file = tmp_path / "bytes.parquet"
+    pq.write_table(table, file, row_group_size=5, use_dictionary=form == "plain")
+    error = outcome(sessions["parquet"], file)
+    assert error is not None
+    assert told_row(error, file, "hashed") == row + 1
 
 
 def kept_beside_predictions(session: Session, file: Path, output: Path) -> DataError | None:

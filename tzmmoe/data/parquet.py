@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tzmmoe.data.base import Source, unreadable
+from tzmmoe.errors import DataError
 
 ROWS = 1 << 16  # read at a time: a row group may be far larger
 BUFFER_BYTES = 1 << 20  # of a column; without it Arrow holds all that it will read in memory
@@ -53,16 +54,18 @@ class ParquetSource(Source):
                 buffer_size=BUFFER_BYTES,
                 page_checksum_verification=True,  # of the pages that have one
             ) as opened:
-                groups = []
+                groups, begin = [], 0
                 for group in range(opened.num_row_groups):
                     rows = opened.metadata.row_group(group).num_rows
                     if groups or skip < rows:
                         groups.append(group)
                     else:
                         skip -= rows
+                        begin += rows
                 for batch in opened.iter_batches(ROWS, row_groups=groups, columns=list(columns)):
-                    batch.validate(full=True)  # else a damaged text or index shows much later
                     self.check_unchanged(file)
+                    check_cells(file, begin, batch)
+                    begin += batch.num_rows
                     if skip >= batch.num_rows:
                         skip -= batch.num_rows
                         continue
@@ -83,3 +86,30 @@ class ParquetSource(Source):
             except FAILURES as error:
                 raise unreadable(file, error) from error
         return self._known[file]
+
+
+def check_cells(file: str, begin: int, batch: pa.RecordBatch) -> None:
+    """Raise DataError for a cell that is damaged, which else shows later, or as another one.
+
+    The batch begins at row ``begin`` of the file.
+    """
+    try:
+        batch.validate(full=True)
+    except pa.ArrowException as error:
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            # Cell by cell, for this is the end: Arrow does not tell the row.
+            row = next((r for r in range(len(column)) if _is_damaged(column.take([r]))), None)
+            if row is not None:
+                place = f"{file}, row {begin + row + 1:,}, column {name!r}"
+                raise DataError(f"{place}: is damaged, or no text in UTF-8") from error
+        raise
+
+
+def _is_damaged(cell: pa.Array) -> bool:
+    try:
+        if pa.types.is_dictionary(cell.type):
+            cell = cell.dictionary.take(cell.indices)
+        cell.validate(full=True)
+    except pa.ArrowException:
+        return True
+    return False
