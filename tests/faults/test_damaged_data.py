@@ -170,7 +170,7 @@ def test_outside_of_its_pages_a_file_with_checksums_hardly_ever_gives_other_valu
     content = write_parquet(file, write_page_checksum=True)
     right = reading(parquet, file)
     covered = {place for begin, end in pages(content) for place in range(begin, end)}
-    places = sorted(set(range(len(content))) - covered)
+    places = sorted(set(range(len(content))) - covered)[::3]
     other = 0
     for place in places:
         file.write_bytes(flipped(content, place, place % 8))
