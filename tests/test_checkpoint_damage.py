@@ -128,3 +128,12 @@ def test_checksums_that_say_nothing_are_no_proof(tmp_path, content) -> None:
     path = save(tmp_path)
     (path / "checksums.json").write_text(content)
     assert "is damaged" in message(path)
+
+
+@pytest.mark.parametrize("name", ["state.json", "tensors"])
+def test_a_link_out_of_the_folder_is_refused(tmp_path, name) -> None:
+    path = save(tmp_path / "model", 3)
+    file = next((path / name).iterdir()) if name == "tensors" else path / name
+    outside = file.rename(tmp_path / file.name)
+    file.symlink_to(outside)
+    assert f"{file} is a link to {outside}, outside its folder" in message(path)

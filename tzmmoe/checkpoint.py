@@ -173,6 +173,8 @@ def _verify(path: Path, sums: Mapping[str, str], world: World) -> None:
             raise CheckpointError(f"{path}: checksums.json names {name!r}, outside its folder")
         if not file.is_file():
             raise CheckpointError(f"{file} is missing; {_earlier(path)}")
+        if not file.resolve().is_relative_to(path.resolve()):
+            raise CheckpointError(f"{file} is a link to {file.resolve()}, outside its folder")
         if number % world.size == world.rank and sha256(file) != expected:
             raise CheckpointError(f"{file} is damaged; {_earlier(path)}")
     for file in _files(path / "tensors"):

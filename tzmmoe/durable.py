@@ -1,4 +1,4 @@
-"""Folders that are complete or not there, also after a loss of power."""
+"""Files and folders that are complete or not there, and errors that name them."""
 
 import os
 import shutil
@@ -49,6 +49,32 @@ def written_aside(final: Path) -> Iterator[Path]:
         aside.commit()
     finally:
         aside.remove()
+
+
+def write_text(file: Path, text: str) -> None:
+    """Replace a file at once.
+
+    Raises:
+        OSError: it could not be written, and is as it was.
+    """
+    aside = file.with_name(f".writing-{file.name}")
+    with naming(file):
+        try:
+            aside.write_text(text, encoding="utf-8")
+            aside.replace(file)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an error of the system that names no file, as that of a full disk, name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def sync(path: Path) -> None:

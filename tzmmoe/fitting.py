@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from tzmmoe import build, checkpoint
+from tzmmoe import build, checkpoint, durable
 from tzmmoe.data.loader import Loader
 from tzmmoe.errors import CheckpointError, ConfigError, Faults
 from tzmmoe.evaluation import Evaluations
@@ -86,7 +86,7 @@ class Fitting:
         else:
             world.each(self._fine_tune)
         if world.is_first:
-            (session.model_dir / "pipeline.config").write_text(session.text())
+            durable.write_text(session.model_dir / "pipeline.config", session.text())
             self._record(trainer.steps)
         self._say_summary(trainer)
         first = trainer.steps

@@ -7,6 +7,7 @@ from pathlib import Path
 from tzmmoe import build
 from tzmmoe.checkpoint import is_checkpoint
 from tzmmoe.config import Config, load
+from tzmmoe.durable import naming
 from tzmmoe.evaluation import Evaluation
 from tzmmoe.fitting import Fitting, check
 from tzmmoe.runtime import flushed_denormals
@@ -59,7 +60,9 @@ class Pipeline:
         began = time.monotonic()
         with RunLog() as record, flushed_denormals():
             session = self._training()
-            return Fitting(session, continue_train, ignore_restore_optimizer, began).run(record)
+            fitting = Fitting(session, continue_train, ignore_restore_optimizer, began)
+            with naming(session.model_dir):
+                return fitting.run(record)
 
     def check(self, *, continue_train: bool = False) -> None:
         """Build everything and read the first batch, without training."""
@@ -81,8 +84,10 @@ class Pipeline:
             named = Path(checkpoint_path)
             folder = named.parent if is_checkpoint(named) else named
         if session.runtime.world.is_first:
-            report.append(folder / report.EVALUATION, model.step, results)
-        evaluation.write_output(results, model.path)
+            with naming(folder / report.EVALUATION):
+                report.append(folder / report.EVALUATION, model.step, results)
+        with naming(Path(session.pipeline.eval_config.output_file)):
+            evaluation.write_output(results, model.path)
         return results
 
     def export(self, export_dir: str, checkpoint_path: str | None = None) -> Path:

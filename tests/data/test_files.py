@@ -1,6 +1,7 @@
 """Paths of the config -> files and the source that reads them."""
 
 import logging
+import os
 import re
 from pathlib import Path
 
@@ -82,6 +83,12 @@ def test_what_is_not_there_is_told_with_what_comes_close_and_the_flag(folder) ->
     fails(folder / "*.csv", "*.csv: no file matches")
     fails(f"{folder}/a.parquet,,", "--train_input_path holds an empty path")
     fails("", "--train_input_path holds an empty path")
+
+
+def test_a_pipe_which_may_never_have_a_writer_is_refused(tmp_path) -> None:
+    os.mkfifo(tmp_path / "rows.csv")
+    with pytest.raises(DataError, match=r"rows\.csv: is a pipe or a device; name files with --in"):
+        open_source(str(tmp_path / "rows.csv"), "--in", reading())
 
 
 def test_a_folder_without_data_files_is_an_error(tmp_path) -> None:

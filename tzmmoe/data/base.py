@@ -1,7 +1,9 @@
 """What a source of data is, and where its rows come from."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -62,6 +64,7 @@ class Source(ABC):
 
     def __init__(self, files: Sequence[str]) -> None:
         self.files = tuple(files)
+        self._stamps: dict[str, tuple[int, int, int]] = {}
 
     @abstractmethod
     def columns(self, file: str) -> list[str]:
@@ -109,6 +112,15 @@ class Source(ABC):
             faults.append(f"{file}: its columns are {few(there)}")
         if faults:
             raise DataError("\n".join(faults))
+
+    def check_unchanged(self, file: str) -> None:
+        """Raise DataError when a file is not the one that the first such call saw, whose columns
+        and rows are taken for known. One that is away is left to what opens it."""
+        with suppress(OSError):
+            found = os.stat(file)
+            stamp = (found.st_ino, found.st_size, found.st_mtime_ns)
+            if self._stamps.setdefault(file, stamp) != stamp:
+                raise DataError(f"{file}: was changed or replaced while it was in use")
 
 
 def unreadable(file: str, error: Exception) -> DataError:

@@ -60,6 +60,7 @@ class CsvSource(Source):
 
     def columns(self, file: str) -> list[str]:
         if file not in self._columns:
+            self.check_unchanged(file)
             try:
                 with self._open(file, None) as opened:
                     there = opened.schema.names
@@ -117,13 +118,16 @@ class CsvSource(Source):
         self, file: str, types: Mapping[str, pa.DataType], skip: int
     ) -> Iterator[pa.RecordBatch]:
         """Arrow's own skipping counts lines: empty ones, and each of a cell that has several."""
+        self.check_unchanged(file)
         try:
             with self._open(file, types) as opened:
                 for batch in opened:
+                    self.check_unchanged(file)
                     yield batch.slice(skip)
                     skip = max(skip - batch.num_rows, 0)
         except FAILURES as error:
             raise self._fault(file, types, error) from error
+        self.check_unchanged(file)
 
     def _open(
         self, file: str, types: Mapping[str, pa.DataType] | None, *, use_threads: bool = True

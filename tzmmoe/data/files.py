@@ -105,6 +105,8 @@ def _expand(part: str, flag: str) -> list[str]:
         return found
     if not path.exists():
         raise DataError(f"{part}: is not there ({flag}){_near(path)}")
+    if not path.is_file():
+        raise DataError(f"{part}: is a pipe or a device; name files with {flag}")
     return [part]
 
 

@@ -15,11 +15,13 @@ from torch import Tensor
 from tzmmoe.batch import Batch
 from tzmmoe.data.files import COMPRESSED, KINDS
 from tzmmoe.errors import ConfigError, DataError, did_you_mean
+from tzmmoe.features.column import decoded
 from tzmmoe.world import World
 
 # Written together, as a row group; what comes first counts.
 ROWS = 1 << 16
 BYTES = 64 << 20
+BYTES_TYPES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
 
 
 class PredictionWriter:
@@ -91,9 +93,16 @@ class PredictionWriter:
     def _cells(self, name: str, array: pa.Array) -> pa.Array:
         """What stands in the cells of a CSV file."""
         try:
-            cells = _joined(_plain(array))
+            cells = _joined(decoded(array))
+            if any(test(cells.type) for test in BYTES_TYPES):
+                cells = cells.cast(pa.binary()).cast(pa.string())
         except pa.ArrowNotImplementedError:
             cells = array
+        except pa.ArrowInvalid as error:
+            raise DataError(
+                f"{self.path}: CSV cannot hold the column {name!r}, whose bytes are no text in "
+                "UTF-8; write .parquet, or leave the column out"
+            ) from error
         if pa.types.is_nested(cells.type):
             raise DataError(
                 f"{self.path}: CSV cannot hold the column {name!r}, which is {array.type}; write "

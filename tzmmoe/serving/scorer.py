@@ -53,7 +53,7 @@ class Scorer:
         """
         folder = Path(directory)
         try:
-            signature = json.loads((folder / "signature.json").read_text(encoding="utf-8"))
+            signature = json.loads(own_file(folder, "signature.json").read_text(encoding="utf-8"))
             if signature["format"] != FORMAT:
                 raise CheckpointError(
                     f"{folder} has format {signature['format']}; this version reads {FORMAT}"
@@ -151,8 +151,19 @@ def check_files(folder: Path, sums: Mapping[str, str]) -> None:
     for name, expected in sums.items():
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise CheckpointError(f"{folder}: signature.json names {name!r}, outside its folder")
-        if sha256(folder / name) != expected:
+        if sha256(own_file(folder, name)) != expected:
             raise CheckpointError(f"{folder / name} is damaged; export again")
+
+
+def own_file(folder: Path, name: str) -> Path:
+    """A file of an export. Raises CheckpointError for what is none, such as a pipe, which nobody
+    may ever write to, and for a link out of the folder."""
+    file = folder / name
+    if not file.is_file():
+        raise CheckpointError(f"{folder}: no export there: {name} is no file in it")
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise CheckpointError(f"{file} is a link to {file.resolve()}, outside its folder")
+    return file
 
 
 def make_feature(fields: dict[str, Any], setting: Setting, known: Collection[str]) -> Feature:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from tzmmoe import durable
 from tzmmoe.tasks import TaskSet
 
 TRAINING = "train_eval_result_v2.txt"
@@ -29,9 +30,8 @@ def write_output(path: Path, name: str, model: Path, results: Mapping[str, float
     """
     values = {key: _json(value) for key, value in results.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".writing-{path.name}")
-    aside.write_text(json.dumps({"eval_results": [[name, str(model), values]]}, indent=2) + "\n")
-    aside.replace(path)
+    content = {"eval_results": [[name, str(model), values]]}
+    durable.write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def _mend(path: Path) -> None:

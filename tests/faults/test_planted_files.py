@@ -1,0 +1,163 @@
+"""Exports and checkpoints that someone tampered with: nothing runs, nothing outside is read."""
+
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+from serving.plants import Plant
+from serving.small import Small
+
+from tzmmoe.digest import sha256
+from tzmmoe.errors import CheckpointError
+from tzmmoe.serving.scorer import Scorer
+
+FEATURES = [
+    'id_feature { feature_name: "one" num_buckets: 5 embedding_dim: 2 }',
+    'id_feature { feature_name: "word" vocab_file: "words.txt" default_bucketize_value: 0 '
+    "embedding_dim: 2 }",
+]
+FILES = ["model.pt2", "signature.json", "pipeline.config", "vocab/word.txt"]
+BESIDE = [
+    *("model.pt", "model.pkl", "data.pkl", "signature.pkl", "vocab/word.pkl", "vocab/other.txt"),
+    *("__init__.py", "sitecustomize.py", "conftest.py", "torch.py", "model.pt2.pkl", "archive.pth"),
+]
+FORMS = ["pickle", "torch.save", "torch.save without zip"]
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("good")
+    (folder / "words.txt").write_text("a\nb\n")
+    return Small.build(folder, FEATURES, names=["one", "word"]).export(folder / "export")
+
+
+@pytest.fixture
+def export(good: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(good, tmp_path / "export")
+
+
+@pytest.fixture
+def mark(tmp_path: Path) -> Path:
+    """The folder that a plant makes."""
+    return tmp_path / "it_ran"
+
+
+def plant(file: Path, form: str, mark: Path) -> None:
+    if form == "pickle":
+        file.write_bytes(pickle.dumps(Plant(mark)))
+    else:
+        zipped = form == "torch.save"
+        torch.save({"weight": Plant(mark)}, file, _use_new_zipfile_serialization=zipped)
+
+
+def sum_up(export: Path) -> None:
+    """Let the checksums be those of the files, as someone who tampers would."""
+    signature = json.loads((export / "signature.json").read_text())
+    signature["sha256"] = {name: sha256(export / name) for name in signature["sha256"]}
+    (export / "signature.json").write_text(json.dumps(signature))
+
+
+def springs(file: Path, mark: Path) -> None:
+    """Show that the plant does something, so that its refusal means something."""
+    with suppress(Exception):
+        pickle.loads(file.read_bytes())
+    with suppress(Exception):
+        torch.load(file, weights_only=False)
+    assert mark.is_dir()
+
+
+def scored(export: Path) -> dict[str, torch.Tensor]:
+    return Scorer.load(export).score([{"one": 1, "word": "a"}, {"one": 4, "word": "z"}])
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("is_summed", [False, True], ids=["checksum kept", "checksum renewed"])
+def test_a_pickle_in_the_place_of_a_file_of_an_export_never_runs(
+    good, export, mark, name, form, is_summed
+) -> None:
+    """It is refused; in a vocabulary with a right checksum it is but words, if it is text at all,
+    and the config of an export is there for people."""
+    plant(export / name, form, mark)
+    if is_summed and name != "signature.json":
+        sum_up(export)
+    if name == "pipeline.config":
+        found, wanted = scored(export), scored(good)
+        assert all(torch.equal(found[each], wanted[each]) for each in wanted)
+    else:
+        with pytest.raises(CheckpointError, match="export"):
+            scored(export)
+    assert not mark.exists()
+    springs(export / name, mark)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_pickle_beside_the_files_of_an_export_is_not_looked_at(
+    good, export, mark, name, form, monkeypatch
+) -> None:
+    plant(export / name, form, mark)
+    monkeypatch.chdir(export)
+    found, wanted = scored(export), scored(good)
+    assert all(torch.equal(found[each], wanted[each]) for each in wanted)
+    assert not mark.exists()
+    springs(export / name, mark)
+
+
+@pytest.mark.parametrize("name", ["model.pt2", "vocab/word.txt"])
+def test_an_export_with_a_link_out_of_its_folder_is_refused(export, tmp_path, name) -> None:
+    """Even to a file of the right content."""
+    outside = (export / name).rename(tmp_path / "outside")
+    (export / name).symlink_to(outside)
+    with pytest.raises(CheckpointError, match="outside its folder"):
+        scored(export)
+
+
+def test_an_export_with_a_folder_that_is_a_link_out_of_it_is_refused(export, tmp_path) -> None:
+    outside = (export / "vocab").rename(tmp_path / "outside")
+    (export / "vocab").symlink_to(outside)
+    with pytest.raises(CheckpointError, match="outside its folder"):
+        scored(export)
+
+
+def test_an_export_that_is_reached_by_a_link_is_like_any_other(good, tmp_path) -> None:
+    """As a link "current" to the newest of several."""
+    (tmp_path / "current").symlink_to(good)
+    assert scored(tmp_path / "current").keys() == scored(good).keys()
+
+
+@pytest.mark.parametrize("name", ["../secret", "vocab/../../secret", "/etc/hostname", "vocab/.."])
+def test_an_export_that_names_a_file_outside_is_refused_for_it(export, tmp_path, name) -> None:
+    (tmp_path / "secret").write_text("a\nb\n")
+    signature = json.loads((export / "signature.json").read_text())
+    signature["sha256"][name] = sha256(tmp_path / "secret")
+    for feature in signature["features"]:
+        if "vocab_file" in feature:
+            feature["vocab_file"] = name
+    (export / "signature.json").write_text(json.dumps(signature))
+    with pytest.raises(CheckpointError, match="outside its folder"):
+        scored(export)
+
+
+def test_a_link_that_leads_nowhere_or_to_itself_is_refused(export) -> None:
+    def to_itself(file: Path) -> None:
+        file.symlink_to(file.name)
+
+    def nowhere(file: Path) -> None:
+        file.symlink_to("missing")
+
+    def to_a_folder(file: Path) -> None:
+        file.symlink_to(".")
+
+    makers: list[Callable[[Path], None]] = [to_itself, nowhere, to_a_folder, os.mkfifo]
+    for make in makers:
+        (export / "model.pt2").unlink()
+        make(export / "model.pt2")
+        with pytest.raises(CheckpointError, match="export: no export there: model"):
+            scored(export)
