@@ -62,7 +62,8 @@ def exchanged(how: str, processes: int, batch: int, unique: float, dense: int) -
     tables it sends, replicated, its ``unique`` rows, with an int64 number each, to the N - 1
     others. By tables it sends ids and lengths, both int64, to where their tables are, gets sums
     and sends gradients back: all but its own share of 1 / N. By rows every process has rows of
-    every table, so lengths go to all, and sums and gradients are made from what all send.
+    every table, so lengths go to all, and sums and gradients are made from what all send; gloo
+    reduces and scatters by reducing for all, which is twice as much.
     """
     others, ids = processes - 1, FEATURES * batch
     ring = 2 * others / processes * 4 * dense
@@ -70,7 +71,7 @@ def exchanged(how: str, processes: int, batch: int, unique: float, dense: int) -
         return ring + unique * (4 * WIDTH + 8) * others
     if how == "table_wise":
         return ring + ids * others / processes * (8 + 8 + 2 * 4 * WIDTH)
-    return ring + ids * others * (8 / processes + 8 + 2 * 4 * WIDTH)
+    return ring + ids * others * (8 / processes + 8 + 3 * 4 * WIDTH)
 
 
 def write(folder: Path, rows: int, table_rows: int) -> None:

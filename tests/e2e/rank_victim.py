@@ -17,10 +17,17 @@ def spoil(losses: dict[str, torch.Tensor]) -> None:
     losses["binary_cross_entropy_cvr"] += torch.nan
 
 
+def lose_machine(losses: dict[str, torch.Tensor]) -> None:
+    """With the agent of torchrun that started this process."""
+    os.kill(os.getppid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 HAPPENS: dict[str, Callable[[dict[str, torch.Tensor]], None]] = {
     "killed": lambda losses: os.kill(os.getpid(), signal.SIGKILL),
     "stopped": lambda losses: os.kill(os.getpid(), signal.SIGSTOP),
     "not a number": spoil,
+    "machine lost": lose_machine,
 }
 
 

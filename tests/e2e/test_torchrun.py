@@ -1,6 +1,7 @@
 """Jobs of several processes, as a user starts them, and what happens when something does."""
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -226,3 +227,29 @@ def test_what_all_processes_meet_is_said_once(tiny_folder, tmp_path, changes, fo
     code, printed, _ = job(4, ["-m", "tzmmoe.train", *words])
     assert code != 0
     assert sum(found in line for line in printed.splitlines()) == 1, printed
+
+
+@pytest.mark.long
+def test_when_a_machine_is_lost_those_that_are_left_go_on_to_the_end(tiny_folder, tmp_path) -> None:
+    """Two agents of torchrun stand for two machines; one is killed, with its process, at step 8."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        endpoint = f"127.0.0.1:{taken.getsockname()[1]}"
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes=1:2", "--max_restarts=2"]
+    torchrun += ["--nproc_per_node=1", "--rdzv_backend=c10d", f"--rdzv_endpoint={endpoint}"]
+    torchrun += ["--rdzv_id=machines", "--rdzv_conf=last_call_timeout=2"]
+    model_dir = tmp_path / "model"
+    words = [*torchrun, str(VICTIM), "machine lost", "8", *flags(tiny_folder, model_dir)]
+    agents = []
+    for name in ("first", "second"):
+        with (tmp_path / name).open("w") as printed:
+            agents.append(subprocess.Popen(words, stdout=printed, stderr=subprocess.STDOUT))
+        time.sleep(1)
+    codes = sorted(agent.wait(timeout=150) for agent in agents)
+    printed = (tmp_path / "first").read_text() + (tmp_path / "second").read_text()
+    assert codes == [-signal.SIGKILL, 0], printed
+    assert "going on after step 5 of" in printed
+    assert len((model_dir / "runs.jsonl").read_text().splitlines()) == 2
+    # Steps 0 to 5 of two processes take 6 * 32 of the 200 rows of the first epoch; one process then
+    # has the other 8 in one step, and 13 steps of the second epoch.
+    assert checkpoint.newest(model_dir).name == f"model.ckpt-{5 + 1 + 13}"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from e2e import tiny
 from ranks import Ranks, ranks
 from same_numbers import BATCH, EXACT, compare, farthest, weights, write_for
@@ -101,6 +102,31 @@ def test_each_process_has_only_its_part_of_a_table(folders, tmp_path, two) -> No
 def steps(world: World, folder: Path, run: Path, changes: dict) -> dict:
     changes = EXACT | {"data_config__batch_size": BATCH // world.size} | changes
     return tiny.pipeline(folder, run, **changes).fit()
+
+
+def test_a_features_own_constraints_come_before_those_of_all(folders, tmp_path, two) -> None:
+    own = {"feature_configs[0].id_feature.embedding_constraints": 'sharding_types: "row_wise"'}
+    changes = {SPARSE: OPTIMIZERS["sgd"], **PLACEMENT, **constrained("table_wise"), **own}
+    found = two.run(held, folders[2], tmp_path / "unused", changes)
+    assert [each["user_emb"] for each in found] == [[[0, 0, 10, 4]], [[10, 0, 10, 4]]]
+    for table in ("tags_emb", "scores_emb"):
+        assert sorted(each[table] for each in found) == [[], [[0, 0, 30, 4]]]
+
+
+def test_fine_tuning_reads_what_lay_elsewhere(folders, tmp_path, two) -> None:
+    """Spread tables from a checkpoint of whole ones, and back; at a rate that moves nothing."""
+    still = {SPARSE: "sgd_optimizer { lr: 1e-30 }"}
+    steps(World(), folders[1], tmp_path / "0", {SPARSE: OPTIMIZERS["sgd"]})
+    tuned = {"train_config__fine_tune_checkpoint": str(tmp_path / "0")}
+    rows = constrained("row_wise")
+    two.run(steps, folders[2], tmp_path / "1", still | PLACEMENT | rows | tuned)
+    tuned = {"train_config__fine_tune_checkpoint": str(tmp_path / "1")}
+    steps(World(), folders[1], tmp_path / "2", still | tuned)
+    first, second, third = (weights(tmp_path / name) for name in "012")
+    for table in ("user_emb", "tags_emb", "scores_emb", "age_emb"):
+        name = f"tables.{table}.weight"
+        assert torch.equal(first[name], second[name])
+        assert torch.equal(first[name], third[name])
 
 
 def passed_on(world: World, folder: Path, source: Path, target: Path, changes: dict) -> None:

@@ -124,9 +124,10 @@ def _decided(wish: Wish, machine: Machine, needed: int) -> tuple[str, bool]:
     """Why, and whether tables are sharded; the same in all processes."""
     if wish.placement == "REPLICATED":
         return "as table_placement says", False
+    has_torchrec = all(machine.world.gather(_has_torchrec()))
     if wish.placement == "SHARDED":
         wish.check()
-        if not _has_torchrec():
+        if not has_torchrec:
             raise ConfigError.at("train_config.table_placement", f"SHARDED {MISSING}")
         return "as table_placement says", True
     known = [free for free in machine.world.gather(machine.free) if free is not None]
@@ -139,7 +140,7 @@ def _decided(wish: Wish, machine: Machine, needed: int) -> tuple[str, bool]:
     words += f"more than {SHARE:.0%} of {short_bytes(free)}"
     if wish.obstacle():
         return f"{words}, but SHARDED {wish.obstacle()}", False
-    if not _has_torchrec():
+    if not has_torchrec:
         return f"{words}, but SHARDED {MISSING}", False
     return words, True
 

@@ -169,6 +169,7 @@ class TorchRecTables:
         return EmbeddingBagCollection(configs, is_weighted=tables.weighted, device=meta)
 
     def _planned(self, bags: nn.Module, sharder: "_Sharder", request: Request) -> ShardingPlan:
+        """The first process plans, for all."""
         cap = {"cuda": "hbm_cap", "cpu": "ddr_cap"}[self._device.type]
         topology = Topology(
             world_size=self._world.size,
@@ -176,19 +177,19 @@ class TorchRecTables:
             local_world_size=request.neighbours,
             **({cap: request.free} if request.free else {}),
         )
-        planner = EmbeddingShardingPlanner(
-            topology=topology,
-            batch_size=request.batch_size,
-            constraints={
-                name: _constraints(table, request, self._device)
-                for name, table in self._by_name.items()
-            },
-            storage_reservation=FixedPercentageStorageReservation(KEPT_FREE),
-            stats=NoopEmbeddingStats(),
-            debug=False,
-        )
 
         def plan() -> ShardingPlan:
+            planner = EmbeddingShardingPlanner(
+                topology=topology,
+                batch_size=request.batch_size,
+                constraints={
+                    name: _constraints(table, request, self._device)
+                    for name, table in self._by_name.items()
+                },
+                storage_reservation=FixedPercentageStorageReservation(KEPT_FREE),
+                stats=NoopEmbeddingStats(),
+                debug=False,
+            )
             try:
                 return planner.plan(bags, [sharder])
             except (PlannerError, RuntimeError) as error:
