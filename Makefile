@@ -19,13 +19,13 @@ TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxproce
 	--dist loadscope --no-loadscope-reorder
 
 test: install
-	$(TESTS) -m "not long"
+	$(TESTS) -m "not (long or torchrec)"
 
 # Also the tests that take long.
 test-all: install
 	$(TESTS)
 
-# What `make test` leaves out, once TorchRec is there.
+# What `make test` leaves out: what takes long, and what needs TorchRec.
 test-rest: install
 	$(TESTS) -m "long or torchrec"
 

@@ -16,7 +16,7 @@ class Ranks:
     """``size`` processes. ``run`` lets each call a function of a module with its ``World``."""
 
     def __init__(self, size: int, patience_s: float) -> None:
-        self.size = size
+        self.size, self._asked = size, 0
         context = multiprocessing.get_context("spawn")
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
@@ -32,12 +32,16 @@ class Ranks:
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
         """What it returns in each, in the order of the ranks. AssertionError if it fails in one."""
+        self._asked += 1
         for pipe in self._pipes:
-            pipe.send((function, arguments))
+            pipe.send((self._asked, function, arguments))
         found = []
         for pipe in self._pipes:
-            assert pipe.poll(PATIENCE_S), "a process does not answer"
-            found.append(pipe.recv())
+            number = 0
+            while number != self._asked:  # earlier answers came too late
+                assert pipe.poll(PATIENCE_S), "a process does not answer"
+                number, *answer = pipe.recv()
+            found.append(answer)
         failed = [text for ok, text in found if not ok]
         assert not failed, "\n".join(failed)
         return [value for _, value in found]
@@ -68,8 +72,8 @@ def _work(rank: int, size: int, port: int, patience_s: float, pipe: Connection) 
     torch.set_num_threads(1)
     world = World.join(torch.device("cpu"), patience_s)
     while True:
-        function, arguments = pipe.recv()
+        number, function, arguments = pipe.recv()
         try:
-            pipe.send((True, function(world, *arguments)))
+            pipe.send((number, True, function(world, *arguments)))
         except Exception:
-            pipe.send((False, f"rank {rank}: {traceback.format_exc()}"))
+            pipe.send((number, False, f"rank {rank}: {traceback.format_exc()}"))

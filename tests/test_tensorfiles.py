@@ -67,7 +67,7 @@ def test_what_all_hold_is_written_once_and_about_equally_by_each() -> None:
     written = [tensorfiles.shared_out(named, rank, 3) for rank in range(3)]
     names = [part.name for own in written for file in own for part in file]
     assert sorted(names) == sorted(named)
-    loads = [sum(part.bytes for file in own for part in file) for own in written]
+    loads = [sum(part.size_bytes for file in own for part in file) for own in written]
     assert max(loads) - min(loads) <= 99 * 4
 
 

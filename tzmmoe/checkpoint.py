@@ -28,6 +28,7 @@ T = TypeVar("T")
 FORMAT = 1
 NAME = re.compile(r"model\.ckpt-(\d+)")
 POINTER = "best.json"
+UNREADABLE = (OSError, CheckpointException, SafetensorError)
 NOT_SHARED = (
     "the processes do not see the same model_dir; put it on storage that all machines share"
 )
@@ -48,14 +49,15 @@ class Checkpoint:
         """Name and shape of each tensor."""
         try:
             return tensorfiles.sizes(self.path / "tensors")
-        except SafetensorError as error:
+        except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{self.path / 'tensors'} is damaged: {error}") from error
 
     def read(self, targets: Named) -> None:
         """Fill tensors in place, or what this process has of them.
 
         Raises:
-            CheckpointError: a tensor that is missing or has another shape, all of them by name.
+            CheckpointError: tensors that are missing or have another shape, all of them by name; a
+                file that cannot be read.
         """
         there, faults = self.shapes(), []
         for name, target in targets.items():
@@ -68,7 +70,10 @@ class Checkpoint:
         if faults:
             listed = "\n  ".join(faults)
             raise CheckpointError(f"{self.path} does not fit the model:\n  {listed}")
-        tensorfiles.read(self.path / "tensors", targets)
+        try:
+            tensorfiles.read(self.path / "tensors", targets)
+        except UNREADABLE as error:
+            raise CheckpointError(f"{self.path} could not be read: {_reason(error)}") from error
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,10 @@ def save(model_dir: Path, content: Content, world: World | None = None) -> Path:
                 raise FileNotFoundError(NOT_SHARED)
             tensorfiles.write(folder, files, first, sum(counts))
             pattern = "*-model-{:05d}-of-*"  # of torch.distributed.checkpoint
-            own = [next(folder.glob(pattern.format(first + i + 1))) for i in range(len(files))]
+            numbers = range(first + 1, first + 1 + len(files))
+            own = [file for number in numbers for file in folder.glob(pattern.format(number))]
+            if len(own) < len(files):
+                raise FileNotFoundError("files of it are gone")
             return {f"tensors/{file.name}": sha256(file) for file in own}
 
         sums = world.gather(world.each(lambda: _told(final, write)))
@@ -132,7 +140,7 @@ def _told(final: Path, act: Callable[[], T]) -> T:
     """What ``act`` gives. Raises CheckpointError for what cannot be written."""
     try:
         return act()
-    except (OSError, CheckpointException, SafetensorError) as error:
+    except UNREADABLE as error:
         raise CheckpointError(f"{final} could not be written: {_reason(error)}") from error
 
 
@@ -272,4 +280,7 @@ def _earlier(path: Path) -> str:
     before = beside[: beside.index(path)] if path in beside else []
     if not before:
         return "there is no earlier checkpoint beside it"
-    return f"delete this folder to go on from the one before, {before[-1].name}"
+    return (
+        f"delete this folder to go on from the one before, {before[-1].name}; to read that one, "
+        "name it by --checkpoint_path"
+    )

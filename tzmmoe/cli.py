@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -92,13 +93,17 @@ def names(text: str | None) -> list[str] | None:
 def _tell(error: UserError) -> None:
     """Print what a process met alone, and, in the first one of a machine, what all of them met.
 
-    The others then wait for that one, since torchrun ends all processes when one has ended.
+    The others then wait for that one, since torchrun ends all processes when one has ended. So does
+    one that lost another, since torchrun calls the first that ended the cause.
     """
-    if environment.number("LOCAL_RANK", 0) == 0 or isinstance(error, LostProcessError):
-        print(f"{error}", file=sys.stderr)
-    elif _has_joined() and not error.is_shared:
+    is_first = environment.number("LOCAL_RANK", 0) == 0
+    is_lost = isinstance(error, LostProcessError)
+    is_own = _has_joined() and not error.is_shared
+    if is_first or is_lost:
+        print(f"{error}", file=sys.stderr, flush=True)
+    elif is_own:
         print(f"rank {environment.number('RANK', 0)}: {error}", file=sys.stderr)
-    else:
+    if is_lost or not (is_first or is_own):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         time.sleep(QUIET_S)
 
@@ -114,9 +119,21 @@ def _stop(signum: int, frame: object) -> None:
     raise Interrupted(signum)
 
 
+def _leave_to_its_owner(before: Callable[[threading.ExceptHookArgs], Any]) -> Callable:
+    """What a thread that fails prints: nothing of a file it could not write, which TensorBoard's
+    raises again in the thread that gave it the values."""
+
+    def tell(failed: threading.ExceptHookArgs) -> None:
+        if not isinstance(failed.exc_value, OSError):
+            before(failed)
+
+    return tell
+
+
 def run(main: Callable[[Sequence[str]], None]) -> None:
     """Run a command line and exit with its code."""
     signal.signal(signal.SIGTERM, _stop)
+    threading.excepthook = _leave_to_its_owner(threading.excepthook)
     level = logging.INFO if environment.number("RANK", 0) == 0 else logging.ERROR
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     code = _code(main)

@@ -15,12 +15,11 @@ from tzmmoe import build, checkpoint, durable
 from tzmmoe.data.loader import Loader
 from tzmmoe.errors import CheckpointError, ConfigError, Faults
 from tzmmoe.evaluation import Evaluations
-from tzmmoe.lock import locked
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import fields
 from tzmmoe.runtime import versions
 from tzmmoe.session import Session, watch, wish
-from tzmmoe.training import report, state
+from tzmmoe.training import folder, report, state
 from tzmmoe.training.optimization import Optimization
 from tzmmoe.training.param_map import read_map
 from tzmmoe.training.profile import Profile
@@ -44,8 +43,8 @@ def check(pipeline: Pipeline, built: build.Built | None, faults: Faults) -> None
     if built:
         with faults.under(""):
             watch(pipeline, built.tasks)
-    folder = Path(pipeline.model_dir)
-    there = next(path for path in (folder, *folder.parents) if path.exists())
+    named = Path(pipeline.model_dir)
+    there = next(path for path in (named, *named.parents) if path.exists())
     if not there.is_dir():
         faults.add("model_dir", f"{there} is a file; name a folder")
     elif not os.access(there, os.W_OK):
@@ -71,7 +70,7 @@ class Fitting:
             CheckpointError: a model_dir that holds a checkpoint, without ``continue_train``.
         """
         world = self.session.runtime.world
-        found = world.first(self._newest)
+        found = world.first(self._begun)
         self._warn_without_checkpoint(found is not None)
         trainer = self._trainer()
         with ExitStack() as kept:
@@ -82,7 +81,7 @@ class Fitting:
         """In a model_dir that is free for this run."""
         session, world = self.session, trainer.world
         if found:
-            self._resume(trainer, world.each(lambda: session.fitting_checkpoint(found)))
+            self._resume(trainer, found)
         else:
             world.each(self._fine_tune)
         if world.is_first:
@@ -97,28 +96,18 @@ class Fitting:
         return self._finish(trainer)
 
     def _open_folder(self, kept: ExitStack, found: Path | None, record: RunLog | None) -> None:
-        """Keep other runs out of the model_dir, whose newest checkpoint is still ``found``."""
         model_dir = self.session.model_dir
-        model_dir.mkdir(parents=True, exist_ok=True)
-        kept.enter_context(locked(model_dir))
-        if self._newest() != found:
-            raise CheckpointError(f"{model_dir}: another run wrote a checkpoint meanwhile")
+        kept.enter_context(folder.own(model_dir, found))
         if record:
             record.open(model_dir)
-        checkpoint.clear_leftovers(model_dir)
 
-    def _newest(self) -> Path | None:
-        """The checkpoint to go on from. Raises CheckpointError when there is one unasked."""
-        model_dir = self.session.model_dir
-        found = checkpoint.find(model_dir)
-        if found and not (self.continue_train or self.session.runtime.world.has_restarted):
-            raise CheckpointError(
-                f"{model_dir} holds {found[-1].name}; pass --continue_train to go on from it, or "
-                "name another --model_dir"
-            )
+    def _begun(self) -> Path | None:
+        """The checkpoint to go on from. Raises CheckpointError."""
+        goes_on = self.continue_train or self.session.runtime.world.has_restarted
+        found = folder.begun(self.session.model_dir, goes_on=goes_on)
         if found and self.session.pipeline.train_config.fine_tune_checkpoint:
             log.info("fine_tune_checkpoint is not read again: the run goes on from its own")
-        return found[-1] if found else None
+        return found
 
     def _warn_without_checkpoint(self, found: bool) -> None:
         flags = {
@@ -131,7 +120,7 @@ class Fitting:
     def check_only(self) -> None:
         """Build everything and read the first batch, without training."""
         world = self.session.runtime.world
-        found = world.first(self._newest)
+        found = world.first(self._begun)
         trainer = self._trainer()
         if found:
             self.session.restore(found)
@@ -164,7 +153,7 @@ class Fitting:
             )
         built, device, world = session.built, session.runtime.device, session.runtime.world
         optimization = Optimization(built.model, built.tasks, settings, device, world)
-        self._check_memory(optimization)
+        world.each(lambda: self._check_memory(optimization))
         tensorboard = pipeline.train_config.use_tensorboard and world.is_first
         progress = Progress(
             every=settings.log_every,
@@ -209,18 +198,24 @@ class Fitting:
         stop = trainer.stop_if_asked
         return self.evaluations.after(step, trainer.together, is_last=trainer.ends(), poll=stop)
 
-    def _resume(self, trainer: Trainer, saved: checkpoint.Checkpoint) -> None:
-        """Go on where a checkpoint was written."""
+    def _restored(self, trainer: Trainer, found: Path) -> checkpoint.Checkpoint:
+        """A checkpoint, whose weights and optimizers' state are those of the trainer now."""
+        saved = self.session.fitting_checkpoint(found)
         state.restore_weights(saved, trainer.model)
         if self.ignore_restore_optimizer:
             log.info("the optimizers start afresh")
-        else:
-            try:
-                state.restore_optimizers(saved, trainer.optimization)
-            except CheckpointError as error:
-                raise CheckpointError(
-                    f"{error}\nto go on with the weights alone, pass --ignore_restore_optimizer"
-                ) from error
+            return saved
+        try:
+            state.restore_optimizers(saved, trainer.optimization)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{error}\nto go on with the weights alone, pass --ignore_restore_optimizer"
+            ) from error
+        return saved
+
+    def _resume(self, trainer: Trainer, found: Path) -> None:
+        """Go on where a checkpoint was written."""
+        saved = trainer.world.each(lambda: self._restored(trainer, found))
         state.restore_random(saved, trainer.device, trainer.world)
         stands, steps = state.stands(saved)
         position = trainer.loader.resume(stands)
@@ -265,7 +260,7 @@ class Fitting:
         log.info("%s", Memory.of(trainer.optimization).line(self.session.free_bytes))
 
     def _check_memory(self, optimization: Optimization) -> None:
-        """Raise ConfigError when tables and optimizers, made but not yet touched, do not fit."""
+        """Raise ConfigError when tables and optimizers do not fit."""
         memory, free = Memory.of(optimization), self.session.free_bytes
         if free is not None and memory.needed > free:
             raise ConfigError.at(

@@ -86,6 +86,8 @@ class Session:
         with faults.under(""):
             named = "--device" if device else "runtime_config.device"
             found = find_device(device or settings.device, named)
+            if spread > 1:
+                build.check_constraints(pipeline, found.type, faults)
         faults.stop(config.locate)
         for line in notes(pipeline):
             log.warning("%s", line)
@@ -191,8 +193,13 @@ class Session:
 
     def restore(self, path: Path) -> checkpoint.Checkpoint:
         """Load the weights of a checkpoint, or of a model_dir's preferred one."""
-        opened = self.runtime.world.each(lambda: self.fitting_checkpoint(path))
-        state.restore_weights(opened, self.built.model)
+
+        def read() -> checkpoint.Checkpoint:
+            opened = self.fitting_checkpoint(path)
+            state.restore_weights(opened, self.built.model)
+            return opened
+
+        opened = self.runtime.world.each(read)
         log.info("weights of %s", opened.path)
         return opened
 

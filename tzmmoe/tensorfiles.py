@@ -59,7 +59,7 @@ class Part(NamedTuple):
     size: tuple[int, ...]
 
     @property
-    def bytes(self) -> int:
+    def size_bytes(self) -> int:
         return self.tensor.numel() * self.tensor.element_size()
 
 
@@ -83,7 +83,7 @@ def shared_out(named: Named, rank: int, world: int) -> list[list[Part]]:
             continue
         for part in _cut(Part(name, (0,) * each.dim(), each, tuple(each.shape))):
             writer = loads.index(min(loads))
-            loads[writer] += part.bytes
+            loads[writer] += part.size_bytes
             if writer == rank:
                 own.append(part)
     return list(_packed(own))
@@ -128,10 +128,10 @@ def read(folder: Path, targets: Named) -> None:
 def _cut(part: Part) -> Iterator[Part]:
     """By its first dimension, into parts of FILE_BYTES at most where that is possible."""
     name, place, tensor, size = part
-    if part.bytes <= FILE_BYTES or len(tensor) < 2:
+    if part.size_bytes <= FILE_BYTES or len(tensor) < 2:
         yield part
         return
-    rows = max(1, FILE_BYTES * len(tensor) // part.bytes)
+    rows = max(1, FILE_BYTES * len(tensor) // part.size_bytes)
     for begin in range(0, len(tensor), rows):
         yield Part(name, (place[0] + begin, *place[1:]), tensor[begin : begin + rows], size)
 
@@ -140,7 +140,7 @@ def _packed(parts: Iterable[Part]) -> Iterator[list[Part]]:
     """Parts that share a file, which can hold one part of a tensor."""
     file: list[Part] = []
     for part in parts:
-        is_full = sum(each.bytes for each in file) + part.bytes > FILE_BYTES
+        is_full = sum(each.size_bytes for each in file) + part.size_bytes > FILE_BYTES
         if file and (is_full or any(each.name == part.name for each in file)):
             yield file
             file = []

@@ -1,15 +1,21 @@
 """Jobs whose tables are spread over processes, as a user starts them."""
 
+import shutil
+import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from e2e import tiny
 from e2e.test_torchrun import VICTIM, flags, job, train
 
 from tzmmoe import checkpoint
+from tzmmoe.data import synthetic
+from tzmmoe.serving.scorer import Scorer
 from tzmmoe.training import report
 
 pytest.importorskip("torchrec", reason="TorchRec is not installed; `make torchrec` installs it")
+pytestmark = pytest.mark.torchrec
 
 SHARDED = {
     "train_config__table_placement": "SHARDED",
@@ -51,23 +57,33 @@ def test_a_killed_job_goes_on_by_itself_to_the_same_end(of_two, tiny_folder, tmp
 def test_its_checkpoint_is_evaluated_exported_and_trained_on_by_one_process(
     of_two, tiny_folder, tmp_path
 ) -> None:
-    """The results that two processes wrote are those of one, and training goes on from there."""
-    model_dir, _ = of_two
+    """The results that two processes wrote are those of one, so are the outputs of the export, and
+    training goes on from there; with three processes, too."""
+    model_dir = Path(shutil.copytree(of_two[0], tmp_path / "model"))
     one = tiny.pipeline(tiny_folder, model_dir, **SHARDED)
     last = checkpoint.newest(model_dir)
     trained = report.of_step(model_dir / report.TRAINING, checkpoint.open_checkpoint(last).step)
     for key, value in one.evaluate().items():
         assert value == pytest.approx(trained[key], abs=1e-6)
     one.export(str(tmp_path / "export"))
-    assert (tmp_path / "export").is_dir()
-    train(
-        3, tiny_folder, model_dir, "--continue_train", **SHARDED | {"train_config__num_epochs": 3}
-    )
-    assert checkpoint.open_checkpoint(checkpoint.newest(model_dir)).step > 13
+    rows = pq.read_table(tiny_folder / "eval.parquet")
+    exported = Scorer.load(tmp_path / "export").score(rows)
+    one.predict(str(tiny_folder / "eval.parquet"), str(tmp_path / "out.parquet"))
+    out = pq.read_table(tmp_path / "out.parquet")
+    for name in ("probs_ctr", "logits_cvr"):
+        assert exported[name].tolist() == pytest.approx(out[name].to_pylist(), abs=1e-6)
+    for processes, epochs in ((1, 3), (3, 4)):
+        more = SHARDED | {"train_config__num_epochs": epochs}
+        begin = checkpoint.open_checkpoint(checkpoint.newest(model_dir)).step
+        train(processes, tiny_folder, model_dir, "--continue_train", **more)
+        steps = -(-200 // processes // 16)  # 200 rows an epoch, 16 in a batch of each process
+        assert checkpoint.open_checkpoint(checkpoint.newest(model_dir)).step == begin + steps
 
 
-def test_every_process_may_train_the_tables_of_another_alone(tiny_folder, tmp_path) -> None:
-    """Four processes and three tables by tables: one has none."""
+def test_of_four_processes_one_has_none_of_three_tables_and_all_train(
+    tiny_folder, tmp_path
+) -> None:
+    """By tables; tests/training/test_sharded.py compares such numbers with those of one process."""
     changes = SHARDED | {
         "train_config__global_embedding_constraints": 'sharding_types: "table_wise"',
         "train_config__num_epochs": 1,
@@ -75,3 +91,29 @@ def test_every_process_may_train_the_tables_of_another_alone(tiny_folder, tmp_pa
     printed = train(4, tiny_folder, tmp_path / "model", **changes)
     assert "  table_wise: " in printed
     assert ", 0 B in rank" in printed
+
+
+def test_the_config_for_a_cluster_trains_on_small_data_and_spreads_its_tables(
+    tmp_path, monkeypatch
+) -> None:
+    """As the page on scaling has it: by AUTO whole here, spread when asked, users by rows."""
+    small = ["--rows", "3000", "--eval_rows", "500", "--files", "2", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["synthetic", *small])
+    synthetic.main()
+    config = Path(__file__).parents[2] / "configs" / "cluster_mmoe.config"
+    for placement, words in {
+        "AUTO": "tables: REPLICATED (AUTO: 73.0 MiB with their optimizer's state are within 25%",
+        "SHARDED": "  row_wise: user_id_emb\n",
+    }.items():
+        given = ["--pipeline_config", str(config), "--model_dir", str(tmp_path / placement)]
+        given += ["--train_input_path", str(tmp_path / "train")]
+        given += ["--eval_input_path", str(tmp_path / "eval")]
+        given += ["--set", "data_config.batch_size=512"]
+        given += ["--set", f"train_config.table_placement={placement}"]
+        code, printed, _ = job(2, ["-m", "tzmmoe.train", *given])
+        assert code == 0, printed
+        assert words in printed
+    one, other = (
+        report.read(tmp_path / name / report.TRAINING)[-1] for name in ("AUTO", "SHARDED")
+    )
+    assert one == pytest.approx(other, abs=1e-4)

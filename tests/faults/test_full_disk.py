@@ -71,11 +71,11 @@ SIZES = [pytest.param(size, marks=LONG if size in (8, 20, 200) else ()) for size
 
 @pytest.mark.parametrize("kilobytes", SIZES)
 @pytest.mark.parametrize("tensorboard", ["true", "false"])
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_disk_that_fills_up_in_training_is_told_and_with_room_the_run_goes_on(
     tiny_folder, tmp_path, run, disk, kilobytes, tensorboard
 ) -> None:
-    """Wherever it fills up: log, config, TensorBoard, checkpoint or results."""
+    """Wherever it fills up: log, config, TensorBoard, whose thread says nothing of its own,
+    checkpoint or results."""
     changes = {"train_config.num_steps": 22, "train_config.log_step_count_steps": 1}
     changes["train_config.use_tensorboard"] = tensorboard
     settings = [part for path, value in changes.items() for part in ("--set", f"{path}={value}")]

@@ -14,6 +14,7 @@ from tzmmoe.session import Session
 from tzmmoe.training import placement
 from tzmmoe.training.placement import Machine, Wish, place
 from tzmmoe.training.settings import Settings
+from tzmmoe.training.sizes import short_bytes
 from tzmmoe.world import World
 
 # Tables of width 4 with 20 + 30 + 30 rows; of width 3 with 4 trained rows and 9 frozen ones.
@@ -22,10 +23,17 @@ STATES = {"sgd": 0, "adagrad": 80 * 4 + 4 * 3, "rowwise_adagrad": 84, "adam": 2 
 
 
 class Known(World):
-    """Two processes that say the same."""
+    """Two processes that say the same, but that the other has ``less`` memory."""
+
+    less = 1
 
     def gather(self, value: object) -> list:
-        return [value, value]
+        is_memory = isinstance(value, int) and not isinstance(value, bool)
+        return [value, value // self.less if is_memory else value]
+
+
+class Uneven(Known):
+    less = 2
 
 
 def said(
@@ -34,6 +42,7 @@ def said(
     free: int | None,
     word: str,
     choice: str = "AUTO",
+    world: type[Known] = Known,
 ) -> tuple[str, bool]:
     """What is told, and whether tables would be spread."""
     session = tiny.session(folder)
@@ -44,7 +53,7 @@ def said(
     with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.INFO):
         patch.setattr(placement, "_spread", lambda model, tables, *rest: spread.append(tables))
         patch.setattr(placement, "_lines", lambda made, sizes, reason, world: [reason])
-        place(session.built.model, wish, Machine(Known(0, 2), free=free))
+        place(session.built.model, wish, Machine(world(0, 2), free=free))
     return caplog.messages[-1], bool(spread)
 
 
@@ -65,15 +74,46 @@ def test_auto_shards_what_needs_more_than_a_quarter_of_the_memory(
     assert spread
 
 
+def test_the_process_with_the_least_memory_decides(tiny_folder, caplog, monkeypatch) -> None:
+    monkeypatch.setattr(placement, "_has_torchrec", lambda: True)
+    needed = 4 * (NUMBERS + STATES["adagrad"])
+    assert not said(tiny_folder, caplog, 4 * needed, "adagrad")[1]
+    assert said(tiny_folder, caplog, 4 * needed, "adagrad", world=Uneven)[1]
+
+
+@pytest.mark.parametrize("placement_word", ["AUTO", "REPLICATED"])
+def test_tables_that_no_process_has_room_for_are_refused_before_they_are_made(
+    tiny_folder, caplog, placement_word
+) -> None:
+    """Under AUTO the reason is told, for another optimizer would let them be spread."""
+    needed = 4 * (NUMBERS + STATES["adam"])
+    assert not said(tiny_folder, caplog, needed, "adam", placement_word)[1]
+    with pytest.raises(ConfigError, match=r"4\.0 KiB of tables .* each process") as caught:
+        said(tiny_folder, caplog, needed - 1, "adam", placement_word)
+    assert ("does not go with adam_optimizer" in str(caught.value)) == (placement_word == "AUTO")
+
+
+def test_tables_of_which_none_can_be_spread_are_refused_or_kept_whole_with_the_reason(
+    tiny_folder, caplog, monkeypatch
+) -> None:
+    monkeypatch.setattr(placement, "_has_torchrec", lambda: True)
+    monkeypatch.setattr(placement, "MULTIPLE", 64)
+    with pytest.raises(ConfigError, match="SHARDED takes tables whose width is a multiple of 4"):
+        said(tiny_folder, caplog, 1 << 30, "adagrad", "SHARDED")
+    message, spread = said(tiny_folder, caplog, 8_000, "adagrad")
+    assert "but SHARDED takes tables whose width is a multiple of 4" in message
+    assert not spread
+
+
 def test_auto_keeps_tables_whole_where_they_cannot_be_sharded_and_says_why(
     tiny_folder, caplog, monkeypatch
 ) -> None:
     monkeypatch.setattr(placement, "_has_torchrec", lambda: True)
-    message, spread = said(tiny_folder, caplog, 100, "adam")
+    message, spread = said(tiny_folder, caplog, 8_000, "adam")
     assert "but SHARDED does not go with adam_optimizer" in message
     assert not spread
     monkeypatch.setattr(placement, "_has_torchrec", lambda: False)
-    message, spread = said(tiny_folder, caplog, 100, "adagrad")
+    message, spread = said(tiny_folder, caplog, 8_000, "adagrad")
     assert "but SHARDED needs TorchRec, which is not installed: `make torchrec`" in message
     assert not spread
 
@@ -95,10 +135,21 @@ def test_one_process_has_all_tables_and_says_that_sharded_has_no_effect(
     }
     with caplog.at_level(logging.INFO):
         session = Session.start(tiny.pipeline(tiny_folder, "unused", **changes).config)
-    assert any("table_placement: SHARDED has no effect" in each for each in caplog.messages)
+    assert caplog.messages[-1].startswith(
+        "tables: REPLICATED (one process has them all, so table_placement: SHARDED has no effect)"
+    )
     tables = [part for part in session.built.model.modules() if isinstance(part, Tables)]
     assert tables
     assert not any(part.weight.is_meta for part in tables)
+
+
+def test_a_training_process_alone_says_that_it_has_all_tables_and_their_bytes(
+    tiny_folder, tmp_path, caplog
+) -> None:
+    with caplog.at_level(logging.INFO):
+        tiny.pipeline(tiny_folder, tmp_path, train_config__num_steps=1).fit()
+    size = short_bytes(4 * (NUMBERS + STATES["adam"]))
+    assert f"tables: REPLICATED (one process has them all); {size} in it" in caplog.messages
 
 
 def test_an_optimizer_that_torchrec_lacks_is_refused_with_one_process_too(

@@ -10,18 +10,20 @@ from e2e import tiny
 from ranks import Ranks, ranks
 from same_numbers import BATCH, EXACT, compare, farthest, weights, write_for
 
-from tzmmoe import checkpoint
+from tzmmoe import checkpoint, session
 from tzmmoe.errors import ConfigError
 from tzmmoe.training import state
 from tzmmoe.training.sharded import ShardedTables
 from tzmmoe.world import World
 
 pytest.importorskip("torchrec", reason="TorchRec is not installed; `make torchrec` installs it")
+pytestmark = pytest.mark.torchrec
 
 SPARSE = "train_config__sparse_optimizer"
 PLACEMENT = {"train_config__table_placement": "SHARDED"}
+SGD = "sgd_optimizer { lr: 0.5 }"
 OPTIMIZERS = {
-    "sgd": "sgd_optimizer { lr: 0.5 }",
+    "sgd": SGD,
     "adagrad": "adagrad_optimizer { lr: 0.05 initial_accumulator_value: 0.1 }",
     "rowwise": "rowwise_adagrad_optimizer { lr: 0.05 }",
     "clipped": "adagrad_optimizer { lr: 0.05 gradient_clipping: true max_gradient: 0.001 }",
@@ -78,10 +80,28 @@ def test_four_processes_have_the_numbers_of_one(folders, tmp_path, four, name, h
     assert max(compare(folders, tmp_path, four, changes)) < 1e-5
 
 
+@pytest.mark.parametrize("name", ["adagrad", "rowwise"])
+def test_tables_of_fewer_rows_than_processes_stay_in_one_piece(
+    folders, tmp_path, four, name
+) -> None:
+    """Two and five rows among four processes: one of them at least would have none. A weight whose
+    gradients are hardly more than rounding errors drifts here, in whole tables too."""
+    small = {
+        "feature_configs[1].id_feature.hash_bucket_size": 2,
+        "feature_configs[2].id_feature.hash_bucket_size": 5,
+    }
+    changes = {SPARSE: OPTIMIZERS[name], **PLACEMENT, **constrained("row_wise"), **small}
+    found = four.run(held, folders[4], tmp_path / "unused", changes)
+    assert [each["user_emb"] for each in found] == [[[5 * rank, 0, 5, 4]] for rank in range(4)]
+    for table, rows in {"tags_emb": 2, "scores_emb": 5}.items():
+        assert sorted(each[table] for each in found) == [[], [], [], [[0, 0, rows, 4]]]
+    assert max(compare(folders, tmp_path, four, changes)[:2]) < 1e-5
+
+
 def held(world: World, folder: Path, run: Path, changes: dict) -> dict[str, list[list[int]]]:
     """Where the parts of each table begin and how large they are, in this process."""
-    session = tiny.pipeline(folder, run, **changes)._training()
-    sharded = [p for p in session.built.model.modules() if isinstance(p, ShardedTables)]
+    ready = tiny.pipeline(folder, run, **changes)._training()
+    sharded = [p for p in ready.built.model.modules() if isinstance(p, ShardedTables)]
     return {
         table: [[*place, *part.shape] for place, part in each.parts]
         for module in sharded
@@ -134,23 +154,28 @@ def test_fine_tuning_reads_what_lay_elsewhere(folders, tmp_path, two) -> None:
 
 def passed_on(world: World, folder: Path, source: Path, target: Path, changes: dict) -> None:
     """Read a checkpoint with its optimizers' state, and write what was read as another."""
-    session = tiny.pipeline(folder, "unused", **EXACT, **changes)._training()
-    optimization = tiny.optimization(session)
-    read = session.fitting_checkpoint(source)
-    state.restore_weights(read, session.built.model)
+    ready = tiny.pipeline(folder, "unused", **EXACT, **changes)._training()
+    optimization = tiny.optimization(ready)
+    read = ready.fitting_checkpoint(source)
+    state.restore_weights(read, ready.built.model)
     state.restore_optimizers(read, optimization)
-    tensors = state.weights(session.built.model) | state.optimizer_state(optimization)
+    tensors = state.weights(ready.built.model) | state.optimizer_state(optimization)
     facts = {**read.state, "optimizers": optimization.words()}
     checkpoint.save(target, checkpoint.Content(read.step, tensors, facts, ""), world)
 
 
-@pytest.mark.parametrize("name", ["adagrad", "rowwise"])
+@pytest.mark.parametrize(("name", "width"), [("adagrad", 8), ("rowwise", 4)])
 def test_a_checkpoint_goes_through_any_placement_and_any_number_of_processes_unchanged(
-    folders, tmp_path, two, four, name
+    folders, tmp_path, two, four, name, width
 ) -> None:
     """Weights and optimizers' state, bit for bit: one process, four with parts of rows, two with
-    whole tables, two with all, and so on."""
-    whole = {SPARSE: OPTIMIZERS[name], "train_config__table_placement": "REPLICATED"}
+    whole tables, two with all, and so on. A table that is never trained is spread too, with others
+    of its ``width`` or alone."""
+    whole = {
+        SPARSE: OPTIMIZERS[name],
+        "train_config__table_placement": "REPLICATED",
+        "feature_configs[3].id_feature.embedding_dim": width,
+    }
     ways = [
         (four, whole | PLACEMENT | constrained("row_wise")),
         (None, whole),
@@ -176,18 +201,22 @@ def test_a_checkpoint_goes_through_any_placement_and_any_number_of_processes_unc
 def scored(world: World, folder: Path, run: Path, changes: dict, out: Path) -> tuple[dict, int]:
     made = tiny.pipeline(folder, run, **EXACT, **changes)
     results = made.evaluate()
-    return results, made.predict(str(folder / "eval.parquet"), str(out))
+    return results, made.predict(changes["eval_input_path"], str(out))
 
 
-def test_spread_tables_evaluate_and_predict_as_whole_ones(folders, tmp_path, two) -> None:
-    """60 rows in batches of 16: the first process has two batches, the second one too, of 14."""
-    run, changes = tmp_path / "run", {SPARSE: OPTIMIZERS["adagrad"]}
+@pytest.mark.parametrize("count", [tiny.EVAL_ROWS, 33, 1])
+def test_spread_tables_evaluate_and_predict_as_whole_ones(folders, tmp_path, two, count) -> None:
+    """In batches of 16: 60 rows are two batches for each process, 33 are two and one, and 1 is one
+    and none."""
+    run, eval_rows = tmp_path / "run", tmp_path / "some.parquet"
+    pq.write_table(pq.read_table(folders[1] / "eval.parquet").slice(0, count), eval_rows)
+    changes = {SPARSE: OPTIMIZERS["adagrad"], "eval_input_path": str(eval_rows)}
     steps(World(), folders[1], run, changes)
     alone = scored(World(), folders[1], run, changes, tmp_path / "alone")
     found = two.run(scored, folders[1], run, {**changes, **PLACEMENT}, tmp_path / "spread")
     for results, rows in found:
-        assert rows == alone[1] == tiny.EVAL_ROWS
-        assert results == pytest.approx(alone[0], abs=1e-6)
+        assert rows == alone[1] == count
+        assert results == pytest.approx(alone[0], abs=1e-6, nan_ok=True)
     whole, parts = (pq.read_table(tmp_path / name) for name in ("alone", "spread"))
     for name in whole.column_names:
         assert whole[name].to_numpy() == pytest.approx(parts[name].to_numpy(), abs=1e-6)
@@ -206,23 +235,50 @@ def refused(world: World, folder: Path, changes: dict) -> str:
         ({"train_config__grad_process": "pcgrad"}, 'does not go with grad_process: "pcgrad"'),
         ({"train_config__mixed_precision": "FP16"}, "FP16's scaled gradients; use BF16"),
         (
-            {
-                SPARSE: "rowwise_adagrad_optimizer { weight_decay: 0.1 weight_decay_mode: L2 }",
-            },
+            {SPARSE: "rowwise_adagrad_optimizer { weight_decay: 0.1 weight_decay_mode: L2 }"},
             "does not go with weight_decay",
         ),
         (
             {SPARSE: OPTIMIZERS["rowwise"], **constrained("column_wise")},
-            "user_emb: column_wise would give each part of a row a sum of its own",
+            "has 'column_wise', which would give each part of a row a sum of its own",
         ),
         (constrained("diagonal"), "has 'diagonal', which is not known; give some of table_wise"),
         (constrained("row_wisee"), "did you mean 'row_wise'?"),
         (constrained("data_parallel"), "is what table_placement: REPLICATED does"),
-        (constrained("grid_shard"), "TorchRec finds no place for the tables"),
+        (constrained("grid_shard"), "has 'grid_shard', which TorchRec has on GPUs only"),
+        (
+            {"feature_configs[2].id_feature.embedding_constraints": 'compute_kernels: "fused_uvm"'},
+            "embedding_constraints.compute_kernels: has 'fused_uvm', which TorchRec has on GPUs",
+        ),
     ],
 )
 def test_what_cannot_be_sharded_is_said_with_the_way_out(folders, two, changes, words) -> None:
     changes = {SPARSE: OPTIMIZERS["sgd"], **PLACEMENT, **changes}
     for told in two.run(refused, folders[2], changes):
         assert words in told
-        assert "train_config." in told
+        assert "train_config." in told or "feature_configs[2].id_feature." in told
+
+
+def with_memory(world: World, folder: Path, changes: dict, free: list[int]) -> dict | str:
+    """Where the parts of tables lie, or what is said, if each process has so much memory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "free_bytes", lambda device: free[world.rank])
+        try:
+            return held(world, folder, Path("unused"), changes)
+        except ConfigError as error:
+            return str(error)
+
+
+def test_auto_spreads_tables_that_the_smallest_process_has_no_room_for(folders, two) -> None:
+    """2.8 kB of tables with their state, and a quarter of 10 kB."""
+    changes = {SPARSE: OPTIMIZERS["adagrad"], **constrained("table_wise")}
+    for free in ([1 << 30, 1 << 30], [10_000, 10_000], [1 << 30, 10_000]):
+        found = two.run(with_memory, folders[2], changes, free)
+        tables = [place for each in found for table in each.values() for place in table]
+        assert len(tables) == (0 if min(free) > 10_000 else 3)
+
+
+def test_tables_that_fit_nowhere_are_refused_in_all_processes(folders, two) -> None:
+    for told in two.run(with_memory, folders[2], {**PLACEMENT, SPARSE: SGD}, [600, 600]):
+        assert "TorchRec finds no place for the tables: " in told
+        assert "give more processes, fewer rows, or other embedding_constraints" in told

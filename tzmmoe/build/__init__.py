@@ -1,6 +1,7 @@
 """Config -> objects. Below this, no module but ``config`` reads a message."""
 
+from tzmmoe.build.constraints import check_constraints
 from tzmmoe.build.files import delivery, reading
 from tzmmoe.build.model import Built, build
 
-__all__ = ["Built", "build", "delivery", "reading"]
+__all__ = ["Built", "build", "check_constraints", "delivery", "reading"]

@@ -10,6 +10,7 @@ from tzmmoe.config.dialects import messages
 from tzmmoe.errors import few
 from tzmmoe.protos.data_pb2 import FG_BUCKETIZE, FG_DAG, FG_NONE, FG_NORMAL, FgMode
 from tzmmoe.protos.pipeline_pb2 import Pipeline
+from tzmmoe.protos.train_pb2 import REPLICATED
 
 # fg_mode: settings of features that it does not read.
 UNREAD = {
@@ -107,6 +108,14 @@ def _training(pipeline: Pipeline) -> Iterator[str]:
         yield "train_config.dense_optimizer: dampening has no effect without momentum"
     if rowwise.weight_decay_mode and not rowwise.weight_decay:
         yield "train_config.sparse_optimizer: weight_decay_mode has no effect without weight_decay"
+    constrained = [f.feature_name for _, word, f in features(pipeline) if word and _constrains(f)]
+    if config.table_placement == REPLICATED and constrained:
+        yield f"embedding_constraints of {few(constrained)} have no effect with REPLICATED tables"
+    if config.table_placement == REPLICATED and config.HasField("global_embedding_constraints"):
+        yield (
+            "train_config.global_embedding_constraints has no effect with table_placement: "
+            "REPLICATED"
+        )
     if config.HasField("tensorboard") and not config.tensorboard.profile_batch:
         yield "train_config.tensorboard has no effect without profile_batch"
     if config.gradient_accumulation_steps > 1:
@@ -114,6 +123,11 @@ def _training(pipeline: Pipeline) -> Iterator[str]:
             "train_config.gradient_accumulation_steps acts on the dense part; tables step on "
             "every batch"
         )
+
+
+def _constrains(feature: Message) -> bool:
+    name = "embedding_constraints"
+    return name in feature.DESCRIPTOR.fields_by_name and feature.HasField(name)
 
 
 def _evaluation(pipeline: Pipeline) -> Iterator[str]:

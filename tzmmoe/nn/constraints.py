@@ -11,6 +11,8 @@ SHARDING_TYPES = (
     *("table_row_wise", "table_column_wise", "grid_shard"),
 )
 COMPUTE_KERNELS = ("fused", "fused_uvm", "fused_uvm_caching")
+ON_A_CPU = {"table_wise", "column_wise", "row_wise", "fused"}  # what TorchRec has there
+BY_COLUMNS = {"column_wise", "table_column_wise", "grid_shard"}
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Batch and layer norm for several networks side by side."""
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional as F
 
 
@@ -31,7 +31,7 @@ class BatchNorm(nn.BatchNorm1d):
     def _over_all(self, x_BC: Tensor) -> Tensor:
         x = x_BC.double()
         own_3C = torch.stack([x.sum(0), x.square().sum(0), torch.full_like(x.sum(0), len(x))])
-        sum_C, square_C, count_C = all_reduce(own_3C)
+        sum_C, square_C, count_C = _Total.apply(own_3C)
         count = float(count_C[0].detach())
         if count < 2:
             return self._by_running(x_BC)
@@ -44,6 +44,22 @@ class BatchNorm(nn.BatchNorm1d):
                 kept.lerp_(new.to(kept.dtype), self.momentum)
         scale_C = self.weight / (var_C + self.eps).sqrt()
         return ((x - mean_C) * scale_C + self.bias).to(x_BC.dtype)
+
+
+class _Total(torch.autograd.Function):
+    """The sum over all processes, whose loss is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, own: Tensor) -> Tensor:
+        total = own.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> Tensor:
+        total = grad.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
 
 
 class LayerNorm(nn.Module):

@@ -66,10 +66,8 @@ class Optimization:
         }
         trained = [part for part in self.tables.values() if part.trained_rows]
         bound = _bound(settings)
-        for part in (
-            *trained,
-            *self.sharded,
-        ):  # a process's losses are those of the global batch, times their number
+        # A process's losses are those of the global batch, times their number.
+        for part in [*trained, *self.sharded]:
             part.gradient_bound = bound and bound * self.world.size
         pairs = [(part.weight, part.trained_rows) for part in trained]
         self.sparse = _sparse(pairs, settings.sparse) if pairs else None

@@ -3,7 +3,7 @@
 import importlib.util
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 SHARE = 0.25  # of a process's memory: AUTO shards tables that need more, with their optimizer
 FUSED = ("sgd_optimizer", "adagrad_optimizer", "rowwise_adagrad_optimizer")
 MULTIPLE = 4  # of which FBGEMM wants the width of a table
+NONE_FITS = (
+    "takes tables whose width is a multiple of 4, without l1_reg or l2_reg, and none of them is one"
+)
 MISSING = (
     "needs TorchRec, which is not installed: `make torchrec` on a machine without GPU, "
     "`pip install tzmmoe[torchrec]` on one with CUDA; or set table_placement: REPLICATED"
@@ -96,53 +99,66 @@ def place(model: RankModel, wish: Wish, machine: Machine) -> None:
         ConfigError: SHARDED where that cannot be, or no place for the tables.
     """
     every = {name: part for name, part in model.named_modules() if isinstance(part, Tables)}
-    if machine.world.size == 1:
-        if wish.placement == "SHARDED":
-            log.info("tables: one process has them all, so table_placement: SHARDED has no effect")
-        _replicate(every)
-        return
     sizes = {table.name: _bytes(table, wish) for table in _tables(every)}
-    reason, is_sharded = _decided(wish, machine, sum(sizes.values()))
-    spread = {name: part for name, part in every.items() if is_sharded and _fits(part)}
-    _replicate({name: part for name, part in every.items() if name not in spread})
-    if not spread:
-        whole = short_bytes(sum(sizes.values()))
-        log.info("tables: REPLICATED (%s); %s in each process", reason, whole)
+    known = [free for free in machine.world.gather(machine.free) if free is not None]
+    machine = replace(machine, free=min(known, default=None))
+    fitting = {name: part for name, part in every.items() if _fits(part)}
+    reason, is_sharded = _decided(wish, machine, sum(sizes.values()), bool(fitting))
+    whole = {name: part for name, part in every.items() if not (is_sharded and name in fitting)}
+    in_each = sum(sizes[table.name] for table in _tables(whole))
+    if machine.world.size > 1:
+        _check_memory(in_each, reason, machine.free)
+    for part in whole.values():
+        if part.weight.is_meta:
+            part.fill()
+    if not is_sharded:
+        if machine.world.size > 1 or wish.settings or wish.placement == "SHARDED":
+            where = "in each process" if machine.world.size > 1 else "in it"
+            log.info("tables: REPLICATED (%s); %s %s", reason, short_bytes(in_each), where)
         return
-    made = _spread(model, spread, wish, machine)
+    made = _spread(model, fitting, wish, machine)
     for line in _lines(made, sizes, reason, machine.world):
         log.info("%s", line)
 
 
-def _replicate(tables: Mapping[str, Tables]) -> None:
-    for part in tables.values():
-        if part.weight.is_meta:
-            part.fill()
-
-
-def _decided(wish: Wish, machine: Machine, needed: int) -> tuple[str, bool]:
-    """Why, and whether tables are sharded; the same in all processes."""
+def _decided(wish: Wish, machine: Machine, needed: int, fits: bool) -> tuple[str, bool]:
+    """Why, and whether tables are sharded; the same in all processes. ``needed``: bytes of all;
+    ``fits``: whether TorchRec takes one of them."""
+    asked, path = "as table_placement says", "train_config.table_placement"
+    if machine.world.size == 1:
+        vain = ", so table_placement: SHARDED has no effect" if wish.placement == "SHARDED" else ""
+        return f"one process has them all{vain}", False
     if wish.placement == "REPLICATED":
-        return "as table_placement says", False
+        return asked, False
     has_torchrec = all(machine.world.gather(_has_torchrec()))
     if wish.placement == "SHARDED":
         wish.check()
         if not has_torchrec:
-            raise ConfigError.at("train_config.table_placement", f"SHARDED {MISSING}")
-        return "as table_placement says", True
-    known = [free for free in machine.world.gather(machine.free) if free is not None]
-    if not known:
+            raise ConfigError.at(path, f"SHARDED {MISSING}")
+        if not fits:
+            raise ConfigError.at(path, f"SHARDED {NONE_FITS}; or set table_placement: REPLICATED")
+        return asked, True
+    if machine.free is None:
         return "AUTO: the memory is not known", False
-    free = min(known)
     words = f"AUTO: {short_bytes(needed)} with their optimizer's state are "
-    if needed <= SHARE * free:
-        return f"{words}within {SHARE:.0%} of {short_bytes(free)}", False
-    words += f"more than {SHARE:.0%} of {short_bytes(free)}"
-    if wish.obstacle():
-        return f"{words}, but SHARDED {wish.obstacle()}", False
-    if not has_torchrec:
-        return f"{words}, but SHARDED {MISSING}", False
+    if needed <= SHARE * machine.free:
+        return f"{words}within {SHARE:.0%} of {short_bytes(machine.free)}", False
+    words += f"more than {SHARE:.0%} of {short_bytes(machine.free)}"
+    obstacle = wish.obstacle() or ("" if has_torchrec else MISSING) or ("" if fits else NONE_FITS)
+    if obstacle:
+        return f"{words}, but SHARDED {obstacle}", False
     return words, True
+
+
+def _check_memory(in_each: int, reason: str, free: int | None) -> None:
+    """Raise ConfigError when what lies whole in each process is more than it has."""
+    if free is not None and in_each > free:
+        raise ConfigError.at(
+            "train_config.table_placement",
+            f"{short_bytes(in_each)} of tables with their optimizer's state would lie in each "
+            f"process ({reason}), but {short_bytes(free)} are free for it; give fewer rows, a "
+            "smaller embedding_dim, or what lets SHARDED spread them",
+        )
 
 
 def _has_torchrec() -> bool:

@@ -54,12 +54,9 @@ class ShardedTables(nn.Module):
 
     def forward(self, ids: Tensor, lengths_BF: Tensor | None, weights: Tensor | None) -> Tensor:
         """As Tables. The gradient of each pooled number is clamped to ``gradient_bound``."""
-        if lengths_BF is None:
-            lengths_BF = torch.ones_like(ids.view(-1, len(self._slots)))
         if weights is None and self.weighted:
             weights = torch.ones_like(ids, dtype=torch.float32)
-        order = by_feature(lengths_BF, self.places)
-        lengths_FB = lengths_BF[:, self.places].t().contiguous()
+        order, lengths_FB = self._by_feature(ids, lengths_BF)
         factors = weights[order] if self.weighted else None
         pooled_BFD = self.spread.lookup(self.group, ids[order], lengths_FB, factors)
         if self.trained_F is not None:
@@ -73,6 +70,18 @@ class ShardedTables(nn.Module):
             pooled_BFD.register_hook(lambda grad: grad.clamp(-bound, bound))
         return pooled_BFD
 
+    def _by_feature(self, ids: Tensor, lengths_BF: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Where the ids of the features that are read stand, feature by feature, rows in order; and
+        how many each has."""
+        if lengths_BF is None:
+            places_BF = torch.arange(len(ids), device=ids.device).view(-1, len(self._slots))
+            places_FB = places_BF[:, self.places].t()
+            return places_FB.flatten(), torch.ones_like(places_FB, dtype=ids.dtype).contiguous()
+        lengths_FB = lengths_BF[:, self.places].t().contiguous()
+        order = by_feature(lengths_BF, self.places, len(ids))
+        every = len(self.places) == len(self._slots)
+        return order if every else order[: int(lengths_FB.sum())], lengths_FB
+
 
 def read_slots(tables: Tables) -> tuple[list[int], list[Slot]]:
     """Among the features of a batch, those that are read: their places, and slots."""
@@ -80,11 +89,12 @@ def read_slots(tables: Tables) -> tuple[list[int], list[Slot]]:
     return [place for place, _ in read], [slot for _, slot in read]
 
 
-def by_feature(lengths_BF: Tensor, places: Tensor) -> Tensor:
-    """Where the ids of the features at ``places`` stand, feature by feature, rows in order."""
+def by_feature(lengths_BF: Tensor, places: Tensor, count: int) -> Tensor:
+    """Where each of ``count`` ids stands, feature by feature, rows in order: first those of the
+    features at ``places``, then the others."""
     num_features = lengths_BF.shape[1]
     rank_F = lengths_BF.new_full((num_features,), len(places))
     rank_F[places] = torch.arange(len(places), device=places.device)
-    ranks = rank_F.expand_as(lengths_BF).flatten().repeat_interleave(lengths_BF.flatten())
-    order = ranks.argsort(stable=True)
-    return order[: int((ranks < len(places)).sum())]
+    ranks_BF, lengths = rank_F.expand_as(lengths_BF), lengths_BF.flatten()
+    ranks = ranks_BF.flatten().repeat_interleave(lengths, output_size=count)
+    return ranks.argsort(stable=True)

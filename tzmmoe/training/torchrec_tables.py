@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tzmmoe.errors import ConfigError
-from tzmmoe.nn.constraints import Constraints
+from tzmmoe.nn.constraints import BY_COLUMNS, Constraints
 from tzmmoe.nn.embedding import Table, Tables
 from tzmmoe.tensorfiles import Scattered
 from tzmmoe.training.quiet import quiet
@@ -34,15 +34,12 @@ with quiet():
     from torchrec.distributed.planner.types import ParameterConstraints, PlannerError
     from torchrec.distributed.types import ShardingEnv, ShardingPlan
 
-# What torch says of the calls that TorchRec makes of it, at every step.
-warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
-logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
-
 EPS = 1e-8  # of row-wise Adagrad, as in training/sparse.py
 KEPT_FREE = 0.15  # of the memory, for what the planner does not know of
-COLUMNS = {"column_wise", "table_column_wise", "grid_shard"}
-ON_A_CPU = {"table_wise", "column_wise", "row_wise"}
-ON_A_GPU = {*ON_A_CPU, "table_row_wise", "table_column_wise"}
+CHOICE = {
+    "cpu": ("table_wise", "column_wise", "row_wise"),
+    "cuda": ("table_wise", "column_wise", "row_wise", "table_row_wise", "table_column_wise"),
+}
 OPTIMIZERS = {
     "sgd_optimizer": EmbOptimType.EXACT_SGD,
     "adagrad_optimizer": EmbOptimType.EXACT_ADAGRAD,
@@ -68,6 +65,7 @@ class TorchRecTables:
     def __init__(
         self, groups: Mapping[str, Tables], request: Request, world: World, device: torch.device
     ) -> None:
+        _hush()
         self._world, self._device, self._groups = world, device, dict(groups)
         self._optimizer = request.optimizer
         every = [table for tables in groups.values() for table in tables.tables]
@@ -122,14 +120,10 @@ class TorchRecTables:
     def state(self, group: str) -> dict[str, dict[str, Scattered]]:
         if self._optimizer is None or self._optimizer.word == "sgd_optimizer":
             return {}
+        trained = [table for table in self._groups[group].tables if table.trainable]
         with quiet():
             known = self._parallel.fused_optimizer.state_dict()["state"]
-            return {
-                "sum": {
-                    table.name: self._sums(known, group, table)
-                    for table in self._groups[group].tables
-                }
-            }
+            return {"sum": {table.name: self._sums(known, group, table) for table in trained}}
 
     def _sums(self, known: Mapping[str, Any], group: str, table: Table) -> Scattered:
         """Of squares, for a row or for each number."""
@@ -183,7 +177,7 @@ class TorchRecTables:
                 topology=topology,
                 batch_size=request.batch_size,
                 constraints={
-                    name: _constraints(table, request, self._device)
+                    name: _constraints(table, request, self._device.type, topology)
                     for name, table in self._by_name.items()
                 },
                 storage_reservation=FixedPercentageStorageReservation(KEPT_FREE),
@@ -217,6 +211,13 @@ class TorchRecTables:
                     part.fill_(self._optimizer.arguments.get("initial_accumulator_value", 0.0))
 
 
+def _hush() -> None:
+    """Keep to ourselves what TorchRec logs, and what torch says of its calls at every step."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
+    for name in ("torchrec", "torch.fx._symbolic_trace"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
 class _Sharder(EmbeddingBagCollectionSharder):
     """TorchRec's own does not offer rows on a CPU, since gloo could not reduce and scatter."""
 
@@ -224,24 +225,26 @@ class _Sharder(EmbeddingBagCollectionSharder):
         return list({*super().sharding_types(compute_device_type), "row_wise"})
 
 
-def _constraints(table: Table, request: Request, device: torch.device) -> ParameterConstraints:
-    """What the planner may choose from for a table."""
+def _constraints(
+    table: Table, request: Request, kind: str, topology: Topology
+) -> ParameterConstraints:
+    """What the planner may choose from for a table, on a ``kind`` of device. No process may have a
+    part without rows, which FBGEMM does not take on a CPU; then the table stays in one piece."""
     wish = request.constraints.after(table.constraints)
-    by_columns = COLUMNS & set(wish.sharding_types)
-    types = set(wish.sharding_types) or (ON_A_GPU if device.type == "cuda" else ON_A_CPU)
+    types = set(wish.sharding_types or CHOICE[kind])
     if request.optimizer and request.optimizer.word == "rowwise_adagrad_optimizer":
-        if by_columns:
-            raise ConfigError.at(
-                "train_config.table_placement",
-                f"{table.name}: {', '.join(sorted(by_columns))} would give each part of a row a "
-                "sum of its own, but row-wise Adagrad has one for the whole row; leave it out of "
-                "the constraints, or take adagrad_optimizer",
-            )
-        types = types - COLUMNS
+        types -= BY_COLUMNS
+    for word, parts in (
+        ("row_wise", topology.world_size),
+        ("table_row_wise", topology.local_world_size),
+        ("grid_shard", topology.local_world_size),
+    ):
+        if -(-table.rows // parts) * (parts - 1) >= table.rows:
+            types -= {word}
     return ParameterConstraints(
-        sharding_types=sorted(types),
+        sharding_types=sorted(types) or ["table_wise"],
         compute_kernels=list(wish.compute_kernels or ("fused",)),
-        min_partition=4 if by_columns else None,
+        min_partition=4 if BY_COLUMNS & set(wish.sharding_types) else None,
     )
 
 

@@ -276,7 +276,7 @@ class Trainer:
 
     def _answer(self) -> str:
         if self._reviewing:
-            return "stopping; the checkpoint is saved, and its evaluation will be made up"
+            return "stopping; the checkpoint is saved, --continue_train goes on with its evaluation"
         return "stopping after this step, with a checkpoint; again to stop at once"
 
     def _stop_on_signal(self) -> None:
