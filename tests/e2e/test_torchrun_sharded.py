@@ -1,7 +1,6 @@
 """Jobs whose tables are spread over processes, as a user starts them."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,6 +12,7 @@ from tzmmoe import checkpoint
 from tzmmoe.data import synthetic
 from tzmmoe.serving.scorer import Scorer
 from tzmmoe.training import report
+from tzmmoe.training.sizes import short_bytes
 
 pytest.importorskip("torchrec", reason="TorchRec is not installed; `make torchrec` installs it")
 pytestmark = pytest.mark.torchrec
@@ -93,16 +93,16 @@ def test_of_four_processes_one_has_none_of_three_tables_and_all_train(
     assert ", 0 B in rank" in printed
 
 
-def test_the_config_for_a_cluster_trains_on_small_data_and_spreads_its_tables(
-    tmp_path, monkeypatch
-) -> None:
-    """As the page on scaling has it: by AUTO whole here, spread when asked, users by rows."""
+def test_the_config_for_a_cluster_trains_on_small_data_and_spreads_its_tables(tmp_path) -> None:
+    """As the page on scaling has it: by AUTO whole here, spread when asked, users by rows. Row-wise
+    Adagrad has one number for each row."""
+    rows = {16: 1_000_000 + 100_000 + 1_000 + 2 * 10_000, 8: 20 + 24 + 10}
+    size = short_bytes(sum(count * (width + 1) * 4 for width, count in rows.items()))
     small = ["--rows", "3000", "--eval_rows", "500", "--files", "2", "--out", str(tmp_path)]
-    monkeypatch.setattr(sys, "argv", ["synthetic", *small])
-    synthetic.main()
+    synthetic.main(small)
     config = Path(__file__).parents[2] / "configs" / "cluster_mmoe.config"
     for placement, words in {
-        "AUTO": "tables: REPLICATED (AUTO: 73.0 MiB with their optimizer's state are within 25%",
+        "AUTO": f"tables: REPLICATED (AUTO: {size} with their optimizer's state are within 25%",
         "SHARDED": "  row_wise: user_id_emb\n",
     }.items():
         given = ["--pipeline_config", str(config), "--model_dir", str(tmp_path / placement)]
