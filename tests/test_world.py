@@ -96,9 +96,9 @@ def gone(world: World, rank: int, seconds: float) -> str:
 def test_a_process_that_ends_is_noticed_at_once() -> None:
     with ranks(2) as made:
         for pipe in made._pipes:
-            pipe.send((gone, (1, 0.0)))
+            pipe.send((1, gone, (1, 0.0)))
         assert made._pipes[0].poll(20)
-        ok, told = made._pipes[0].recv()
+        _, ok, told = made._pipes[0].recv()
     assert ok
     seconds, text = told.split(" ", 1)
     assert int(seconds) < 5

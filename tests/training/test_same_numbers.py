@@ -1,11 +1,7 @@
 """One process, two and four: with the same global batches, the same losses, weights and metrics."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from ranks import Ranks, ranks
-from same_numbers import compare, write_for
+from same_numbers import compare
 
 SPARSE = "train_config__sparse_optimizer"
 OPTIMIZERS = {
@@ -27,23 +23,6 @@ OTHERS = {
     "one batch norm for each process": {"train_config__sync_batch_norm": False},
     "the mean of each process": {"train_config__loss_mean": "LOCAL_BATCH"},
 }
-
-
-@pytest.fixture(scope="module")
-def two() -> Iterator[Ranks]:
-    with ranks(2) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def four() -> Iterator[Ranks]:
-    with ranks(4) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    return write_for((1, 2, 4), tmp_path_factory.mktemp("data"))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

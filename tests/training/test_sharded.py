@@ -1,14 +1,12 @@
 """Tables spread over processes by TorchRec: the numbers of one process."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 from e2e import tiny
-from ranks import Ranks, ranks
-from same_numbers import BATCH, EXACT, compare, farthest, weights, write_for
+from same_numbers import BATCH, EXACT, compare, farthest, weights
 
 from tzmmoe import checkpoint, session
 from tzmmoe.errors import ConfigError
@@ -38,23 +36,6 @@ def constrained(how: str) -> dict[str, object]:
     """Columns come in parts of four at least."""
     words = {"train_config__global_embedding_constraints": f'sharding_types: "{how}"'}
     return words | (WIDE if how == "column_wise" else {})
-
-
-@pytest.fixture(scope="module")
-def two() -> Iterator[Ranks]:
-    with ranks(2) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def four() -> Iterator[Ranks]:
-    with ranks(4) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    return write_for((1, 2, 4), tmp_path_factory.mktemp("data"))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

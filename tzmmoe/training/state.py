@@ -44,9 +44,8 @@ def optimizer_state(optimization: Optimization) -> dict[str, Tensor | Scattered]
     for module in optimization.tables.values():
         if not (optimization.sparse and module.trained_rows):
             continue
-        trained = [table.name for table in module.tables if table.trainable]
         for key, tensor in optimization.sparse.state[module.weight].items():
-            for table in trained:
+            for table in module.spans:
                 named[f"tables.{table}.{key}"] = module.rows_of(table, tensor)
     for part in optimization.sharded:
         for key, held in part.spread.state(part.group).items():

@@ -118,12 +118,14 @@ class TorchRecTables:
             }
 
     def state(self, group: str) -> dict[str, dict[str, Scattered]]:
+        tables = self._groups[group].tables
         if self._optimizer is None or self._optimizer.word == "sgd_optimizer":
             return {}
-        trained = [table for table in self._groups[group].tables if table.trainable]
+        if not any(table.trainable for table in tables):
+            return {}
         with quiet():
             known = self._parallel.fused_optimizer.state_dict()["state"]
-            return {"sum": {table.name: self._sums(known, group, table) for table in trained}}
+            return {"sum": {table.name: self._sums(known, group, table) for table in tables}}
 
     def _sums(self, known: Mapping[str, Any], group: str, table: Table) -> Scattered:
         """Of squares, for a row or for each number."""
