@@ -233,8 +233,14 @@ def mutations(path: Path, chance: random.Random, count: int) -> Iterator[str]:
         yield "\n".join(mutated)
 
 
+MUTATED = [
+    *(pytest.param(path, marks=pytest.mark.long) for path in SHIPPED),
+    *map(fixture, RUNNING),
+]
+
+
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("path", [*SHIPPED, *map(fixture, RUNNING)], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", MUTATED, ids=lambda path: path.stem)
 def test_a_mutated_config_builds_or_has_faults_and_never_fails_otherwise(tmp_path, path):
     chance = random.Random(path.stem)
     outcomes = {"built": 0, "refused": 0}

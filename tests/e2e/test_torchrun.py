@@ -121,7 +121,7 @@ def test_predictions_of_three_are_those_of_one_in_the_order_of_the_rows(
     assert printed.count("is one file, but 2 processes write a part each; name a folder") == 1
 
 
-@pytest.mark.parametrize("step", [3, 8])
+@pytest.mark.parametrize("step", [pytest.param(3, marks=pytest.mark.long), 8])
 def test_a_job_whose_process_is_killed_goes_on_by_itself_to_the_same_end(
     of_two, tiny_folder, tmp_path, step
 ) -> None:

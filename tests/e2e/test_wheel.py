@@ -47,6 +47,7 @@ def test_the_wheel_holds_the_compiled_schema_and_the_licence_and_no_tests(wheel:
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.long
 def test_the_wheel_trains_exports_and_predicts_in_an_empty_environment(
     wheel: Path, tmp_path: Path
 ) -> None:

@@ -31,7 +31,10 @@ def test_two_processes_have_the_numbers_of_one(folders, tmp_path, two, name) -> 
     assert max(compare(folders, tmp_path, two, {SPARSE: OPTIMIZERS[name]})) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["sgd", "adagrad", "rowwise", "adam"])
+@pytest.mark.parametrize(
+    "name",
+    ["adagrad", *(pytest.param(n, marks=pytest.mark.long) for n in ("sgd", "rowwise", "adam"))],
+)
 def test_four_processes_have_the_numbers_of_one(folders, tmp_path, four, name) -> None:
     assert max(compare(folders, tmp_path, four, {SPARSE: OPTIMIZERS[name]})) < 1e-5
 
