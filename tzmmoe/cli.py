@@ -120,11 +120,12 @@ def _stop(signum: int, frame: object) -> None:
 
 
 def _leave_to_its_owner(before: Callable[[threading.ExceptHookArgs], Any]) -> Callable:
-    """What a thread that fails prints: nothing of a file it could not write, which TensorBoard's
-    raises again in the thread that gave it the values."""
+    """What a thread that fails prints: nothing of a file that TensorBoard's could not write, which
+    raises that again in the thread that gave it the values."""
 
     def tell(failed: threading.ExceptHookArgs) -> None:
-        if not isinstance(failed.exc_value, OSError):
+        is_tensorboard = type(failed.thread).__module__.startswith("tensorboard.")
+        if not (is_tensorboard and isinstance(failed.exc_value, OSError)):
             before(failed)
 
     return tell

@@ -119,8 +119,9 @@ class Fitting:
 
     def check_only(self) -> None:
         """Build everything and read the first batch, without training."""
-        world = self.session.runtime.world
-        found = world.first(self._begun)
+        session, world = self.session, self.session.runtime.world
+        goes_on = self.continue_train or world.has_restarted
+        found = world.first(lambda: folder.newest(session.model_dir, goes_on=goes_on))
         trainer = self._trainer()
         if found:
             self.session.restore(found)
@@ -198,24 +199,23 @@ class Fitting:
         stop = trainer.stop_if_asked
         return self.evaluations.after(step, trainer.together, is_last=trainer.ends(), poll=stop)
 
-    def _restored(self, trainer: Trainer, found: Path) -> checkpoint.Checkpoint:
-        """A checkpoint, whose weights and optimizers' state are those of the trainer now."""
-        saved = self.session.fitting_checkpoint(found)
+    def _restore(self, trainer: Trainer, saved: checkpoint.Checkpoint) -> None:
+        """Weights, and the optimizers' state."""
         state.restore_weights(saved, trainer.model)
         if self.ignore_restore_optimizer:
             log.info("the optimizers start afresh")
-            return saved
+            return
         try:
             state.restore_optimizers(saved, trainer.optimization)
         except CheckpointError as error:
             raise CheckpointError(
                 f"{error}\nto go on with the weights alone, pass --ignore_restore_optimizer"
             ) from error
-        return saved
 
     def _resume(self, trainer: Trainer, found: Path) -> None:
         """Go on where a checkpoint was written."""
-        saved = trainer.world.each(lambda: self._restored(trainer, found))
+        saved = trainer.world.each(lambda: self.session.fitting_checkpoint(found))
+        trainer.world.each(lambda: self._restore(trainer, saved))
         state.restore_random(saved, trainer.device, trainer.world)
         stands, steps = state.stands(saved)
         position = trainer.loader.resume(stands)

@@ -24,7 +24,7 @@ from tzmmoe.errors import CheckpointError, ConfigError, DataError, Faults
 from tzmmoe.models import RankModel
 from tzmmoe.nn.norms import BatchNorm
 from tzmmoe.protos.pipeline_pb2 import Pipeline
-from tzmmoe.protos.train_pb2 import REPLICATED, TrainConfig
+from tzmmoe.protos.train_pb2 import REPLICATED, SHARDED, TrainConfig
 from tzmmoe.registry import fields
 from tzmmoe.runtime import Runtime, allow_tf32, find_device, free_bytes, meet
 from tzmmoe.tasks import TaskSet
@@ -82,23 +82,25 @@ class Session:
         built = build.build(pipeline, config.folder, faults, spread)
         if check:
             check(pipeline, built, faults)
-        settings = pipeline.runtime_config
+        settings, unfit = pipeline.runtime_config, Faults()
         with faults.under(""):
             named = "--device" if device else "runtime_config.device"
             found = find_device(device or settings.device, named)
             if spread > 1:
-                build.check_constraints(pipeline, found.type, faults)
+                build.check_constraints(pipeline, found.type, unfit, trains=check is not None)
+        if train.table_placement == SHARDED:
+            faults += unfit
         faults.stop(config.locate)
         for line in notes(pipeline):
             log.warning("%s", line)
         world = meet(found, duration.seconds(settings.collective_timeout))
-        deterministic = settings.deterministic
-        runtime = Runtime.start(found, settings.seed, world, deterministic=deterministic)
+        runtime = Runtime.start(found, settings.seed, world, deterministic=settings.deterministic)
         _set_arithmetic(train, built.model, world)
         if runtime.device.type != "cpu":
             free = free_bytes(runtime.device)
         if not whole:
-            _place(built.model, pipeline, runtime, free, trains=check is not None)
+            wanted = replace(wish(pipeline, trains=check is not None), unfit=tuple(unfit))
+            place(built.model, wanted, _machine(runtime, free))
         built.model.to(runtime.device)
         return cls(pipeline, built, runtime, free)
 
@@ -193,13 +195,9 @@ class Session:
 
     def restore(self, path: Path) -> checkpoint.Checkpoint:
         """Load the weights of a checkpoint, or of a model_dir's preferred one."""
-
-        def read() -> checkpoint.Checkpoint:
-            opened = self.fitting_checkpoint(path)
-            state.restore_weights(opened, self.built.model)
-            return opened
-
-        opened = self.runtime.world.each(read)
+        world = self.runtime.world
+        opened = world.each(lambda: self.fitting_checkpoint(path))
+        world.each(lambda: state.restore_weights(opened, self.built.model))
         log.info("weights of %s", opened.path)
         return opened
 
@@ -260,13 +258,9 @@ def wish(pipeline: Pipeline, *, trains: bool) -> Wish:
     return Wish.of(config, pipeline.data_config.batch_size, settings)
 
 
-def _place(
-    model: RankModel, pipeline: Pipeline, runtime: Runtime, free: int | None, *, trains: bool
-) -> None:
-    """Give the tables their values, in the processes that are to have them."""
+def _machine(runtime: Runtime, free: int | None) -> Machine:
     neighbours = environment.number("LOCAL_WORLD_SIZE", 1)
-    machine = Machine(runtime.world, runtime.device, free, neighbours)
-    place(model, wish(pipeline, trains=trains), machine)
+    return Machine(runtime.world, runtime.device, free, neighbours)
 
 
 def watch(pipeline: Pipeline, tasks: TaskSet) -> Watch:

@@ -94,15 +94,14 @@ def test_of_four_processes_one_has_none_of_three_tables_and_all_train(
 
 
 def test_the_config_for_a_cluster_trains_on_small_data_and_spreads_its_tables(tmp_path) -> None:
-    """As the page on scaling has it: by AUTO whole here, spread when asked, users by rows. Row-wise
-    Adagrad has one number for each row."""
+    """With whole tables, and spread, users by rows. Row-wise Adagrad has one number for each."""
     rows = {16: 1_000_000 + 100_000 + 1_000 + 2 * 10_000, 8: 20 + 24 + 10}
     size = short_bytes(sum(count * (width + 1) * 4 for width, count in rows.items()))
     small = ["--rows", "3000", "--eval_rows", "500", "--files", "2", "--out", str(tmp_path)]
     synthetic.main(small)
     config = Path(__file__).parents[2] / "configs" / "cluster_mmoe.config"
     for placement, words in {
-        "AUTO": f"tables: REPLICATED (AUTO: {size} with their optimizer's state are within 25%",
+        "REPLICATED": f"tables: REPLICATED (as table_placement says); {size} in each process\n",
         "SHARDED": "  row_wise: user_id_emb\n",
     }.items():
         given = ["--pipeline_config", str(config), "--model_dir", str(tmp_path / placement)]
@@ -113,7 +112,8 @@ def test_the_config_for_a_cluster_trains_on_small_data_and_spreads_its_tables(tm
         code, printed, _ = job(2, ["-m", "tzmmoe.train", *given])
         assert code == 0, printed
         assert words in printed
+    assert "  table_wise: segment_emb, hour_emb, position_emb, item_id_emb" in printed
     one, other = (
-        report.read(tmp_path / name / report.TRAINING)[-1] for name in ("AUTO", "SHARDED")
+        report.read(tmp_path / name / report.TRAINING)[-1] for name in ("REPLICATED", "SHARDED")
     )
     assert one == pytest.approx(other, abs=1e-4)

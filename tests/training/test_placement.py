@@ -4,11 +4,16 @@ import logging
 from pathlib import Path
 
 import pytest
+import torch
 from e2e import tiny
+from google.protobuf import text_format
+from torch import nn
 
 from tzmmoe.errors import ConfigError
+from tzmmoe.models import RankModel
 from tzmmoe.nn.constraints import Constraints
 from tzmmoe.nn.embedding import Tables
+from tzmmoe.protos.train_pb2 import TrainConfig
 from tzmmoe.registry import fields
 from tzmmoe.session import Session
 from tzmmoe.training import placement
@@ -20,6 +25,7 @@ from tzmmoe.world import World
 # Tables of width 4 with 20 + 30 + 30 rows; of width 3 with 4 trained rows and 9 frozen ones.
 NUMBERS = 80 * 4 + 13 * 3
 STATES = {"sgd": 0, "adagrad": 80 * 4 + 4 * 3, "rowwise_adagrad": 84, "adam": 2 * (80 * 4 + 4 * 3)}
+SGD = "sgd_optimizer { lr: 0.1 }"
 
 
 class Known(World):
@@ -37,7 +43,7 @@ class Uneven(Known):
 
 
 def said(
-    folder: Path,
+    model: RankModel,
     caplog: pytest.LogCaptureFixture,
     free: int | None,
     word: str,
@@ -45,16 +51,28 @@ def said(
     world: type[Known] = Known,
 ) -> tuple[str, bool]:
     """What is told, and whether tables would be spread."""
-    session = tiny.session(folder)
-    changes = {"train_config__sparse_optimizer": f"{word}_optimizer {{ lr: 0.1 }}"}
-    train_config = fields(tiny.pipeline(folder, "unused", **changes).config.pipeline.train_config)
-    wish = Wish(choice, Constraints(), 16, Settings.of(train_config))
+    text = f"sparse_optimizer {{ {word}_optimizer {{ lr: 0.1 }} }} dense_optimizer {{ {SGD} }}"
+    train_config = text_format.Parse(text, TrainConfig())
+    wish = Wish(choice, Constraints(), 16, Settings.of(fields(train_config)))
     spread = []
     with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.INFO):
         patch.setattr(placement, "_spread", lambda model, tables, *rest: spread.append(tables))
         patch.setattr(placement, "_lines", lambda made, sizes, reason, world: [reason])
-        place(session.built.model, wish, Machine(world(0, 2), free=free))
+        place(model, wish, Machine(world(0, 2), free=free))
+    assert not any(part.weight.is_meta for part in tables_of(model) if not spread)
     return caplog.messages[-1], bool(spread)
+
+
+def unmade(folder: Path) -> RankModel:
+    """A model as several processes find it, whose tables have no values yet."""
+    model = tiny.session(folder).built.model
+    for part in tables_of(model):
+        part.weight = nn.Parameter(torch.empty_like(part.weight, device="meta"))
+    return model
+
+
+def tables_of(model: nn.Module) -> list[Tables]:
+    return [part for part in model.modules() if isinstance(part, Tables)]
 
 
 @pytest.mark.parametrize("word", STATES)
@@ -65,11 +83,11 @@ def test_auto_shards_what_needs_more_than_a_quarter_of_the_memory(
     monkeypatch.setattr(placement, "_has_torchrec", lambda: True)
     monkeypatch.setattr(placement, "FUSED", [f"{each}_optimizer" for each in STATES])
     needed = 4 * (NUMBERS + STATES[word])
-    message, spread = said(tiny_folder, caplog, 4 * needed, word)
+    message, spread = said(unmade(tiny_folder), caplog, 4 * needed, word)
     assert "tables: REPLICATED (AUTO: " in message
     assert "within 25% of" in message
     assert not spread
-    message, spread = said(tiny_folder, caplog, 4 * needed - 4, word)
+    message, spread = said(unmade(tiny_folder), caplog, 4 * needed - 4, word)
     assert "more than 25% of" in message
     assert spread
 
@@ -77,8 +95,8 @@ def test_auto_shards_what_needs_more_than_a_quarter_of_the_memory(
 def test_the_process_with_the_least_memory_decides(tiny_folder, caplog, monkeypatch) -> None:
     monkeypatch.setattr(placement, "_has_torchrec", lambda: True)
     needed = 4 * (NUMBERS + STATES["adagrad"])
-    assert not said(tiny_folder, caplog, 4 * needed, "adagrad")[1]
-    assert said(tiny_folder, caplog, 4 * needed, "adagrad", world=Uneven)[1]
+    assert not said(unmade(tiny_folder), caplog, 4 * needed, "adagrad")[1]
+    assert said(unmade(tiny_folder), caplog, 4 * needed, "adagrad", world=Uneven)[1]
 
 
 @pytest.mark.parametrize("placement_word", ["AUTO", "REPLICATED"])
@@ -87,9 +105,11 @@ def test_tables_that_no_process_has_room_for_are_refused_before_they_are_made(
 ) -> None:
     """Under AUTO the reason is told, for another optimizer would let them be spread."""
     needed = 4 * (NUMBERS + STATES["adam"])
-    assert not said(tiny_folder, caplog, needed, "adam", placement_word)[1]
+    assert not said(unmade(tiny_folder), caplog, needed, "adam", placement_word)[1]
+    model = unmade(tiny_folder)
     with pytest.raises(ConfigError, match=r"4\.0 KiB of tables .* each process") as caught:
-        said(tiny_folder, caplog, needed - 1, "adam", placement_word)
+        said(model, caplog, needed - 1, "adam", placement_word)
+    assert all(part.weight.is_meta for part in tables_of(model))
     assert ("does not go with adam_optimizer" in str(caught.value)) == (placement_word == "AUTO")
 
 
@@ -99,8 +119,8 @@ def test_tables_of_which_none_can_be_spread_are_refused_or_kept_whole_with_the_r
     monkeypatch.setattr(placement, "_has_torchrec", lambda: True)
     monkeypatch.setattr(placement, "MULTIPLE", 64)
     with pytest.raises(ConfigError, match="SHARDED takes tables whose width is a multiple of 4"):
-        said(tiny_folder, caplog, 1 << 30, "adagrad", "SHARDED")
-    message, spread = said(tiny_folder, caplog, 8_000, "adagrad")
+        said(unmade(tiny_folder), caplog, 1 << 30, "adagrad", "SHARDED")
+    message, spread = said(unmade(tiny_folder), caplog, 8_000, "adagrad")
     assert "but SHARDED takes tables whose width is a multiple of 4" in message
     assert not spread
 
@@ -109,11 +129,11 @@ def test_auto_keeps_tables_whole_where_they_cannot_be_sharded_and_says_why(
     tiny_folder, caplog, monkeypatch
 ) -> None:
     monkeypatch.setattr(placement, "_has_torchrec", lambda: True)
-    message, spread = said(tiny_folder, caplog, 8_000, "adam")
+    message, spread = said(unmade(tiny_folder), caplog, 8_000, "adam")
     assert "but SHARDED does not go with adam_optimizer" in message
     assert not spread
     monkeypatch.setattr(placement, "_has_torchrec", lambda: False)
-    message, spread = said(tiny_folder, caplog, 8_000, "adagrad")
+    message, spread = said(unmade(tiny_folder), caplog, 8_000, "adagrad")
     assert "but SHARDED needs TorchRec, which is not installed: `make torchrec`" in message
     assert not spread
 
@@ -121,7 +141,7 @@ def test_auto_keeps_tables_whole_where_they_cannot_be_sharded_and_says_why(
 def test_sharded_without_torchrec_says_how_to_install_it(tiny_folder, caplog, monkeypatch) -> None:
     monkeypatch.setattr(placement, "_has_torchrec", lambda: False)
     with pytest.raises(ConfigError) as caught:
-        said(tiny_folder, caplog, 1 << 30, "adagrad", "SHARDED")
+        said(unmade(tiny_folder), caplog, 1 << 30, "adagrad", "SHARDED")
     assert "`make torchrec` on a machine without GPU" in str(caught.value)
     assert "pip install tzmmoe[torchrec]" in str(caught.value)
 
@@ -138,7 +158,7 @@ def test_one_process_has_all_tables_and_says_that_sharded_has_no_effect(
     assert caplog.messages[-1].startswith(
         "tables: REPLICATED (one process has them all, so table_placement: SHARDED has no effect)"
     )
-    tables = [part for part in session.built.model.modules() if isinstance(part, Tables)]
+    tables = tables_of(session.built.model)
     assert tables
     assert not any(part.weight.is_meta for part in tables)
 

@@ -10,7 +10,7 @@ from same_numbers import BATCH, EXACT, compare, farthest, weights
 
 from tzmmoe import checkpoint, session
 from tzmmoe.errors import ConfigError
-from tzmmoe.training import state
+from tzmmoe.training import placement, state
 from tzmmoe.training.sharded import ShardedTables
 from tzmmoe.world import World
 
@@ -250,13 +250,52 @@ def with_memory(world: World, folder: Path, changes: dict, free: list[int]) -> d
             return str(error)
 
 
-def test_auto_spreads_tables_that_the_smallest_process_has_no_room_for(folders, two) -> None:
+def test_auto_spreads_tables_that_need_more_than_a_quarter_of_the_smallest_process(
+    folders, two
+) -> None:
     """2.8 kB of tables with their state, and a quarter of 10 kB."""
     changes = {SPARSE: OPTIMIZERS["adagrad"], **constrained("table_wise")}
     for free in ([1 << 30, 1 << 30], [10_000, 10_000], [1 << 30, 10_000]):
         found = two.run(with_memory, folders[2], changes, free)
         tables = [place for each in found for table in each.values() for place in table]
         assert len(tables) == (0 if min(free) > 10_000 else 3)
+
+
+def test_auto_keeps_tables_whole_whose_constraints_cannot_be_met_and_says_why(folders, two) -> None:
+    changes = {SPARSE: OPTIMIZERS["rowwise"], **constrained("column_wise")}
+    for free, spread in ((1 << 30, []), (6_000, [])):
+        found = two.run(with_memory, folders[2], changes, [free, free])
+        assert [list(each) for each in found] == [spread, spread]
+    assert all("has 'column_wise', which" in told for told in two.run(reason, folders[2], changes))
+
+
+def reason(world: World, folder: Path, changes: dict) -> str:
+    """Why the tables lie where they lie."""
+    lines: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(placement.log, "info", lambda text, *words: lines.append(text % words))
+        with_memory(world, folder, changes, [6_000] * world.size)
+    return "\n".join(lines)
+
+
+def test_what_is_too_small_for_its_constraints_is_told(folders, four) -> None:
+    small = {"feature_configs[1].id_feature.hash_bucket_size": 2}
+    changes = {SPARSE: SGD, **PLACEMENT, **constrained("row_wise"), **small}
+    told = four.run(reason, folders[4], {**changes})
+    assert "  row_wise: user_emb, scores_emb\n  table_wise: tags_emb\n" in told[0]
+    assert "  too few rows to be cut by rows, as the constraints want: tags_emb" in told[0]
+
+
+def test_a_run_that_trains_nothing_may_cut_row_wise_adagrads_tables_by_columns(
+    folders, tmp_path, two
+) -> None:
+    run, trained = tmp_path / "run", {SPARSE: OPTIMIZERS["rowwise"], **WIDE}
+    trained["eval_input_path"] = str(folders[1] / "eval.parquet")
+    steps(World(), folders[1], run, trained)
+    alone = scored(World(), folders[1], run, trained, tmp_path / "alone")
+    changes = trained | PLACEMENT | constrained("column_wise")
+    for results, _ in two.run(scored, folders[1], run, changes, tmp_path / "spread"):
+        assert results == pytest.approx(alone[0], abs=1e-6)
 
 
 def test_tables_that_fit_nowhere_are_refused_in_all_processes(folders, two) -> None:

@@ -8,27 +8,29 @@ from tzmmoe.nn.constraints import BY_COLUMNS, COMPUTE_KERNELS, ON_A_CPU, SHARDIN
 from tzmmoe.protos.feature_pb2 import ParameterConstraints
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 
-ON_GPUS_ONLY = "which TorchRec has on GPUs only"
+ON_GPUS_ONLY = "which TorchRec has on GPUs only; leave it out"
 SEVERAL_SUMS = (
     "which would give each part of a row a sum of its own, but row-wise Adagrad has one for the "
-    "whole row; or take adagrad_optimizer"
+    "whole row; leave it out, take adagrad_optimizer"
 )
 
 
-def check_constraints(pipeline: Pipeline, device_type: str, faults: Faults) -> None:
+def check_constraints(
+    pipeline: Pipeline, device_type: str, faults: Faults, *, trains: bool
+) -> None:
     """Add a fault for each word that cannot be met."""
     unfit = {}
     if device_type == "cpu":
         unfit |= dict.fromkeys({*SHARDING_TYPES, *COMPUTE_KERNELS} - ON_A_CPU, ON_GPUS_ONLY)
     optimizer = pipeline.train_config.sparse_optimizer.WhichOneof("optimizer")
-    if optimizer == "rowwise_adagrad_optimizer":
+    if trains and optimizer == "rowwise_adagrad_optimizer":
         unfit |= dict.fromkeys(BY_COLUMNS - unfit.keys(), SEVERAL_SUMS)
     for path, constraints in _constraints(pipeline):
         for name in ("sharding_types", "compute_kernels"):
             for word in getattr(constraints, name):
                 if word in unfit:
-                    text = f"has {word!r}, {unfit[word]}; leave it out"
-                    faults.add(f"{path}.{name}", f"{text}, or set table_placement: REPLICATED")
+                    text = f"has {word!r}, {unfit[word]}, or set table_placement: REPLICATED"
+                    faults.add(f"{path}.{name}", text)
 
 
 def _constraints(pipeline: Pipeline) -> Iterator[tuple[str, ParameterConstraints]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from tzmmoe.errors import ConfigError, few, within
+from tzmmoe.errors import ConfigError, Fault, few, within
 from tzmmoe.models import RankModel
 from tzmmoe.nn.constraints import Constraints
 from tzmmoe.nn.embedding import Table, Tables
@@ -38,12 +38,14 @@ MISSING = (
 
 @dataclass(frozen=True)
 class Wish:
-    """What a run wants of its tables. ``settings``: None where nothing is trained."""
+    """What a run wants of its tables. ``settings``: None where nothing is trained; ``unfit``: the
+    faults of constraints that cannot be met."""
 
     placement: str  # AUTO, REPLICATED or SHARDED
     constraints: Constraints
     batch_size: int
     settings: Settings | None = None
+    unfit: tuple[Fault, ...] = ()
 
     @classmethod
     def of(
@@ -60,6 +62,8 @@ class Wish:
 
     def obstacle(self) -> str:
         """Why tables cannot be sharded; nothing if they can."""
+        if self.unfit:
+            return f"cannot be, since {self.unfit[0]}"
         if self.settings is None:
             return ""
         optimizer = self.settings.sparse.optimizer
@@ -116,7 +120,8 @@ def place(model: RankModel, wish: Wish, machine: Machine) -> None:
             where = "in each process" if machine.world.size > 1 else "in it"
             log.info("tables: REPLICATED (%s); %s %s", reason, short_bytes(in_each), where)
         return
-    made = _spread(model, fitting, wish, machine)
+    left = None if machine.free is None else machine.free - in_each
+    made = _spread(model, fitting, wish, replace(machine, free=left))
     for line in _lines(made, sizes, reason, machine.world):
         log.info("%s", line)
 
@@ -228,6 +233,8 @@ def _lines(
     yield f"tables: SHARDED ({reason}); {every}"
     for how, names in placed.items():
         yield f"  {how}: {few(names)}"
+    if made.uncut:
+        yield f"  too few rows to be cut by rows, as the constraints want: {few(made.uncut)}"
     if others:
         whole = short_bytes(sum(others.values()))
         yield (

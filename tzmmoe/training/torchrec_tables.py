@@ -71,6 +71,11 @@ class TorchRecTables:
         every = [table for tables in groups.values() for table in tables.tables]
         self._by_name = {f"t{number}": table for number, table in enumerate(every)}
         self._names = {table.name: name for name, table in self._by_name.items()}
+        self.uncut = []  # tables that no constraint of theirs suits, for they have too few rows
+        for table in every:
+            wanted = request.constraints.after(table.constraints).sharding_types
+            if wanted and _too_small_for(table, world.size, request.neighbours) >= set(wanted):
+                self.uncut.append(table.name)
         with quiet():
             bags = nn.ModuleDict({group: self._bags(tables) for group, tables in groups.items()})
             sharder = _Sharder(fused_params=_fused(request.optimizer))
@@ -171,7 +176,7 @@ class TorchRecTables:
             world_size=self._world.size,
             compute_device=self._device.type,
             local_world_size=request.neighbours,
-            **({cap: request.free} if request.free else {}),
+            **({} if request.free is None else {cap: request.free}),
         )
 
         def plan() -> ShardingPlan:
@@ -234,20 +239,20 @@ def _constraints(
     part without rows, which FBGEMM does not take on a CPU; then the table stays in one piece."""
     wish = request.constraints.after(table.constraints)
     types = set(wish.sharding_types or CHOICE[kind])
+    types -= _too_small_for(table, topology.world_size, topology.local_world_size)
     if request.optimizer and request.optimizer.word == "rowwise_adagrad_optimizer":
         types -= BY_COLUMNS
-    for word, parts in (
-        ("row_wise", topology.world_size),
-        ("table_row_wise", topology.local_world_size),
-        ("grid_shard", topology.local_world_size),
-    ):
-        if -(-table.rows // parts) * (parts - 1) >= table.rows:
-            types -= {word}
     return ParameterConstraints(
         sharding_types=sorted(types) or ["table_wise"],
         compute_kernels=list(wish.compute_kernels or ("fused",)),
         min_partition=4 if BY_COLUMNS & set(wish.sharding_types) else None,
     )
+
+
+def _too_small_for(table: Table, world: int, neighbours: int) -> set[str]:
+    """The ways of cutting it that would leave a process without rows."""
+    parts = {"row_wise": world, "table_row_wise": neighbours, "grid_shard": neighbours}
+    return {word for word, n in parts.items() if -(-table.rows // n) * (n - 1) >= table.rows}
 
 
 def _fused(optimizer: Choice | None) -> dict[str, Any]:
