@@ -1,5 +1,6 @@
 """Jobs of several processes, as a user starts them, and what happens when something does."""
 
+import re
 import signal
 import socket
 import subprocess
@@ -133,7 +134,11 @@ def test_a_job_whose_process_is_killed_goes_on_by_itself_to_the_same_end(
     assert tiny.end(model_dir) == tiny.end(of_two[0])
 
 
-@pytest.mark.parametrize(("when", "doing"), [("killed", ""), ("killed before", "taking step 3")])
+@pytest.mark.parametrize(
+    ("when", "doing"),
+    # Who is killed at once after an exchange may take the end of it along.
+    [("killed", ".+"), ("killed before", "(taking step 3|adding up numbers)")],
+)
 def test_a_killed_process_ends_the_job_in_seconds_and_is_named(
     tiny_folder, tmp_path, when, doing
 ) -> None:
@@ -144,7 +149,7 @@ def test_a_killed_process_ends_the_job_in_seconds_and_is_named(
     assert seconds < 40
     assert "(SIGKILL)" in printed
     assert "rank      : 1" in printed.partition("Root Cause")[2]
-    assert f"rank 0: another process is gone or stuck while {doing}" in printed
+    assert re.search(f"rank 0: another process is gone or stuck while {doing}: ", printed), printed
     assert "Traceback" not in printed.partition("rank 0: another process")[0]
 
 
