@@ -1,7 +1,9 @@
-"""Checksums of files and texts."""
+"""Checksums of files and texts, and folders whose files are listed with them."""
 
 import hashlib
 from pathlib import Path
+
+from tzmmoe.errors import CheckpointError
 
 
 def sha256(file: Path) -> str:
@@ -15,3 +17,14 @@ def sha256(file: Path) -> str:
 
 def text_sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def inside(folder: Path, name: str, listing: str) -> Path:
+    """A file that a ``listing`` names. Raises CheckpointError if it lies outside the folder, by its
+    name or as a link."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise CheckpointError(f"{folder}: {listing} names {name!r}, outside its folder")
+    file = folder / name
+    if file.exists() and not file.resolve().is_relative_to(folder.resolve()):
+        raise CheckpointError(f"{file} is a link to {file.resolve()}, outside its folder")
+    return file

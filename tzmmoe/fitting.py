@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -70,7 +71,7 @@ class Fitting:
             CheckpointError: a model_dir that holds a checkpoint, without ``continue_train``.
         """
         world = self.session.runtime.world
-        found = world.first(self._begun)
+        found = world.first(lambda: self._found(folder.begun))
         self._warn_without_checkpoint(found is not None)
         trainer = self._trainer()
         with ExitStack() as kept:
@@ -101,10 +102,10 @@ class Fitting:
         if record:
             record.open(model_dir)
 
-    def _begun(self) -> Path | None:
-        """The checkpoint to go on from. Raises CheckpointError."""
+    def _found(self, look: Callable[..., Path | None]) -> Path | None:
+        """The checkpoint to go on from, as a function of ``folder`` sees it."""
         goes_on = self.continue_train or self.session.runtime.world.has_restarted
-        found = folder.begun(self.session.model_dir, goes_on=goes_on)
+        found = look(self.session.model_dir, goes_on=goes_on)
         if found and self.session.pipeline.train_config.fine_tune_checkpoint:
             log.info("fine_tune_checkpoint is not read again: the run goes on from its own")
         return found
@@ -119,9 +120,8 @@ class Fitting:
 
     def check_only(self) -> None:
         """Build everything and read the first batch, without training."""
-        session, world = self.session, self.session.runtime.world
-        goes_on = self.continue_train or world.has_restarted
-        found = world.first(lambda: folder.newest(session.model_dir, goes_on=goes_on))
+        world = self.session.runtime.world
+        found = world.first(lambda: self._found(folder.newest))
         trainer = self._trainer()
         if found:
             self.session.restore(found)

@@ -108,14 +108,8 @@ def _training(pipeline: Pipeline) -> Iterator[str]:
         yield "train_config.dense_optimizer: dampening has no effect without momentum"
     if rowwise.weight_decay_mode and not rowwise.weight_decay:
         yield "train_config.sparse_optimizer: weight_decay_mode has no effect without weight_decay"
-    constrained = [f.feature_name for _, word, f in features(pipeline) if word and _constrains(f)]
-    if config.table_placement == REPLICATED and constrained:
-        yield f"embedding_constraints of {few(constrained)} have no effect with REPLICATED tables"
-    if config.table_placement == REPLICATED and config.HasField("global_embedding_constraints"):
-        yield (
-            "train_config.global_embedding_constraints has no effect with table_placement: "
-            "REPLICATED"
-        )
+    if config.table_placement == REPLICATED:
+        yield from _constraints(pipeline)
     if config.HasField("tensorboard") and not config.tensorboard.profile_batch:
         yield "train_config.tensorboard has no effect without profile_batch"
     if config.gradient_accumulation_steps > 1:
@@ -125,9 +119,15 @@ def _training(pipeline: Pipeline) -> Iterator[str]:
         )
 
 
-def _constrains(feature: Message) -> bool:
-    name = "embedding_constraints"
-    return name in feature.DESCRIPTOR.fields_by_name and feature.HasField(name)
+def _constraints(pipeline: Pipeline) -> Iterator[str]:
+    """Of tables that no constraint can move."""
+    where = "no effect with table_placement: REPLICATED"
+    own = ["embedding_constraints"]
+    owners = [f.feature_name for _, word, f in features(pipeline) if word and _set(f, own)]
+    if owners:
+        yield f"embedding_constraints of {few(owners)} have {where}"
+    if pipeline.train_config.HasField("global_embedding_constraints"):
+        yield f"train_config.global_embedding_constraints has {where}"
 
 
 def _evaluation(pipeline: Pipeline) -> Iterator[str]:

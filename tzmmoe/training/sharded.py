@@ -78,23 +78,15 @@ class ShardedTables(nn.Module):
             places_FB = places_BF[:, self.places].t()
             return places_FB.flatten(), torch.ones_like(places_FB, dtype=ids.dtype).contiguous()
         lengths_FB = lengths_BF[:, self.places].t().contiguous()
-        order = by_feature(lengths_BF, self.places, len(ids))
-        every = len(self.places) == len(self._slots)
-        return order if every else order[: int(lengths_FB.sum())], lengths_FB
+        last = len(self.places)  # of the features that are not read
+        rank_F = lengths_BF.new_full((len(self._slots),), last)
+        rank_F[self.places] = torch.arange(last, device=ids.device)
+        ranks, lengths = rank_F.expand_as(lengths_BF).flatten(), lengths_BF.flatten()
+        order = ranks.repeat_interleave(lengths, output_size=len(ids)).argsort(stable=True)
+        return order if last == len(rank_F) else order[: int(lengths_FB.sum())], lengths_FB
 
 
 def read_slots(tables: Tables) -> tuple[list[int], list[Slot]]:
     """Among the features of a batch, those that are read: their places, and slots."""
     read = [(place, slot) for place, slot in enumerate(tables.slots) if slot]
     return [place for place, _ in read], [slot for _, slot in read]
-
-
-def by_feature(lengths_BF: Tensor, places: Tensor, count: int) -> Tensor:
-    """Where each of ``count`` ids stands, feature by feature, rows in order: first those of the
-    features at ``places``, then the others."""
-    num_features = lengths_BF.shape[1]
-    rank_F = lengths_BF.new_full((num_features,), len(places))
-    rank_F[places] = torch.arange(len(places), device=places.device)
-    ranks_BF, lengths = rank_F.expand_as(lengths_BF), lengths_BF.flatten()
-    ranks = ranks_BF.flatten().repeat_interleave(lengths, output_size=count)
-    return ranks.argsort(stable=True)

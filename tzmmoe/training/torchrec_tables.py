@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tzmmoe.errors import ConfigError
-from tzmmoe.nn.constraints import BY_COLUMNS, Constraints
+from tzmmoe.nn.constraints import BY_COLUMNS, ON_A_CPU, SHARDING_TYPES, Constraints
 from tzmmoe.nn.embedding import Table, Tables
 from tzmmoe.tensorfiles import Scattered
 from tzmmoe.training.quiet import quiet
@@ -36,10 +36,7 @@ with quiet():
 
 EPS = 1e-8  # of row-wise Adagrad, as in training/sparse.py
 KEPT_FREE = 0.15  # of the memory, for what the planner does not know of
-CHOICE = {
-    "cpu": ("table_wise", "column_wise", "row_wise"),
-    "cuda": ("table_wise", "column_wise", "row_wise", "table_row_wise", "table_column_wise"),
-}
+CHOICE = {"cpu": {*SHARDING_TYPES} & ON_A_CPU, "cuda": {*SHARDING_TYPES} - {"grid_shard"}}
 OPTIMIZERS = {
     "sgd_optimizer": EmbOptimType.EXACT_SGD,
     "adagrad_optimizer": EmbOptimType.EXACT_ADAGRAD,
