@@ -45,6 +45,18 @@ def test_what_lies_where_is_told_once_with_the_bytes_of_each_process(of_two) -> 
     assert "TBE" not in printed
 
 
+def test_tables_that_cannot_be_spread_are_told_once(tiny_folder, tmp_path) -> None:
+    """What all processes see alike needs no rank."""
+    odd = {f"feature_configs[{number}]__id_feature__embedding_dim": 3 for number in range(3)}
+    words = flags(tiny_folder, tmp_path / "model", **SHARDED, **odd)
+    code, printed, _ = job(2, ["-m", "tzmmoe.train", *words])
+    assert code != 0
+    assert (
+        printed.count("table_placement: SHARDED takes tables whose width is a multiple of 4") == 1
+    )
+    assert "rank 1: " not in printed
+
+
 @pytest.mark.long
 def test_a_killed_job_goes_on_by_itself_to_the_same_end(of_two, tiny_folder, tmp_path) -> None:
     model_dir = tmp_path / "model"

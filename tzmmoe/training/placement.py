@@ -107,22 +107,23 @@ def place(model: RankModel, wish: Wish, machine: Machine) -> None:
     known = [free for free in machine.world.gather(machine.free) if free is not None]
     machine = replace(machine, free=min(known, default=None))
     fitting = {name: part for name, part in every.items() if _fits(part)}
-    reason, is_sharded = _decided(wish, machine, sum(sizes.values()), bool(fitting))
+    world, needed = machine.world, sum(sizes.values())
+    reason, is_sharded = world.each(lambda: _decided(wish, machine, needed, bool(fitting)))
     whole = {name: part for name, part in every.items() if not (is_sharded and name in fitting)}
     in_each = sum(sizes[table.name] for table in _tables(whole))
-    if machine.world.size > 1:
-        _check_memory(in_each, reason, machine.free)
+    if world.size > 1:
+        world.each(lambda: _check_memory(in_each, reason, machine.free))
     for part in whole.values():
         if part.weight.is_meta:
             part.fill()
     if not is_sharded:
-        if machine.world.size > 1 or wish.settings or wish.placement == "SHARDED":
-            where = "in each process" if machine.world.size > 1 else "in it"
+        if world.size > 1 or wish.settings or wish.placement == "SHARDED":
+            where = "in each process" if world.size > 1 else "in it"
             log.info("tables: REPLICATED (%s); %s %s", reason, short_bytes(in_each), where)
         return
     left = None if machine.free is None else machine.free - in_each
     made = _spread(model, fitting, wish, replace(machine, free=left))
-    for line in _lines(made, sizes, reason, machine.world):
+    for line in _lines(made, sizes, reason, world):
         log.info("%s", line)
 
 
