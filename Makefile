@@ -31,7 +31,7 @@ test-rest: install
 
 # What is killed, stopped, damaged or fed with nonsense, all of it.
 FAULTS = tests/faults tests/e2e/test_faults.py tests/e2e/test_torchrun.py \
-	tests/test_checkpoint_damage.py tests/test_lock.py tests/convert/test_convert_faults.py
+	tests/system/test_checkpoint_damage.py tests/run/test_lock.py tests/drafting/tencent/test_convert_faults.py
 
 faults: install
 	$(TESTS) $(FAULTS)

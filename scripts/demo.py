@@ -52,7 +52,7 @@ def chosen() -> tuple[str, str, str]:
             "age,sex,weeks_worked,income,never_married",
         )
     print("demo: no CENSUS_INCOME_DIR and no way to UCI; the synthetic set stands in")
-    must("python", "-m", "tzmmoe.data.synthetic", "--out", "data/synthetic")
+    must("python", "-m", "tzmmoe.synthetic", "--out", "data/synthetic")
     return "configs/synthetic_mmoe.config", "data/synthetic/eval", "user_id,item_id"
 
 

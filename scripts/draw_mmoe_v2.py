@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tzmmoe.config.crossing import Crossing
+from tzmmoe.models.mmoe_v2.crossing import Crossing
 
 FOLDER = Path(__file__).parents[1] / "docs/images"
 WIDTH, HEIGHT = 630, 470

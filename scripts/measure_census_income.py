@@ -12,7 +12,8 @@ import tempfile
 import time
 from collections.abc import Sequence
 
-from tzmmoe import Pipeline, cli
+from tzmmoe import Pipeline
+from tzmmoe.system import cli
 
 
 def main(argv: Sequence[str]) -> None:

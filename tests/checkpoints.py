@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tzmmoe import checkpoint
 from tzmmoe.errors import CheckpointError
+from tzmmoe.system import checkpoint
 
 STATE = {"steps": 10, "position": {"epoch": 1, "row": 3}, "note": "a: ü"}
 

@@ -1,10 +1,13 @@
 """What tests share. Its being here also puts this folder on the path, for ``e2e.tiny``."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from e2e import tiny
+from ranks import Ranks, ranks
+from same_numbers import write_for
 
 # Runs are compared bit for bit with runs of other processes, which have one thread too.
 torch.set_num_threads(1)
@@ -14,3 +17,21 @@ torch.set_num_threads(1)
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny data set in Parquet with its config; read it, and write elsewhere."""
     return tiny.write_all(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Ranks]:
+    with ranks(2) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def four() -> Iterator[Ranks]:
+    with ranks(4) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """The same rows for one, two and four processes."""
+    return write_for((1, 2, 4), tmp_path_factory.mktemp("data"))

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from tzmmoe.models.mmoe import MMoE
-from tzmmoe.nn.embedding import AutoDis, Tables
 from tzmmoe.nn.gates import Gates
 from tzmmoe.nn.mlp import MLP, Perceptron
+from tzmmoe.nn.numbers import AutoDis
+from tzmmoe.tables.table import Tables
 
 
 class Dice(nn.Module):

@@ -9,20 +9,20 @@ from torch import Tensor, nn
 
 from tzmmoe.batch import Batch, Inputs, Ragged
 from tzmmoe.features import Feature, FeatureSpec, Setting
-from tzmmoe.losses import LOSSES, Loss
-from tzmmoe.metrics import METRICS, Metric
 from tzmmoe.models.base import Group
 from tzmmoe.models.encoder import Encoder
 from tzmmoe.models.mmoe import MMoE
 from tzmmoe.models.rank import RankModel
 from tzmmoe.models.tower import Tower
-from tzmmoe.nn.embedding import Table, fill_tables
-from tzmmoe.nn.initializers import table_initializer
 from tzmmoe.protos.feature_pb2 import FeatureConfig
 from tzmmoe.protos.loss_pb2 import Loss as LossMessage
 from tzmmoe.protos.metric_pb2 import Metric as MetricMessage
 from tzmmoe.registry import Registry, fields
-from tzmmoe.tasks import Task, TaskSpace
+from tzmmoe.tables.initializers import table_initializer
+from tzmmoe.tables.table import Table, fill_tables
+from tzmmoe.tasks.losses import LOSSES, Loss
+from tzmmoe.tasks.metrics import METRICS, Metric
+from tzmmoe.tasks.task_set import Task, TaskSpace
 
 PLAIN = {
     "dropout_ratio": (),

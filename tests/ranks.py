@@ -67,7 +67,7 @@ def _work(rank: int, size: int, port: int, patience_s: float, pipe: Connection) 
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     import torch
 
-    from tzmmoe.world import World
+    from tzmmoe.system.world import World
 
     torch.set_num_threads(1)
     world = World.join(torch.device("cpu"), patience_s)

@@ -10,9 +10,9 @@ from e2e import tiny
 from ranks import Ranks
 from torch import Tensor
 
-from tzmmoe import checkpoint
-from tzmmoe.training.progress import Progress
-from tzmmoe.world import World
+from tzmmoe.run.progress import Progress
+from tzmmoe.system import checkpoint
+from tzmmoe.system.world import World
 
 BATCH, STEPS = 32, 51  # rows of a global batch; the last one is not full
 ROWS = BATCH * STEPS - 5

@@ -4,16 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tzmmoe.errors import (
-    ConfigError,
-    Fault,
-    Faults,
-    UserError,
-    did_you_mean,
-    join,
-    lies_in,
-    within,
-)
+from tzmmoe.errors import ConfigError, Fault, Faults, UserError, did_you_mean, join, lies_in, within
 
 KNOWN = ["batch_size", "shuffle", "expert_units", "units_of_tasks"]
 

@@ -4,14 +4,14 @@ import pytest
 
 from tzmmoe import registry
 from tzmmoe.features import FEATURES
-from tzmmoe.losses import LOSSES
-from tzmmoe.metrics import METRICS
 from tzmmoe.models import MODELS
 from tzmmoe.protos.feature_pb2 import FeatureConfig, IdFeature, RawFeature
 from tzmmoe.protos.loss_pb2 import L2Loss, Loss
 from tzmmoe.protos.metric_pb2 import AUC
 from tzmmoe.protos.model_pb2 import MMoE
 from tzmmoe.registry import Registry, fields
+from tzmmoe.tasks.losses import LOSSES
+from tzmmoe.tasks.metrics import METRICS
 
 
 def example() -> Registry:

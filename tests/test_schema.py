@@ -21,13 +21,14 @@ from tzmmoe.build import build
 from tzmmoe.config import load
 from tzmmoe.errors import Faults
 from tzmmoe.features import FEATURES
-from tzmmoe.losses import LOSSES
-from tzmmoe.metrics import METRICS
+from tzmmoe.learning import dense, schedules
 from tzmmoe.models import MODELS
-from tzmmoe.nn.embedding import AutoDis, LinearEmbedding
 from tzmmoe.nn.mlp import MLP
+from tzmmoe.nn.numbers import AutoDis, LinearEmbedding
 from tzmmoe.registry import Registry
-from tzmmoe.training import dense, ftrl, schedules, sparse
+from tzmmoe.tables import ftrl, optimizers
+from tzmmoe.tasks.losses import LOSSES
+from tzmmoe.tasks.metrics import METRICS
 
 PROTOS = sorted((ROOT / "protos").glob("*.proto"))
 REGISTRIES = {"feature": FEATURES, "loss": LOSSES, "metric": METRICS, "model": MODELS}
@@ -172,9 +173,9 @@ def members(message: str, oneof: str) -> dict[str, Descriptor]:
 
 def test_every_sparse_optimizer_has_a_class_that_takes_exactly_its_fields():
     words = members("SparseOptimizer", "optimizer")
-    assert set(sparse.OPTIMIZERS) == set(words)
+    assert set(optimizers.OPTIMIZERS) == set(words)
     for word, descriptor in words.items():
-        taken = keywords(sparse.OPTIMIZERS[word])
+        taken = keywords(optimizers.OPTIMIZERS[word])
         assert set(taken) == fields_of(descriptor) - CLIPPING
         assert all(p.default is p.empty for p in taken.values())
 

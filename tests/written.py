@@ -10,8 +10,8 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from tzmmoe.build import Built, build
 from tzmmoe.config import Config, load
 from tzmmoe.errors import ConfigError, Faults
-from tzmmoe.fitting import check
 from tzmmoe.protos.pipeline_pb2 import Pipeline
+from tzmmoe.run.fit import check
 
 CONFIG = """\
 train_input_path: "train.parquet"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tzmmoe import cli
+from tzmmoe.system import cli
 
 
 def main(argv: Sequence[str]) -> None:

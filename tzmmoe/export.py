@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 
-from tzmmoe import cli
+from tzmmoe.system import cli
 
 log = logging.getLogger(__name__)
 

@@ -5,17 +5,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tzmmoe import build
-from tzmmoe.checkpoint import is_checkpoint
 from tzmmoe.config import Config, load
-from tzmmoe.durable import naming
-from tzmmoe.evaluation import Evaluation
-from tzmmoe.fitting import Fitting, check
-from tzmmoe.runtime import flushed_denormals
+from tzmmoe.run import results as report
+from tzmmoe.run.evaluate import Evaluation
+from tzmmoe.run.fit import Fitting, check
+from tzmmoe.run.folder import RunLog
+from tzmmoe.run.session import Session
 from tzmmoe.serving.exporter import Export
 from tzmmoe.serving.predictions import PredictionWriter, write_predictions
-from tzmmoe.session import Session
-from tzmmoe.training import report
-from tzmmoe.training.runlog import RunLog
+from tzmmoe.system.checkpoint import is_checkpoint
+from tzmmoe.system.durable import naming
+from tzmmoe.system.runtime import flushed_denormals
 
 
 class Pipeline:

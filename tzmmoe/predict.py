@@ -4,7 +4,7 @@ import argparse
 import logging
 from collections.abc import Sequence
 
-from tzmmoe import cli
+from tzmmoe.system import cli
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +54,9 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _from_export(arguments: argparse.Namespace) -> int:
-    from tzmmoe.runtime import find_device, meet
     from tzmmoe.serving.predictions import PredictionWriter, write_predictions
     from tzmmoe.serving.scorer import Scorer
+    from tzmmoe.system.runtime import find_device, meet
 
     device = find_device(arguments.device or "auto")
     world = meet(device, PATIENCE_S)

@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -39,6 +40,14 @@ def _value(message: Message, field: FieldDescriptor) -> Any:
     if field.enum_type is not None:
         return field.enum_type.values_by_number[value].name
     return value
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a oneof of the schema chooses: a word and its fields."""
+
+    word: str | None
+    arguments: dict[str, Any]
 
 
 class Registry(Generic[T]):

@@ -11,10 +11,10 @@ from written import CONFIG, ROOT, built, changed, loaded, said_of_all
 from tzmmoe import build
 from tzmmoe.build.features import feature_setting
 from tzmmoe.config import load
-from tzmmoe.data.files import Reading
+from tzmmoe.data.reading.files import Reading
 from tzmmoe.errors import Faults
 from tzmmoe.features import Setting
-from tzmmoe.tasks import TaskSpace
+from tzmmoe.tasks.task_set import TaskSpace
 
 USER, ITEM, PRICE = ('feature_name: "user"', 'feature_name: "item"', 'feature_name: "price"')
 HASH, BUCKETS = "hash_bucket_size: 10", "num_buckets: 20"

@@ -3,7 +3,7 @@
 import pytest
 from written import CONFIG, all_fields, changed, loaded, read, said, said_of_all
 
-from tzmmoe.config.dialects import ALIASES, messages
+from tzmmoe.config.dialects.torcheasyrec import ALIASES, messages
 
 FG = "fg_mode: FG_DAG"
 COLUMNS = "input_fields { input_name: 'a' input_type: %s } input_fields { input_name: 'b' }"

@@ -24,11 +24,11 @@ from written import (
 
 from tzmmoe.build import build
 from tzmmoe.config import load
-from tzmmoe.config.dialects import messages
-from tzmmoe.config.outline import TOKEN
+from tzmmoe.config.dialects.torcheasyrec import messages
 from tzmmoe.errors import ConfigError, DataError, Faults
 from tzmmoe.pipeline import Pipeline
-from tzmmoe.session import Session
+from tzmmoe.run.session import Session
+from tzmmoe.textformat.outline import TOKEN
 
 RUNNING = ["raw_columns", "encoded_ids", "weighted_lists"]
 # What the four MMoE configs that ship with TorchEasyRec set, but for the one with sequences.

@@ -8,8 +8,8 @@ import pyarrow as pa
 from parts import features
 
 from tzmmoe.batch import Batch, Ragged
-from tzmmoe.data.assemble import Assembler, RaggedRows
-from tzmmoe.data.base import Chunk, Piece
+from tzmmoe.data.encode import Assembler, RaggedRows
+from tzmmoe.data.reading.base import Chunk, Piece
 from tzmmoe.features import Setting
 
 Pairs = list[tuple[int, float]]  # ids with weights

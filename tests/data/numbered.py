@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from pyarrow import csv
 
 from tzmmoe.batch import Batch, Position
-from tzmmoe.data import delivery as delivery_module
-from tzmmoe.data.assemble import Assembler
-from tzmmoe.data.base import Source
-from tzmmoe.data.csv import CsvSource
-from tzmmoe.data.delivery import Delivery
+from tzmmoe.data.encode import Assembler
 from tzmmoe.data.loader import Loader
-from tzmmoe.data.order import Order
-from tzmmoe.data.parquet import ParquetSource
+from tzmmoe.data.plan import delivery as delivery_module
+from tzmmoe.data.plan.delivery import Delivery
+from tzmmoe.data.plan.order import Order
+from tzmmoe.data.reading.base import Source
+from tzmmoe.data.reading.csv import CsvSource
+from tzmmoe.data.reading.parquet import ParquetSource
 
 COUNTS = st.lists(st.integers(0, 30), min_size=1, max_size=4)  # rows of each file
 

@@ -8,8 +8,8 @@ from features import oracles_values as oracles
 from parts import features
 
 from tzmmoe.batch import Column
-from tzmmoe.data.assemble import Assembler, Rows
-from tzmmoe.data.base import Chunk, Piece
+from tzmmoe.data.encode import Assembler, Rows
+from tzmmoe.data.reading.base import Chunk, Piece
 from tzmmoe.features.base import Tally
 
 WIDE = [

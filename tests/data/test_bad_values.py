@@ -8,8 +8,8 @@ from assembled import chained, chunk, id_text, setting
 from parts import features
 
 from tzmmoe.batch import Column
-from tzmmoe.data.assemble import Assembler
-from tzmmoe.data.base import Piece
+from tzmmoe.data.encode import Assembler
+from tzmmoe.data.reading.base import Piece
 from tzmmoe.errors import DataError
 
 PIECES = [Piece("a.parquet", 7, 2), Piece("b.parquet", 0, 1), Piece("b.parquet", 1, 2000)]

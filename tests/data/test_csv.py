@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numbered import csv_source
 
-from tzmmoe.data import csv
+from tzmmoe.data.reading import csv
 from tzmmoe.errors import DataError
 
 

@@ -12,10 +12,10 @@ from numbered import Memory, delivery, flat, loader, read, saved
 from parts import features
 
 from tzmmoe.batch import Column, Position
-from tzmmoe.data.assemble import Assembler
-from tzmmoe.data.base import Chunk, Piece
+from tzmmoe.data.encode import Assembler
 from tzmmoe.data.loader import Loader
 from tzmmoe.data.quality import Quality
+from tzmmoe.data.reading.base import Chunk, Piece
 from tzmmoe.errors import DataError
 from tzmmoe.features.base import Tally
 

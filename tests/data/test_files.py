@@ -8,9 +8,9 @@ from pathlib import Path
 import numbered
 import pytest
 
-from tzmmoe.data.csv import CsvSource
-from tzmmoe.data.files import Reading, open_source
-from tzmmoe.data.parquet import ParquetSource
+from tzmmoe.data.reading.csv import CsvSource
+from tzmmoe.data.reading.files import Reading, open_source
+from tzmmoe.data.reading.parquet import ParquetSource
 from tzmmoe.errors import DataError
 
 

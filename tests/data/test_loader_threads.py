@@ -13,9 +13,9 @@ import pytest
 from numbered import Memory, delivery, flat, loader, read, small_chunks
 
 from tzmmoe.batch import Column, Position
-from tzmmoe.data.assemble import Assembler
-from tzmmoe.data.base import Chunk, Source
+from tzmmoe.data.encode import Assembler
 from tzmmoe.data.loader import Loader
+from tzmmoe.data.reading.base import Chunk, Source
 from tzmmoe.errors import DataError
 
 

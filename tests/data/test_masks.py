@@ -4,8 +4,8 @@ import numpy as np
 from assembled import chunk, id_text, ids_of, setting
 from parts import features
 
-from tzmmoe.data.assemble import Assembler
-from tzmmoe.data.order import Pass, Span
+from tzmmoe.data.encode import Assembler
+from tzmmoe.data.plan.order import Pass, Span
 
 MASKED = [
     id_text("a", "user:x", 'hash_bucket_size: 100 use_mask: true default_value: "xyz"'),

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from numbered import loader
 
 from tzmmoe.batch import Position
-from tzmmoe.data import parquet
-from tzmmoe.data.order import Pass, Span, chunks
-from tzmmoe.data.parquet import ParquetSource
+from tzmmoe.data.plan.order import Pass, Span, chunks
+from tzmmoe.data.reading import parquet
+from tzmmoe.data.reading.parquet import ParquetSource
 from tzmmoe.errors import DataError
 
 

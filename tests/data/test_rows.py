@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tzmmoe.batch import Batch
-from tzmmoe.data.assemble import Rows, interleave
+from tzmmoe.data.encode import Rows, interleave
 from tzmmoe.features.base import Ids
 
 

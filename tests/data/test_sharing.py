@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from numbered import COUNTS, KINDS, Memory, flat, folder, loader, read, small_chunks
 
 from tzmmoe.batch import Position
-from tzmmoe.data.base import Source
 from tzmmoe.data.loader import Loader
-from tzmmoe.data.order import Order, Pass, Span
-from tzmmoe.data.sharing import rows_of, share
+from tzmmoe.data.plan.order import Order, Pass, Span
+from tzmmoe.data.plan.sharing import rows_of, share
+from tzmmoe.data.reading.base import Source
 from tzmmoe.errors import DataError
 
 WORLDS = st.sampled_from([1, 2, 3, 4, 8])

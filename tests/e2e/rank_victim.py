@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import torch
 
-from tzmmoe import cli
+from tzmmoe.run.trainer import Trainer
+from tzmmoe.system import cli
 from tzmmoe.train import main
-from tzmmoe.training.trainer import Trainer
 
 
 def spoil(losses: dict[str, torch.Tensor]) -> None:

@@ -16,10 +16,11 @@ import pytest
 from e2e import tiny, victim
 from full_disk import files_up_to
 
-from tzmmoe import checkpoint, cli, train
+from tzmmoe import train
 from tzmmoe.errors import CheckpointError
-from tzmmoe.training import report
-from tzmmoe.world import World
+from tzmmoe.run import results
+from tzmmoe.system import checkpoint, cli
+from tzmmoe.system.world import World
 
 # Checkpoints 5, 10 and 13; step 13 is in the second epoch; older ones are deleted on the way.
 CHANGES = {"train_config__num_steps": 14, "train_config__keep_checkpoint_max": 1}
@@ -73,7 +74,7 @@ def everything(cwd: Path) -> dict[str, object]:
             found[f"{path.name}/{name}"] = (path / name).read_bytes()
         checkpoint.open_checkpoint(path)
     return found | {
-        name: (model_dir / name).read_bytes() for name in (report.TRAINING, "pipeline.config")
+        name: (model_dir / name).read_bytes() for name in (results.TRAINING, "pipeline.config")
     }
 
 

@@ -9,8 +9,8 @@ import torch
 from e2e import tiny
 
 from tzmmoe import predict
-from tzmmoe.data import synthetic
 from tzmmoe.pipeline import Pipeline
+from tzmmoe.synthetic import __main__
 
 ROOT = Path(__file__).parents[2]
 STEPS, EPOCHS = "train_config__num_steps", "train_config__num_epochs"
@@ -116,7 +116,7 @@ def test_the_shipped_config_ranks_almost_as_well_as_the_probabilities_behind_the
 ) -> None:
     """Within 0.01 of the best AUC that any model can have, and not above it by a leak."""
     rows = ["--rows", "300000", "--eval_rows", "50000", "--out", str(tmp_path)]
-    synthetic.main(rows)
+    __main__.main(rows)
     best = json.loads((tmp_path / "optimum.json").read_text())["eval"]
     paths = {"train_input_path": "train", "eval_input_path": "eval", "model_dir": "run"}
     settings = [f"{name}={tmp_path / path}" for name, path in paths.items()]

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tzmmoe import checkpoint
-from tzmmoe.training import report
+from tzmmoe.run import results as report
+from tzmmoe.system import checkpoint
 
-FIXTURES = Path(__file__).parents[1] / "convert" / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "drafting/tencent/fixtures"
 SIZES = {"train_data": 3000, "vali_data": 700, "test_data": 900}
 LABELS = ("is_click", "play_num1", "play_num5", "playtime_3000", "is_favor")
 

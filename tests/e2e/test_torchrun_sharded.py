@@ -8,11 +8,11 @@ import pytest
 from e2e import tiny
 from e2e.test_torchrun import VICTIM, flags, job, train
 
-from tzmmoe import checkpoint
-from tzmmoe.data import synthetic
+from tzmmoe.run import results
 from tzmmoe.serving.scorer import Scorer
-from tzmmoe.training import report
-from tzmmoe.training.sizes import short_bytes
+from tzmmoe.synthetic import __main__
+from tzmmoe.system import checkpoint
+from tzmmoe.system.runtime import short_bytes
 
 pytest.importorskip("torchrec", reason="TorchRec is not installed; `make torchrec` installs it")
 pytestmark = pytest.mark.torchrec
@@ -74,7 +74,7 @@ def test_its_checkpoint_is_evaluated_exported_and_trained_on_by_one_process(
     model_dir = Path(shutil.copytree(of_two[0], tmp_path / "model"))
     one = tiny.pipeline(tiny_folder, model_dir, **SHARDED)
     last = checkpoint.newest(model_dir)
-    trained = report.of_step(model_dir / report.TRAINING, checkpoint.open_checkpoint(last).step)
+    trained = results.of_step(model_dir / results.TRAINING, checkpoint.open_checkpoint(last).step)
     for key, value in one.evaluate().items():
         assert value == pytest.approx(trained[key], abs=1e-6)
     one.export(str(tmp_path / "export"))
@@ -110,7 +110,7 @@ def test_the_config_for_a_cluster_trains_on_small_data_and_spreads_its_tables(tm
     rows = {16: 1_000_000 + 100_000 + 1_000 + 2 * 10_000, 8: 20 + 24 + 10}
     size = short_bytes(sum(count * (width + 1) * 4 for width, count in rows.items()))
     small = ["--rows", "3000", "--eval_rows", "500", "--files", "2", "--out", str(tmp_path)]
-    synthetic.main(small)
+    __main__.main(small)
     config = Path(__file__).parents[2] / "configs" / "cluster_mmoe.config"
     for placement, words in {
         "REPLICATED": f"tables: REPLICATED (as table_placement says); {size} in each process\n",
@@ -126,6 +126,6 @@ def test_the_config_for_a_cluster_trains_on_small_data_and_spreads_its_tables(tm
         assert words in printed
     assert "  table_wise: segment_emb, hour_emb, position_emb, item_id_emb" in printed
     one, other = (
-        report.read(tmp_path / name / report.TRAINING)[-1] for name in ("REPLICATED", "SHARDED")
+        results.read(tmp_path / name / results.TRAINING)[-1] for name in ("REPLICATED", "SHARDED")
     )
     assert one == pytest.approx(other, abs=1e-4)

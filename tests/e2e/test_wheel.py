@@ -62,7 +62,7 @@ def test_the_wheel_trains_exports_and_predicts_in_an_empty_environment(
         raise
     command = (python, "-m")
     sizes = ("--rows", "2000", "--eval_rows", "500")
-    run(*command, "tzmmoe.data.synthetic", *sizes, "--out", "data", folder=tmp_path)
+    run(*command, "tzmmoe.synthetic", *sizes, "--out", "data", folder=tmp_path)
     draft = ("--data", "data/train", "--labels", "click,conversion", "--out", "drafted.config")
     run(*command, "tzmmoe.init", *draft, "--ignore", "p_click,p_conversion", folder=tmp_path)
     config = ("--pipeline_config", "drafted.config", "--model_dir", "model")

@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 from pyarrow import csv
 from safetensors.torch import load_file
 
-from tzmmoe import checkpoint
 from tzmmoe.batch import Batch, Position
+from tzmmoe.learning.settings import Settings
+from tzmmoe.learning.step import Optimization
 from tzmmoe.pipeline import Pipeline
 from tzmmoe.registry import fields
-from tzmmoe.session import Session
-from tzmmoe.training import report
-from tzmmoe.training.optimization import Optimization
-from tzmmoe.training.settings import Settings
+from tzmmoe.run import results
+from tzmmoe.run.session import Session
+from tzmmoe.system import checkpoint
 
 FILES = (70, 45, 85)  # rows of each training file: 200, in batches of 16 and a last one of 8
 EVAL_ROWS = 60
@@ -179,7 +179,7 @@ def end(model_dir: Path) -> dict[str, bytes]:
     """
     newest = checkpoint.newest(model_dir)
     found = {"name": newest.name.encode()}
-    for file in ("state.json", f"../{report.TRAINING}"):
+    for file in ("state.json", f"../{results.TRAINING}"):
         found[file] = (newest / file).read_bytes()
     return found | tensors(newest)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from e2e import tiny
 
 from tzmmoe.errors import DataError
-from tzmmoe.session import Session
+from tzmmoe.run.session import Session
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 
 from tzmmoe.batch import Batch
 from tzmmoe.config import load
-from tzmmoe.session import Session
+from tzmmoe.run.session import Session
 
 CONFIG = """
 data_config {

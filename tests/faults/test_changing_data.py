@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from e2e import tiny
 
-from tzmmoe import checkpoint
-from tzmmoe.data import csv, parquet
-from tzmmoe.data import delivery as delivery_module
+from tzmmoe.data.plan import delivery as delivery_module
+from tzmmoe.data.reading import csv, parquet
 from tzmmoe.errors import DataError
 from tzmmoe.pipeline import Pipeline
-from tzmmoe.training.trainer import Trainer
+from tzmmoe.run.trainer import Trainer
+from tzmmoe.system import checkpoint
 
 # 200 rows are 13 steps; one file, read a few rows at a time, two epochs.
 NUM_ROWS, CHUNK_ROWS, FAULT_AT = 200, 32, 5

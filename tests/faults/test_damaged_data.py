@@ -15,7 +15,7 @@ from e2e import tiny
 from faults.reading import Read, opened, reading
 
 from tzmmoe.errors import DataError
-from tzmmoe.session import Session
+from tzmmoe.run.session import Session
 
 NUM_ROWS = 50
 ENDS = 64  # bytes of both ends of a file at which it is cut, one by one

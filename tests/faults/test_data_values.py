@@ -13,9 +13,9 @@ from faults.odd_values import COLUMNS, FLOATS, TEXTS
 from faults.roles import ROLES, good_texts, learn, session, write
 
 from tzmmoe.errors import DataError, UserError
-from tzmmoe.init.__main__ import main as init
+from tzmmoe.init import main as init
+from tzmmoe.run.session import Session
 from tzmmoe.serving.predictions import PredictionWriter, write_predictions
-from tzmmoe.session import Session
 
 NUM_ROWS = 12
 LONG = pytest.mark.long

@@ -9,7 +9,8 @@ import pytest
 from e2e import tiny
 from full_disk import files_up_to, small_disk
 
-from tzmmoe import checkpoint, cli, eval, export, predict, train
+from tzmmoe import eval, export, predict, train
+from tzmmoe.system import checkpoint, cli
 
 Run = Callable[..., tuple[int, str]]
 LONG = pytest.mark.long

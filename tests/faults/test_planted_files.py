@@ -13,9 +13,9 @@ import torch
 from serving.plants import Plant
 from serving.small import Small
 
-from tzmmoe.digest import sha256
 from tzmmoe.errors import CheckpointError
 from tzmmoe.serving.scorer import Scorer
+from tzmmoe.system.digest import sha256
 
 FEATURES = [
     'id_feature { feature_name: "one" num_buckets: 5 embedding_dim: 2 }',

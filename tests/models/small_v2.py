@@ -11,7 +11,8 @@ from torch import Tensor
 
 from tzmmoe.batch import Inputs, Ragged
 from tzmmoe.build import Built, build
-from tzmmoe.config import check, dialects
+from tzmmoe.config import check
+from tzmmoe.config.dialects import torcheasyrec
 from tzmmoe.errors import Faults
 from tzmmoe.features.layout import Layout
 from tzmmoe.protos.pipeline_pb2 import Pipeline
@@ -108,7 +109,7 @@ def text(settings: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> st
 def made(content: str) -> Built:
     """Raises ConfigError with all faults."""
     pipeline, faults = text_format.Parse(content, Pipeline()), Faults()
-    dialects.canonicalize(pipeline, faults)
+    torcheasyrec.canonicalize(pipeline, faults)
     check.check(pipeline, faults)
     built = build(pipeline, Path(), faults)
     faults.stop()

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from tzmmoe.batch import Inputs, Ragged
 from tzmmoe.models.base import Body, TowerInputs
 from tzmmoe.models.encoder import Encoder
-from tzmmoe.nn.embedding import fill_tables
+from tzmmoe.tables.table import fill_tables
 
 TEXTS = {
     "user": 'id_feature { feature_name: "user" num_buckets: 7 embedding_dim: 4 }',

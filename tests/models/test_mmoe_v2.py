@@ -11,7 +11,7 @@ from models.small_v2 import GROUPS, KINDS, SMALL, Rows, logits, rows, shaken_v2
 from torch.testing import assert_close
 
 from tzmmoe.build import Built
-from tzmmoe.training.state import weights
+from tzmmoe.run.state import weights
 
 CROSSES = list(product(range(6), (0, 1)))  # feature_cross, output_cross
 TYPES = ["FM", "LR", "raw"]

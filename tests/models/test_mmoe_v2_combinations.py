@@ -12,10 +12,11 @@ from models.small_v2 import text
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tzmmoe import Pipeline, checkpoint
+from tzmmoe import Pipeline
+from tzmmoe.run.session import Session
+from tzmmoe.run.state import weights
 from tzmmoe.serving.scorer import Scorer
-from tzmmoe.session import Session
-from tzmmoe.training.state import weights
+from tzmmoe.system import checkpoint
 
 SETTINGS = {
     "num_experts": 2,

@@ -13,13 +13,13 @@ from torch.testing import assert_close
 
 from tzmmoe.batch import Batch
 from tzmmoe.build import Built
+from tzmmoe.learning.settings import Settings
+from tzmmoe.learning.step import Optimization
 from tzmmoe.models.mmoe import MMoE
 from tzmmoe.nn.norms import BatchNorm
 from tzmmoe.protos.train_pb2 import TrainConfig
 from tzmmoe.registry import fields
-from tzmmoe.training.optimization import Optimization
-from tzmmoe.training.settings import Settings
-from tzmmoe.training.state import weights
+from tzmmoe.run.state import weights
 
 PLAIN_MMOE = """  mmoe {{
     num_expert: 3

@@ -16,7 +16,7 @@ from tzmmoe.build import Built
 from tzmmoe.nn.activations import keras_activation
 from tzmmoe.nn.mlp import Network
 from tzmmoe.nn.norms import BatchNorm
-from tzmmoe.training.state import weights
+from tzmmoe.run.state import weights
 
 # As the specification lists them, and those that Keras has beside.
 ACTIVATIONS = ["relu", "leaky_relu", "selu", "sigmoid", "tanh", "dice", "prelu", "none"]

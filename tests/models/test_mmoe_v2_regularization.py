@@ -13,8 +13,8 @@ from torch.testing import assert_close
 
 from tzmmoe.build import Built
 from tzmmoe.errors import ConfigError
-from tzmmoe.nn.regularizers import penalized, regularization
-from tzmmoe.training.state import weights
+from tzmmoe.run.state import weights
+from tzmmoe.tables.penalties import penalized, regularization
 
 # Part -> the tensors that its penalty counts, by their names in a checkpoint.
 KERNELS = {

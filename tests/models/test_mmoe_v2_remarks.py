@@ -7,7 +7,8 @@ import pytest
 from google.protobuf import text_format
 from models.small_v2 import GROUPS, SMALL, text, v2
 
-from tzmmoe.config import dialects, notes
+from tzmmoe.config import notes
+from tzmmoe.config.dialects import torcheasyrec
 from tzmmoe.errors import ConfigError, Faults
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 
@@ -50,7 +51,7 @@ def test_groups_that_it_does_not_read_are_named(caplog: pytest.LogCaptureFixture
 def said(settings: dict[str, Any], groups: dict[str, list[str]]) -> list[str]:
     """The notes to a config."""
     pipeline = text_format.Parse(text(PLAIN | settings, groups), Pipeline())
-    dialects.canonicalize(pipeline, Faults())
+    torcheasyrec.canonicalize(pipeline, Faults())
     return [line for line in notes(pipeline) if line.startswith("mmoe_v2")]
 
 

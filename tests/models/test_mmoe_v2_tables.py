@@ -10,7 +10,7 @@ from models.small_v2 import GROUPS, SIZES, inputs, logits, made, rows, shaken_v2
 from torch.testing import assert_close
 
 from tzmmoe.build import Built
-from tzmmoe.training.state import weights
+from tzmmoe.run.state import weights
 
 BOTH_SIDES = {"wide": ["n", "u", "w"], "mmoe": ["v", "n", "u", "w"]}
 PLAIN = {"num_experts": 2, "expert_layers": [4], "task_structs": [{"units": [1]}]}

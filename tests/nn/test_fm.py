@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 from torch.testing import assert_close
 
-from tzmmoe.nn.fm import factorization_machine
+from tzmmoe.nn.interactions.fm import factorization_machine
 
 
 def drawn(num_rows: int, num_fields: int, num_heads: int, width: int) -> tuple[Tensor, Tensor]:

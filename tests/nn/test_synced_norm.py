@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from tzmmoe.nn.norms import BatchNorm
-from tzmmoe.world import World
+from tzmmoe.system.world import World
 
 CHANNELS = 3
 

@@ -14,8 +14,8 @@ from tzmmoe import build
 from tzmmoe.batch import Inputs, Ragged
 from tzmmoe.config import load
 from tzmmoe.features.layout import Layout
+from tzmmoe.run.session import Session
 from tzmmoe.serving.exporter import Export
-from tzmmoe.session import Session
 
 CONFIG = """
 data_config {{ label_fields: ["label"] num_workers: 0 {data} }}

@@ -14,7 +14,7 @@ import pytest
 import torch
 from full_disk import files_up_to
 
-from tzmmoe.data.parquet import ParquetSource
+from tzmmoe.data.reading.parquet import ParquetSource
 from tzmmoe.errors import ConfigError, DataError
 from tzmmoe.serving import predictions
 from tzmmoe.serving.predictions import PredictionWriter, prediction_columns

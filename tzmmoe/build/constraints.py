@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from tzmmoe.config.check import features
 from tzmmoe.errors import Faults
-from tzmmoe.nn.constraints import BY_COLUMNS, COMPUTE_KERNELS, ON_A_CPU, SHARDING_TYPES
 from tzmmoe.protos.feature_pb2 import ParameterConstraints
 from tzmmoe.protos.pipeline_pb2 import Pipeline
+from tzmmoe.tables.constraints import BY_COLUMNS, COMPUTE_KERNELS, ON_A_CPU, SHARDING_TYPES
 
 ON_GPUS_ONLY = "which TorchRec has on GPUs only; leave it out"
 SEVERAL_SUMS = (

@@ -1,11 +1,11 @@
 """feature_configs -> features."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from tzmmoe.build.names import check_name
 from tzmmoe.config.check import features as configured_features
-from tzmmoe.errors import Faults, did_you_mean
+from tzmmoe.errors import ConfigError, Faults, did_you_mean
 from tzmmoe.features import Feature, FeatureSpec, Setting, check_shared, ordered
 from tzmmoe.protos.data_pb2 import DataConfig, FgMode, HashFunction
 from tzmmoe.protos.pipeline_pb2 import Pipeline
@@ -61,3 +61,9 @@ def needed(by_name: dict[str, Feature], features: Iterable[Feature]) -> list[Fea
             found[origin.name] = by_name[origin.name]
             waiting.append(by_name[origin.name])
     return list(found.values())
+
+
+def check_name(field: str, name: str) -> None:
+    """Raise ConfigError unless the name can be part of a column's and a tensor's name."""
+    if not re.fullmatch(r"[\w\-]+", name):
+        raise ConfigError.at(field, f"is {name!r}; use letters, digits, _ and -")

@@ -1,7 +1,7 @@
 """data_config -> how files are read and rows are delivered."""
 
-from tzmmoe.data.delivery import Delivery
-from tzmmoe.data.files import Reading
+from tzmmoe.data.plan.delivery import Delivery
+from tzmmoe.data.reading.files import Reading
 from tzmmoe.protos.data_pb2 import DataConfig, DatasetType, FieldType
 
 

@@ -18,11 +18,11 @@ from tzmmoe.models import MODELS, Body, RankModel
 from tzmmoe.models.base import Group
 from tzmmoe.models.encoder import Encoder
 from tzmmoe.models.tower import Tower
-from tzmmoe.nn.embedding import fill_tables
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import fields
-from tzmmoe.runtime import free_bytes
-from tzmmoe.tasks import TaskSet
+from tzmmoe.system.runtime import free_bytes
+from tzmmoe.tables.table import fill_tables
+from tzmmoe.tasks.task_set import TaskSet
 
 log = logging.getLogger(__name__)
 

@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from tzmmoe.build.names import check_name
+from tzmmoe.build.features import check_name
 from tzmmoe.config.check import task_towers
 from tzmmoe.errors import ConfigError, Faults, did_you_mean, few, within
-from tzmmoe.losses import LOSSES, Loss
-from tzmmoe.metrics import METRICS
 from tzmmoe.protos import loss_pb2, metric_pb2
 from tzmmoe.protos.model_pb2 import TaskTower
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import Registry
-from tzmmoe.tasks import Task, TaskSet, TaskSpace
+from tzmmoe.tasks.losses import LOSSES, Loss
+from tzmmoe.tasks.metrics import METRICS
+from tzmmoe.tasks.task_set import Task, TaskSet, TaskSpace
 
 
 def build_tasks(pipeline: Pipeline, faults: Faults) -> list[Task]:

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from tzmmoe.config import duration, mmoe_v2
-from tzmmoe.config.dialects import messages
+from tzmmoe.config import duration
+from tzmmoe.config.dialects.torcheasyrec import messages
 from tzmmoe.errors import Faults, did_you_mean, join
+from tzmmoe.models.mmoe_v2 import rules
 from tzmmoe.protos.data_pb2 import DataConfig
 from tzmmoe.protos.feature_pb2 import FeatureConfig
 from tzmmoe.protos.model_pb2 import ModelConfig, TaskTower
@@ -161,7 +162,7 @@ def _model(pipeline: Pipeline, faults: Faults) -> None:
         )
     for index, tower in enumerate(towers):
         _tower(f"{path}[{index}]", tower, data, faults)
-    mmoe_v2.check(pipeline.model_config, faults)
+    rules.check(pipeline.model_config, faults)
 
 
 def _tower(path: str, tower: TaskTower, data: DataConfig, faults: Faults) -> None:

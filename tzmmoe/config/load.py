@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tzmmoe.config import check, dialects, overrides, text
+from tzmmoe.config import check
+from tzmmoe.config.dialects import torcheasyrec
 from tzmmoe.errors import ConfigError, Fault, Faults, did_you_mean, lies_in
 from tzmmoe.protos.pipeline_pb2 import Pipeline
+from tzmmoe.textformat import edit, reader
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,9 @@ def load(
     """
     path = Path(path)
     pipeline, faults = Pipeline(), Faults()
-    outline = text.parse(path, _content(path), pipeline, faults)
-    edited = overrides.apply(pipeline, settings, flags or {}, edits_json, faults)
-    written = dialects.canonicalize(pipeline, faults)
+    outline = reader.parse(path, _content(path), pipeline, faults)
+    edited = edit.apply(pipeline, settings, flags or {}, edits_json, faults)
+    written = torcheasyrec.canonicalize(pipeline, faults)
     check.check(pipeline, faults)
 
     def locate(fault: Fault) -> Fault:

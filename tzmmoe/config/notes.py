@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 
 from google.protobuf.message import Message
 
-from tzmmoe.config import mmoe_v2
 from tzmmoe.config.check import features, task_towers
-from tzmmoe.config.dialects import messages
+from tzmmoe.config.dialects.torcheasyrec import messages
 from tzmmoe.errors import few
+from tzmmoe.models.mmoe_v2 import rules
 from tzmmoe.protos.data_pb2 import FG_BUCKETIZE, FG_DAG, FG_NONE, FG_NORMAL, FgMode
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.protos.train_pb2 import REPLICATED
@@ -31,7 +31,7 @@ def notes(pipeline: Pipeline) -> list[str]:
         *_training(pipeline),
         *_evaluation(pipeline),
         *_layers(pipeline),
-        *mmoe_v2.notes(pipeline.model_config),
+        *rules.notes(pipeline.model_config),
     ]
 
 

@@ -2,7 +2,8 @@
 
 import os.path
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 
@@ -10,13 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from tzmmoe.batch import Batch, Position
-from tzmmoe.data.assemble import Assembler, Rows
-from tzmmoe.data.background import Background
-from tzmmoe.data.base import Chunk, Piece, Source
-from tzmmoe.data.delivery import Delivery
-from tzmmoe.data.order import Order, Pass, chunks
+from tzmmoe.data.encode import Assembler, Rows
+from tzmmoe.data.plan.delivery import Delivery
+from tzmmoe.data.plan.order import Order, Pass, chunks
+from tzmmoe.data.plan.sharing import share
 from tzmmoe.data.quality import Quality
-from tzmmoe.data.sharing import share
+from tzmmoe.data.reading.base import Chunk, Piece, Source
 from tzmmoe.errors import DataError
 
 
@@ -255,3 +255,39 @@ def without_remainder(
         _, end = held.pop()
         held = deque((batch, end) for batch, _ in held)
     yield from held
+
+
+class Background:
+    """Applies ``encode`` to a stream of chunks in threads, and gives the results in order.
+
+    One thread draws from the stream, ``num_workers`` threads encode; at most ``num_workers`` + 1
+    chunks are ahead. What a thread raises is raised where the result is asked for.
+    """
+
+    def __init__(
+        self, stream: Iterator[Chunk], encode: Callable[[Chunk], Rows], num_workers: int
+    ) -> None:
+        self._stream = stream
+        self._encode = encode
+        self._num_workers = num_workers
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="read")
+        self._pool = ThreadPoolExecutor(num_workers, thread_name_prefix="encode")
+
+    def __iter__(self) -> Iterator[tuple[Chunk, Rows]]:
+        ahead: deque[Future] = deque()
+        while True:
+            while len(ahead) <= self._num_workers:
+                drawn = self._reader.submit(next, self._stream, None)
+                ahead.append(self._pool.submit(self._finish, drawn))
+            encoded = ahead.popleft().result()
+            if encoded is None:
+                return
+            yield encoded
+
+    def _finish(self, drawn: Future) -> tuple[Chunk, Rows] | None:
+        chunk = drawn.result()
+        return None if chunk is None else (chunk, self._encode(chunk))
+
+    def close(self) -> None:
+        self._reader.shutdown(cancel_futures=True)
+        self._pool.shutdown(cancel_futures=True)

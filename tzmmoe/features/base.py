@@ -12,9 +12,9 @@ from torch import nn
 
 from tzmmoe.errors import ConfigError
 from tzmmoe.features.column import Values
-from tzmmoe.nn.embedding import Table
 from tzmmoe.protos.feature_pb2 import FeatureConfig
 from tzmmoe.registry import Registry
+from tzmmoe.tables.table import Table
 
 FEATURES: Registry[type["Feature"]] = Registry(FeatureConfig, "feature")
 

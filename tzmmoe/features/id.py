@@ -13,9 +13,9 @@ from tzmmoe.features.base import FEATURES, Feature, Ids, Setting, Tally, table_n
 from tzmmoe.features.column import Values, read
 from tzmmoe.features.forms import BadValue, is_text
 from tzmmoe.features.lookup import Hash, Identity, Lookup, read_vocab_file, vocabulary
-from tzmmoe.nn.constraints import Constraints
-from tzmmoe.nn.embedding import Table
-from tzmmoe.nn.initializers import table_initializer
+from tzmmoe.tables.constraints import Constraints
+from tzmmoe.tables.initializers import table_initializer
+from tzmmoe.tables.table import Table
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tzmmoe.digest import text_sha256
 from tzmmoe.errors import ConfigError
 from tzmmoe.features.forms import BadValue, as_integers, as_numbers, as_text
 from tzmmoe.features.hashing import hash_texts
+from tzmmoe.system.digest import text_sha256
 
 
 class Lookup(ABC):

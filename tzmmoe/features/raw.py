@@ -21,9 +21,10 @@ from tzmmoe.features.id import (
 )
 from tzmmoe.features.lookup import Boundaries, Identity
 from tzmmoe.features.normalizer import normalizer as parse_normalizer
-from tzmmoe.nn.constraints import Constraints
-from tzmmoe.nn.embedding import AutoDis, LinearEmbedding, Table
-from tzmmoe.nn.initializers import table_initializer
+from tzmmoe.nn.numbers import AutoDis, LinearEmbedding
+from tzmmoe.tables.constraints import Constraints
+from tzmmoe.tables.initializers import table_initializer
+from tzmmoe.tables.table import Table
 
 
 @FEATURES.register("raw_feature")

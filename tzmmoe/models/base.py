@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from tzmmoe.models.tower import Tower
-from tzmmoe.nn.initializers import Initializer
-from tzmmoe.nn.regularizers import Penalty
 from tzmmoe.protos.model_pb2 import ModelConfig
 from tzmmoe.registry import Registry
+from tzmmoe.tables.initializers import Initializer
+from tzmmoe.tables.penalties import Penalty
 
 MODELS: Registry[type["Body"]] = Registry(ModelConfig, "model")
 

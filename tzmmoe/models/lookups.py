@@ -9,8 +9,8 @@ from tzmmoe.batch import Inputs
 from tzmmoe.features.base import Feature
 from tzmmoe.features.layout import Layout
 from tzmmoe.models.base import Factor
-from tzmmoe.nn.embedding import Slot, Table, Tables, Vectors
-from tzmmoe.nn.regularizers import penalize
+from tzmmoe.tables.penalties import penalize
+from tzmmoe.tables.table import Slot, Table, Tables, Vectors
 
 Choice = Callable[[Feature], tuple[Table, bool]]
 

@@ -10,16 +10,16 @@ from typing import Any
 import torch
 
 from tzmmoe import __version__
-from tzmmoe.data.files import Reading
-from tzmmoe.digest import sha256
-from tzmmoe.durable import written_aside
+from tzmmoe.data.reading.files import Reading
 from tzmmoe.errors import CheckpointError
 from tzmmoe.features import Feature, FeatureSpec, Setting
 from tzmmoe.features.layout import Layout
 from tzmmoe.features.lookup import vocab_file
 from tzmmoe.models import RankModel
 from tzmmoe.serving.program import save, trace
-from tzmmoe.tasks import TaskSet
+from tzmmoe.system.digest import sha256
+from tzmmoe.system.durable import written_aside
+from tzmmoe.tasks.task_set import TaskSet
 
 FORMAT = 1
 

@@ -13,10 +13,10 @@ from pyarrow import csv
 from torch import Tensor
 
 from tzmmoe.batch import Batch
-from tzmmoe.data.files import COMPRESSED, KINDS
+from tzmmoe.data.reading.files import COMPRESSED, KINDS
 from tzmmoe.errors import ConfigError, DataError, did_you_mean
 from tzmmoe.features.column import decoded
-from tzmmoe.world import World
+from tzmmoe.system.world import World
 
 # Written together, as a row group; what comes first counts.
 ROWS = 1 << 16

@@ -13,7 +13,7 @@ from tzmmoe.errors import CheckpointError
 from tzmmoe.features.layout import Layout
 from tzmmoe.models import RankModel
 from tzmmoe.serving import archive
-from tzmmoe.tasks import TaskSet
+from tzmmoe.tasks.task_set import TaskSet
 
 # What torch, zipfile and json raise for a damaged file.
 UNREADABLE = (

@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 
 from tzmmoe.batch import Batch
-from tzmmoe.data.assemble import Assembler
-from tzmmoe.data.base import Chunk, Piece
-from tzmmoe.data.delivery import Delivery
-from tzmmoe.data.files import Reading, open_source
+from tzmmoe.data.encode import Assembler
 from tzmmoe.data.loader import Loader
-from tzmmoe.data.sharing import count
-from tzmmoe.digest import inside, sha256
+from tzmmoe.data.plan.delivery import Delivery
+from tzmmoe.data.plan.sharing import count
+from tzmmoe.data.reading.base import Chunk, Piece
+from tzmmoe.data.reading.files import Reading, open_source
 from tzmmoe.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from tzmmoe.features import Feature, FeatureSpec, Setting
 from tzmmoe.serving.exporter import FORMAT
 from tzmmoe.serving.program import load, program_inputs
-from tzmmoe.world import World
+from tzmmoe.system.digest import inside, sha256
+from tzmmoe.system.world import World
 
 
 class Scorer:

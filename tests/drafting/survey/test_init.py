@@ -1,0 +1,251 @@
+"""`python -m tzmmoe.init`: what it drafts, and that the draft trains."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from init.columns import (
+    CITIES,
+    CLICK,
+    COLUMNS,
+    HEAT,
+    LABELS,
+    NO_FEATURES,
+    RANDOM,
+    ROWS,
+    draft,
+    draft_of,
+)
+from pyarrow import csv
+
+from tzmmoe.config import load, notes
+from tzmmoe.drafting.survey.feature import BUCKETS, HASH_ROWS
+from tzmmoe.pipeline import Pipeline
+
+
+def features(config: Path) -> dict:
+    """{feature name: its message}."""
+    entries = load(config).pipeline.feature_configs
+    found = [getattr(entry, entry.WhichOneof("feature")) for entry in entries]
+    return {feature.feature_name: feature for feature in found}
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A draft of all kinds of columns, whose data evaluates it too."""
+    folder = tmp_path_factory.mktemp("everything")
+    file = str(folder / "train.parquet")
+    flags = ["--weights", "weight", "--eval_data", file]
+    return draft(folder, COLUMNS, ",".join(LABELS), *flags)
+
+
+def test_a_draft_of_every_kind_of_column_has_no_faults_and_no_setting_without_effect(everything):
+    config = load(everything)
+    assert not config.faults
+    assert not notes(config.pipeline)
+
+
+def test_every_column_is_a_feature_or_is_said_to_be_none(everything):
+    pipeline, text = load(everything).pipeline, everything.read_text()
+    drafted = features(everything)
+    names = {each.expression.removeprefix("context:") or name for name, each in drafted.items()}
+    assert names == set(COLUMNS) - {*LABELS, "weight", *NO_FEATURES}
+    assert list(pipeline.model_config.feature_groups[0].feature_names) == list(drafted)
+    for name in NO_FEATURES:
+        assert f"#   {name}: " in text
+
+
+EXPECTED = {
+    "city": {"hash_bucket_size": HASH_ROWS, "embedding_dim": 8},
+    "dictionary": {"hash_bucket_size": HASH_ROWS},
+    "large": {"hash_bucket_size": HASH_ROWS},
+    "view": {"hash_bucket_size": HASH_ROWS},
+    "joined": {"hash_bucket_size": HASH_ROWS, "pooling": "mean"},
+    "bytes": {"hash_bucket_size": HASH_ROWS},
+    "bool": {"num_buckets": 2},
+    "uint8": {"num_buckets": 40},
+    "session": {"hash_bucket_size": 5000},
+    "user_id": {"hash_bucket_size": 5000},
+    "once": {"hash_bucket_size": HASH_ROWS},
+    "tags": {"separator": "|", "pooling": "mean", "hash_bucket_size": HASH_ROWS},
+    "ids": {"hash_bucket_size": 5000, "pooling": "mean"},
+    "floats": {"hash_bucket_size": 5000, "pooling": "mean"},
+    "words": {"hash_bucket_size": HASH_ROWS, "pooling": "mean"},
+    "history": {"value_dim": 50, "pooling": "mean"},
+    "map": {"weighted": True, "hash_bucket_size": HASH_ROWS},
+    "vector": {"value_dim": 4, "embedding_dim": 0},
+    "odd_name_": {"expression": "context:odd name: %"},
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_column_becomes_the_feature_that_suits_it(everything, name):
+    feature = features(everything)[name]
+    assert {field: getattr(feature, field) for field in EXPECTED[name]} == EXPECTED[name]
+
+
+@pytest.mark.parametrize(
+    "name", ["heat", "int8", "int16", "uint32", "half", "single", "holes", "endless", "money"]
+)
+def test_numbers_are_cut_into_buckets_of_about_equally_many_rows(everything, name):
+    feature = features(everything)[name]
+    cuts = list(feature.boundaries)
+    assert 10 < len(cuts) < 2 * BUCKETS
+    numbers = np.array([float(v) for v in COLUMNS[name].to_pylist() if v is not None])
+    rows = np.bincount(np.searchsorted(cuts, numbers[np.isfinite(numbers)], side="right"))
+    assert rows.max() <= 3 * rows.mean()
+    missing = any(value is None or value != value for value in COLUMNS[name].to_pylist())
+    assert feature.HasField("default_value") == missing  # "0" would be the bucket of 0
+
+
+def test_labels_get_the_loss_that_suits_them(everything):
+    towers = {t.label_name: t for t in load(everything).pipeline.model_config.mmoe.task_towers}
+    assert list(towers) == LABELS
+    losses = {name: tower.losses[0].WhichOneof("loss") for name, tower in towers.items()}
+    assert losses == {
+        "click": "binary_cross_entropy",
+        "buy": "binary_cross_entropy",
+        "stars": "softmax_cross_entropy",
+        "price": "l2_loss",
+    }
+    assert {name: tower.num_class for name, tower in towers.items() if tower.num_class > 1} == {
+        "stars": 5
+    }
+    assert all(tower.sample_weight_name == "weight" for tower in towers.values())
+    variance = np.var(COLUMNS["price"].to_numpy())
+    assert towers["price"].weight == pytest.approx(1 / variance, rel=0.1)
+
+
+def test_a_label_may_be_text_of_zeros_and_ones(tmp_path):
+    config = draft(tmp_path, {"answer": pa.array(CLICK).cast(pa.string()), "heat": HEAT}, "answer")
+    assert "binary_cross_entropy { }" in config.read_text()
+    Pipeline.load(config, device="cpu").check()
+
+
+QUIET = ["train_config.use_tensorboard=false", "data_config.num_workers=0"]
+
+
+def test_the_draft_of_every_kind_of_column_trains(everything):
+    settings = [*QUIET, "train_config.num_epochs=1", "data_config.batch_size=128"]
+    metrics = Pipeline.load(everything, settings=settings, device="cpu").fit()
+    assert {f"auc_{label}" for label in ("click", "buy")} < set(metrics)
+    assert all(math.isfinite(value) for value in metrics.values())
+
+
+def test_a_draft_learns_by_its_own_schedule(tmp_path):
+    """From numbers and words of half of the rows what the other half holds."""
+    half = ROWS // 2
+    columns = {name: COLUMNS[name] for name in ("click", "city", "heat")}
+    pq.write_table(pa.table({name: c[half:] for name, c in columns.items()}), tmp_path / "valid.pq")
+    flags = ["--eval_data", str(tmp_path / "valid.pq")]
+    config = draft(tmp_path, {name: c[:half] for name, c in columns.items()}, "click", *flags)
+    best = binary_auc(3 * HEAT[half:] + 2 * (CITIES[half:] == "Rome"), CLICK[half:])
+    reached = Pipeline.load(config, settings=QUIET, device="cpu").fit()["auc_click"]
+    assert best - 0.03 < reached < best + 0.01
+
+
+def binary_auc(scores: np.ndarray, truth: np.ndarray) -> float:
+    """The share of pairs in the right order."""
+    return float((scores[truth == 1][:, None] > scores[truth == 0]).mean())
+
+
+def test_every_line_that_sets_something_is_explained(everything):
+    """A line, or the block it stands in, has a comment; what repeats an explained word may not."""
+    free = {"group_name"}
+    text = everything.read_text()
+    head, _, rest = text.partition("\nfeature_configs {")
+    model = rest[rest.index("\nmodel_config {") :]
+    for line in (head + model).splitlines():
+        word = line.strip().partition(":")[0]
+        if ":" in line and "[" not in line and not line.startswith("#") and word not in free:
+            assert "#" in line, line
+
+
+def as_csv(table: pa.Table, path: Path, delimiter: str, header: bool) -> None:
+    options = csv.WriteOptions(include_header=header, delimiter=delimiter)
+    csv.write_csv(table, path, options)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("header", [True, False])
+def test_csv_files_give_the_draft_of_the_same_parquet_file(tmp_path, capsys, delimiter, header):
+    names = ["click", "city", "heat", "uint8", "int16", "large"]
+    table = pa.table({name: COLUMNS[name] for name in names})
+    as_csv(table, tmp_path / "train.csv", delimiter, header)
+    flags = [] if header else ["--columns", ",".join(names)]
+    out = draft_of(tmp_path / "*.csv", "click", *flags)
+    typed = draft(tmp_path, {name: table[name] for name in names}, "click")
+    assert features(out) == features(typed)
+    Pipeline.load(out, device="cpu").check()
+
+
+def test_csv_texts_are_what_they_look_like(tmp_path):
+    zips = [f"{RANDOM.integers(0, 60):05d}" for _ in range(ROWS)]
+    truth = np.where(CLICK == 1, "true", "false")
+    gaps = RANDOM.choice(["1.5", "nan", "", "3", "4"], ROWS)
+    columns = {"truth": truth, "zip": zips, "gaps": gaps, "city": CITIES}
+    csv.write_csv(pa.table(columns), tmp_path / "train.csv")
+    out = draft_of(tmp_path / "train.csv", "truth")
+    drafted = features(out)
+    assert drafted["zip"].hash_bucket_size  # 00017 is a code
+    assert list(drafted["gaps"].boundaries) == [3, 4]
+    Pipeline.load(out, device="cpu").check()  # true and false are read as a label
+
+
+HUGE = RANDOM.choice([-1.7e308, -1e300, 1e300, 1.5e308], ROWS) * RANDOM.random(ROWS)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_numbers_at_the_end_of_their_range_give_no_warning_and_a_draft_that_trains(tmp_path, kind):
+    columns = {"click": CLICK, "huge": HUGE, "odd": np.where(CLICK, 1e300, HEAT), "small": HEAT}
+    if kind == "csv":
+        csv.write_csv(pa.table(columns), tmp_path / "train.csv")
+        config = draft_of(tmp_path / "train.csv", "click")
+    else:
+        columns["pair"] = pa.array([[each, each / 2] for each in HUGE])
+        config = draft(tmp_path, columns, "click")
+    cuts = np.array(features(config)["huge"].boundaries)
+    rows = np.bincount(np.searchsorted(cuts, HUGE, side="right"))
+    assert len(cuts) > 20
+    assert rows.max() <= 2 * rows.mean()
+    settings = [*QUIET, "train_config.num_epochs=1", "data_config.batch_size=128"]
+    assert Pipeline.load(config, settings=settings, device="cpu").fit() is not None
+
+
+def test_a_column_that_tells_a_label_is_asked_about_and_one_that_hints_at_it_is_not(
+    tmp_path, capsys
+):
+    noise = pa.array(RANDOM.integers(0, ROWS // 2, ROWS)).cast(pa.string())
+    columns = {"click": CLICK, "copy": CLICK * 2 + 5, "hint": HEAT, "noise": noise}
+    text = draft(tmp_path, columns, "click").read_text()
+    assert text.count("leaks?") == 1
+    assert "leaks? alone it tells click" in text[text.index("whole numbers 5 to 7") :]
+    assert "leaks? copy alone tells click" in capsys.readouterr().out
+
+
+def test_files_sorted_by_a_label_are_said_to_be(tmp_path, capsys):
+    order = np.argsort(CLICK, kind="stable")
+    draft(tmp_path, {"click": CLICK[order], "heat": HEAT[order]}, "click")
+    assert "sorted by click?" in capsys.readouterr().out
+
+
+def test_the_command_ends_with_the_exact_next_command(tmp_path, capsys):
+    out = draft(tmp_path, {"click": CLICK, "heat": HEAT}, "click")
+    last = capsys.readouterr().out.splitlines()[-1].strip()
+    assert last == f"python -m tzmmoe.train --pipeline_config {out}"
+
+
+def test_help_loads_nothing_slow():
+    code = (
+        "import sys, tzmmoe.init as command\n"
+        "try: command.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'pyarrow', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -1,0 +1,236 @@
+"""The final evaluation: of the run's result, on files of its own, by metrics of its own."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from e2e import tiny
+from run.runs import EARLY, ONE_EPOCH
+
+from tzmmoe import eval
+from tzmmoe.errors import ConfigError, DataError
+from tzmmoe.run import results as report
+from tzmmoe.run.evaluate import Evaluation
+from tzmmoe.system import checkpoint
+
+BY_A_LABEL = '{ grouped_auc { grouping_key: "buy" } }'
+
+
+@pytest.fixture(scope="module")
+def test_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows that neither training nor validation has."""
+    return tiny.write(tiny.rows(200_000, 77), tmp_path_factory.mktemp("final") / "test.parquet")
+
+
+def auc(rows: list[tuple[float, float]]) -> float:
+    """By all pairs of a positive and a negative; ties count half."""
+    positives = [p for p, y in rows if y == 1]
+    negatives = [p for p, y in rows if y == 0]
+    wins = sum((p > n) + (p == n) / 2 for p in positives for n in negatives)
+    return wins / (len(positives) * len(negatives))
+
+
+def test_training_ends_with_the_test_files_and_writes_the_results(
+    tiny_folder, test_file, tmp_path
+) -> None:
+    """S0.55, S0.71, S0.72: three sets; the last one's results as JSON in the form of the seed, by
+    labels and short names, in a folder that need not be there."""
+    out = tmp_path / "deep" / "results.json"
+    changes = {
+        **ONE_EPOCH,
+        "test_input_path": test_file,
+        "eval_config__output_file": out,
+        "eval_config__predictions_path": tmp_path / "test_predictions.parquet",
+        "eval_config__batch_size": 7,
+        "eval_config__task_metrics": '{ name: "ctr" metrics { auc { thresholds: 0 } } '
+        "metrics { binary_accuracy {} } }",
+    }
+    results = tiny.pipeline(tiny_folder, tmp_path / "run", **changes).fit()
+    predicted = pq.read_table(tmp_path / "test_predictions.parquet").to_pydict()
+    assert len(predicted["click"]) == 77
+    rows = list(zip(predicted["probs_ctr"], predicted["click"], strict=True))
+    right = sum((p > 0.5) == (y == 1) for p, y in rows)
+    assert results["auc_ctr"] == pytest.approx(auc(rows), abs=1e-9)
+    assert results["binary_accuracy_ctr"] == pytest.approx(right / 77, abs=1e-12)
+    [[name, model, values]] = json.loads(out.read_text())["eval_results"]
+    assert (name, model) == ("mmoe", str(tmp_path / "run" / "model.ckpt-12"))
+    assert values.keys() == {
+        *("loss", "click_loss", "click_auc", "click_bacc"),
+        *("buy_loss", "buy_auc"),
+    }
+    assert values["click_auc"] == results["auc_ctr"]
+    assert values["loss"] == pytest.approx(values["click_loss"] + values["buy_loss"], abs=1e-7)
+    line = report.read(tmp_path / "run" / report.EVALUATION)
+    assert [each["global_step"] for each in line] == [12]
+    assert line[0]["auc_ctr"] == pytest.approx(results["auc_ctr"])
+    during = report.read(tmp_path / "run" / report.TRAINING)[-1]
+    assert "binary_accuracy_ctr" not in during
+    assert during["auc_ctr"] != results["auc_ctr"]
+
+
+def test_a_run_that_stopped_early_is_tested_with_its_best_weights(
+    tiny_folder, test_file, tmp_path
+) -> None:
+    """S0.69: the best weights are the result; what tzmmoe.eval finds later is the same."""
+    changes = EARLY | {"test_input_path": test_file}
+    results = tiny.pipeline(tiny_folder, tmp_path, **changes).fit()
+    best = checkpoint.preferred(tmp_path)
+    assert best != checkpoint.newest(tmp_path)
+    assert results == tiny.pipeline(tiny_folder, tmp_path, **changes).evaluate(str(best))
+    last = tiny.pipeline(tiny_folder, tmp_path, **changes).evaluate(
+        str(checkpoint.newest(tmp_path))
+    )
+    assert last != results
+
+
+def test_eval_reads_the_test_files_of_the_config_unless_the_command_names_others(
+    tiny_folder, test_file, tmp_path
+) -> None:
+    config = tmp_path / "tested.config"
+    text = (tiny_folder / "tiny.config").read_text()
+    config.write_text(f'test_input_path: "{test_file}"\n{text}')
+    flags = ["--pipeline_config", str(config), "--model_dir", str(tmp_path / "run")]
+    tiny.pipeline(tiny_folder, tmp_path / "run", **ONE_EPOCH).fit()
+    found = []
+    for more in (
+        [],
+        ["--eval_input_path", str(tiny_folder / "eval.parquet")],
+        ["--test_input_path", str(tiny_folder / "eval.parquet")],
+        ["--test_input_path", ""],
+    ):
+        eval.main([*flags, *more])
+        found.append(report.read(tmp_path / "run" / report.EVALUATION)[-1])
+    assert found[1] == found[2] == found[3]
+    assert found[0] != found[1]
+    validation = report.read(tmp_path / "run" / report.TRAINING)[-1]
+    assert found[1] == pytest.approx(validation)
+
+
+@pytest.mark.parametrize(("every", "count"), [(5, 3), (100, 1)])
+def test_predictions_of_the_last_evaluation_cost_no_further_pass(
+    tiny_folder, tmp_path, monkeypatch, every, count
+) -> None:
+    passes = []
+    original = Evaluation._run
+
+    def counted(self: Evaluation, *rest: object) -> dict[str, float]:
+        passes.append(self.path)
+        return original(self, *rest)
+
+    monkeypatch.setattr(Evaluation, "_run", counted)
+    file = tmp_path / "predictions.parquet"
+    changes = ONE_EPOCH | {"eval_config__predictions_path": file}
+    changes["train_config__save_checkpoints_steps"] = every
+    tiny.pipeline(tiny_folder, tmp_path / "run", **changes).fit()
+    assert len(passes) == count
+    logits = pq.read_table(file)["logits_ctr"].to_pylist()
+    passes.clear()
+    again = tmp_path / "again.parquet"
+    tiny.pipeline(tiny_folder, tmp_path / "run", **ONE_EPOCH).evaluate(predictions_path=str(again))
+    assert pq.read_table(again)["logits_ctr"].to_pylist() == logits
+
+
+def test_a_signal_stops_an_evaluation_that_writes_predictions(
+    tiny_folder, tmp_path, monkeypatch
+) -> None:
+    """And no half of a file is left."""
+    run = tiny.pipeline(
+        tiny_folder,
+        tmp_path / "run",
+        **ONE_EPOCH,
+        eval_config__predictions_path=tmp_path / "half.parquet",
+        train_config__save_checkpoints_steps=100,
+    )
+
+    def stop(self: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tzmmoe.run.trainer.Trainer.stop_if_asked", stop)
+    monkeypatch.setattr("tzmmoe.run.trainer.Trainer._stop_on_signal", lambda self: None)
+    with pytest.raises(KeyboardInterrupt):
+        run.fit()
+    assert not list(tmp_path.glob("*half*"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"test_input_path": "nowhere.parquet"}, DataError, "nowhere.parquet"),
+        ({"eval_config__output_file": "."}, ConfigError, "output_file: . is a folder; name a file"),
+        (
+            {"eval_config__task_metrics": '{ name: "ctrr" metrics { auc {} } }'},
+            ConfigError,
+            r"task_metrics\[0\].name: 'ctrr' is no tower; did you mean 'ctr'",
+        ),
+        (
+            {"eval_config__task_metrics": '{ name: "ctr" metrics {} }'},
+            ConfigError,
+            r"task_metrics\[0\].metrics\[0\]: is empty; give one of auc",
+        ),
+        (
+            {"eval_config__task_metrics": '[{ name: "ctr" }, { name: "click" }]'},
+            ConfigError,
+            r"task_metrics\[1\].name: 'click' is there twice",
+        ),
+        (
+            {"eval_config__task_metrics": '{ name: "ctr" ' + f"metrics {BY_A_LABEL} }}"},
+            ConfigError,
+            r"^\S+ eval_config\.task_metrics: 'buy' is used as group and as label$",
+        ),
+        (
+            {
+                "eval_config__task_metrics": '{ name: "ctr" metrics { auc {} } }',
+                "model_config__mmoe__task_towers[0]__metrics": BY_A_LABEL,
+            },
+            ConfigError,
+            r"^\S+ model_config: 'buy' is used as group and as label$",
+        ),
+    ],
+)
+def test_what_is_wrong_with_the_final_evaluation_shows_before_the_first_step(
+    tiny_folder, tmp_path, changes, error, words
+) -> None:
+    with pytest.raises(error, match=words):
+        tiny.pipeline(tiny_folder, tmp_path / "run", **changes).fit()
+    assert not checkpoint.find(tmp_path / "run")
+
+
+def test_watched_keys_may_be_spelled_as_keras_does(tiny_folder, tmp_path) -> None:
+    """S0.69: by label or tower, with val_ before; val_loss is the sum of all."""
+    runs = {}
+    for monitor in ("auc_ctr", "val_click_auc", "val_ctr_auc", "click_auc"):
+        stopping = f'monitor: "{monitor}" patience: 2'
+        folder = tmp_path / monitor
+        changes = EARLY | {"train_config__early_stopping": stopping}
+        tiny.pipeline(tiny_folder, folder, **changes).fit()
+        runs[monitor] = checkpoint.preferred(folder).name
+    assert len(set(runs.values())) == 1
+    stopping = 'monitor: "val_click_loss" patience: 1 min_delta: 10'
+    tiny.pipeline(
+        tiny_folder, tmp_path / "loss", **EARLY | {"train_config__early_stopping": stopping}
+    ).fit()
+    assert checkpoint.newest(tmp_path / "loss").name == "model.ckpt-10"
+    with pytest.raises(ConfigError, match="'val_click_acu' is not evaluated"):
+        tiny.pipeline(
+            tiny_folder, tmp_path / "no", train_config__early_stopping='monitor: "val_click_acu"'
+        ).fit()
+
+
+def test_nan_is_null_in_the_json(tiny_folder, tmp_path) -> None:
+    """An AUC without positives has no value; JSON has no NaN."""
+    rows = tiny.rows(300_000, 9)
+    none = rows.set_column(rows.column_names.index("buy"), "buy", [[0] * 9])
+    file = tiny.write(none, tmp_path / "none.parquet")
+    out = tmp_path / "results.json"
+    tiny.pipeline(
+        tiny_folder,
+        tmp_path / "run",
+        **ONE_EPOCH,
+        test_input_path=file,
+        eval_config__output_file=out,
+    ).fit()
+    values = json.loads(out.read_text())["eval_results"][0][2]
+    assert values["buy_auc"] is None
+    assert torch.tensor(values["loss"]).isfinite()

@@ -1,0 +1,309 @@
+"""The command lines: flags, help, exit codes, and what they say when they cannot go on."""
+
+import importlib
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from written import CONFIG, ROOT, changed
+
+from tzmmoe.errors import NO_SCHEMA, DataError, Interrupted
+from tzmmoe.system import cli
+
+COMMANDS = ["train", "eval", "export", "predict"]
+WITH_CONFIG = {
+    "train": [],
+    "eval": [],
+    "export": ["--export_dir", "out"],
+    "predict": ["--predict_input_path", "x.parquet", "--predict_output_path", "y.parquet"],
+}
+HELP_S = 0.5
+
+
+def python(*arguments: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
+    """As a user starts it, without what this process has imported."""
+    command = [sys.executable, *arguments]
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=variables)
+
+
+def ended(capsys: pytest.CaptureFixture, command: str, *arguments: str) -> tuple[int, list[str]]:
+    """Exit code and lines on stderr of a command line, in this process."""
+    main = importlib.import_module(f"tzmmoe.{command}").main
+    code = 0
+    original, sys.argv = sys.argv, [command, *map(str, arguments)]
+    try:
+        cli.run(main)
+    except SystemExit as stopped:
+        code = stopped.code
+    finally:
+        sys.argv = original
+    return code, capsys.readouterr().err.splitlines()
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A config whose files are there, in the folder that the commands are started in."""
+    monkeypatch.chdir(tmp_path)
+    rows = {"user": ["a", "b"] * 8, "item": [1, 2] * 8, "price": [0.5, 3.0] * 8}
+    labels = {"click": [0, 1] * 8, "buy": [0, 1] * 8, "importance": [1.0, 2.0] * 8}
+    for name in ("train", "eval"):
+        pq.write_table(pa.table({**rows, **labels}), tmp_path / f"{name}.parquet")
+    (tmp_path / "my.config").write_text(CONFIG)
+    return tmp_path / "my.config"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_answers_at_once(command):
+    """A second of imports before the flags would be a second for each look at them."""
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = python("-m", f"tzmmoe.{command}", "--help")
+        seconds.append(time.perf_counter() - start)
+        assert done.returncode == 0
+        assert "--pipeline_config" in done.stdout
+        assert not done.stderr
+    assert statistics.median(seconds) < HELP_S
+
+
+@pytest.mark.parametrize("module", ["tzmmoe", *(f"tzmmoe.{name}" for name in COMMANDS)])
+def test_importing_it_imports_neither_torch_nor_the_schema(module):
+    code = f"import sys, {module}; print('torch' in sys.modules, 'tzmmoe.protos' in sys.modules)"
+    done = python("-c", code)
+    assert done.stdout.split() == ["False", "False"], done.stderr
+
+
+def test_the_version_of_the_package_is_at_hand_and_other_names_are_not():
+    done = python("-c", "import tzmmoe; print(tzmmoe.__version__); tzmmoe.Pipelines")
+    assert done.stdout.strip()
+    assert "has no attribute 'Pipelines'" in done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_flag_has_words_of_help(command, monkeypatch):
+    seen = []
+    monkeypatch.setattr(cli.Parser, "error", lambda parser, _: seen.append(parser) or sys.exit(2))
+    with pytest.raises(SystemExit):
+        importlib.import_module(f"tzmmoe.{command}").main(["--zzz"])
+    assert [action.option_strings for action in seen[0]._actions if not action.help] == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("flag", "hint"),
+    [
+        ("--model_dri", "no flag --model_dri; did you mean '--model_dir'?"),
+        ("--model_dri=x", "no flag --model_dri; did you mean '--model_dir'?"),
+        ("--pipeline", "no flag --pipeline"),
+        ("--zzz", "no flag --zzz"),
+        ("my.config", "no flag my.config"),
+    ],
+)
+def test_an_unknown_flag_ends_with_2_and_names_the_nearest(command, flag, hint, capsys):
+    code, lines = ended(capsys, command, *WITH_CONFIG[command], "--pipeline_config", "x", flag)
+    assert code == 2
+    assert hint in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "words"),
+    [
+        ("train", [], "--pipeline_config is missing"),
+        ("eval", [], "--pipeline_config is missing"),
+        ("export", ["--pipeline_config", "x"], "--pipeline_config and --export_dir are needed"),
+        ("export", ["--export_dir", "x"], "--pipeline_config and --export_dir are needed"),
+        (
+            "predict",
+            ["--pipeline_config", "x"],
+            "--predict_input_path and --predict_output_path ar",
+        ),
+        ("predict", WITH_CONFIG["predict"], "give --saved_model_dir, or --pipeline_config"),
+        (
+            "predict",
+            [*WITH_CONFIG["predict"], "--pipeline_config", "x", "--saved_model_dir", "y"],
+            "give --saved_model_dir, or --pipeline_config",
+        ),
+        ("train", ["--pipeline_config"], "expected one argument"),
+    ],
+)
+def test_a_missing_flag_ends_with_2_and_is_named(command, arguments, words, capsys):
+    code, lines = ended(capsys, command, *arguments)
+    assert code == 2
+    assert words in lines[-1]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_faults_of_the_config_end_with_2_and_a_line_each(command, config, capsys):
+    config.write_text(
+        changed(("batch_size", "batch_sise"), ("hash_bucket_size: 10", ""), ("[4]", "[4, 0]"))
+    )
+    code, lines = ended(
+        capsys, command, *WITH_CONFIG[command], "--pipeline_config", config, "--set", "a=1"
+    )
+    assert code == 2
+    places = ("--set a", "my.config:10: data_config.batch_sise", "my.config:15: ", "my.config:21: ")
+    assert len(lines) == len(places)
+    for line, place in zip(lines, places, strict=True):
+        assert line.startswith(f"{place}"), line
+
+
+def test_from_a_shell_a_fault_is_a_line_on_stderr_without_traceback(config):
+    config.write_text(changed(("batch_size", "batch_sise")))
+    done = python("-m", "tzmmoe.train", "--pipeline_config", str(config), folder=config.parent)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == (
+        "my.config:10: data_config.batch_sise: no such field; did you mean 'batch_size'?\n"
+    )
+
+
+def test_from_a_shell_a_correct_config_ends_with_0(config):
+    done = python(
+        *("-m", "tzmmoe.train", "--check", "--device", "cpu", "--pipeline_config", str(config)),
+        folder=config.parent,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "the config fits the data; the first batch has 8 rows" in done.stderr
+    assert not (config.parent / "model").exists()
+
+
+def test_the_four_commands_follow_each_other(config, capsys):
+    assert ended(capsys, "train", "--pipeline_config", config, "--device", "cpu")[0] == 0
+    assert ended(capsys, "eval", "--pipeline_config", config, "--device", "cpu")[0] == 0
+    code, lines = ended(capsys, "train", "--pipeline_config", config, "--device", "cpu")
+    assert code == 2
+    assert "pass --continue_train" in lines[-1]
+    flags = ["--predict_input_path", "eval.parquet", "--predict_output_path", "out.parquet"]
+    code, lines = ended(capsys, "predict", "--pipeline_config", config, *flags, "--device", "cpu")
+    assert code == 0
+    assert pq.read_table("out.parquet").num_rows == 16
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--train_input_path", "trian.parquet"], "trian.parquet.*did you mean 'train.parquet'"),
+        (["--eval_input_path", "s3://x/y.parquet"], "only local files.*--eval_input_path"),
+        (["--model_dir", ""], "--model_dir is empty; give a value, or leave it out"),
+        (["--device", "tpu"], "'tpu'.*give auto, cpu or cuda"),
+        (["--fine_tune_checkpoint", "nowhere"], "nowhere"),
+        (["--set", "data_config.label_fields=[click,bye]"], "'buy' is not in data_config.label"),
+        (
+            ["--edit_config_json", "{"],
+            "--edit_config_json: is no JSON",
+        ),
+    ],
+)
+def test_what_the_user_can_repair_ends_with_2_and_says_how(config, capsys, flags, words):
+    code, lines = ended(capsys, "train", "--pipeline_config", config, "--device", "cpu", *flags)
+    assert code == 2
+    text = "\n".join(lines)
+    assert "Traceback" not in text
+    assert re.search(words, text), text
+
+
+def ending(error: BaseException) -> Callable[[Sequence[str]], None]:
+    def main(argv: Sequence[str]) -> None:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (DataError("rows.csv: is not there"), 2),
+        (OSError(28, "No space left on device", "model/train.log"), 2),
+        (ModuleNotFoundError("", name="tzmmoe.protos"), 2),
+        (ModuleNotFoundError("", name="tzmmoe.protos.model_pb2"), 2),
+        (Interrupted(15), 143),
+        (Interrupted(2), 130),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_how_a_run_ended_is_its_exit_code(error, code):
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(ending(error))
+    assert stopped.value.code == code
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("ours"), AssertionError(), ModuleNotFoundError("", name="torch")]
+)
+def test_a_fault_of_ours_keeps_its_traceback(error):
+    with pytest.raises(type(error)):
+        cli.run(ending(error))
+
+
+def test_flags_that_stand_for_fields_come_after_settings_and_keep_their_text():
+    parser = cli.parser("")
+    given = ["--model_dir", "a=b", "--set", "model_dir=c", "--eval_input_path", ""]
+    found = cli.changes(parser.parse_args(given))
+    assert found["settings"] == ["model_dir=c"]
+    assert found["flags"] == {"model_dir": "a=b", "eval_input_path": ""}
+
+
+def test_a_fault_of_a_flag_is_told_with_the_flag(config, capsys):
+    """Not with --set, nor with the line of the config."""
+    flags = ["--train_input_path", "nowhere.parquet", "--predictions_path", "x.parquet"]
+    code, lines = ended(capsys, "train", "--pipeline_config", config, *flags, "--set", "model_dir=")
+    assert code == 2
+    assert lines[-1].startswith("--set: model_dir: is not set")
+    code, lines = ended(capsys, "train", "--pipeline_config", config, "--device", "gpu")
+    assert (code, lines[-1]) == (2, "--device: 'gpu' is no device; give auto, cpu or cuda")
+    changes = ["--set", "runtime_config.device=gpu", "--set", "data_config.batch_size=0"]
+    code, lines = ended(capsys, "train", "--pipeline_config", config, *changes)
+    assert [line.split(": ")[1] for line in lines[-2:]] == [
+        "data_config.batch_size",
+        "runtime_config.device",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(None, None), ("", []), ("a", ["a"]), (" a, b ,,c ", ["a", "b", "c"])],
+)
+def test_names_are_separated_by_commas(text, expected):
+    assert cli.names(text) == expected
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
+    """Python in a checkout whose schema was never compiled. Without the site module, it does not
+    find the checkout that is installed; PYTHONPATH brings the other packages back."""
+    left_out = shutil.ignore_patterns("protos", "__pycache__")
+    shutil.copytree(ROOT / "tzmmoe", tmp_path / "tzmmoe", ignore=left_out)
+    (tmp_path / "my.config").write_text(CONFIG)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        return python("-S", *arguments, folder=tmp_path, PYTHONPATH=sysconfig.get_path("purelib"))
+
+    return run
+
+
+def test_a_bare_checkout_says_run_make_proto(bare):
+    done = bare("-m", "tzmmoe.train", "--pipeline_config", "my.config")
+    assert done.returncode == 2
+    assert done.stderr.strip() == NO_SCHEMA
+    assert "run: make proto" in NO_SCHEMA
+
+
+def test_a_bare_checkout_still_gives_help(bare):
+    assert bare("-m", "tzmmoe.train", "--help").returncode == 0
+
+
+def test_as_a_library_a_bare_checkout_raises_an_import_error_that_says_so(bare):
+    done = bare("-c", "from tzmmoe.config import load")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"ModuleNotFoundError: {NO_SCHEMA}"

@@ -1,1 +1,0 @@
-"""Jobs of other systems -> a commented config, with a report of what became what."""

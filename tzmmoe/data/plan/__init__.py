@@ -1,0 +1,1 @@
+"""Which rows an epoch reads, in which order, and by which process."""

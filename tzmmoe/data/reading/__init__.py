@@ -1,0 +1,1 @@
+"""Files -> Arrow record batches, one file for each kind of file."""

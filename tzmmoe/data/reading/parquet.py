@@ -1,0 +1,115 @@
+"""Parquet files."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tzmmoe.data.reading.base import Source, unreadable
+from tzmmoe.errors import DataError
+
+ROWS = 1 << 16  # read at a time: a row group may be far larger
+BUFFER_BYTES = 1 << 20  # of a column; without it Arrow holds all that it will read in memory
+FAILURES = (pa.ArrowException, OSError, UnicodeDecodeError)  # the last of a damaged name
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the end of a file tells."""
+
+    schema: pa.Schema
+    names: list[str]
+    num_rows: int
+
+
+class ParquetSource(Source):
+    """Parquet files, streamed; texts arrive dictionary-encoded, as Parquet mostly stores them."""
+
+    def __init__(self, files: Sequence[str]) -> None:
+        super().__init__(files)
+        self._known: dict[str, Facts] = {}
+
+    def columns(self, file: str) -> list[str]:
+        return list(self._facts(file).names)
+
+    def num_rows(self, file: str) -> int:
+        return self._facts(file).num_rows
+
+    def read(self, file: str, columns: Sequence[str], skip: int) -> Iterator[pa.RecordBatch]:
+        self.check_columns(file, columns)
+        schema = self._facts(file).schema
+        self.check_unchanged(file)
+        texts = [
+            name
+            for name in columns
+            if pa.types.is_string(schema.field(name).type)
+            or pa.types.is_large_string(schema.field(name).type)
+        ]
+        try:
+            with pq.ParquetFile(
+                file,
+                read_dictionary=texts,
+                pre_buffer=False,
+                buffer_size=BUFFER_BYTES,
+                page_checksum_verification=True,  # of the pages that have one
+            ) as opened:
+                groups, begin = [], 0
+                for group in range(opened.num_row_groups):
+                    rows = opened.metadata.row_group(group).num_rows
+                    if groups or skip < rows:
+                        groups.append(group)
+                    else:
+                        skip -= rows
+                        begin += rows
+                for batch in opened.iter_batches(ROWS, row_groups=groups, columns=list(columns)):
+                    self.check_unchanged(file)
+                    check_cells(file, begin, batch)
+                    begin += batch.num_rows
+                    if skip >= batch.num_rows:
+                        skip -= batch.num_rows
+                        continue
+                    yield batch.slice(skip).select(list(columns))
+                    skip = 0
+        except FAILURES as error:
+            raise unreadable(file, error) from error
+        self.check_unchanged(file)
+
+    def _facts(self, file: str) -> Facts:
+        if file not in self._known:
+            self.check_unchanged(file)
+            try:
+                with pq.ParquetFile(file) as opened:
+                    schema = opened.schema_arrow
+                    rows = opened.metadata.num_rows
+                    self._known[file] = Facts(schema, schema.names, rows)
+            except FAILURES as error:
+                raise unreadable(file, error) from error
+        return self._known[file]
+
+
+def check_cells(file: str, begin: int, batch: pa.RecordBatch) -> None:
+    """Raise DataError for a cell that is damaged, which else shows later, or as another one.
+
+    The batch begins at row ``begin`` of the file.
+    """
+    try:
+        batch.validate(full=True)
+    except pa.ArrowException as error:
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            # Cell by cell, for this is the end: Arrow does not tell the row.
+            row = next((r for r in range(len(column)) if _is_damaged(column.take([r]))), None)
+            if row is not None:
+                place = f"{file}, row {begin + row + 1:,}, column {name!r}"
+                raise DataError(f"{place}: is damaged, or no text in UTF-8") from error
+        raise
+
+
+def _is_damaged(cell: pa.Array) -> bool:
+    try:
+        if pa.types.is_dictionary(cell.type):
+            cell = cell.dictionary.take(cell.indices)
+        cell.validate(full=True)
+    except pa.ArrowException:
+        return True
+    return False

@@ -1,0 +1,1 @@
+"""Configs that this package writes: drafted from data files, or converted from another system."""

@@ -1,0 +1,92 @@
+"""Columns that would harm as features, or cannot be any."""
+
+import re
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tzmmoe.drafting.survey.profile import Profile
+
+OWN = 0.9  # share of distinct values from which on a column names rows
+HASHES = 2.0**53  # from here on a float does not tell integers apart; no amount is so large
+TIMES = (946_684_800, 2_208_988_800)  # 2000 to 2040 in seconds since 1970
+TIME_UNITS = (1, 10**3, 10**6, 10**9)
+DATE = r"^\s*\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(\D|$)|^\s*\d{1,2}[-/.]\d{1,2}[-/.]\d{4}(\D|$)"
+IDENTIFIER = re.compile(
+    r"(^|[\W_])(id|uid|guid|uuid|key|code|zip|sku)s?$|(user|item|product|session)id$"
+    r"|^(user|item|product|shop|store|seller|merchant|ad|advertiser|campaign|creative|category|brand"
+    r"|page|video|movie|song|author|city)$",
+    re.IGNORECASE,
+)
+
+
+def reason(column: Profile) -> str | None:
+    """Why the column is left out; None when it may be a feature."""
+    if not column.kind:
+        return column.trouble
+    if not column.num_values:
+        return "has no value in any row"
+    if column.constant:
+        return "has the same value in every row"
+    if not column.listed:
+        return _repeated(column)
+    if column.kind == "number" and column.shortest != column.longest and not column.whole:
+        return (
+            f"lists of {column.shortest} to {column.longest} numbers; a raw_feature needs equally "
+            "many in every row"
+        )
+    return None
+
+
+def is_identifier(column: Profile) -> bool:
+    """Integers that count nothing, by their name (user_id, zip, itemId) or as large as hashes."""
+    named = IDENTIFIER.search(column.name) or re.search(r"[a-z]Ids?$", column.name)
+    return bool(named) or max(abs(column.low), abs(column.high)) >= HASHES
+
+
+def _repeated(column: Profile) -> str | None:
+    """Of single values: whether they come again in rows to come."""
+    if column.kind == "text" and _is_date(column):
+        return "dates; tomorrow's are not among them, so make weekday, hour or age of them"
+    if column.kind == "whole" and (_is_time(column) or _is_day(column)):
+        return "points in time; those to come are not among them, so make weekday or hour of them"
+    own = column.num_distinct > OWN * column.num_values
+    if own and column.kind == "text":
+        return f"{about(column)} distinct texts in {column.num_values:,} rows: names the row"
+    if own and column.kind == "whole" and _counts_rows(column):
+        return f"{about(column)} distinct integers in {column.num_values:,} rows: names the row"
+    return None
+
+
+def about(column: Profile) -> str:
+    """The number of distinct values, in words; an estimate has three digits."""
+    if column.exact:
+        return f"{column.num_distinct:,}"
+    return f"about {float(f'{column.num_distinct:.3g}'):,.0f}"
+
+
+def _counts_rows(column: Profile) -> bool:
+    """Integers that are all different: ids by name, in order, or without gaps."""
+    dense = column.high - column.low < 2 * column.num_values
+    return is_identifier(column) or column.ascending or dense
+
+
+def _is_date(column: Profile) -> bool:
+    return bool(pc.all(pc.match_substring_regex(pa.array(column.words), DATE)).as_py())
+
+
+def _is_time(column: Profile) -> bool:
+    if is_identifier(column):
+        return False
+    first, last = TIMES
+    return any(column.low >= first * unit and column.high < last * unit for unit in TIME_UNITS)
+
+
+def _is_day(column: Profile) -> bool:
+    """20240131 and the like."""
+    if column.low < 19_700_101 or column.high > 20_401_231:
+        return False
+    days = column.numbers[~np.isnan(column.numbers)].astype(np.int64)
+    month, day = days // 100 % 100, days % 100
+    return bool(((month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)).all())

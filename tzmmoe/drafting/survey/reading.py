@@ -1,0 +1,110 @@
+"""How data files are read: what the flags say, and what the first file shows."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tzmmoe.config.check import delimiter_fault
+from tzmmoe.data.reading.base import Source
+from tzmmoe.data.reading.csv import DELIMITERS, CsvSource, first_line
+from tzmmoe.data.reading.files import Reading, open_source
+from tzmmoe.errors import ConfigError, DataError, Faults
+from tzmmoe.features.forms import parse_number
+
+
+@dataclass(frozen=True)
+class CsvFlags:
+    """``delimiter`` None: found out. ``names``: of the columns of files without header."""
+
+    delimiter: str | None
+    header: bool
+    names: Sequence[str]
+    dataset_type: str | None
+
+    def open(self, path: str, flag: str) -> tuple[Source, Reading]:
+        """The files, and how they are read.
+
+        Raises:
+            DataError: files that are not there, or of unknown kind, or that repeat a column.
+            ConfigError: flags that do not fit the files.
+        """
+        self._check()
+        reading = Reading(self.dataset_type, self.delimiter or ",", True, types={}, targets=())
+        source = open_source(path, flag, reading)
+        if not isinstance(source, CsvSource):
+            self._check_unused()
+            return _checked(source), reading
+        if self.delimiter is None:
+            reading = replace(reading, delimiter=_delimiter(path, flag, reading))
+            source = open_source(path, flag, reading)
+        if not self.header:
+            reading = self._with_names(source, reading)
+        return _checked(open_source(path, flag, reading)), reading
+
+    def _check(self) -> None:
+        """Raise ConfigError for faults that the flags alone show."""
+        faults = Faults()
+        if self.delimiter is not None and (words := delimiter_fault(self.delimiter)):
+            faults.add("--delimiter", words)
+        for name, count in Counter(self.names).items():
+            if count > 1:
+                faults.add("--columns", f"{name!r} is there {count} times; names must differ")
+        faults.stop()
+
+    def _with_names(self, source: CsvSource, reading: Reading) -> Reading:
+        """Without a header: the names that were given, or column_1, column_2, ..."""
+        width = len(source.columns(source.files[0]))
+        names = self.names or [f"column_{number + 1}" for number in range(width)]
+        if len(names) != width:
+            raise ConfigError.at(
+                "--columns",
+                f"names {len(names)} columns, but {source.files[0]} has {width}, separated by "
+                f"{reading.delimiter!r}",
+            )
+        return replace(reading, with_header=False, types=dict.fromkeys(names))
+
+    def _check_unused(self) -> None:
+        given = {
+            "--delimiter": self.delimiter,
+            "--columns": self.names,
+            "--no_header": not self.header,
+        }
+        for flag in (flag for flag, value in given.items() if value):
+            raise ConfigError.at(flag, "is for CSV files, but --data names Parquet files")
+
+
+def looks_like_data(names: Sequence[str]) -> bool:
+    """Some column is called a number: the first line is hardly a header."""
+    return any(parse_number(name) is not None for name in names)
+
+
+def _delimiter(path: str, flag: str, reading: Reading) -> str:
+    """The one that cuts the files' rows into the most columns, the comma first.
+
+    Raises:
+        DataError: none does, and rows differ in width by the one that cuts the first line best.
+    """
+    widths: dict[str, int] = {}
+    failures: dict[str, DataError] = {}
+    for delimiter in DELIMITERS:
+        source = open_source(path, flag, replace(reading, delimiter=delimiter))
+        try:
+            widths[delimiter] = len(source.columns(source.files[0]))
+        except DataError as error:
+            widths[delimiter], failures[delimiter] = 0, error
+    best = max(DELIMITERS, key=widths.__getitem__)
+    if widths[best] > 1 or not failures:
+        return best
+    line = first_line(open_source(path, flag, reading).files[0])
+    raise failures[max(failures, key=line.count)]
+
+
+def _checked(source: Source) -> Source:
+    """The source, unless its first file has two columns of one name."""
+    file = source.files[0]
+    names = source.columns(file)
+    for name, count in Counter(names).items():
+        if count > 1:
+            hint = ", or pass --no_header if they are data" if looks_like_data(names) else ""
+            raise DataError(f"{file}: {count} columns are called {name!r}; rename them{hint}")
+    return source

@@ -1,0 +1,136 @@
+"""A label column -> the tower that learns it, and why."""
+
+import math
+from dataclasses import dataclass
+
+from tzmmoe.drafting.survey.feature import share
+from tzmmoe.drafting.survey.profile import Profile
+from tzmmoe.errors import Faults
+from tzmmoe.protos.loss_pb2 import (
+    BinaryCrossEntropy,
+    L2Loss,
+    Loss,
+    SoftmaxCrossEntropy,
+)
+from tzmmoe.protos.metric_pb2 import AUC, Accuracy, MeanAbsoluteError, MeanSquaredError, Metric
+
+STEPS = 300  # of a pass, at least
+ALL_STEPS = 2000  # of the run, where that takes no more than LONGEST passes
+SMALLEST, LARGEST = 32, 4096  # batches
+LONGEST = 10
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """``batch_size`` rows a step, a power of two; ``num_epochs`` passes."""
+
+    batch_size: int
+    num_epochs: int
+
+    @classmethod
+    def of(cls, num_rows: int) -> "Schedule":
+        power = 2 ** int(math.log2(max(num_rows / STEPS, 1)))
+        size = min(max(power, SMALLEST), LARGEST)
+        steps = max(num_rows / size, 1)
+        return cls(size, min(math.ceil(ALL_STEPS / steps), LONGEST))
+
+
+CLASSES = 20  # more whole numbers than that are taken for quantities
+LARGEST = 1e15  # of a label: the sum of squares of a batch must be a number of 32 bits
+LARGE = 10  # a label of this size trains slowly, since a network begins near 0
+
+
+@dataclass(frozen=True)
+class Task:
+    """A label and what its tower needs. ``flag``: a CSV column of true and false."""
+
+    column: Profile
+    loss: Loss
+    metrics: tuple[Metric, ...]
+    num_class: int
+    weight: float
+    flag: bool
+    why: str
+    advice: str  # for the user, "" when there is none
+
+    @property
+    def binary(self) -> bool:
+        return self.loss.HasField("binary_cross_entropy")
+
+
+def draft(column: Profile, *, typed: bool, faults: Faults) -> Task | None:
+    """The task of a label; what makes it none is added to ``faults``."""
+    flag = not typed and column.kind == "text" and _says_true_or_false(column)
+    problem = None if flag else _problem(column)
+    if problem:
+        faults.add("--labels", f"{column.name!r} {problem}")
+        return None
+    missing = ""
+    if column.num_missing:
+        missing = f"; {share(column.num_missing / column.num_rows)} missing, rows it does not learn"
+    if flag or (column.whole and column.low == 0 and column.high == 1):
+        loss = Loss(binary_cross_entropy=BinaryCrossEntropy())
+        ones = "true or false" if flag else f"0 or 1, {share(column.mean)} are 1"
+        return Task(
+            column, loss, (Metric(auc=AUC(thresholds=0)),), 1, 1.0, flag, ones + missing, ""
+        )
+    if column.whole and column.low >= 0 and column.high < CLASSES:
+        return _classes(column, missing)
+    return _quantity(column, missing)
+
+
+def _problem(column: Profile) -> str | None:
+    if not column.kind or column.listed:
+        return f"is a column of {column.type}; a label is one number in each row"
+    if not column.num_values:
+        return "has no value in any row; there is nothing to learn"
+    if column.low is None:
+        words = ", ".join(repr(word) for word in column.words[:3])
+        return f"holds text such as {words}; make it numbers, 0 and 1 for no and yes"
+    if not column.finite:
+        return "holds infinite numbers; make them finite, or empty"
+    if max(-column.low, column.high) > LARGEST:
+        return (
+            f"holds numbers of up to {max(-column.low, column.high):.3g}, whose squares are too "
+            "large for a loss; divide them, or take their logarithm"
+        )
+    if column.num_distinct == 1:
+        return f"is {column.low:g} in every row that has it; there is nothing to learn"
+    return None
+
+
+def _says_true_or_false(column: Profile) -> bool:
+    return {word.lower() for word in column.words} == {"true", "false"}
+
+
+def _classes(column: Profile, missing: str) -> Task:
+    classes = int(column.high) + 1
+    why = f"whole numbers {column.low:.0f} to {column.high:.0f}: classes 0 to {classes - 1}"
+    advice = ""
+    if column.num_distinct < classes:
+        advice = (
+            f"{column.name}: {column.num_distinct} of the classes 0 to {classes - 1} occur; number "
+            "them from 0 without gaps, or take l2_loss {} without num_class if it is a quantity"
+        )
+    loss = Loss(softmax_cross_entropy=SoftmaxCrossEntropy())
+    metrics = (Metric(accuracy=Accuracy()),)
+    return Task(column, loss, metrics, classes, 1.0, False, why + missing, advice)
+
+
+def _quantity(column: Profile, missing: str) -> Task:
+    why = f"numbers {column.low:.6g} to {column.high:.6g}, mean {column.mean:.4g}"
+    advice = ""
+    if max(abs(column.mean), column.deviation) > LARGE:
+        advice = (
+            f"{column.name}: mean {column.mean:.4g}, deviation {column.deviation:.4g}; it trains "
+            "far better when the data holds it divided by some 10 or 1,000, or its logarithm"
+        )
+    elif column.num_distinct == 2:
+        advice = f"{column.name}: two values; make them 0 and 1 if they mean no and yes"
+    metrics = (
+        Metric(mean_absolute_error=MeanAbsoluteError()),
+        Metric(mean_squared_error=MeanSquaredError()),
+    )
+    weight = float(f"{1 / max(column.deviation, 1e-6) ** 2:.2g}")
+    loss = Loss(l2_loss=L2Loss())
+    return Task(column, loss, metrics, 1, weight, False, why + missing, advice)

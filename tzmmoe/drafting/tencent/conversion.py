@@ -1,0 +1,136 @@
+"""A job's file and its inputs' file -> a draft of a config, and its text."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tzmmoe.build.features import build_features, feature_setting, feature_specs
+from tzmmoe.build.tasks import build_tasks, final_tasks
+from tzmmoe.config import check as config_check
+from tzmmoe.config.dialects import torcheasyrec
+from tzmmoe.drafting.draft import Draft
+from tzmmoe.drafting.placeholders import PLACEHOLDER, Placeholders
+from tzmmoe.drafting.tencent import inputs
+from tzmmoe.drafting.tencent.job import Job, convert, open_job
+from tzmmoe.drafting.tencent.section import Given
+from tzmmoe.errors import ConfigError, Fault, Faults
+from tzmmoe.learning.settings import Settings
+from tzmmoe.learning.step import Optimization
+from tzmmoe.protos.pipeline_pb2 import Pipeline
+from tzmmoe.registry import fields
+from tzmmoe.run.session import watch
+from tzmmoe.tasks.task_set import TaskSet
+from tzmmoe.textformat import json_text, writer
+
+
+def converted(
+    path: Path, inputs_path: str | None, placeholders: Placeholders, labels: list[str] | None
+) -> tuple[Draft, list[Path]]:
+    """The draft, and the files that it was made from.
+
+    Raises:
+        ConfigError: all faults of both files.
+    """
+    draft = Draft(Pipeline(), placeholders.report)
+    of_job, of_inputs = Faults(), Faults()
+    value = placeholders.expand(json_text.read(path, "--job"), "", of_job)
+    section = open_job(value, of_job, draft)
+    place = _placing(placeholders)
+    job = Job.of(section, placeholders.folder, place)
+    source, found = None, inputs.Inputs({}, None)
+    with of_job.under(""):
+        source, content = _inputs_file(value, inputs_path, place)
+        content = placeholders.expand(content, "", of_inputs)
+        found = inputs.parse(content, of_inputs, draft.report)
+    convert(job, found, draft, of_inputs, labels)
+    if not of_job and not of_inputs:
+        for fault in check(draft):
+            (of_inputs if fault.path.startswith("inputs") else of_job).append(fault)
+    told = [*_told(of_job, path), *_told(of_inputs, source or path)]
+    if told:
+        raise ConfigError(dict.fromkeys(told))
+    return draft, [path, source]
+
+
+def text(draft: Draft, sources: Sequence[Path], command: str) -> str:
+    """The config. ``command`` trains with it."""
+    files = " and ".join(str(each) for each in sources)
+    lines = [
+        *writer.remark(f"Converted by python -m tzmmoe.convert tencent from {files}:"),
+        f"#   {command}",
+        *writer.remark(
+            "Comments name the keys behind settings, without job_detail; default: not in the job."
+        ),
+        *writer.lines(draft.pipeline, draft.comments),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _placing(placeholders: Placeholders) -> Callable[[Given], str]:
+    """Paths lie in the job's folder, unless they are absolute or began with that of another."""
+
+    def place(given: Given) -> str:
+        before, _ = placeholders.report.expansions.get(given.path, (given.value, ""))
+        found = PLACEHOLDER.match(before.replace("`", ""))
+        began = found and (found["braced"] or found["bare"]) != "DATE"
+        if began or "://" in given.value:
+            return given.value
+        return str(Path(placeholders.folder) / given.value)
+
+    return place
+
+
+def _inputs_file(
+    job: dict[str, Any], inputs_path: str | None, place: Callable[[Given], str]
+) -> tuple[Path, dict[str, Any]]:
+    """The file of the inputs, and what it holds. Raises ConfigError."""
+    key = "job_detail.model_input_config_file"
+    if inputs_path is not None:
+        return Path(inputs_path), json_text.read(Path(inputs_path), "--inputs")
+    detail = job.get("job_detail")
+    name = detail.get("model_input_config_file") if isinstance(detail, dict) else None
+    if not isinstance(name, str) or not name.strip():
+        raise ConfigError.at(key, "is not set; set it, or pass --inputs")
+    path = Path(place(Given(name.strip(), key)))
+    return path, json_text.read(path, key)
+
+
+def _told(faults: Faults, path: Path) -> list[Fault]:
+    """The faults with the file that they are in; those of flags are in none."""
+    return [
+        fault if fault.where or fault.path.startswith("--") else replace(fault, where=str(path))
+        for fault in faults
+    ]
+
+
+def check(draft: Draft) -> list[Fault]:
+    """The faults that need neither data nor the memory of a model."""
+    pipeline, faults = Pipeline(), Faults()
+    pipeline.CopyFrom(draft.pipeline)
+    torcheasyrec.canonicalize(pipeline, faults)
+    config_check.check(pipeline, faults)
+    setting = feature_setting(pipeline.data_config, Path())
+    build_features(feature_specs(pipeline), setting, faults)
+    tasks = TaskSet(build_tasks(pipeline, faults))
+    final_tasks(pipeline, tasks, faults)
+    with faults.under(""):
+        tasks.columns()
+    with faults.under(""):
+        Optimization.check(Settings.of(fields(pipeline.train_config)), faults)
+    if len(tasks.tasks) == len(config_check.task_towers(pipeline.model_config)[1]):
+        with faults.under(""):
+            watch(pipeline, tasks)
+    return [_by_key(fault, draft.origins) for fault in faults]
+
+
+def _by_key(fault: Fault, origins: dict[str, str]) -> Fault:
+    """A fault at the key that its setting, or the nearest message around it, comes from."""
+    path = fault.path
+    while path and path not in origins:
+        path = re.sub(r"(\.?[^.\[\]]+|\[\d+\])$", "", path)
+    if not path:
+        return replace(fault, where="the config")
+    rest = fault.path.removeprefix(path).lstrip(".")
+    return replace(fault, path=origins[path], text=f"{rest}: {fault.text}" if rest else fault.text)

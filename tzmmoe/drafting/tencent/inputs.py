@@ -1,0 +1,240 @@
+"""The JSON of inputs: definitions, groups of them, labels."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tzmmoe.drafting.draft import Part
+from tzmmoe.drafting.report import Report
+from tzmmoe.drafting.tencent.keys import DEFINITION, GROUPED, INPUTS
+from tzmmoe.drafting.tencent.section import Given, Section
+from tzmmoe.errors import Faults, did_you_mean, few
+from tzmmoe.textformat.scalars import json_kind
+
+WIDE, DEEP, LABELS = "wide", "mmoe", "labels"
+NO_GROUP = "the inputs have no group wide"
+ONE_LIST = "all features are in both groups, wide and mmoe"
+
+
+@dataclass
+class Inputs:
+    """definitions: {name: what is said of it}. groups: {group: names}; None when the file has no
+    groups. labels: in the order of the file.
+    """
+
+    definitions: dict[str, Section]
+    groups: dict[str, list[str]] | None
+    labels: list[str] = field(default_factory=list)
+    weight: str = ""
+
+    @property
+    def features(self) -> list[str]:
+        """All but the labels, the weight, and what is excluded."""
+        return [name for name in self.definitions if self.is_feature(name)]
+
+    def is_feature(self, name: str) -> bool:
+        excluded = self.definitions[name].value.get("exclude") is True
+        return name not in self.labels and name != self.weight and not excluded
+
+
+def parse(value: dict[str, Any], faults: Faults, report: Report) -> Inputs:
+    """Of version 1, a list or ``{group: list}``, or 2, ``{defs, groups}``."""
+    file = Section(value, "", INPUTS, faults, report)
+    version = str(value.get("version", 1))
+    if version not in ("1", "2"):
+        file.fault("version", f"is {json_kind(value['version'])}; give 1 or 2")
+    found = file.any("inputs")
+    if not found:
+        file.fault("inputs", "is not set; give the definitions of the inputs")
+    if version not in ("1", "2") or not found:
+        return Inputs({}, None)
+    if version == "2":
+        inputs = _second(file.section("inputs", GROUPED))
+    elif isinstance(found.value, dict):
+        inputs = _first(found.value, faults, report)
+    else:
+        inputs = Inputs(dict(_definitions(found.value, "inputs", faults, report)), None)
+    _sort_out(inputs, faults)
+    if not inputs.definitions:
+        faults.add("inputs", "defines nothing")
+    return inputs
+
+
+def _first(groups: dict[str, Any], faults: Faults, report: Report) -> Inputs:
+    """Version 1 with groups. A definition that stands in two groups alike is one."""
+    inputs = Inputs({}, {})
+    if "defs" in groups:
+        faults.add("version", "is 1, but inputs has defs, as version 2 does; set it to 2")
+        return inputs
+    for group, values in groups.items():
+        names = inputs.groups[group] = []
+        for name, section in _definitions(values, f"inputs.{group}", faults, report):
+            known = inputs.definitions.setdefault(name, section)
+            if known.value != section.value:
+                faults.add(section.path, f"{name!r} is defined in another way at {known.path}")
+            names.append(name)
+    return inputs
+
+
+def _second(section: Section) -> Inputs:
+    key = "defs" if section.has("defs") else "defines"
+    values = section.any(key)
+    if not values:
+        section.fault("defs", "is not set; give the definitions of the inputs")
+        return Inputs({}, None)
+    found = _definitions(values.value, values.path, section.faults, section.report)
+    inputs = Inputs(dict(found), None)
+    groups = section.any("groups")
+    if not groups.value:
+        return inputs
+    if not isinstance(groups.value, dict):
+        words = f"is {json_kind(groups.value)}; give {{group: [names]}}"
+        section.fault("groups", words)
+        return inputs
+    inputs.groups = {}
+    for group, names in groups.value.items():
+        path = f"{groups.path}.{group}"
+        inputs.groups[group.strip()] = _names(names, path, inputs.definitions, section.faults)
+    return inputs
+
+
+def _names(value: Any, path: str, known: dict[str, Section], faults: Faults) -> list[str]:
+    """The names in a group."""
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        faults.add(path, "is no list of names; give the names of inputs")
+        return []
+    names = [name.strip() for name in value]
+    for index, name in enumerate(names):
+        if name not in known:
+            words = f"{name!r} is not in defs{did_you_mean(name, known)}"
+            faults.add(f"{path}[{index}]", words)
+        elif name in names[:index]:
+            faults.add(f"{path}[{index}]", f"{name!r} is there twice; name it once")
+    return [name for name in dict.fromkeys(names) if name in known]
+
+
+def _definitions(
+    values: Any, path: str, faults: Faults, report: Report
+) -> Iterator[tuple[str, Section]]:
+    """Names and definitions of a list."""
+    if not isinstance(values, list):
+        faults.add(path, f"is {json_kind(values)}; give a list [...]")
+        return
+    seen: set[str] = set()
+    for index, value in enumerate(values):
+        section = Section(value, f"{path}[{index}]", DEFINITION, faults, report)
+        name = section.text("name").value.strip()
+        if not name:
+            section.fault("name", "is not set; name the column")
+        elif name in seen:
+            section.fault("name", f"is {name!r}, which is there twice; each name may be there once")
+        else:
+            seen.add(name)
+            yield name, section
+
+
+def _sort_out(inputs: Inputs, faults: Faults) -> None:
+    """Find the labels, in their order, and the weight."""
+    for each in inputs.definitions.values():
+        each.flag("exclude")
+    marked = [n for n, each in inputs.definitions.items() if each.flag("is_label").value]
+    weights = [n for n, each in inputs.definitions.items() if each.flag("is_sample_weight").value]
+    grouped = (inputs.groups or {}).get(LABELS, [])
+    for name in grouped:
+        if name not in marked:
+            words = f"is in the group {LABELS}, but has no is_label: true; set it"
+            faults.add(inputs.definitions[name].path, words)
+    first = [name for name in grouped if name in marked]
+    labels = [*first, *(name for name in marked if name not in first)]
+    inputs.labels = _ordered(labels, inputs, faults)
+    if len(weights) > 1:
+        words = f"{few(weights)} are all is_sample_weight: true; there may be one"
+        faults.add("inputs", words)
+    inputs.weight = weights[0] if weights else ""
+
+
+def _ordered(labels: list[str], inputs: Inputs, faults: Faults) -> list[str]:
+    """By label_index, when it is set."""
+    indices = {name: inputs.definitions[name].whole("label_index") for name in labels}
+    given = [name for name, index in indices.items() if index]
+    if not given:
+        return labels
+    lacking = [name for name in labels if name not in given]
+    if lacking:
+        words = f"is set for {few(given)}, but not for {few(lacking)}; set all, or none"
+        faults.add("inputs", f"label_index {words}")
+        return labels
+    values = [index.value for index in indices.values()]
+    if len(set(values)) < len(values):
+        faults.add("inputs", f"label_index is {few([str(v) for v in values])}; give each its own")
+    return sorted(labels, key=lambda name: indices[name].value or 0)
+
+
+def plain_name(name: str) -> str:
+    """A column's name as features, towers and folders may be called."""
+    return re.sub(r"[^\w\-]+", "_", name) or "_"
+
+
+def used(inputs: Inputs, model: Section, faults: Faults) -> dict[str, list[str]]:
+    """The features of each group that the model reads, in the order of the groups."""
+    use_wide = model.flag("use_wide", True)
+    if not inputs.definitions:  # they could not be read, which is told elsewhere
+        return {}
+    groups = inputs.groups
+    if groups is None:
+        groups = {WIDE: inputs.features, DEEP: inputs.features}
+        if use_wide.value:
+            model.report.notes.append(f"the inputs have no groups: {ONE_LIST}")
+    wanted = [DEEP]
+    if use_wide.value and WIDE in groups:
+        wanted = [WIDE, DEEP]
+    elif use_wide and use_wide.value:
+        model.fault("use_wide", f"is true, but {NO_GROUP}{did_you_mean(WIDE, groups)}; add it")
+    if DEEP not in groups:
+        hint = did_you_mean(DEEP, groups)
+        faults.add("inputs", f"has no group {DEEP}{hint}; name the features of the experts")
+    _tell_unused(inputs, groups, [*wanted, LABELS], model)
+    found = {}
+    for group in (group for group in wanted if group in groups):
+        found[group] = [name for name in groups[group] if inputs.is_feature(name)]
+        others = [name for name in groups[group] if not inputs.is_feature(name)]
+        if others:
+            model.report.notes.append(f"no features, and left out of {group}: {few(others, 20)}")
+        if not found[group]:
+            faults.add("inputs", f"the group {group} holds no features; name some")
+    return found
+
+
+def use_wide(groups: dict[str, list[str]], model: Section) -> Given:
+    """Whether there is a wide side; unset, it needs its group."""
+    given = model.flag("use_wide", True)
+    if given or WIDE in groups:
+        return given
+    model.report.notes.append(f"{NO_GROUP}: there is no wide side (use_wide: false)")
+    return Given(False)
+
+
+def put(groups: dict[str, list[str]], names: dict[str, str], model_config: Part) -> None:
+    for group, columns in groups.items():
+        part = model_config.part("feature_groups")
+        part.set("group_name", group)
+        part.put(
+            "feature_names", Given([names[name] for name in columns], f"inputs, group {group}")
+        )
+        part.set("group_type", part.message.group_type)
+
+
+def _tell_unused(
+    inputs: Inputs, groups: dict[str, list[str]], wanted: list[str], model: Section
+) -> None:
+    """Name groups and definitions that the model does not read."""
+    report = model.report
+    for group in groups:
+        if group not in wanted and inputs.groups is not None:
+            why = "use_wide is false" if group == WIDE else "this model reads wide and mmoe"
+            report.idle[f"inputs, group {group}"] = f"{why}{did_you_mean(group, (WIDE, DEEP))}"
+    read = {name for group in wanted for name in groups.get(group, [])}
+    unread = [name for name in inputs.features if name not in read]
+    if unread:
+        report.notes.append(f"in no group that is read, and left out: {few(unread, 20)}")

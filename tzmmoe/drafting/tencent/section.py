@@ -1,0 +1,130 @@
+"""One object of a job: its keys are read one by one, and every fault is kept with its path."""
+
+import math
+import numbers
+from dataclasses import dataclass
+from typing import Any
+
+from tzmmoe.drafting.report import Report
+from tzmmoe.drafting.tencent.keys import IDLE, INSTEAD, Keys
+from tzmmoe.errors import Faults, did_you_mean, join
+from tzmmoe.textformat.scalars import json_kind
+
+MOST = 2**31 - 1  # of whole numbers
+OFF = (None, False, 0, "", [], {})
+
+
+@dataclass(frozen=True)
+class Given:
+    """A value, and the path of its key; ``""`` when the job does not say."""
+
+    value: Any
+    path: str = ""
+
+    def __bool__(self) -> bool:
+        """Whether the job says so."""
+        return bool(self.path)
+
+
+class Section:
+    """An object with the path ``path``. Keys of null count as not given.
+
+    What cannot be read is kept as a fault, and the default is used.
+    """
+
+    def __init__(self, value: Any, path: str, known: Keys, faults: Faults, report: Report) -> None:
+        self.path, self.faults, self.report = path, faults, report
+        if not isinstance(value, dict):
+            faults.add(path, f"is {json_kind(value)}; give an object {{...}}")
+            value = {}
+        self.value: dict[str, Any] = value
+        for name, each in value.items():
+            self._look(name, each, known)
+
+    def _look(self, name: str, value: Any, known: Keys) -> None:
+        path = self.path_of(name)
+        if name not in known.known:
+            self.faults.add(path, f"no such key{did_you_mean(name, known.known)}")
+        elif name in known.foreign and value not in OFF:
+            instead = f"; {INSTEAD[name]}" if name in INSTEAD else ""
+            self.faults.add(path, f"is not supported{instead or '; remove it'}")
+        elif name in known.idle and value not in OFF:
+            self.report.idle[path] = IDLE.get(name, "")
+
+    def path_of(self, name: str) -> str:
+        return join(self.path, name)
+
+    def has(self, name: str) -> bool:
+        return self.value.get(name) is not None
+
+    def fault(self, name: str, words: str) -> None:
+        self.faults.add(self.path_of(name), words)
+
+    def idle(self, name: str, why: str) -> None:
+        """Say that a key has no effect, if it is given."""
+        if self.has(name):
+            self.report.idle[self.path_of(name)] = why
+
+    def any(self, name: str) -> Given:
+        """The value as it is."""
+        return Given(self.value[name], self.path_of(name)) if self.has(name) else Given(None)
+
+    def section(self, name: str, known: Keys) -> "Section":
+        """The object of a key; an empty one when it is not given."""
+        value = self.value[name] if self.has(name) else {}
+        return Section(value, self.path_of(name), known, self.faults, self.report)
+
+    def text(self, name: str, default: str = "") -> Given:
+        found = self.any(name)
+        if not found:
+            return Given(default)
+        if not isinstance(found.value, str):
+            self.fault(name, f"is {json_kind(found.value)}; give a text")
+            return Given(default, found.path)
+        return found
+
+    def flag(self, name: str, default: bool = False) -> Given:
+        found = self.any(name)
+        if not found:
+            return Given(default)
+        if not isinstance(found.value, bool):
+            self.fault(name, f"is {json_kind(found.value)}; give true or false")
+            return Given(default, found.path)
+        return found
+
+    def whole(
+        self, name: str, default: int | None = None, least: int | None = None, most: int = MOST
+    ) -> Given:
+        found = self.number(name, default, least)
+        if not found or found.value is None:
+            return found
+        if found.value != int(found.value):
+            self.fault(name, f"is {found.value}; give a whole number")
+            return Given(default, found.path)
+        if abs(found.value) > most:
+            self.fault(name, f"is {found.value}; give {most} at most")
+            return Given(default, found.path)
+        return Given(int(found.value), found.path)
+
+    def number(self, name: str, default: float | None = None, least: float | None = None) -> Given:
+        found = self.any(name)
+        if not found:
+            return Given(default)
+        if not is_number(found.value):
+            self.fault(name, f"is {json_kind(found.value)}; give a number")
+            return Given(default, found.path)
+        if least is not None and found.value < least:
+            self.fault(name, f"is {found.value}; give {least} or more")
+            return Given(default, found.path)
+        return found
+
+
+def is_whole(value: Any, least: int = 1) -> bool:
+    """Whether a value of JSON is a whole number from ``least`` on."""
+    return is_number(value) and value == int(value) and least <= value <= MOST
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of JSON is a finite number."""
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return real and math.isfinite(value)

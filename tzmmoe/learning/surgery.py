@@ -1,0 +1,164 @@
+"""Gradients of tasks that conflict, put together so that no task works against another."""
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tzmmoe.learning.replicas import Replicas
+from tzmmoe.system.world import World
+from tzmmoe.tasks.task_set import TaskSet
+
+
+class Surgery:
+    """PCGrad: each task's gradient loses the part that goes against another task's.
+
+    For each task i, over the other tasks j in random order: if g_i . g_j < 0, then
+    g_i -= (g_i . g_j) / |g_j|^2 g_j, where g_j is task j's own gradient. The update is sum_i g_i.
+    Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020, algorithm 1.
+
+    A task is a tower with all its losses, and a gradient is that of all parameters that at least
+    two tasks reach, as one vector. What one task alone reaches keeps its gradient, also where the
+    tasks' parts lie in one parameter (``by_task``), as those of the gates do; and terms of no task,
+    such as regularization, are added as they are.
+
+    ``trained_rows``: of each table; its other rows do not count. A gradient that is sparse for all
+    tasks stays sparse. The order comes from torch's global generator.
+    """
+
+    def __init__(
+        self,
+        tasks: TaskSet,
+        parameters: Sequence[nn.Parameter],
+        trained_rows: Mapping[nn.Parameter, int],
+        by_task: Set[nn.Parameter],
+    ) -> None:
+        self._keys = [[f"{word}_{task.name}" for word in task.losses] for task in tasks.tasks]
+        self._parameters = [each for each in parameters if each.requires_grad]
+        self._trained = trained_rows
+        self._by_task = by_task
+
+    def backward(self, losses: Mapping[str, Tensor], replicas: Replicas | None = None) -> None:
+        """In place of ``sum(losses.values()).backward()``: adds to the parameters' gradients.
+
+        A task's gradient is that of all ``replicas``. Terms of no task are equal in all of them.
+        """
+        of_tasks = {key for keys in self._keys for key in keys}
+        rest = [loss for key, loss in losses.items() if key not in of_tasks]
+        found = []
+        for number, keys in enumerate(self._keys, 1):
+            loss = sum(losses[key] for key in keys)
+            again = number < len(self._keys) or bool(rest)
+            found.append(
+                torch.autograd.grad(loss, self._parameters, retain_graph=again, allow_unused=True)
+            )
+        self._put_together(
+            found if replicas is None else [replicas.mean(each) for each in found],
+            World() if replicas is None else replicas.world,
+        )
+        if rest:
+            sum(rest).backward()
+
+    @torch.no_grad()
+    def _put_together(self, found: Sequence[Sequence[Tensor | None]], world: World) -> None:
+        """``found``: of each task, the gradient of each parameter."""
+        pieces = []
+        for parameter, *grads in zip(self._parameters, *found, strict=True):
+            there = {task: grad for task, grad in enumerate(grads) if grad is not None}
+            if there:
+                is_shared = len(there) > 1 and parameter not in self._by_task
+                pieces.append(Piece.of(parameter, there, self._trained.get(parameter), is_shared))
+        products_TT = torch.zeros(
+            len(found), len(found), dtype=torch.float64, device=self._parameters[0].device
+        )
+        for piece in pieces:
+            piece.add_products(products_TT)
+        shares_T = shares(products_TT, world)
+        for piece in pieces:
+            grad = piece.sum(shares_T)
+            before = piece.parameter.grad
+            piece.parameter.grad = grad if before is None else before + grad
+
+
+def shares(products_TT: Tensor, world: World) -> Tensor:
+    """How much of each task's own gradient the update holds (T,), from their dot products.
+
+    All that algorithm 1 makes of a gradient is a mixture of the tasks' own gradients, so it is
+    carried out on the mixtures' T numbers; nothing waits for the device. The order is that of the
+    first process.
+    """
+    num_tasks = len(products_TT)
+    mixtures_TT = torch.eye(num_tasks, dtype=products_TT.dtype, device=products_TT.device)
+    orders = world.from_first(torch.stack([torch.randperm(num_tasks - 1) for _ in mixtures_TT]))
+    for task, mixture_T in enumerate(mixtures_TT):
+        others = [other for other in range(num_tasks) if other != task]
+        for place in orders[task].tolist():
+            other = others[place]
+            product = mixture_T @ products_TT[other]
+            square = products_TT[other, other]
+            mixture_T[other] -= torch.where(product < 0, product / square, 0.0)
+    return mixtures_TT.sum(dim=0)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One parameter's gradient of each task that reaches it.
+
+    ``rows``: the rows (U,) of a table that the gradients (U, D) are of; None: all. The first
+    ``trained`` rows are trained. ``is_shared``: its numbers are of several tasks.
+    """
+
+    parameter: nn.Parameter
+    grads: Mapping[int, Tensor]
+    rows: Tensor | None
+    trained: int | None  # None: no table
+    is_shared: bool
+
+    @classmethod
+    def of(
+        cls,
+        parameter: nn.Parameter,
+        grads: Mapping[int, Tensor],
+        trained: int | None,
+        is_shared: bool,
+    ) -> "Piece":
+        if not all(grad.is_sparse for grad in grads.values()):
+            dense = {task: g.to_dense() if g.is_sparse else g for task, g in grads.items()}
+            return cls(parameter, dense, None, trained, is_shared)
+        ids = [grad._indices()[0] for grad in grads.values()]
+        rows, places = torch.unique(torch.cat(ids), return_inverse=True)
+        merged = {}
+        parts = places.split([len(each) for each in ids])
+        for (task, grad), place in zip(grads.items(), parts, strict=True):
+            values = grad._values()
+            merged[task] = values.new_zeros(len(rows), values.shape[1]).index_add_(0, place, values)
+        return cls(parameter, merged, rows, trained, is_shared)
+
+    def add_products(self, products_TT: Tensor) -> None:
+        """Add the dot products of the gradients."""
+        if not self.is_shared:
+            return
+        absent = torch.zeros_like(next(iter(self.grads.values())))
+        grads = [self.grads.get(task, absent) for task in range(len(products_TT))]
+        if self.trained is not None and self.trained < len(self.parameter):
+            kept = slice(self.trained) if self.rows is None else self.rows < self.trained
+            grads = [grad[kept] for grad in grads]
+        # In float32, the square of a small gradient would be 0.
+        flat_TN = torch.stack([grad.flatten() for grad in grads]).double()
+        products_TT += flat_TN @ flat_TN.T
+
+    def sum(self, shares_T: Tensor) -> Tensor:
+        """The update's part, sparse if all gradients were; a task's own as it is."""
+        total = torch.zeros_like(next(iter(self.grads.values())))
+        for task, grad in self.grads.items():
+            total += shares_T[task] * grad if self.is_shared else grad
+        if self.rows is None:
+            return total
+        return torch.sparse_coo_tensor(
+            self.rows.unsqueeze(0),
+            total,
+            self.parameter.shape,
+            is_coalesced=True,
+            check_invariants=False,
+        )

@@ -1,0 +1,144 @@
+"""MMoE V2 in a config: what its fields say of the towers, what they contradict, what is void."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from tzmmoe.errors import Faults, did_you_mean
+from tzmmoe.models.mmoe_v2.crossing import IN_TOWERS, Crossing
+from tzmmoe.protos.model_pb2 import MMoEV2, ModelConfig
+from tzmmoe.protos.pipeline_pb2 import Pipeline
+
+PATH = "model_config.mmoe_v2"
+# Settings of the wide side. Of all but these four, the default asks for nothing when written out.
+CHOICES = ("wide_type", "wide_width", "feature_cross", "output_cross")
+OF_A_MODEL = ("wide_l1_reg", "wide_l2_reg", "wide_per_task", "wide_output_is_prob")
+OF_THE_SIDE = (
+    *(*CHOICES, *OF_A_MODEL, "wide_group", "wide_use_bn", "wide_feature"),
+    "dedup_cross_features",
+)
+OF_CLASSES = ("", "none", "linear", "softmax")  # activations under which logits stay logits
+
+
+def spread(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
+    """Give each tower its num_class and output_activation from task_structs and task_output_act.
+
+    Returns the paths that this fills, with those it reads.
+    """
+    written: dict[str, str] = {}
+    if pipeline.model_config.WhichOneof("model") != "mmoe_v2":
+        return written
+    config = pipeline.model_config.mmoe_v2
+    for index, tower in enumerate(config.task_towers):
+        meant: dict[str, tuple[str, int | str]] = {}  # and where it stands
+        units = config.task_structs[index].units if index < len(config.task_structs) else ()
+        if units and units[-1]:  # the model refuses 0
+            place = f"task_structs[{index}].units[{len(units) - 1}]"
+            meant["num_class"] = place, units[-1]
+        if config.HasField("task_output_act"):
+            meant["output_activation"] = "task_output_act", config.task_output_act
+        for name, (place, value) in meant.items():
+            here = f"{PATH}.task_towers[{index}].{name}"
+            if not tower.HasField(name):
+                written[here] = f"{PATH}.{place}"
+            elif getattr(tower, name) != value:
+                words = f"is {getattr(tower, name)}, but by {place} it is {value}; remove it here"
+                faults.add(here, words)
+            setattr(tower, name, value)
+    config.ClearField("task_output_act")
+    return written
+
+
+def check(model: ModelConfig, faults: Faults) -> None:
+    """Add what contradicts itself."""
+    config = model.mmoe_v2
+    for index, tower in enumerate(config.task_towers):
+        if tower.HasField("mlp"):
+            words = "has no effect in mmoe_v2: task_structs gives the layers; remove it"
+            faults.add(f"{PATH}.task_towers[{index}].mlp", words)
+    names = [group.group_name for group in model.feature_groups]
+    if not config.use_wide or config.wide_group in names:
+        return
+    wide, hint = config.wide_group, did_you_mean(config.wide_group, names)
+    if config.HasField("wide_group"):
+        words = f"{wide!r} is not in model_config.feature_groups; add it, or set use_wide: false"
+        faults.add(f"{PATH}.wide_group", words + hint)
+    elif config.HasField("use_wide"):
+        words = f"is true, but there is no feature group {wide!r}; add it, or name it by wide_group"
+        faults.add(f"{PATH}.use_wide", words + hint)
+
+
+def notes(model: ModelConfig) -> Iterator[str]:
+    """A line for each setting without effect, or for several with one reason."""
+    if model.WhichOneof("model") != "mmoe_v2":
+        return
+    config = model.mmoe_v2
+    has_group = config.wide_group in [group.group_name for group in model.feature_groups]
+    if not has_group and not config.HasField("use_wide"):
+        yield f"mmoe_v2 has no wide side: there is no feature group {config.wide_group!r}"
+    if config.use_wide and has_group:
+        yield from _of_the_crosses(config)
+        void = _void(config, crossing(config))
+    else:
+        void = dict.fromkeys(OF_THE_SIDE, " without a wide side")
+    given: dict[str, list[str]] = {}
+    for name, why in void.items():
+        if config.HasField(name) and (name in CHOICES or getattr(config, name) != _default(name)):
+            given.setdefault(why, []).append(name)
+    for why, names in given.items():
+        yield f"mmoe_v2: {', '.join(names)} {'has' if len(names) == 1 else 'have'} no effect{why}"
+
+
+def crossing(config: MMoEV2) -> Crossing:
+    """Where the wide side enters."""
+    names = ("feature_cross", "output_cross", "wide_type", "wide_feature")
+    return Crossing.of(*(getattr(config, name) for name in names))
+
+
+def _of_the_crosses(config: MMoEV2) -> Iterator[str]:
+    """What feature_cross and output_cross do other than they say."""
+    enters, kind = crossing(config), f"wide_type {config.wide_type!r}"
+    cross, added = config.feature_cross, config.output_cross
+    if not enters.model and IN_TOWERS.get(cross) == "output":
+        yield (
+            f"mmoe_v2: feature_cross: {cross} acts as {cross - 1}: {kind} has no model, so towers "
+            "see the wide features"
+        )
+    if not enters.model and added == 0:
+        yield f"mmoe_v2: output_cross: 0 adds nothing: {kind} has no model"
+    if not (enters.features or enters.output):
+        yield (
+            f"mmoe_v2: use_wide has no effect: with feature_cross: {cross}, output_cross: {added} "
+            f"and {kind} nothing reads the wide side"
+        )
+    for tower in config.task_towers if enters.logits else ():
+        if tower.num_class > 1 and tower.output_activation.lower() in OF_CLASSES:
+            yield (
+                f"mmoe_v2: output_cross: 0 changes nothing for {tower.tower_name!r}: one number "
+                "more for all of its classes leaves their softmax as it is"
+            )
+
+
+def _void(config: MMoEV2, enters: Crossing) -> dict[str, str]:
+    """Settings of a wide side that nothing reads, and why."""
+    kind = f" with wide_type: {config.wide_type!r}"
+    void = {} if enters.model == "FM" else {"wide_width": kind}
+    void |= {} if enters.model == "LR" else {"wide_use_bn": kind}
+    void |= {} if enters.model else dict.fromkeys(OF_A_MODEL, kind)
+    unread: dict[str, str] = {}
+    if not enters.weights:
+        names = ("wide_type",) if enters.model else ()
+        names = (*names, "wide_width", "wide_l1_reg", "wide_l2_reg")
+        unread |= dict.fromkeys(names, ": nothing reads the wide model")
+    if not enters.output:
+        names = ("wide_per_task", "wide_output_is_prob", "wide_use_bn")
+        unread |= dict.fromkeys(names, ": nothing reads the wide model's output")
+    if not enters.features:
+        unread["wide_feature"] = ": nothing reads the wide features"
+    if not enters.experts or enters.latents:
+        why = ": the embeddings of the wide group do not enter experts and gates"
+        unread["dedup_cross_features"] = why
+    return unread | void
+
+
+def _default(name: str) -> Any:
+    return MMoEV2.DESCRIPTOR.fields_by_name[name].default_value

@@ -1,0 +1,90 @@
+"""The wide side of MMoE V2: features x_w, and a linear model's output y_w."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from tzmmoe.errors import Faults
+from tzmmoe.models.base import Factor, Group
+from tzmmoe.models.mmoe_v2.crossing import Crossing
+from tzmmoe.nn.interactions.fm import factorization_machine
+from tzmmoe.nn.keras import start_as_keras
+from tzmmoe.nn.norms import BatchNorm
+from tzmmoe.tables.initializers import table_initializer
+from tzmmoe.tables.penalties import Penalty, penalize
+
+EMBEDDINGS = "wide"  # the input of the group's features
+LATENTS, WEIGHTS = "latent", "weight"  # factors, and the ends of their tables' names
+
+
+@dataclass(frozen=True)
+class WideSetting:
+    """``kind`` is the schema's wide_type, ``feature`` its wide_feature; ``heads`` is 1, or the
+    number of tasks under wide_per_task."""
+
+    feature_cross: int
+    output_cross: int
+    kind: str
+    latent_width: int
+    feature: str
+    heads: int
+    is_prob: bool
+    use_bn: bool
+    penalty: Penalty
+
+    def crossing(self) -> Crossing:
+        """Where the side enters. Raises ConfigError."""
+        faults = Faults()
+        with faults.under(""):
+            crossing = Crossing.of(self.feature_cross, self.output_cross, self.kind, self.feature)
+        if self.kind.upper() == "FM" and self.latent_width < 1:
+            faults.add("wide_width", f"is {self.latent_width}; give 1 or more")
+        faults.stop()
+        return crossing
+
+
+class Wide(nn.Module):
+    """x_w (B, D) and y_w (B, heads), each only if ``crossing`` shows it to something, else None.
+
+    FM: ``factorization_machine`` over the group's fields, with tables of its own. LR: a linear
+    layer over the group's embeddings.
+    """
+
+    def __init__(self, group: Group, setting: WideSetting, crossing: Crossing) -> None:
+        super().__init__()
+        self.setting, self.crossing, self.group = setting, crossing, group
+        self.gives_embeddings = crossing.features and not crossing.latents
+        is_fm = crossing.output and crossing.model == "FM"
+        is_lr = crossing.output and crossing.model == "LR"
+        self.reads_group = self.gives_embeddings or is_lr
+        self.factors: dict[str, Factor] = {}
+        members, fields = list(group.widths), sum(group.fields.values())
+        if is_fm or (crossing.features and crossing.latents):
+            normal = table_initializer("nn.init.xavier_normal_", 1)
+            self.factors[LATENTS] = Factor(members, setting.latent_width, normal, setting.penalty)
+        if is_fm:
+            zeros = table_initializer("nn.init.zeros_", 1)
+            heads, penalty = setting.heads, setting.penalty
+            self.factors[WEIGHTS] = Factor(members, heads, zeros, penalty, by_task=heads > 1)
+        self.out_features = group.width if self.gives_embeddings else fields * setting.latent_width
+        self.linear = nn.Linear(group.width, setting.heads) if is_lr else None
+        self.norm = BatchNorm(setting.heads) if is_lr and setting.use_bn else None
+        self.by_task = setting.heads > 1  # no other parameters than these two
+        start_as_keras(self)
+        penalize(self, setting.penalty)
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
+        x_BD = y_BT = None
+        if self.crossing.features:
+            x_BD = inputs[EMBEDDINGS] if self.gives_embeddings else inputs[LATENTS].flatten(1)
+        if self.crossing.output:
+            y_BT = self._logits(inputs)
+            y_BT = y_BT.sigmoid() if self.setting.is_prob else y_BT
+        return x_BD, y_BT
+
+    def _logits(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        if self.linear is None:
+            return factorization_machine(inputs[WEIGHTS], inputs[LATENTS])
+        y_BT = self.linear(inputs[EMBEDDINGS])
+        return y_BT if self.norm is None else self.norm(y_BT)

@@ -1,0 +1,303 @@
+"""What a person sees of a training run: a line now and then, a bar on a terminal, TensorBoard."""
+
+import copy
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from tzmmoe.batch import Batch
+from tzmmoe.system.world import World
+from tzmmoe.tasks.task_set import TaskSet
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Clock:
+    """Time spent waiting for data, out of all time."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        self.reset()
+        self._started = self._begin
+
+    def reset(self) -> None:
+        self._begin = time.perf_counter()
+        self.waited_s = 0.0
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out the time that the body takes."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            lost_s = time.perf_counter() - begin
+            self._begin += lost_s
+            self._started += lost_s
+
+    def elapsed_s(self) -> float:
+        return time.perf_counter() - self._begin
+
+    def trained_s(self) -> float:
+        """Since the start, whatever was reset."""
+        return time.perf_counter() - self._started
+
+    def waiting(self, items: Iterator[T]) -> Iterator[T]:
+        """The items, timing how long each one took to come."""
+        while True:
+            begin = time.perf_counter()
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            self.waited_s += time.perf_counter() - begin
+            yield item
+
+
+class Progress:
+    """Sums losses on their device and writes a line every ``every`` steps.
+
+    ``total_steps`` tells the step at which the run will end, when that is known by then. In several
+    processes a loss is the mean of theirs.
+    """
+
+    def __init__(
+        self,
+        *,
+        every: int,
+        total_steps: Callable[[], int | None],
+        folder: Path | None,
+        world: World | None = None,
+    ) -> None:
+        self.world = world or World()
+        self.clock = Clock()
+        self.every = every
+        self._total_steps = total_steps
+        self._folder = folder
+        self._writer = None
+        self._bar = tqdm(total=total_steps(), unit="step", disable=not shows_bars(), leave=False)
+        self._sums: dict[str, Tensor] = {}
+        self._steps = self._rows = 0
+        self._step_s: float | None = None
+
+    def note(
+        self, step: int, losses: Mapping[str, Tensor], rows: int, rates: Mapping[str, float]
+    ) -> None:
+        """Take in one step; ``step`` counts the steps done. Writes the line when it is due."""
+        for key, loss in losses.items():
+            self._sums[key] = (
+                self._sums[key] + loss.detach() if key in self._sums else loss.detach()
+            )
+        self._steps += 1
+        self._rows += rows
+        self._bar.update(step - self._bar.n)
+        if step % self.every == 0:
+            self.flush(step, rates)
+
+    def flush(self, step: int, rates: Mapping[str, float]) -> None:
+        """Write the line of the steps since the last one."""
+        if not self._steps:
+            return
+        means = means_of(self._sums, self._steps, self.world)
+        seconds = max(self.clock.elapsed_s(), 1e-9)
+        self._step_s = seconds / self._steps
+        parts = [f"step {step:,}", f"loss {sum(means.values()):.4f}"]
+        parts += [f"{key} {mean:.4f}" for key, mean in means.items()]
+        parts.append(f"{short(self._rows / seconds)} rows/s")
+        parts.append(f"waiting for data {self.clock.waited_s / seconds:.0%}")
+        self._bar.total = total = self._total_steps()
+        if total:
+            parts.append(f"ETA {_duration((total - step) * self._step_s)}")
+        self.say(" | ".join(parts))
+        shown = {f"loss/{key}": mean for key, mean in means.items()}
+        shown |= {"loss/total": sum(means.values()), "speed/rows_per_s": self._rows / seconds}
+        self._show(step - 1, shown | {f"lr/{key}": rate for key, rate in rates.items()})
+        self._sums, self._steps, self._rows = {}, 0, 0
+        self.clock.reset()
+
+    def say(self, line: str) -> None:
+        """Log a line without tearing the bar."""
+        self._bar.clear()
+        log.info("%s", line)
+        self._bar.refresh()
+
+    def evaluated(self, step: int, results: Mapping[str, float]) -> None:
+        """Show an evaluation in TensorBoard."""
+        self._show(step, {f"eval/{key}": value for key, value in results.items()})
+
+    def _show(self, step: int, scalars: Mapping[str, float]) -> None:
+        """In TensorBoard, whose file is made when there is something to show."""
+        if self._folder is None:
+            return
+        self._writer = self._writer or _writer(self._folder)
+        for tag, value in scalars.items():
+            self._writer.add_scalar(tag, value, step)
+        self._writer.flush()
+
+    def __enter__(self) -> "Progress":
+        self.clock.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+        if self._writer:
+            self._writer.close()
+
+
+def means_of(sums: Mapping[str, Tensor], count: int, world: World) -> dict[str, float]:
+    """Sums over ``count`` of the same, in each process: their mean over all processes."""
+    total = world.total(torch.stack(list(sums.values())))
+    return dict(zip(sums, (total / (count * world.size)).tolist(), strict=True))
+
+
+def shows_bars() -> bool:
+    """On a terminal; of several processes, the one that logs."""
+    return sys.stderr.isatty() and log.isEnabledFor(logging.INFO)
+
+
+def _writer(folder: Path):
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder))
+
+
+def short(number: float) -> str:
+    if number >= 1e6:
+        return f"{number / 1e6:.2f}M"
+    return f"{number / 1e3:.1f}k" if number >= 1e3 else f"{number:.0f}"
+
+
+def _duration(seconds: float) -> str:
+    hours, rest = divmod(int(max(seconds, 0)), 3600)
+    minutes, seconds = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+class EpochSoFar:
+    """Losses and metrics over the training rows of an epoch, as Keras shows them.
+
+    A batch counts with the weights that it was learned with, so that the beginning of an epoch is
+    behind its end. A loss is the mean of the batches' losses, weighted by their rows. All begin
+    anew with each epoch, and with a run that goes on in the middle of one. Metrics that keep every
+    row, such as an exact AUC, keep those of the epoch.
+    """
+
+    def __init__(self, tasks: TaskSet, device: torch.device, world: World) -> None:
+        self.world = world
+        own = [
+            replace(
+                task,
+                metrics=copy.deepcopy(task.metrics),
+                space_metrics=copy.deepcopy(task.space_metrics),
+            )
+            for task in tasks.tasks
+        ]
+        self.tasks = TaskSet(own)  # the evaluation resets those of the model
+        for metric in self.tasks.named_metrics().values():
+            metric.to(device)
+        self._begin(0)
+
+    def _begin(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._rows = 0
+        self._sums: dict[str, Tensor] = {}
+        self.tasks.reset()
+
+    @torch.no_grad()
+    def add(
+        self,
+        epoch: int,
+        logits: Mapping[str, Tensor],
+        losses: Mapping[str, Tensor],
+        batch: Batch,
+        rows: int,
+    ) -> None:
+        """Take in a batch that is being learned; ``rows`` of all processes."""
+        if epoch != self._epoch:
+            self._begin(epoch)
+        self._rows += rows
+        for key, loss in losses.items():
+            part = loss.detach().double() * rows
+            self._sums[key] = self._sums[key] + part if key in self._sums else part
+        detached = {name: each.detach() for name, each in logits.items()}
+        self.tasks.update(self.tasks.predict(detached), batch)
+
+    def parts(self) -> list[str]:
+        """``loss 0.41``, each loss, each metric."""
+        means = means_of(self._sums, self._rows, self.world)
+        shown = {"loss": sum(means.values()), **means, **self.tasks.compute()}
+        return [f"{key} {_number(value)}" for key, value in shown.items()]
+
+
+class Speed:
+    """A line every ``every_batches`` batches of the run.
+
+    Seconds are those of training and of its waiting for data; saving and evaluating do not count.
+    The average is over the batches since this start of the run. ``so_far``, if wanted, adds the
+    losses and metrics of the epoch.
+    """
+
+    def __init__(
+        self, *, every_batches: int, progress: Progress, so_far: EpochSoFar | None
+    ) -> None:
+        self.every_batches = every_batches
+        self.so_far = so_far
+        self._progress = progress
+        self._total_batches = self._batches = self._rows = 0
+        self._since_s = 0.0
+
+    @classmethod
+    def of(
+        cls,
+        fields: Mapping[str, Any] | None,
+        progress: Progress,
+        tasks: TaskSet,
+        device: torch.device,
+    ) -> "Speed | None":
+        """From the fields of a train_speed_logger."""
+        if fields is None:
+            return None
+        so_far = EpochSoFar(tasks, device, progress.world) if fields["with_metrics"] else None
+        return cls(every_batches=fields["every_batches"], progress=progress, so_far=so_far)
+
+    def note(self, step: int, rows: int) -> None:
+        """Take in one batch; ``step`` counts those of the run. Writes the line when it is due."""
+        self._total_batches += 1
+        self._batches += 1
+        self._rows += rows
+        if step % self.every_batches == 0:
+            self._progress.say(self._line(step))
+
+    def _line(self, step: int) -> str:
+        """Of the window that ends now; the next one begins."""
+        now_s = max(self._progress.clock.trained_s(), 1e-9)
+        seconds = max(now_s - self._since_s, 1e-9)
+        parts = [
+            f"speed | batch {step:,}",
+            f"{self._batches:,} batches in {seconds:.1f} s",
+            f"{self._batches / seconds:,.1f} steps/s, "
+            f"{self._total_batches / now_s:,.1f} on average",
+            f"{short(self._rows / seconds)} rows/s",
+            *(self.so_far.parts() if self.so_far else ()),
+        ]
+        self._batches = self._rows = 0
+        self._since_s = now_s
+        return " | ".join(parts)
+
+
+def _number(value: float) -> str:
+    return "undefined" if math.isnan(value) else f"{value:.4f}"

@@ -1,0 +1,95 @@
+"""What will be trained, at a glance: tables, parameters, memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from tzmmoe.errors import few
+from tzmmoe.learning.step import Optimization
+from tzmmoe.models import RankModel
+from tzmmoe.system import tensorfiles
+from tzmmoe.system.runtime import short_bytes
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of tables, of the dense part, and of the state of both optimizers, in this process."""
+
+    tables: int
+    dense: int
+    optimizers: int
+
+    @classmethod
+    def of(cls, optimization: Optimization) -> "Memory":
+        states = [
+            tensor
+            for optimizer in (optimization.sparse, optimization.dense)
+            if optimizer
+            for state in optimizer.state.values()
+            for tensor in state.values()
+            if isinstance(tensor, Tensor)
+        ]
+        tables = [module.weight for module in optimization.tables.values()]
+        for part in optimization.sharded:
+            tables += (t for _, t in tensorfiles.tensors(part.spread.weights(part.group)))
+            for state in part.spread.state(part.group).values():
+                states += (tensor for _, tensor in tensorfiles.tensors(state))
+        return cls(
+            tables=sum(map(_size, tables)),
+            dense=sum(map(_size, optimization.dense_parameters.values())),
+            optimizers=sum(map(_size, states)),
+        )
+
+    @property
+    def needed(self) -> int:
+        """With the gradients of the dense part; those of tables go by the batch."""
+        return self.tables + 2 * self.dense + self.optimizers
+
+    def line(self, free_bytes: int | None) -> str:
+        """``free_bytes``: what was free before any of it was made."""
+        there = f" of {short_bytes(free_bytes)} that are free" if free_bytes is not None else ""
+        return (
+            f"memory: tables {short_bytes(self.tables)}, dense part {short_bytes(self.dense)}, "
+            f"optimizers {short_bytes(self.optimizers)}; with gradients "
+            f"{short_bytes(self.needed)}{there}, and the batches beside it"
+        )
+
+
+def summary(model: RankModel, optimization: Optimization) -> str:
+    """Tables with rows, width and bytes, and the dense part by module."""
+    lines = [f"{'table':32} {'rows':>12} {'width':>6} {'size':>10}"]
+    for module in optimization.tables.values():
+        width = module.weight.shape[1]
+        for name, (begin, end) in module.spans.items():
+            frozen = "" if end <= module.trained_rows else "  (not trained)"
+            size = short_bytes((end - begin) * width * module.weight.element_size())
+            lines.append(f"{name:32} {end - begin:>12,} {width:>6} {size:>10}{frozen}")
+    for part in optimization.sharded:
+        for table in part.tables:
+            frozen = "" if table.trainable else "  (not trained)"
+            size = short_bytes(table.rows * table.dim * 4)
+            lines.append(f"{table.name:32} {table.rows:>12,} {table.dim:>6} {size:>10}{frozen}")
+    return "\n".join([*lines, *_penalty_lines(optimization), *_dense_lines(model, optimization)])
+
+
+def _penalty_lines(optimization: Optimization) -> Iterator[str]:
+    """What makes a step slow: a penalty of a table acts on every row."""
+    found: dict[str, list[str]] = {}
+    for module in optimization.tables.values():
+        if hasattr(module, "penalty"):
+            found.setdefault(" and ".join(module.penalty.names()), []).extend(module.spans)
+    for settings, tables in found.items():
+        yield f"at every step all rows move of {few(tables)}, by {settings}"
+
+
+def _dense_lines(model: RankModel, optimization: Optimization) -> Iterator[str]:
+    dense = {id(parameter) for parameter in optimization.dense_parameters.values()}
+    for name, child in (*model.named_children(), *model.encoder.named_children()):
+        count = sum(p.numel() for p in child.parameters() if id(p) in dense)
+        if count and name not in ("encoder", "tables"):
+            yield f"{name:32} {count:>12,} parameters"
+
+
+def _size(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()

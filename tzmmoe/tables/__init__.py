@@ -1,0 +1,1 @@
+"""Embedding tables: their rows, where these lie, and the optimizers that update them."""

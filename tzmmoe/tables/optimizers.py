@@ -1,0 +1,162 @@
+"""Optimizers of embedding tables by their words of the schema.
+
+Definitions are those of FBGEMM's table-batched embeddings (``EXACT_*``) where it has them.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tzmmoe.errors import ConfigError
+from tzmmoe.tables.ftrl import FtrlRule
+from tzmmoe.tables.moments import SparseAdam, SparseAdamax, SparseNAdam
+from tzmmoe.tables.ranges import check_ranges
+from tzmmoe.tables.rows import SparseOptimizer, Tables
+
+EPS = 1e-8  # FBGEMM's default, added to the root
+
+
+class SparseSGD(SparseOptimizer):
+    """w -= lr g."""
+
+    def make_state(self, weight: Tensor) -> dict[str, Tensor]:
+        return {}
+
+    def update(self, weight: Tensor, rows: Tensor, grad: Tensor, state: dict, lr: float) -> None:
+        weight.index_add_(0, rows, grad, alpha=-lr)
+
+
+class SparseAdagrad(SparseOptimizer):
+    """h += g^2; w -= lr g / (sqrt(h) + eps). Duchi et al., JMLR 2011."""
+
+    def __init__(
+        self, tables: Tables, *, lr: float, initial_accumulator_value: float, eps: float
+    ) -> None:
+        self._initial, self._eps = initial_accumulator_value, eps
+        super().__init__(tables, lr=lr)
+
+    def make_state(self, weight: Tensor) -> dict[str, Tensor]:
+        return {"sum": torch.full_like(weight, self._initial)}
+
+    def update(self, weight: Tensor, rows: Tensor, grad: Tensor, state: dict, lr: float) -> None:
+        total = state["sum"].index_select(0, rows).addcmul_(grad, grad)
+        state["sum"].index_copy_(0, rows, total)
+        weight.index_add_(0, rows, grad / total.sqrt_().add_(self._eps), alpha=-lr)
+
+
+class SparseRowWiseAdagrad(SparseOptimizer):
+    """h += mean of g^2 over the row; w -= lr g / (sqrt(h) + eps).
+
+    ``L2`` decay adds weight_decay w to the gradient first, ``DECOUPLE`` takes lr weight_decay w off
+    the weight.
+    """
+
+    def __init__(
+        self, tables: Tables, *, lr: float, weight_decay: float, weight_decay_mode: str
+    ) -> None:
+        if weight_decay and weight_decay_mode == "NONE":
+            raise ConfigError.at("weight_decay", "has no effect; set weight_decay_mode")
+        self._decay, self._mode = weight_decay, weight_decay_mode
+        super().__init__(tables, lr=lr)
+
+    def make_state(self, weight: Tensor) -> dict[str, Tensor]:
+        return {"sum": weight.new_zeros(len(weight))}
+
+    def update(self, weight: Tensor, rows: Tensor, grad: Tensor, state: dict, lr: float) -> None:
+        old = weight.index_select(0, rows)
+        if self._mode == "L2":
+            grad = grad + self._decay * old
+        total = state["sum"].index_select(0, rows) + grad.square().mean(dim=1)
+        state["sum"].index_copy_(0, rows, total)
+        kept = 1 - lr * self._decay if self._mode == "DECOUPLE" else 1.0
+        rate = lr / (total.sqrt() + EPS)
+        weight.index_copy_(0, rows, kept * old - rate.unsqueeze(1) * grad)
+
+
+class SparseAdadelta(SparseOptimizer):
+    """Zeiler, "ADADELTA: An Adaptive Learning Rate Method", 2012, algorithm 1, with a rate.
+
+    v = rho v + (1 - rho) g^2; d = sqrt(u + eps) / sqrt(v + eps) g; u = rho u + (1 - rho) d^2;
+    w -= lr d.
+    """
+
+    def __init__(self, tables: Tables, *, lr: float, rho: float, eps: float) -> None:
+        self._rho, self._eps = rho, eps
+        super().__init__(tables, lr=lr)
+
+    def make_state(self, weight: Tensor) -> dict[str, Tensor]:
+        return {"square_avg": torch.zeros_like(weight), "acc_delta": torch.zeros_like(weight)}
+
+    def update(self, weight: Tensor, rows: Tensor, grad: Tensor, state: dict, lr: float) -> None:
+        squares = state["square_avg"].index_select(0, rows).mul_(self._rho)
+        squares.addcmul_(grad, grad, value=1 - self._rho)
+        moves = state["acc_delta"].index_select(0, rows)
+        move = moves.add(self._eps).sqrt_().div_(squares.add(self._eps).sqrt_()).mul_(grad)
+        moves.mul_(self._rho).addcmul_(move, move, value=1 - self._rho)
+        state["square_avg"].index_copy_(0, rows, squares)
+        state["acc_delta"].index_copy_(0, rows, moves)
+        weight.index_add_(0, rows, move, alpha=-lr)
+
+
+class SparseRMSprop(SparseOptimizer):
+    """v = alpha v + (1 - alpha) g^2; w -= lr g / (sqrt(v) + eps). Tieleman and Hinton, 2012."""
+
+    def __init__(self, tables: Tables, *, lr: float, alpha: float, eps: float) -> None:
+        self._alpha, self._eps = alpha, eps
+        super().__init__(tables, lr=lr)
+
+    def make_state(self, weight: Tensor) -> dict[str, Tensor]:
+        return {"square_avg": torch.zeros_like(weight)}
+
+    def update(self, weight: Tensor, rows: Tensor, grad: Tensor, state: dict, lr: float) -> None:
+        squares = state["square_avg"].index_select(0, rows).mul_(self._alpha)
+        squares.addcmul_(grad, grad, value=1 - self._alpha)
+        state["square_avg"].index_copy_(0, rows, squares)
+        weight.index_add_(0, rows, grad / squares.sqrt_().add_(self._eps), alpha=-lr)
+
+
+class SparseFtrl(SparseOptimizer):
+    """``FtrlRule`` for the rows of the batch."""
+
+    def __init__(
+        self,
+        tables: Tables,
+        *,
+        lr: float,
+        learning_rate_power: float,
+        initial_accumulator_value: float,
+        l1_reg: float,
+        l2_reg: float,
+    ) -> None:
+        self._rule = FtrlRule(learning_rate_power, initial_accumulator_value, l1_reg, l2_reg)
+        super().__init__(tables, lr=lr)
+
+    def make_state(self, weight: Tensor) -> dict[str, Tensor]:
+        return self._rule.make_state(weight)
+
+    def update(self, weight: Tensor, rows: Tensor, grad: Tensor, state: dict, lr: float) -> None:
+        whole = (weight, state["sum"], state["linear"])
+        new, n, z = parts = [tensor.index_select(0, rows) for tensor in whole]
+        self._rule.step_(new, grad, n, z, lr=lr)
+        for tensor, part in zip(whole, parts, strict=True):
+            tensor.index_copy_(0, rows, part)
+
+
+OPTIMIZERS: dict[str, type[SparseOptimizer]] = {
+    "sgd_optimizer": SparseSGD,
+    "adagrad_optimizer": SparseAdagrad,
+    "rowwise_adagrad_optimizer": SparseRowWiseAdagrad,
+    "adam_optimizer": SparseAdam,
+    "adadelta_optimizer": SparseAdadelta,
+    "rmsprop_optimizer": SparseRMSprop,
+    "ftrl_optimizer": SparseFtrl,
+    "adamax_optimizer": SparseAdamax,
+    "nadam_optimizer": SparseNAdam,
+}
+
+
+def sparse_optimizer(tables: Tables, word: str, arguments: dict[str, Any]) -> SparseOptimizer:
+    """The optimizer that a word of the schema names. Raises ConfigError."""
+    check_ranges(arguments)
+    return OPTIMIZERS[word](tables, **arguments)

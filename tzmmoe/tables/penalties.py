@@ -1,0 +1,70 @@
+"""Terms of the loss that keep weights small."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from tzmmoe.errors import ConfigError
+from tzmmoe.nn.mlp import StackedLinear
+from tzmmoe.tables.table import Tables, Vectors
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """l1 sum |w| + l2 sum w^2, as Keras's L1L2 has it. ``part`` begins the names of the fields."""
+
+    l1: float
+    l2: float
+    part: str = ""
+
+    @classmethod
+    def of(cls, part: str, l1: float, l2: float) -> "Penalty":
+        """From the fields ``<part>_l1_reg`` and ``<part>_l2_reg``. ConfigError below 0."""
+        for name, value in (("l1", l1), ("l2", l2)):
+            if value < 0:
+                raise ConfigError.at(f"{part}_{name}_reg", f"is {value:g}; give 0 or more")
+        return cls(l1, l2, part)
+
+    def names(self) -> list[str]:
+        """The fields that are set."""
+        values = {"l1": self.l1, "l2": self.l2}
+        return [f"{self.part}_{name}_reg" for name, value in values.items() if value]
+
+    def __bool__(self) -> bool:
+        return bool(self.l1 or self.l2)
+
+    def __call__(self, weight: Tensor) -> Tensor:
+        total = weight.new_zeros(())
+        if self.l1:
+            total = total + self.l1 * weight.abs().sum()
+        if self.l2:
+            total = total + self.l2 * weight.square().sum()
+        return total
+
+
+def penalize(module: nn.Module, penalty: Penalty) -> None:
+    """Let every kernel and every table within a module count; biases and norms do not.
+
+    A table then gets a gradient for each of its rows, at every step.
+    """
+    if not penalty:
+        return
+    for part in module.modules():
+        if isinstance(part, (nn.Linear, StackedLinear, Tables, Vectors)):
+            part.penalty = penalty
+        if isinstance(part, Tables):
+            part.sparse = False
+
+
+def penalized(model: nn.Module) -> list[nn.Module]:
+    """The modules whose weights count."""
+    return [part for part in model.modules() if hasattr(part, "penalty")]
+
+
+def regularization(parts: Sequence[nn.Module]) -> Tensor | None:
+    """The sum of the penalties of ``penalized`` modules; None for none."""
+    terms = [
+        part.penalty(part.trained if isinstance(part, Tables) else part.weight) for part in parts
+    ]
+    return sum(terms) if terms else None

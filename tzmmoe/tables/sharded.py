@@ -1,0 +1,92 @@
+"""Embedding tables whose rows or columns lie in several processes."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from tzmmoe.system.tensorfiles import Scattered
+from tzmmoe.tables.table import Slot, Table, Tables
+
+
+class Spread(Protocol):
+    """Groups of tables over all processes, which must make each call together. Their optimizer
+    steps within the backward pass."""
+
+    def lookup(self, group: str, ids: Tensor, lengths_FB: Tensor, weights: Tensor | None) -> Tensor:
+        """Sums of rows (B, F, D); the ids of feature 0 come first, those of its row 0 before."""
+
+    def set_rate(self, rate: float) -> None:
+        """The learning rate of the steps to come."""
+
+    def weights(self, group: str) -> dict[str, Scattered]:
+        """What this process has of each table."""
+
+    def state(self, group: str) -> dict[str, dict[str, Scattered]]:
+        """What this process has of the optimizer's state: {key: {table: ...}}."""
+
+
+class ShardedTables(nn.Module):
+    """Does what ``Tables`` does, with the tables of a ``group`` of a ``spread``.
+
+    The tables are no parameters of this module: no optimizer, and no exchange of gradients, but the
+    spread's own ever sees them.
+    """
+
+    def __init__(self, spread: Spread, group: str, tables: Tables) -> None:
+        super().__init__()
+        self.spread, self.group = spread, group
+        self.tables: Sequence[Table] = tables.tables
+        self.gradient_bound: float | None = None
+        self.weighted, self._slots = tables.weighted, tables.slots
+        places, self.read = read_slots(tables)
+        self.register_buffer("places", torch.tensor(places), persistent=False)
+        means = [slot.mean for slot in self.read]
+        self.register_buffer(
+            "mean_F", torch.tensor(means) if any(means) else None, persistent=False
+        )
+        frozen = {table.name for table in self.tables if not table.trainable}
+        trained = [slot.table not in frozen for slot in self.read]
+        self.register_buffer(
+            "trained_F", None if all(trained) else torch.tensor(trained), persistent=False
+        )
+
+    def forward(self, ids: Tensor, lengths_BF: Tensor | None, weights: Tensor | None) -> Tensor:
+        """As Tables. The gradient of each pooled number is clamped to ``gradient_bound``."""
+        if weights is None and self.weighted:
+            weights = torch.ones_like(ids, dtype=torch.float32)
+        order, lengths_FB = self._by_feature(ids, lengths_BF)
+        factors = weights[order] if self.weighted else None
+        pooled_BFD = self.spread.lookup(self.group, ids[order], lengths_FB, factors)
+        if self.trained_F is not None:
+            trained = self.trained_F.unsqueeze(-1)
+            pooled_BFD = torch.where(trained, pooled_BFD, pooled_BFD.detach())
+        if self.mean_F is not None:
+            divisor_BF = torch.where(self.mean_F, lengths_FB.t().clamp(min=1), 1)
+            pooled_BFD = pooled_BFD / divisor_BF.unsqueeze(-1)
+        if self.gradient_bound is not None and pooled_BFD.requires_grad:
+            bound = self.gradient_bound
+            pooled_BFD.register_hook(lambda grad: grad.clamp(-bound, bound))
+        return pooled_BFD
+
+    def _by_feature(self, ids: Tensor, lengths_BF: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Where the ids of the features that are read stand, feature by feature, rows in order; and
+        how many each has."""
+        if lengths_BF is None:
+            places_BF = torch.arange(len(ids), device=ids.device).view(-1, len(self._slots))
+            places_FB = places_BF[:, self.places].t()
+            return places_FB.flatten(), torch.ones_like(places_FB, dtype=ids.dtype).contiguous()
+        lengths_FB = lengths_BF[:, self.places].t().contiguous()
+        last = len(self.places)  # of the features that are not read
+        rank_F = lengths_BF.new_full((len(self._slots),), last)
+        rank_F[self.places] = torch.arange(last, device=ids.device)
+        ranks, lengths = rank_F.expand_as(lengths_BF).flatten(), lengths_BF.flatten()
+        order = ranks.repeat_interleave(lengths, output_size=len(ids)).argsort(stable=True)
+        return order if last == len(rank_F) else order[: int(lengths_FB.sum())], lengths_FB
+
+
+def read_slots(tables: Tables) -> tuple[list[int], list[Slot]]:
+    """Among the features of a batch, those that are read: their places, and slots."""
+    read = [(place, slot) for place, slot in enumerate(tables.slots) if slot]
+    return [place for place, _ in read], [slot for _, slot in read]

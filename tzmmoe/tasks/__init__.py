@@ -1,0 +1,1 @@
+"""Tasks: what towers learn and how that is measured."""

@@ -1,0 +1,48 @@
+"""Distances between distributions."""
+
+import torch
+from torch import Tensor
+
+from tzmmoe.errors import ConfigError
+from tzmmoe.tasks.losses.base import LOSSES, LabelKind, Loss
+from tzmmoe.tasks.losses.cross_entropy import BinaryCrossEntropy, SoftmaxCrossEntropy
+
+BINARY = BinaryCrossEntropy(label_smoothing=0.0)
+SOFTMAX = SoftmaxCrossEntropy(label_smoothing=0.0)
+
+
+@LOSSES.register("kld_loss")
+class KLDLoss(Loss):
+    """sum_c y_c log(y_c / p_c), where 0 log 0 = 0: cross entropy less the entropy of the labels.
+
+    p is (sigmoid(logit), 1 - sigmoid(logit)) for one logit, with the label y_1 in [0, 1]; else the
+    softmax of the logits, with classes (B,) or distributions (B, C) as labels. Its gradient is that
+    of the cross entropy. Kullback and Leibler, "On Information and Sufficiency", Annals of
+    Mathematical Statistics, 1951.
+    """
+
+    outputs = ("logits", "probs", "probs1")
+
+    def label_kind(self, num_class: int) -> LabelKind:
+        if num_class < 1:
+            raise ConfigError.at("num_class", f"is {num_class}; kld_loss takes 1 logit or more")
+        return _cross_entropy(num_class == 1).label_kind(num_class)
+
+    def link(self, num_class: int) -> str:
+        return _cross_entropy(num_class == 1).link(num_class)
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        one = logits.dim() == 1
+        rows = _cross_entropy(one).forward(logits, labels)
+        if labels.dim() == 2:
+            return rows - torch.special.entr(labels).sum(dim=1)
+        if one:
+            return rows - torch.special.entr(labels) - torch.special.entr(1 - labels)
+        return rows  # a class has no entropy
+
+    def predict(self, logits: Tensor) -> dict[str, Tensor]:
+        return _cross_entropy(logits.dim() == 1).predict(logits)
+
+
+def _cross_entropy(one_logit: bool) -> Loss:
+    return BINARY if one_logit else SOFTMAX

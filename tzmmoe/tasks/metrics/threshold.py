@@ -1,0 +1,73 @@
+"""Metrics of two classes whose predictions are above a threshold, or not."""
+
+import torch
+from torch import Tensor
+
+from tzmmoe.errors import ConfigError
+from tzmmoe.tasks.metrics.base import METRICS, Metric, ratio
+
+
+class Thresholded(Metric):
+    """Counts of right and wrong, TP, FP, FN and TN.
+
+    A prediction above the threshold is positive; one that equals it is not. A label above 0.5 is.
+    """
+
+    consumes = ("probs1", "probs")
+    larger_is_better = True
+
+    def __init__(self, *, threshold: float) -> None:
+        super().__init__()
+        if not 0 <= threshold <= 1:
+            raise ConfigError.at("threshold", f"is {threshold:g}; give a number within [0, 1]")
+        self.threshold = threshold
+        for name in ("tp", "fp", "fn", "tn"):
+            self.add_sum(name, dtype=torch.int64)
+
+    def update(self, predictions: Tensor, labels: Tensor) -> None:
+        above, positive = predictions.float() > self.threshold, labels > 0.5
+        self.tp += (above & positive).sum()
+        self.fp += (above & ~positive).sum()
+        self.fn += (~above & positive).sum()
+        self.tn += (~above & ~positive).sum()
+
+
+@METRICS.register("binary_accuracy")
+class BinaryAccuracy(Thresholded):
+    """(TP + TN) / rows."""
+
+    def compute(self) -> Tensor:
+        return ratio((self.tp + self.tn).double(), self.tp + self.fp + self.fn + self.tn)
+
+
+@METRICS.register("precision")
+class Precision(Thresholded):
+    """TP / (TP + FP), NaN without a positive prediction."""
+
+    def compute(self) -> Tensor:
+        return ratio(self.tp.double(), self.tp + self.fp)
+
+
+@METRICS.register("recall")
+class Recall(Thresholded):
+    """TP / (TP + FN), NaN without a positive."""
+
+    def compute(self) -> Tensor:
+        return ratio(self.tp.double(), self.tp + self.fn)
+
+
+@METRICS.register("balanced_accuracy")
+class BalancedAccuracy(Thresholded):
+    """Mean of the recalls of positives and of negatives, NaN without one of the classes."""
+
+    def compute(self) -> Tensor:
+        positives = ratio(self.tp.double(), self.tp + self.fn)
+        return (positives + ratio(self.tn.double(), self.tn + self.fp)) / 2
+
+
+@METRICS.register("f1")
+class F1(Thresholded):
+    """2 TP / (2 TP + FP + FN), NaN where no row is positive or predicted so."""
+
+    def compute(self) -> Tensor:
+        return ratio(2 * self.tp.double(), 2 * self.tp + self.fp + self.fn)

@@ -1,0 +1,1 @@
+"""Text or JSON <-> protobuf message. Nothing here knows a field by name."""

@@ -1,0 +1,178 @@
+"""Config text, or JSON -> message. Every fault is found, each with its line."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from tzmmoe.config.neighbours import unknown_field
+from tzmmoe.errors import Fault, Faults, join
+from tzmmoe.textformat import objects
+from tzmmoe.textformat.outline import Node, Outline
+from tzmmoe.textformat.scalars import from_token
+
+EMPTY = "holds no field of a config"
+
+
+def parse(path: Path, text: str, message: Message, faults: Faults) -> Outline:
+    """Fill ``message`` from the text, leaving out what is faulty."""
+    if path.suffix == ".json":
+        return _parse_json(path, text, message, faults)
+    outline = Outline(path.name, text)
+    faults.extend(Reading(outline).into(message))
+    if not outline.fields and not outline.breaks:
+        faults.append(Fault("", EMPTY, where=path.name, lost=True))
+    return outline
+
+
+def read(text: str, message: Message, faults: Faults) -> None:
+    """Fill ``message`` from a text that is no file, such as a setting's."""
+    found = Reading(Outline("", text)).into(message)
+    faults.extend(replace(fault, where="") for fault in found)
+
+
+def _parse_json(path: Path, text: str, message: Message, faults: Faults) -> Outline:
+    words, line, value = "", 1, {}
+    try:
+        value = objects.parse(text)
+    except json.JSONDecodeError as error:
+        words, line = f"is no JSON: {error.msg}", error.lineno
+    except ValueError as error:
+        words = str(error)
+    if not isinstance(value, dict):
+        words = 'is no config; write one object: {"model_dir": ...}'
+    elif not value:
+        words = words or EMPTY
+    if words:
+        faults.append(Fault("", words, where=f"{path.name}:{line}", lost=True))
+        return Outline(path.name, "")
+    outline, found = Outline(path.name, text, json=True), Faults()
+    objects.fill(message, value, "", found)
+    faults.extend(replace(f, where=outline.locate(f.path), lost=True) for f in found)
+    return outline
+
+
+class Reading:
+    """One pass over an outline with the schema at hand."""
+
+    def __init__(self, outline: Outline) -> None:
+        self.outline = outline
+        self.found: list[tuple[int, Fault]] = []  # with positions
+
+    def into(self, message: Message) -> list[Fault]:
+        """Fill ``message``; the faults in the order of the text, up to where it breaks."""
+        self._fill(message, self.outline.fields, "")
+        if not self.outline.breaks:
+            return [fault for _, fault in sorted(self.found, key=lambda each: each[0])]
+        first, *others = self.outline.breaks
+        words, end = first.text, first.position
+        start = first.position
+        misplaced = next(_misplaced(self.outline.fields, [message.DESCRIPTOR], None), None)
+        if first.kind == "unclosed" and misplaced:
+            owner, node = misplaced
+            line = self.outline.line(node.start)
+            hint = f"is a brace missing before {node.name} in line {line}?"
+            words = f"{owner.name} is not closed; {hint}"
+            start, end = owner.start, node.start
+        if first.kind == "quote":
+            end = self.outline.start_of_line(first.position)
+        self.found = [(position, fault) for position, fault in self.found if position < end]
+        self._add(start, "", words)
+        for other in others if first.kind == "quote" else ():
+            self._add(other.position, "", other.text)
+        return [fault for _, fault in sorted(self.found, key=lambda each: each[0])]
+
+    def _add(self, position: int, path: str, words: str, *, lost: bool = True) -> None:
+        where = self.outline.where(position)
+        self.found.append((position, Fault(path, words, where=where, lost=lost)))
+
+    def _fill(self, message: Message, nodes: list[Node], path: str) -> None:
+        for node in nodes:
+            here = join(path, node.name)
+            field = message.DESCRIPTOR.fields_by_name.get(node.name)
+            if field is None:
+                words = unknown_field(node.name, message.DESCRIPTOR)
+                self._add(node.start, here, words)
+            elif node.equals or (field.message_type is None and not node.colon):
+                self._add(node.start, here, f"write {_form(field)}")
+            elif not self._refused(message, field, node, here):
+                for element in [node] if node.elements is None else node.elements:
+                    self._element(message, field, element, here)
+
+    def _refused(self, message: Message, field: FieldDescriptor, node: Node, path: str) -> bool:
+        """Whether the field has no place in the message as it is so far."""
+        if field.containing_oneof is not None:
+            chosen = message.WhichOneof(field.containing_oneof.name)
+            if chosen not in (None, field.name):
+                self._add(node.start, path, f"and {chosen} are both set; keep one")
+                return True
+        if field.is_repeated:
+            return False
+        if message.HasField(field.name):
+            self._add(node.start, path, "is given twice; give it once", lost=False)
+            return True
+        if node.elements is not None:
+            self._add(node.start, path, "is a list; give one value")
+            return True
+        return False
+
+    def _element(self, message: Message, field: FieldDescriptor, node: Node, path: str) -> None:
+        """One value of the field."""
+        if field.is_repeated:
+            path += node.path[node.path.rindex("[") :]
+        if node.comma_missing:
+            self._add(node.start, path, "a comma, or ], is missing after this element")
+        if field.message_type is not None:
+            self._message(message, field, node, path)
+            return
+        if node.fields is not None:
+            self._add(node.start, path, f"has no fields; write {_form(field)}")
+        elif node.value is None:
+            self._add(node.start, path, "has no value")
+        else:
+            try:
+                value = from_token(field, node.value)
+            except ValueError as error:
+                self._add(node.start, path, str(error))
+                return
+            if field.is_repeated:
+                getattr(message, field.name).append(value)
+            else:
+                setattr(message, field.name, value)
+
+    def _message(self, owner: Message, field: FieldDescriptor, node: Node, path: str) -> None:
+        if field.message_type.GetOptions().map_entry:
+            entry = getattr(owner, field.name).GetEntryClass()()
+            self._fill(entry, node.fields or [], path)
+            getattr(owner, field.name)[entry.key] = entry.value
+        elif field.is_repeated:
+            self._fill(getattr(owner, field.name).add(), node.fields or [], path)
+        else:
+            inner = getattr(owner, field.name)
+            inner.SetInParent()
+            self._fill(inner, node.fields or [], path)
+        if node.fields is None:
+            self._add(node.start, path, f"has fields; write {_form(field)}")
+
+
+def _misplaced(
+    nodes: list[Node], owners: list[Descriptor], owner: Node | None
+) -> Iterator[tuple[Node, Node]]:
+    """Each field that only a message further out has, after its owner, which lacks a brace."""
+    for node in nodes:
+        field = owners[-1].fields_by_name.get(node.name)
+        if field is None:
+            if any(node.name in further.fields_by_name for further in owners[:-1]):
+                yield owner, node
+        elif field.message_type is not None:
+            for element in [node] if node.elements is None else node.elements:
+                inner = [*owners, field.message_type]
+                yield from _misplaced(element.fields or [], inner, element)
+
+
+def _form(field: FieldDescriptor) -> str:
+    """How the field is written."""
+    return f"{field.name}: VALUE" if field.message_type is None else f"{field.name} {{ ... }}"
