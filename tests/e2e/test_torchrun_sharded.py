@@ -95,7 +95,7 @@ def test_its_checkpoint_is_evaluated_exported_and_trained_on_by_one_process(
 def test_of_four_processes_one_has_none_of_three_tables_and_all_train(
     tiny_folder, tmp_path
 ) -> None:
-    """By tables; tests/training/test_sharded.py compares such numbers with those of one process."""
+    """By tables; tests/tables/test_sharded.py compares such numbers with those of one process."""
     changes = SHARDED | {
         "train_config__global_embedding_constraints": 'sharding_types: "table_wise"',
         "train_config__num_epochs": 1,

@@ -81,7 +81,7 @@ def test_a_tensor_of_which_a_part_is_missing_is_not_there(tmp_path) -> None:
 SAVES = """
 import resource, sys, torch
 from pathlib import Path
-from tzmmoe import checkpoint
+from tzmmoe.system import checkpoint
 table = torch.ones(1 << 28)  # 1 GiB
 checkpoint.save(Path(sys.argv[1]), checkpoint.Content(0, {"w": torch.ones(3)}, {}, ""))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -187,7 +187,6 @@ def _farm_round(
     return [z, y, x, *v, *w]
 
 
-U64 = np.uint64
 SEED = U64(0xC70F6907)
 M = U64(0xC6A4A7935BD1E995)
 BLOCK = 1 << 14  # texts at a time: their temporaries stay in the processor's cache

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator
 
 import pytest
-from metrics.test_metric_laws import BINARY, fed, rows
 from ranks import Ranks, ranks
+from tasks.metrics.test_metric_laws import BINARY, fed, rows
 
 from tzmmoe.system.world import World
 from tzmmoe.tasks.metrics import Metric
