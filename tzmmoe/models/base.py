@@ -3,10 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
+from tzmmoe.config.rules import Rules
 from tzmmoe.models.tower import Tower
 from tzmmoe.protos.model_pb2 import ModelConfig
 from tzmmoe.registry import Registry
@@ -60,6 +61,9 @@ class Body(nn.Module, ABC):
     but the towers.
     """
 
+    rules: ClassVar[Rules] = (
+        Rules()
+    )  # what the model demands of the config beyond its constructor's checks
     groups: Mapping[str, Sequence[str]]  # the inputs that it reads, and the features of each
     factors: Mapping[str, Factor] = {}  # further inputs that it reads
     out_features: Sequence[int]  # of each tower's input

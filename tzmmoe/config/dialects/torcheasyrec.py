@@ -1,12 +1,17 @@
-"""Other names and old forms -> the one canonical form that the rest of the code reads."""
+"""TorchEasyRec's other names and old forms -> the canonical form that the rest of the code reads.
+
+Other names of a field are one table here, and not beside the classes that take the field: a name
+belongs to the dialect, it must be known before anything is made, and editing a config asks for it.
+"""
 
 from collections.abc import Iterator
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from tzmmoe.config.rules.rules import Rules
+from tzmmoe.config.walk import messages
 from tzmmoe.errors import Faults, join
-from tzmmoe.models.mmoe_v2 import rules
 from tzmmoe.protos.data_pb2 import FG_DAG, FG_NONE, FG_NORMAL, DataConfig, FgMode, FieldType
 from tzmmoe.protos.optimizer_pb2 import DenseOptimizer, SparseOptimizer
 from tzmmoe.protos.pipeline_pb2 import Pipeline
@@ -47,22 +52,7 @@ def canonicalize(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
     if pipeline.data_config.HasField("input_fields_str"):
         _input_fields(pipeline.data_config, faults)
         written["data_config.input_fields"] = INPUT_FIELDS
-    written |= rules.spread(pipeline, faults)
-    written |= spread_optimizer(pipeline.train_config, faults)
-    return written
-
-
-def messages(message: Message, path: str = "") -> Iterator[tuple[str, Message]]:
-    """Every message that is set, with its path, outer ones first."""
-    yield path, message
-    for field, value in message.ListFields():
-        if field.message_type is None or field.message_type.GetOptions().map_entry:
-            continue
-        if not field.is_repeated:
-            yield from messages(value, join(path, field.name))
-            continue
-        for index, element in enumerate(value):
-            yield from messages(element, join(path, f"{field.name}[{index}]"))
+    return written | spread_optimizer(pipeline.train_config, faults)
 
 
 def _rename(message: Message, alias: str, name: str, path: str, faults: Faults) -> None:
@@ -175,3 +165,6 @@ def _shared(word: FieldDescriptor) -> set[str]:
     of_tables = SPARSE[word.name].message_type.fields_by_name
     names = {field.name for field in word.message_type.fields if field.name in of_tables}
     return names - DIFFERS.get(word.name, set())
+
+
+RULES = Rules(rewrite=canonicalize)

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
+from tzmmoe.config.rules import Rules
 from tzmmoe.errors import Faults, did_you_mean
 from tzmmoe.models.mmoe_v2.crossing import IN_TOWERS, Crossing
-from tzmmoe.protos.model_pb2 import MMoEV2, ModelConfig
+from tzmmoe.protos.model_pb2 import MMoEV2
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 
 PATH = "model_config.mmoe_v2"
@@ -25,8 +26,6 @@ def spread(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
     Returns the paths that this fills, with those it reads.
     """
     written: dict[str, str] = {}
-    if pipeline.model_config.WhichOneof("model") != "mmoe_v2":
-        return written
     config = pipeline.model_config.mmoe_v2
     for index, tower in enumerate(config.task_towers):
         meant: dict[str, tuple[str, int | str]] = {}  # and where it stands
@@ -48,9 +47,9 @@ def spread(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
     return written
 
 
-def check(model: ModelConfig, faults: Faults) -> None:
+def check(pipeline: Pipeline, faults: Faults) -> None:
     """Add what contradicts itself."""
-    config = model.mmoe_v2
+    model, config = pipeline.model_config, pipeline.model_config.mmoe_v2
     for index, tower in enumerate(config.task_towers):
         if tower.HasField("mlp"):
             words = "has no effect in mmoe_v2: task_structs gives the layers; remove it"
@@ -67,11 +66,9 @@ def check(model: ModelConfig, faults: Faults) -> None:
         faults.add(f"{PATH}.use_wide", words + hint)
 
 
-def notes(model: ModelConfig) -> Iterator[str]:
+def notes(pipeline: Pipeline) -> Iterator[str]:
     """A line for each setting without effect, or for several with one reason."""
-    if model.WhichOneof("model") != "mmoe_v2":
-        return
-    config = model.mmoe_v2
+    model, config = pipeline.model_config, pipeline.model_config.mmoe_v2
     has_group = config.wide_group in [group.group_name for group in model.feature_groups]
     if not has_group and not config.HasField("use_wide"):
         yield f"mmoe_v2 has no wide side: there is no feature group {config.wide_group!r}"
@@ -142,3 +139,6 @@ def _void(config: MMoEV2, enters: Crossing) -> dict[str, str]:
 
 def _default(name: str) -> Any:
     return MMoEV2.DESCRIPTOR.fields_by_name[name].default_value
+
+
+RULES = Rules(rewrite=spread, check=check, notes=notes)
