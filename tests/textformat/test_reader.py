@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from written import CONFIG, all_fields, changed, loaded, read, said
 
-from tzmmoe.config.facts import FACTS
-from tzmmoe.config.neighbours import WORDS
+from tzmmoe.config.facts import FACTS, WORDS
 from tzmmoe.errors import Faults
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.textformat import reader

@@ -1,7 +1,12 @@
-"""All rules that a config must keep, wherever they are told."""
+"""All rules that a config must keep, wherever they are told.
+
+Whatever has rules beside it, as a model does, is asked here, so that nobody loads a config with
+a part of them.
+"""
 
 from tzmmoe.config.dialects import torcheasyrec
-from tzmmoe.config.rules import SECTIONS, Rules, joined
+from tzmmoe.config.rulebook import Rules, joined
+from tzmmoe.config.rules import SECTIONS
 from tzmmoe.models import MODELS
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 

@@ -1,8 +1,88 @@
-"""What the text engine is told of this schema."""
+"""What the text engine is told of this schema: words that it lacks, fields that exclude others.
+
+A word of a neighbouring system that the schema does not hold yet is "not supported yet", rather
+than an unknown field. It leaves its list when the schema takes it in.
+"""
+
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+
+from google.protobuf.descriptor import Descriptor
 
 from tzmmoe.config.dialects.torcheasyrec import ALIASES
-from tzmmoe.config.neighbours import unknown_field, unknown_value
+from tzmmoe.errors import did_you_mean, few, join, parts_with
+from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.textformat.facts import SchemaFacts
+
+_TORCH_EASY_REC = """
+asset_dir batch_cost_size binary_focal_loss bool_mask_feature combine_feature combo_feature
+commitment_loss contrastive_loss custom_feature dat data_type dbmtl dc2vr dcn_v1 dcn_v2 deepfm
+delta_embedding_dump_config din_encoder dlrm dlrm_hstu dssm dssm_v2 dynamicemb ema
+embedding_name_suffix enable_global_grad_clip expr_feature fg_value_type
+force_base_data_group fused grouped_xauc hard_negative_sampler
+hard_negative_sampler_v2 hstu_match in_order is_orderby_partition is_profiling jrc_loss kernel
+kv_dot_product lamb_optimizer lars_sgd_optimizer listwise_rank_loss lookup_feature mask_net
+match_feature min_batch_size mind multi_tower multi_tower_din multi_window_din_encoder
+multiclass_auc negative_sample_mask_prob negative_sampler negative_sampler_v2 odps_data_compression
+overlap_feature pareto_min_loss_weight part_optimizers partial_rowwise_adam_optimizer
+partial_rowwise_lamb_optimizer pepnet ple pooling_encoder recall_at_k recon_loss rocket_launching
+sample_cost_field save_checkpoints_timestamp_interval save_checkpoints_timestamp_quorum
+save_checkpoints_timestamps self_attention_encoder sequence_bool_mask_feature
+sequence_combine_feature sequence_combo_feature sequence_custom_feature sequence_delim
+sequence_encoders sequence_expr_feature sequence_feature sequence_fields sequence_groups
+sequence_id_feature sequence_kv_dot_product sequence_length sequence_lookup_feature
+sequence_match_feature sequence_overlap_feature sequence_raw_feature sequence_tokenize_feature
+sid_rqkmeans sid_rqvae simple_attention simple_multi_task stub_type tdm tdm_sampler
+tensorboard_summaries tokenize_feature train_metrics ultra_hstu use_dense_ema
+use_pareto_loss_weight variational_dropout wide_and_deep wide_embedding_dim wukong xauc xdeepfm zch
+"""
+
+_EASY_REC = """
+backbone dnn embedding_regularization expert_dnn experts feature_config gauc l2_regularization
+learn_loss_weight loss_name loss_type loss_weight_strategy max_f1 metrics_set model_class
+model_name model_params optimizer_config relation_dnn relation_tower_names sequence_features
+session_auc tag_feature use_sample_weight wide_deep
+"""
+
+WORDS = dict.fromkeys(_TORCH_EASY_REC.split(), "TorchEasyRec") | dict.fromkeys(
+    _EASY_REC.split(), "EasyRec"
+)
+
+_VALUES = {"KafkaDataset", "WIDE", "SEQUENCE", "JAGGED_SEQUENCE"}
+_LISTS = ("ARRAY_", "MAP_")  # types of columns, such as ARRAY_INT64
+
+
+def unknown_field(word: str, owner: Descriptor) -> str:
+    """The fault of a field that the message ``owner`` lacks."""
+    if word in WORDS:
+        return f"a word of {WORDS[word]} that tzmmoe does not support yet; remove it"
+    if word.isdecimal():
+        return "is a number where a name belongs; write numbers without commas"
+    places = [place or "the top level" for place in _places(word, Pipeline.DESCRIPTOR)]
+    near = get_close_matches(word, owner.fields_by_name, n=1, cutoff=0.8)
+    if 0 < len(places) <= 3 and not (near or parts_with(word, owner.fields_by_name)):
+        return f"no such field here; it belongs in {' or '.join(places)}"
+    known = [field.name for field in owner.fields if not field.GetOptions().deprecated]
+    hint = did_you_mean(word, owner.fields_by_name)
+    return f"no such field{hint or f'; there are {few(known)}'}"
+
+
+def unknown_value(word: str, known: Iterable[str]) -> str:
+    """The fault of a value that an enum lacks."""
+    known = list(known)
+    if word in _VALUES or word.startswith(_LISTS):
+        return f"is {word}, which tzmmoe does not support yet; give one of {', '.join(known)}"
+    return f"is {word or 'empty'}; give one of {', '.join(known)}{did_you_mean(word, known)}"
+
+
+def _places(word: str, owner: Descriptor, path: str = "") -> Iterator[str]:
+    """Paths of the messages that have such a field."""
+    if word in owner.fields_by_name:
+        yield path
+    for field in owner.fields:
+        if field.message_type is not None and not field.message_type.GetOptions().map_entry:
+            yield from _places(word, field.message_type, join(path, field.name))
+
 
 FACTS = SchemaFacts(
     unknown_field=unknown_field,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tzmmoe.config.facts import FACTS
-from tzmmoe.config.rules import Rules
+from tzmmoe.config.rulebook import Rules
 from tzmmoe.errors import ConfigError, Fault, Faults, did_you_mean, lies_in
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.textformat import edit, reader

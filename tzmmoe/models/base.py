@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from tzmmoe.config.rules import Rules
+from tzmmoe.config.rulebook import Rules
 from tzmmoe.models.tower import Tower
 from tzmmoe.protos.model_pb2 import ModelConfig
 from tzmmoe.registry import Registry
@@ -61,9 +61,7 @@ class Body(nn.Module, ABC):
     but the towers.
     """
 
-    rules: ClassVar[Rules] = (
-        Rules()
-    )  # what the model demands of the config beyond its constructor's checks
+    rules: ClassVar[Rules] = Rules()  # for the configs that choose the model
     groups: Mapping[str, Sequence[str]]  # the inputs that it reads, and the features of each
     factors: Mapping[str, Factor] = {}  # further inputs that it reads
     out_features: Sequence[int]  # of each tower's input

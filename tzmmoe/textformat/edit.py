@@ -8,7 +8,7 @@ written as in a config or as in JSON: ``{lr: 0.1}``, ``auc {}``, ``[{"auc": {}}]
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -22,8 +22,7 @@ from tzmmoe.textformat.paths import Target, is_map, is_set
 from tzmmoe.textformat.scalars import from_text
 
 
-@dataclass(frozen=True)
-class Edit:
+class Edit(NamedTuple):
     """A change of the field or fields at ``path``, which ``flag`` asks for. ``value`` is text, or
     what JSON gives."""
 
@@ -53,14 +52,12 @@ def apply(
 ) -> list[tuple[str, str]]:
     """Apply the edits in order; the paths that they changed, each with the flag that did."""
     changed = []
-    for each in edits:
+    for flag, path, value in edits:
         try:
-            paths_changed = edit(pipeline, each.path, each.value, facts)
+            changed += [(full_path, flag) for full_path in edit(pipeline, path, value, facts)]
         except ConfigError as error:
             for fault in error.faults:
-                faults.add(f"{each.flag} {fault.path}", fault.text)
-        else:
-            changed += [(path, each.flag) for path in paths_changed]
+                faults.add(f"{flag} {fault.path}", fault.text)
     return changed
 
 

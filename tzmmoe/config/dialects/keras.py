@@ -1,7 +1,7 @@
 """Keys of an evaluation as Keras spells them: ``val_<label>_auc`` for ``auc_<tower>``.
 
-They are no rewriting of the text, as other dialects are: a tower that names no loss or metric has
-keys too, which are known only when the tasks are made.
+Other dialects are rewritten in the config. These names are translated later, once the tasks exist,
+because a tower that names no loss or metric has the keys of its default ones.
 """
 
 import math
@@ -58,8 +58,8 @@ def canonical_key(tasks: Sequence[TaskKeys], key: str, known: Container[str]) ->
 def by_label(tasks: Sequence[TaskKeys], results: Mapping[str, float]) -> dict[str, float]:
     """Results as Keras names them: ``loss``, and of each task ``<label>_loss``, ``<label>_auc``.
 
-    As in Keras a task's own loss is without its weight, which only their sum has. That of a task of
-    weight 0 cannot be told from the weighted one and is NaN.
+    As in Keras, ``loss`` is the weighted sum and a task's own loss is unweighted. The latter is NaN
+    for a task of weight 0, whose weighted loss does not tell it.
     """
     renamed, prefixes = {"loss": results["val_loss"]}, _prefixes(tasks)
     for task in tasks:

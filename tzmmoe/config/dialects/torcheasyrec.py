@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from tzmmoe.config.rules.rules import Rules
+from tzmmoe.config.rulebook import Rules
 from tzmmoe.config.walk import messages
 from tzmmoe.errors import Faults, join
 from tzmmoe.protos.data_pb2 import FG_DAG, FG_NONE, FG_NORMAL, DataConfig, FgMode, FieldType

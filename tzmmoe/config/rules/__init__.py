@@ -4,11 +4,7 @@ Settings of a layer, loss, metric, feature or optimizer are checked where it is 
 model beside the model. ``build.rules()`` gathers all rules.
 """
 
-from tzmmoe.config.rules import data, evaluation, features, model, training, values
-from tzmmoe.config.rules.rules import Rules, joined
+from tzmmoe.config.rulebook import joined
+from tzmmoe.registry import import_all
 
-SECTIONS = joined(
-    data.RULES, features.RULES, model.RULES, training.RULES, evaluation.RULES, values.RULES
-)
-
-__all__ = ["SECTIONS", "Rules", "joined"]
+SECTIONS = joined(*(section.RULES for section in import_all(__name__, __path__)))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from tzmmoe.config import duration
-from tzmmoe.config.rules.rules import Rules
+from tzmmoe.config.rulebook import Rules
 from tzmmoe.config.rules.values import at_least
 from tzmmoe.errors import Faults
 from tzmmoe.protos.pipeline_pb2 import Pipeline

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tzmmoe.config.rules.rules import Rules
+from tzmmoe.config.rulebook import Rules
 from tzmmoe.config.rules.values import defined, set_among, unique
 from tzmmoe.config.walk import features
 from tzmmoe.errors import Faults, few

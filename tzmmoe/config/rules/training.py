@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tzmmoe.config.rules.rules import Rules
+from tzmmoe.config.rulebook import Rules
 from tzmmoe.config.rules.values import above, at_least, set_among
 from tzmmoe.config.walk import features
 from tzmmoe.errors import Faults, few

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from tzmmoe.config.rules.rules import Rules
+from tzmmoe.config.rulebook import Rules
 from tzmmoe.config.walk import messages
 from tzmmoe.errors import Faults, did_you_mean, join
 from tzmmoe.protos.pipeline_pb2 import Pipeline

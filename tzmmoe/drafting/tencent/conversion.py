@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tzmmoe import build
 from tzmmoe.build.features import build_features, feature_setting, feature_specs
+from tzmmoe.build.rules import rules
 from tzmmoe.build.tasks import build_tasks, final_tasks
 from tzmmoe.config.walk import task_towers
 from tzmmoe.drafting.draft import Draft
@@ -109,9 +109,8 @@ def check(draft: Draft) -> list[Fault]:
     """The faults that need neither data nor the memory of a model."""
     pipeline, faults = Pipeline(), Faults()
     pipeline.CopyFrom(draft.pipeline)
-    rules = build.rules()
-    rules.rewrite(pipeline, faults)
-    rules.check(pipeline, faults)
+    rules().rewrite(pipeline, faults)
+    rules().check(pipeline, faults)
     setting = feature_setting(pipeline.data_config, Path())
     build_features(feature_specs(pipeline), setting, faults)
     tasks = TaskSet(build_tasks(pipeline, faults))

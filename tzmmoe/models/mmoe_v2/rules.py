@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from tzmmoe.config.rules import Rules
+from tzmmoe.config.rulebook import Rules
 from tzmmoe.errors import Faults, did_you_mean
 from tzmmoe.models.mmoe_v2.crossing import IN_TOWERS, Crossing
 from tzmmoe.protos.model_pb2 import MMoEV2
