@@ -15,10 +15,9 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorSet,
 )
 from grpc_tools import protoc
-from written import ROOT, SHIPPED, all_fields, message_types, said_of_all
+from written import ROOT, SHIPPED, all_fields, load, message_types, said_of_all
 
 from tzmmoe.build import build
-from tzmmoe.config import load
 from tzmmoe.errors import Faults
 from tzmmoe.features import FEATURES
 from tzmmoe.learning import dense, schedules

@@ -7,8 +7,9 @@ import pytest
 from google.protobuf import text_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from tzmmoe.build import Built, build
-from tzmmoe.config import Config, load
+from tzmmoe import config as configs
+from tzmmoe.build import Built, build, rules
+from tzmmoe.config import Config
 from tzmmoe.errors import ConfigError, Faults
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.run.fit import check
@@ -68,6 +69,16 @@ def changed(*changes: tuple[str, str], text: str = CONFIG) -> str:
 def read(text: str) -> Pipeline:
     """As protobuf reads it."""
     return text_format.Parse(text, Pipeline())
+
+
+def load(path: Path, **arguments) -> Config:
+    """As ``Pipeline.load`` does."""
+    return configs.load(path, rules=rules(), **arguments)
+
+
+def notes(config: Config) -> list[str]:
+    """The lines about settings without effect."""
+    return list(rules().notes(config.pipeline))
 
 
 def loaded(folder: Path, text: str, name: str = "my.config", **arguments) -> Config:

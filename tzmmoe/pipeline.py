@@ -44,7 +44,9 @@ class Pipeline:
         ``settings`` are changes such as ``"data_config.batch_size=256"``; ``flags`` are values by
         the paths of fields, which a command line has flags for.
         """
-        config = load(path, settings=settings, flags=flags, edits_json=edits_json)
+        config = load(
+            path, rules=build.rules(), settings=settings, flags=flags, edits_json=edits_json
+        )
         return cls(config, device=device)
 
     def fit(

@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -88,7 +89,7 @@ class Registry(Generic[T]):
         return self._classes[word](**arguments)
 
 
-def import_all(package: str, path: list[str]) -> None:
-    """Import every module of a package, so that each enters its classes."""
-    for module in pkgutil.iter_modules(path):
-        importlib.import_module(f"{package}.{module.name}")
+def import_all(package: str, path: list[str]) -> list[ModuleType]:
+    """Import every module of a package, so that each enters its classes; the modules by name."""
+    names = [f"{package}.{module.name}" for module in pkgutil.iter_modules(path)]
+    return [importlib.import_module(name) for name in names]

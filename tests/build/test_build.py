@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from written import CONFIG, ROOT, built, changed, loaded, said_of_all
+from written import CONFIG, ROOT, built, changed, load, loaded, said_of_all
 
 from tzmmoe import build
 from tzmmoe.build.features import feature_setting
-from tzmmoe.config import load
 from tzmmoe.data.reading.files import Reading
 from tzmmoe.errors import Faults
 from tzmmoe.features import Setting

@@ -1,14 +1,13 @@
 """What is required, what refers to what, and ranges: each fault shows, with its path."""
 
 import ast
-import inspect
 import sys
 from pathlib import Path
 
 import pytest
 from written import CONFIG, changed, loaded, read, said
 
-from tzmmoe.config import check
+from tzmmoe.config import rules
 from tzmmoe.errors import Faults
 
 FEATURES = CONFIG[CONFIG.index("feature_configs") : CONFIG.index("model_config")]
@@ -42,24 +41,24 @@ FAULTS = [
         BATCH,
         "input_fields { input_name: 'a' } input_fields { input_name: 'a' }",
         "data_config.input_fields",
-        "'a' is there 2 times",
+        "'a' is listed twice",
     ),
     ('["click", "buy"]', "[]", "data_config.label_fields", "is empty; name the label columns"),
-    ('"buy"]', '"buy", "buy"]', "data_config.label_fields", "'buy' is there 2 times"),
-    ('["importance"]', '["importance", "importance"]', "data_config.sample_weight_fields", "2 t"),
+    ('"buy"]', '"buy", "buy"]', "data_config.label_fields", "'buy' is listed twice"),
+    ('["importance"]', '["importance", "importance"]', "data_config.sample_weight_fields", "twice"),
     (FEATURES, "", "feature_configs", "is empty; describe the features"),
     (FEATURES, f"{FEATURES}feature_configs {{}}\n", "feature_configs[3]", "id_feature or raw_fe"),
     ('feature_name: "user"', "", "feature_configs[0].id_feature.feature_name", "is not set"),
-    ('feature_name: "user"', 'feature_name: "item"', "feature_configs", "'item' is there 2 tim"),
+    ('feature_name: "user"', 'feature_name: "item"', "feature_configs", "'item' is listed twice"),
     (GROUPS, "", "model_config.feature_groups", "is empty; give one group"),
-    (GROUPS, GROUPS * 2, "model_config.feature_groups", "'all' is there 2 times"),
+    (GROUPS, GROUPS * 2, "model_config.feature_groups", "'all' is listed twice"),
     ('group_name: "all"', "", "model_config.feature_groups[0].group_name", "is not set"),
     ('["user", "item", "price"]', "[]", "model_config.feature_groups[0].feature_names", "empty"),
     (
         '"price"] }',
         '"price", "user"] }',
         "model_config.feature_groups[0].feature_names",
-        "'user' is there 2 times",
+        "'user' is listed twice",
     ),
     (
         '"price"] }',
@@ -69,7 +68,7 @@ FAULTS = [
     ),
     (MODEL, "", "model_config", "has no model; give mmoe { ... }"),
     (TOWER, "", TOWERS, "is empty; give one tower for each task"),
-    ('tower_name: "cvr"', 'tower_name: "ctr"', TOWERS, "'ctr' is there 2 times"),
+    ('tower_name: "cvr"', 'tower_name: "ctr"', TOWERS, "'ctr' is listed twice"),
     ('tower_name: "cvr"', "", f"{TOWERS}[1].tower_name", "is not set; give the task a name"),
     (CVR, "", f"{TOWERS}[1].label_name", "is not set, but other towers set theirs"),
     (
@@ -240,28 +239,43 @@ def test_independent_faults_show_all_at_once(tmp_path):
     ]
 
 
+SECTIONS = sorted(Path(rules.__file__).parent.glob("*.py"))
+
+
 class Noting(Faults):
-    """Notes the line of the code that adds each fault."""
+    """Notes the file and line of each call that leads to a fault."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.lines: set[int] = set()
+        self.places: set[tuple[str, int]] = set()
 
     def add(self, path: str, text: str) -> None:
-        self.lines.add(sys._getframe(1).f_lineno)
+        frame = sys._getframe(1)
+        while frame is not None:
+            self.places.add((frame.f_code.co_filename, frame.f_lineno))
+            frame = frame.f_back
         super().add(path, text)
 
 
-def test_every_fault_that_the_code_can_add_is_shown_by_a_case_above():
+@pytest.fixture(scope="module")
+def noted() -> set[tuple[str, int]]:
+    """Places of the code from which the cases above make it add a fault."""
     noting = Noting()
     for old, new, _, _ in FAULTS:
-        check.check(read(changed((old, new))), noting)
+        rules.SECTIONS.check(read(changed((old, new))), noting)
     nameless = "model_config { mmoe { task_towers { tower_name: 'a' } } }"
-    check.check(read(nameless), noting)
+    rules.SECTIONS.check(read(nameless), noting)
+    return noting.places
+
+
+@pytest.mark.parametrize("file", SECTIONS, ids=lambda file: file.stem)
+def test_every_fault_that_a_section_can_add_is_shown_by_a_case_above(file, noted):
+    """A demand that several sections make counts where each of them makes it."""
     calls = [
         range(node.lineno, node.end_lineno + 1)
-        for node in ast.walk(ast.parse(Path(inspect.getfile(check)).read_text()))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "faults.add"
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("faults.add", "at_least", "above", "unique", "defined")
     ]
-    never = [lines.start for lines in calls if not noting.lines & set(lines)]
-    assert not never, f"faults of check.py that no case shows, by line: {never}"
+    never = [c.start for c in calls if not {(str(file), line) for line in c} & noted]
+    assert not never, f"faults that no case shows, by line: {never}"

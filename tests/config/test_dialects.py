@@ -3,7 +3,8 @@
 import pytest
 from written import CONFIG, all_fields, changed, loaded, read, said, said_of_all
 
-from tzmmoe.config.dialects.torcheasyrec import ALIASES, messages
+from tzmmoe.config.dialects.torcheasyrec import ALIASES
+from tzmmoe.config.walk import messages
 
 FG = "fg_mode: FG_DAG"
 COLUMNS = "input_fields { input_name: 'a' input_type: %s } input_fields { input_name: 'b' }"
@@ -57,7 +58,7 @@ def test_another_form_is_rewritten_into_the_canonical_one(tmp_path, old, form, c
         (FG, f"{FG} input_fields_str: 'a:INT;:INT'", "data_config.input_fields_str",
          "':INT' has no name; write name:TYPE"),
         (FG, f"{FG} input_fields_str: 'a:INT;a:INT'", "data_config.input_fields_str",
-         "'a' is there 2 times"),
+         "'a' is listed twice"),
     ],
 )  # fmt: skip
 def test_two_forms_that_contradict_each_other_are_a_fault(tmp_path, old, form, path, words):

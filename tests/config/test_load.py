@@ -15,6 +15,7 @@ from written import (
     SHIPPED,
     changed,
     lines,
+    load,
     loaded,
     raises,
     read,
@@ -23,8 +24,7 @@ from written import (
 )
 
 from tzmmoe.build import build
-from tzmmoe.config import load
-from tzmmoe.config.dialects.torcheasyrec import messages
+from tzmmoe.config.walk import messages
 from tzmmoe.errors import ConfigError, DataError, Faults
 from tzmmoe.pipeline import Pipeline
 from tzmmoe.run.session import Session
@@ -75,8 +75,8 @@ def set_fields(path: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b'model_dir: "a\xff"', "is no text in UTF-8: byte 13 is 0xff"),
-        (b"\xff\xfem\x00", "is no text in UTF-8: byte 0 is 0xff"),
+        (b'model_dir: "a\xff"', "is not valid UTF-8: byte 13 is 0xff"),
+        (b"\xff\xfem\x00", "is not valid UTF-8: byte 0 is 0xff"),
     ],
 )
 def test_a_file_that_is_no_text_says_so(tmp_path, content, words):
@@ -87,9 +87,9 @@ def test_a_file_that_is_no_text_says_so(tmp_path, content, words):
 
 def test_a_file_that_is_not_there_is_named_with_its_nearest_neighbour(tmp_path):
     (tmp_path / "mmoe.config").write_text(CONFIG)
-    with raises("mmoe.conf is not there; did you mean 'mmoe.config'"):
+    with raises("mmoe.conf does not exist; did you mean 'mmoe.config'"):
         load(tmp_path / "mmoe.conf")
-    with raises("mmoe.config is not there"):
+    with raises("mmoe.config does not exist"):
         load(tmp_path / "no folder" / "mmoe.config")
     with raises("is a folder; name a file"):
         load(tmp_path)

@@ -1,9 +1,7 @@
 """A setting without effect gives exactly one line; a config that uses all it sets gives none."""
 
 import pytest
-from written import CONFIG, SHIPPED, changed, loaded, said
-
-from tzmmoe.config import load, notes
+from written import CONFIG, SHIPPED, changed, load, loaded, notes, said
 
 BATCH, EPOCHS, MODE = "batch_size: 8", "num_epochs: 1", "FG_DAG"
 USER, ITEM, PRICE = ('feature_name: "user"', 'feature_name: "item"', 'feature_name: "price"')
@@ -99,7 +97,7 @@ QUIET = [
 def test_a_setting_without_effect_gives_exactly_one_line(tmp_path, changes, words):
     config = loaded(tmp_path, changed(*changes))
     assert said(config) == []  # it is no fault
-    (only,) = notes(config.pipeline)
+    (only,) = notes(config)
     assert words in only
 
 
@@ -107,32 +105,32 @@ def test_a_setting_without_effect_gives_exactly_one_line(tmp_path, changes, word
 def test_a_setting_with_effect_gives_no_line(tmp_path, changes):
     config = loaded(tmp_path, changed(*changes))
     assert said(config) == []
-    assert notes(config.pipeline) == []
+    assert notes(config) == []
 
 
 def test_settings_without_effect_give_a_line_each(tmp_path):
     alone = [changes for changes, _ in NOTES[:5]]
     joined = " ".join(new for ((_, new),) in alone)
-    found = notes(loaded(tmp_path, changed((BATCH, joined))).pipeline)
+    found = notes(loaded(tmp_path, changed((BATCH, joined))))
     assert len(found) == len(alone)
 
 
 def test_a_norm_that_clipping_by_value_does_not_take_has_a_line_of_its_own(tmp_path):
     clipping = "grad_clipping { clipping_type: 'value' norm_type: 1 }"
-    found = notes(loaded(tmp_path, changed((EPOCHS, clipping))).pipeline)
+    found = notes(loaded(tmp_path, changed((EPOCHS, clipping))))
     assert ["norm_type has no effect" in line for line in found] == [False, True]
 
 
 def test_a_long_list_of_names_is_cut(tmp_path):
     names = ", ".join(f'"l{number}"' for number in range(9))
-    (only,) = notes(loaded(tmp_path, changed(('"buy"]', f'"buy", {names}]'))).pipeline)
+    (only,) = notes(loaded(tmp_path, changed(('"buy"]', f'"buy", {names}]'))))
     assert only == "no tower uses these label_fields: l0, l1, l2, l3, l4 and 4 more"
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_shipped_config_sets_nothing_without_effect(path):
-    assert notes(load(path).pipeline) == []
+    assert notes(load(path)) == []
 
 
 def test_the_small_config_of_these_tests_is_quiet(tmp_path):
-    assert notes(loaded(tmp_path, CONFIG).pipeline) == []
+    assert notes(loaded(tmp_path, CONFIG)) == []

@@ -94,7 +94,7 @@ def test_every_word_that_tables_have_can_be_given_for_both(tmp_path):
                 ("sgd_optimizer", "nesterov", "true", "is true, which tables do not have"),
                 ("adagrad_optimizer", "weight_decay", 0.1, "is 0.1, which tables do not have"),
                 ("adam_optimizer", "amsgrad", "true", "is true, which tables do not have"),
-                ("adam_optimizer", "weight_decay", 0.1, "is 0.1, which would act otherwise on"),
+                ("adam_optimizer", "weight_decay", 0.1, "is 0.1, which would act differently"),
                 ("adadelta_optimizer", "weight_decay", 0.1, "is 0.1, which tables do not have"),
                 ("rmsprop_optimizer", "weight_decay", 0.1, "is 0.1, which tables do not have"),
                 ("rmsprop_optimizer", "momentum", 0.1, "is 0.1, which tables do not have"),

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from written import load
 
 from tzmmoe.batch import Batch
-from tzmmoe.config import load
 from tzmmoe.run.session import Session
 
 CONFIG = """

@@ -10,9 +10,7 @@ from parts import bagged, generator, shaken
 from torch import Tensor
 
 from tzmmoe.batch import Inputs, Ragged
-from tzmmoe.build import Built, build
-from tzmmoe.config import check
-from tzmmoe.config.dialects import torcheasyrec
+from tzmmoe.build import Built, build, rules
 from tzmmoe.errors import Faults
 from tzmmoe.features.layout import Layout
 from tzmmoe.protos.pipeline_pb2 import Pipeline
@@ -109,8 +107,8 @@ def text(settings: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> st
 def made(content: str) -> Built:
     """Raises ConfigError with all faults."""
     pipeline, faults = text_format.Parse(content, Pipeline()), Faults()
-    torcheasyrec.canonicalize(pipeline, faults)
-    check.check(pipeline, faults)
+    rules().rewrite(pipeline, faults)
+    rules().check(pipeline, faults)
     built = build(pipeline, Path(), faults)
     faults.stop()
     return built

@@ -7,8 +7,7 @@ import pytest
 from google.protobuf import text_format
 from models.small_v2 import GROUPS, SMALL, text, v2
 
-from tzmmoe.config import notes
-from tzmmoe.config.dialects import torcheasyrec
+from tzmmoe.build import rules
 from tzmmoe.errors import ConfigError, Faults
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 
@@ -51,8 +50,8 @@ def test_groups_that_it_does_not_read_are_named(caplog: pytest.LogCaptureFixture
 def said(settings: dict[str, Any], groups: dict[str, list[str]]) -> list[str]:
     """The notes to a config."""
     pipeline = text_format.Parse(text(PLAIN | settings, groups), Pipeline())
-    torcheasyrec.canonicalize(pipeline, Faults())
-    return [line for line in notes(pipeline) if line.startswith("mmoe_v2")]
+    rules().rewrite(pipeline, Faults())
+    return [line for line in rules().notes(pipeline) if line.startswith("mmoe_v2")]
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from models.small_v2 import GROUPS, SMALL, logits, made, rows, shaken_v2, text
 from parts import shaken
 from torch.testing import assert_close
 
-from tzmmoe.config import notes
-from tzmmoe.config.dialects import torcheasyrec
+from tzmmoe.build import rules
 from tzmmoe.errors import Faults
 from tzmmoe.protos.model_pb2 import MMoEV2, TaskStruct
 from tzmmoe.protos.pipeline_pb2 import Pipeline
@@ -110,8 +109,8 @@ def told_void(settings: dict[str, Any]) -> set[str]:
     """What the notes to a config call void."""
     plain = {name: value for name, value in SMALL.items() if name != "wide_width"}
     pipeline = text_format.Parse(text(plain | settings, MORE_GROUPS), Pipeline())
-    torcheasyrec.canonicalize(pipeline, Faults())
-    lines = [line for line in notes(pipeline) if " no effect" in line]
+    rules().rewrite(pipeline, Faults())
+    lines = [line for line in rules().notes(pipeline) if " no effect" in line]
     return {name for name in settings for line in lines if name in line.partition(" ha")[0]}
 
 

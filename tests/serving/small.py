@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import torch
 from parts import generator, shaken
 from torch import Tensor
+from written import load
 
 from tzmmoe import build
 from tzmmoe.batch import Inputs, Ragged
-from tzmmoe.config import load
 from tzmmoe.features.layout import Layout
 from tzmmoe.run.session import Session
 from tzmmoe.serving.exporter import Export

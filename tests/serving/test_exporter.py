@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from full_disk import files_up_to
 from serving.small import Small, assert_same, random_inputs
+from written import load as load_config
 
-from tzmmoe.config import load as load_config
 from tzmmoe.errors import CheckpointError
 from tzmmoe.serving.program import load, program_inputs
 

@@ -2,15 +2,23 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from google.protobuf.message import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from written import CONFIG, all_fields, changed, loaded, message_types, raises, read, said
 
+from tzmmoe.config.facts import FACTS
 from tzmmoe.errors import ConfigError
 from tzmmoe.protos.pipeline_pb2 import Pipeline
-from tzmmoe.textformat.edit import EXCLUSIVE, edit
+from tzmmoe.textformat import edit as edits
+
+
+def edit(message: Message, path: str, value: Any) -> list[str]:
+    return edits.edit(message, path, value, FACTS)
+
 
 CTR = "model_config.mmoe.task_towers[0]"
 USER = "feature_configs[0].id_feature"
@@ -182,7 +190,7 @@ def test_edits_of_json_follow_settings_and_all_apply_in_order(tmp_path):
 VALUES = {"input_fields": "{input_name: 'a'}", "vocab_dict": '{"a": 2}', "fg_mode": "FG_NONE"}
 PAIRS = [
     (kind, first, second)
-    for kind, groups in EXCLUSIVE.items()
+    for kind, groups in FACTS.exclusive.items()
     for group in groups
     for first in sorted(group)
     for second in sorted(group - {first})
@@ -251,12 +259,12 @@ def test_setting_a_member_of_a_oneof_clears_the_others(kind):
         ("data_config.batch_size", "-1", "is -1; give 0 or more"),
         ("data_config.batch_size", 1.5, "is 1.5; give a whole number"),
         ("data_config.batch_size", None, "is null; give one value"),
-        ("data_config.batch_size", True, "is true, but the field is no flag"),
+        ("data_config.batch_size", True, "is true, but the field takes no true"),
         ("data_config.batch_size", [1], "is a list; give one value"),
         ("data_config.batch_size", {"a": 1}, "is an object; give one value"),
-        ("model_dir", "caf\udce9", "is no text in UTF-8"),  # as Python gives a file name in Latin-1
-        ("data_config.label_fields", ["caf\udce9"], "is no text in UTF-8"),
-        (f"{USER}.vocab_dict", {"caf\udce9": 3}, "is no text in UTF-8"),
+        ("model_dir", "caf\udce9", "is not valid UTF-8"),  # as Python gives a file name in Latin-1
+        ("data_config.label_fields", ["caf\udce9"], "is not valid UTF-8"),
+        (f"{USER}.vocab_dict", {"caf\udce9": 3}, "is not valid UTF-8"),
         ("data_config.shuffle", "yes", "is yes; give true or false"),
         ("data_config.shuffle", 2, "is 2; give true or false"),
         ("data_config.fg_mode", "FG_DOG", "is FG_DOG; give one of FG_NONE, .*mean 'FG_DAG'?"),
@@ -289,16 +297,24 @@ def test_setting_a_member_of_a_oneof_clears_the_others(kind):
         ("feature_configs.id_feature.x", "3", r"is repeated; say which one, as feature_configs\[0"),
         ("feature_configs[3].id_feature.value_dim", "3", r"no element \[3\]; there are 3"),
         ("feature_configs[-4].id_feature.value_dim", "3", r"no element \[-4\]; there are 3"),
-        ("feature_configs[].id_feature.value_dim", "3", r"\[\] is no index; write \[0\], \[:\],"),
-        ("feature_configs[a].id_feature.value_dim", "3", r"\[a\] is no index; write \[0\], \[:\],"),
+        (
+            "feature_configs[].id_feature.value_dim",
+            "3",
+            r"\[\] is not an index; write \[0\], ",
+        ),
+        (
+            "feature_configs[a].id_feature.value_dim",
+            "3",
+            r"\[a\] is not an index; write \[0\], ",
+        ),
         ("feature_configs[3:].id_feature.value_dim", "3", "no element fits the index"),
         ("feature_configs[feature_name=x].id_feature.value_dim", "3", "no element fits the index"),
         ("feature_configs[feature_name=price].id_feature.value_dim", "3", "no element fits the in"),
         ("data_config.label_fields[x=1]", "3", "no element fits the index"),
-        ("", "3", "is no path; write names joined by dots"),
-        ("model_dir.", "3", "is no path; write names joined by dots"),
-        ("data_config..batch_size", "3", "is no path; write names joined by dots"),
-        ("data_config[0", "3", "is no path; write names joined by dots"),
+        ("", "3", "is not a path; write names joined by dots"),
+        ("model_dir.", "3", "is not a path; write names joined by dots"),
+        ("data_config..batch_size", "3", "is not a path; write names joined by dots"),
+        ("data_config[0", "3", "is not a path; write names joined by dots"),
     ],
 )
 def test_a_wrong_edit_names_the_path_and_changes_nothing(path, value, words):
@@ -317,21 +333,21 @@ def test_every_wrong_setting_is_told_at_once_after_its_flag(tmp_path):
         edits_json='{"data_config.shuffle": 7, "a[": 1}',
     )
     assert said(config) == [
-        "--set: 'data_config.batch_size' is no setting; write PATH=VALUE",
+        "--set: 'data_config.batch_size' is not a setting; write PATH=VALUE",
         "--set data_config.batch_size: is x; give a whole number",
         "--set modeldir: 'modeldir': no such field; did you mean 'model_dir'?",
         "--edit_config_json data_config.shuffle: is 7; give true or false",
-        "--edit_config_json a[: is no path; write names joined by dots, such as a.b[0].c",
+        "--edit_config_json a[: is not a path; write names joined by dots, such as a.b[0].c",
     ]
 
 
 @pytest.mark.parametrize(
     ("edits", "words"),
     [
-        ("{", "is no JSON: Expecting property name"),
-        ("[]", "is no object; write {"),
-        ("3", "is no object; write {"),
-        ('{"model_dir": "a", "model_dir": "b"}', "'model_dir' is there 2 times in one object"),
+        ("{", "is not JSON: Expecting property name"),
+        ("[]", "is not an object; write {"),
+        ("3", "is not an object; write {"),
+        ('{"model_dir": "a", "model_dir": "b"}', "one object has 'model_dir' 2 times"),
         ("[" * 100_000, "too deep"),
     ],
 )

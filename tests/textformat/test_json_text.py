@@ -73,16 +73,16 @@ def test_what_then_is_no_json_is_refused_with_its_line_and_column(tmp_path, text
     line, column = NO_JSON[text]
     with pytest.raises(ConfigError) as raised:
         read(tmp_path, text)
-    assert str(raised.value).startswith(f"{tmp_path}/job.json:{line}: column {column}: is no JSON")
+    assert str(raised.value).startswith(f"{tmp_path}/job.json:{line}: column {column}: is not JSON")
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[1]", "is no object"),
-        ('"a"', "is no object"),
-        ('{"a": 1, "a": 2}', "'a' is there 2 times"),
-        (b'{"a": "\xff"}', "is no text in UTF-8"),
+        ("[1]", "is not an object"),
+        ('"a"', "is not an object"),
+        ('{"a": 1, "a": 2}', "one object has 'a' 2 times"),
+        (b'{"a": "\xff"}', "is not valid UTF-8"),
         ("[" * 100_000, "too deep"),
     ],
 )

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from written import CONFIG, all_fields, changed, loaded, read, said
 
-from tzmmoe.config.neighbours import WORDS
+from tzmmoe.config.facts import FACTS, WORDS
 from tzmmoe.errors import Faults
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.textformat import reader
@@ -36,7 +36,7 @@ SCALARS = {
 
 def parsed(content: str, name: str = "my.config") -> tuple[Pipeline, Faults]:
     pipeline, faults = Pipeline(), Faults()
-    reader.parse(Path(name), content, pipeline, faults)
+    reader.parse(Path(name), content, pipeline, FACTS, faults)
     return pipeline, faults
 
 
@@ -203,7 +203,7 @@ def test_all_faults_show_at_once_each_with_line_and_path_in_the_order_of_the_tex
         ("expert_mlp {", "expert_mlp = {", ":21: model_config.mmoe.expert_mlp: write expert_mlp {"),
         ("num_expert: 2", "gate_mlp: 2", ":22: model_config.mmoe.gate_mlp: has fields; write gate"),
         ("[4]", "[4 5]", ":21: model_config.mmoe.expert_mlp.hidden_units[0]: a comma, or ], is mi"),
-        ('"train.parquet"', '"\\xff"', ':1: train_input_path: is "\\xff", which has an escape tha'),
+        ('"train.parquet"', '"\\xff"', ':1: train_input_path: is "\\xff", whose escapes are no'),
         ("id_feature {", 'raw_feature { feature_name: "user" } id_feature {', ":15: feature_config"
          "s[0].id_feature: and raw_feature are both set; keep one"),
         ("batch_size: 8", "batch_size: 1,024", ":10: data_config.024: is a number where a"),
@@ -343,10 +343,10 @@ def test_faults_of_json_have_lines_and_paths_too(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ('{\n"model_dir": 3,\n}', "my.json:3: is no JSON"),
-        ("[]", "my.json:1: is no config; write one object"),
-        ("3", "my.json:1: is no config; write one object"),
-        ('{"model_dir": "a", "model_dir": "b"}', "my.json:1: 'model_dir' is there 2 times"),
+        ('{\n"model_dir": 3,\n}', "my.json:3: is not JSON"),
+        ("[]", "my.json:1: is not a config; write one object"),
+        ("3", "my.json:1: is not a config; write one object"),
+        ('{"model_dir": "a", "model_dir": "b"}', "my.json:1: one object has 'model_dir' 2 times"),
         ('{"data_config": []}', "my.json:1: data_config: is a list; give an object"),
         ('{"data_config": {"batch_size": true}}', "data_config.batch_size: is true"),
     ],

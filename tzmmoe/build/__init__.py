@@ -3,5 +3,6 @@
 from tzmmoe.build.constraints import check_constraints
 from tzmmoe.build.files import delivery, reading
 from tzmmoe.build.model import Built, build
+from tzmmoe.build.rules import rules
 
-__all__ = ["Built", "build", "check_constraints", "delivery", "reading"]
+__all__ = ["Built", "build", "check_constraints", "delivery", "reading", "rules"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tzmmoe.config.check import features
+from tzmmoe.config.walk import features
 from tzmmoe.errors import Faults
 from tzmmoe.protos.feature_pb2 import ParameterConstraints
 from tzmmoe.protos.pipeline_pb2 import Pipeline

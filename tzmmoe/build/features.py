@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from tzmmoe.config.check import features as configured_features
+from tzmmoe.config.walk import features as configured_features
 from tzmmoe.errors import ConfigError, Faults, did_you_mean
 from tzmmoe.features import Feature, FeatureSpec, Setting, check_shared, ordered
 from tzmmoe.protos.data_pb2 import DataConfig, FgMode, HashFunction

@@ -11,7 +11,7 @@ import torch
 
 from tzmmoe.build.features import build_features, feature_setting, feature_specs, needed
 from tzmmoe.build.tasks import build_tasks, final_tasks
-from tzmmoe.config.check import task_towers
+from tzmmoe.config.walk import task_towers
 from tzmmoe.errors import Faults, few
 from tzmmoe.features import Feature, FeatureSpec, Setting
 from tzmmoe.models import MODELS, Body, RankModel
@@ -82,8 +82,7 @@ def build(pipeline: Pipeline, folder: Path, faults: Faults, spread: int = 1) -> 
     unused = [name for name in by_name if name not in {f.name for f in read}]
     if unused:
         log.warning("these features are in no group that the model reads: %s", few(unused))
-    _, towers = task_towers(pipeline.model_config)
-    if not any(tower.label_name for tower in towers):
+    if not any(tower.label_name for _, tower in task_towers(pipeline.model_config)):
         bindings = ", ".join(f"{task.name} <- {task.label}" for task in tasks.tasks)
         log.info("no tower names its label; they bind in order: %s", bindings)
     helpers = [feature for feature in read if feature.name not in names]
@@ -153,21 +152,19 @@ def _body(pipeline: Pipeline, groups: Mapping[str, Group], faults: Faults) -> Bo
     word = config.WhichOneof("model")
     if word is None:
         return None
-    _, messages = task_towers(config)
     arguments = fields(getattr(config, word))
     for name in OF_THE_TASKS:
         arguments.pop(name, None)
     with faults.under(f"model_config.{word}"):
-        return MODELS[word](groups, len(messages), **arguments)
+        return MODELS[word](groups, len(task_towers(config)), **arguments)
     return None
 
 
 def _towers(pipeline: Pipeline, body: Body | None, faults: Faults) -> dict[str, Tower]:
-    path, messages = task_towers(pipeline.model_config)
     towers = {}
-    for index, message in enumerate(messages):
+    for index, (path, message) in enumerate(task_towers(pipeline.model_config)):
         mlp = fields(message.mlp) if message.HasField("mlp") else None
-        with faults.under(f"{path}[{index}].mlp"):
+        with faults.under(f"{path}.mlp"):
             num_class = message.num_class or 1
             tower = body.tower(index, num_class, mlp) if body else Tower(1, num_class, mlp)
             towers[message.tower_name] = tower

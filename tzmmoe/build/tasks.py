@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tzmmoe.build.features import check_name
-from tzmmoe.config.check import task_towers
+from tzmmoe.config.walk import task_towers
 from tzmmoe.errors import ConfigError, Faults, did_you_mean, few, within
 from tzmmoe.protos import loss_pb2, metric_pb2
 from tzmmoe.protos.model_pb2 import TaskTower
@@ -16,12 +16,11 @@ from tzmmoe.tasks.task_set import Task, TaskSet, TaskSpace
 
 
 def build_tasks(pipeline: Pipeline, faults: Faults) -> list[Task]:
-    path, towers = task_towers(pipeline.model_config)
     labels = pipeline.data_config.label_fields
     tasks = []
-    for index, tower in enumerate(towers):
+    for index, (path, tower) in enumerate(task_towers(pipeline.model_config)):
         bound = tower.label_name or (labels[index] if index < len(labels) else "")
-        with faults.under(f"{path}[{index}]"):
+        with faults.under(path):
             if tower.tower_name:
                 check_name("tower_name", tower.tower_name)
             tasks.append(_task(tower, bound))
@@ -31,7 +30,7 @@ def build_tasks(pipeline: Pipeline, faults: Faults) -> list[Task]:
 def final_tasks(pipeline: Pipeline, tasks: TaskSet, faults: Faults) -> TaskSet:
     """The tasks with the metrics of eval_config.task_metrics; the same object when it has none."""
     found = {task.name: task for task in tasks.tasks}
-    if len(found) < len(task_towers(pipeline.model_config)[1]):
+    if len(found) < len(task_towers(pipeline.model_config)):
         return tasks  # a tower is faulty, and says so itself
     seen: set[str] = set()
     for index, message in enumerate(pipeline.eval_config.task_metrics):

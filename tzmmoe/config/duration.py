@@ -9,13 +9,13 @@ FORM = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)([smhdw])")
 
 
 def seconds(text: str) -> float:
-    """A number and one of s, m, h, d, w, without space between, as seconds above 0.
+    """The seconds, above 0, of a number followed directly by one of s, m, h, d and w.
 
     Raises:
         ConfigError: anything else; its path is empty.
     """
-    found = FORM.fullmatch(text)
-    length_s = float(found[1]) * SECONDS[found[2]] if found else 0.0
+    match = FORM.fullmatch(text)
+    length_s = float(match[1]) * SECONDS[match[2]] if match else 0.0
     if length_s > 0:
         return length_s
     hint = f"; did you mean '{text}s'?" if FORM.fullmatch(f"{text}s") else ""

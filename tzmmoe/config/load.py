@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tzmmoe.config import check
-from tzmmoe.config.dialects import torcheasyrec
+from tzmmoe.config.facts import FACTS
+from tzmmoe.config.rulebook import Rules
 from tzmmoe.errors import ConfigError, Fault, Faults, did_you_mean, lies_in
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.textformat import edit, reader
@@ -25,22 +25,25 @@ class Config:
 def load(
     path: str | Path,
     *,
+    rules: Rules,
     settings: Sequence[str] = (),
     flags: Mapping[str, str] | None = None,
     edits_json: str | None = None,
 ) -> Config:
     """Read a text (or ``.json``) config.
 
+    ``rules`` are those of ``build.rules()``; others would miss what models and features demand.
     ``settings`` are ``PATH=VALUE`` texts, ``flags`` gives the values of fields whose flag has the
     last part of their path as its name, ``edits_json`` is a JSON object of edits. Faults are
     collected, not raised, so that building can add its own; only a file that cannot be read raises.
     """
     path = Path(path)
     pipeline, faults = Pipeline(), Faults()
-    outline = reader.parse(path, _content(path), pipeline, faults)
-    edited = edit.apply(pipeline, settings, flags or {}, edits_json, faults)
-    written = torcheasyrec.canonicalize(pipeline, faults)
-    check.check(pipeline, faults)
+    outline = reader.parse(path, _content(path), pipeline, FACTS, faults)
+    edits = edit.requested(settings, flags or {}, edits_json, faults)
+    edited = edit.apply(edits, pipeline, FACTS, faults)
+    written = rules.rewrite(pipeline, faults)
+    rules.check(pipeline, faults)
 
     def locate(fault: Fault) -> Fault:
         """With the path as written, and the flag that set what lies there, or else its line."""
@@ -61,12 +64,13 @@ def _content(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        siblings = [each.name for each in path.parent.glob("*")]
-        words = f"{path} is not there{did_you_mean(path.name, siblings)}"
+        siblings = [sibling.name for sibling in path.parent.glob("*")]
+        words = f"{path} does not exist{did_you_mean(path.name, siblings)}"
     except IsADirectoryError:
         words = f"{path} is a folder; name a file"
     except UnicodeDecodeError as error:
-        words = f"{path} is no text in UTF-8: byte {error.start} is 0x{error.object[error.start]:x}"
+        byte = f"byte {error.start} is 0x{error.object[error.start]:x}"
+        words = f"{path} is not valid UTF-8: {byte}"
     except OSError as error:
         words = f"cannot read {path}: {error.strerror}"
     raise ConfigError.at("--pipeline_config", words)

@@ -3,10 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
+from tzmmoe.config.rulebook import Rules
 from tzmmoe.models.tower import Tower
 from tzmmoe.protos.model_pb2 import ModelConfig
 from tzmmoe.registry import Registry
@@ -60,6 +61,7 @@ class Body(nn.Module, ABC):
     but the towers.
     """
 
+    rules: ClassVar[Rules] = Rules()  # for the configs that choose the model
     groups: Mapping[str, Sequence[str]]  # the inputs that it reads, and the features of each
     factors: Mapping[str, Factor] = {}  # further inputs that it reads
     out_features: Sequence[int]  # of each tower's input

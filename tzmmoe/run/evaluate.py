@@ -226,7 +226,7 @@ class Evaluation:
         word = pipeline.model_config.WhichOneof("model")
         name = pipeline.model_config.mmoe_v2.name if word == "mmoe_v2" else word
         path = Path(pipeline.eval_config.output_file)
-        report.write_output(path, name, model, by_label(self.tasks, results))
+        report.write_output(path, name, model, by_label(self.tasks.tasks, results))
         log.info("wrote the results to %s", path)
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from tzmmoe import build
 from tzmmoe.batch import Batch, Column
-from tzmmoe.config import Config, duration, notes
-from tzmmoe.config.dialects.keras import spelled
+from tzmmoe.config import Config, duration
+from tzmmoe.config.dialects.keras import canonical_key
 from tzmmoe.data.encode import Assembler
 from tzmmoe.data.loader import Loader
 from tzmmoe.data.plan.sharing import count
@@ -94,7 +94,7 @@ class Session:
         if train.table_placement == SHARDED:
             faults += unfit
         faults.stop(config.locate)
-        for line in notes(pipeline):
+        for line in build.rules().notes(pipeline):
             log.warning("%s", line)
         world = meet(found, duration.seconds(settings.collective_timeout))
         runtime = Runtime.start(found, settings.seed, world, deterministic=settings.deterministic)
@@ -284,7 +284,7 @@ def watch(pipeline: Pipeline, tasks: TaskSet) -> Watch:
     """The best checkpoint by export_config, and early_stopping. Raises ConfigError."""
     natures = tasks.natures()
     export, stopping = pipeline.export_config, pipeline.train_config.early_stopping
-    key = spelled(tasks, export.best_exporter_metric)
+    key = canonical_key(tasks.tasks, export.best_exporter_metric, natures)
     key = key or next(each for each, larger in natures.items() if larger is not None)
     forced = export.metric_larger_is_better if export.HasField("metric_larger_is_better") else None
     larger = checked_key("export_config.best_exporter_metric", key, natures, forced)
@@ -296,6 +296,6 @@ def watch(pipeline: Pipeline, tasks: TaskSet) -> Watch:
     if not evaluates:
         raise ConfigError.at(path, "has no effect without eval_input_path; set it")
     forced = None if stopping.mode == "auto" else stopping.mode == "max"
-    monitor = spelled(tasks, stopping.monitor)
+    monitor = canonical_key(tasks.tasks, stopping.monitor, natures)
     larger = checked_key(f"{path}.monitor", monitor, natures, forced)
     return Watch(best, Best(monitor, larger, stopping.min_delta), stopping.patience)

@@ -7,52 +7,57 @@ written as in a config or as in JSON: ``{lr: 0.1}``, ``auc {}``, ``[{"auc": {}}]
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from tzmmoe.config.dialects.torcheasyrec import ALIASES
 from tzmmoe.errors import ConfigError, Faults, lies_in
-from tzmmoe.textformat import objects, paths, reader
+from tzmmoe.textformat import json_text, paths, reader
+from tzmmoe.textformat.facts import SchemaFacts
+from tzmmoe.textformat.objects import ObjectReading
 from tzmmoe.textformat.outline import TOKEN
 from tzmmoe.textformat.paths import Target, is_map, is_set
 from tzmmoe.textformat.scalars import from_text
 
-# Setting one of these clears the others.
-EXCLUSIVE = {
-    "TrainConfig": [
-        {"num_steps", "num_epochs"},
-        {"save_checkpoints_steps", "save_checkpoints_epochs"},
-        *({"optimizer", name} for name in ("sparse_optimizer", "dense_optimizer")),
-    ],
-    "IdFeature": [{"hash_bucket_size", "num_buckets", "vocab_list", "vocab_dict", "vocab_file"}],
-    "RawFeature": [{"boundaries", "autodis", "mlp"}],
-    "DataConfig": [{"input_fields", "input_fields_str"}, {"fg_mode", "fg_encoded"}],
-    **{name: [{*pair} for pair in aliases.items()] for name, aliases in ALIASES.items()},
-}
+
+class Edit(NamedTuple):
+    """A change of the field or fields at ``path``, which ``flag`` asks for. ``value`` is text, or
+    what JSON gives."""
+
+    flag: str
+    path: str
+    value: Any
 
 
-def apply(
-    pipeline: Message,
-    settings: Iterable[str],
-    flags: Mapping[str, str],
-    edits_json: str | None,
-    faults: Faults,
-) -> list[tuple[str, str]]:
-    """Apply ``PATH=VALUE`` settings, flags by their fields, then a JSON object of edits; the paths
-    that they changed, each with the flag that did."""
-    changed = []
+def requested(
+    settings: Iterable[str], flags: Mapping[str, str], edits_json: str | None, faults: Faults
+) -> list[Edit]:
+    """``PATH=VALUE`` settings, flags by their fields, then a JSON object of edits."""
+    edits = []
     for setting in settings:
         path, equals, value = _split(setting)
         if equals:
-            changed += _collect("--set", pipeline, path, value, faults)
+            edits.append(Edit("--set", path, value))
         else:
-            faults.add("--set", f"{setting!r} is no setting; write PATH=VALUE")
-    for path, value in flags.items():
-        changed += _collect(f"--{path.rpartition('.')[2]}", pipeline, path, value, faults)
-    for path, value in _edits(edits_json, faults).items():
-        changed += _collect("--edit_config_json", pipeline, path, value, faults)
+            faults.add("--set", f"{setting!r} is not a setting; write PATH=VALUE")
+    edits += [Edit(f"--{path.rpartition('.')[2]}", path, text) for path, text in flags.items()]
+    in_json = _edits(edits_json, faults).items()
+    return edits + [Edit("--edit_config_json", path, value) for path, value in in_json]
+
+
+def apply(
+    edits: Iterable[Edit], pipeline: Message, facts: SchemaFacts, faults: Faults
+) -> list[tuple[str, str]]:
+    """Apply the edits in order; the paths that they changed, each with the flag that did."""
+    changed = []
+    for flag, path, value in edits:
+        try:
+            changed += [(full_path, flag) for full_path in edit(pipeline, path, value, facts)]
+        except ConfigError as error:
+            for fault in error.faults:
+                faults.add(f"{flag} {fault.path}", fault.text)
     return changed
 
 
@@ -60,26 +65,15 @@ def _edits(edits_json: str | None, faults: Faults) -> dict[str, Any]:
     if edits_json is None:
         return {}
     try:
-        edits = objects.parse(edits_json)
+        edits = json_text.parse(edits_json)
     except ValueError as error:
-        words = f"is no JSON: {error}" if isinstance(error, json.JSONDecodeError) else str(error)
+        words = f"is not JSON: {error}" if isinstance(error, json.JSONDecodeError) else str(error)
         faults.add("--edit_config_json", f'{words}; write {{"path": value, ...}}')
         return {}
     if not isinstance(edits, dict):
-        faults.add("--edit_config_json", 'is no object; write {"path": value, ...}')
+        faults.add("--edit_config_json", 'is not an object; write {"path": value, ...}')
         return {}
     return edits
-
-
-def _collect(
-    flag: str, pipeline: Message, path: str, value: Any, faults: Faults
-) -> list[tuple[str, str]]:
-    try:
-        return [(changed, flag) for changed in edit(pipeline, path, value)]
-    except ConfigError as error:
-        for fault in error.faults:
-            faults.add(f"{flag} {fault.path}", fault.text)
-        return []
 
 
 def _split(setting: str) -> tuple[str, str, str]:
@@ -92,27 +86,24 @@ def _split(setting: str) -> tuple[str, str, str]:
     return setting, "", ""
 
 
-def edit(pipeline: Message, path: str, value: Any) -> list[str]:
-    """Set the field or fields at ``path``; their full paths. ``value`` is text, or what JSON gives;
-    the empty text unsets a message, such as early_stopping.
+def edit(pipeline: Message, path: str, value: Any, facts: SchemaFacts) -> list[str]:
+    """Set the field or fields at ``path``; their full paths. The empty text unsets a message.
 
     Raises:
         ConfigError: there is no such field or element, or the value does not fit it. Then nothing
             has changed.
     """
-    targets = list(paths.targets(pipeline, path))
+    targets = list(paths.targets(pipeline, path, facts))
     if not targets:
-        raise ConfigError.at(path, "is not there; no element fits the index")
+        raise ConfigError.at(path, "does not exist; no element fits the index")
     if value == "" and all(_is_one_message(target) for target in targets):
         for target in targets:
             target.owner.ClearField(target.field.name)
         return [target.full_path for target in targets]
     fresh = type(targets[0].owner)()
-    faults = Faults()
-    _read(fresh, targets[0], value, path, faults)
-    faults.stop()
+    _Value(targets[0], path, facts).read_into(fresh, value)
     for target in targets:
-        _write(target, fresh)
+        _write(target, fresh, facts)
     return [target.full_path for target in targets]
 
 
@@ -121,49 +112,59 @@ def _is_one_message(target: Target) -> bool:
     return field.message_type is not None and not field.is_repeated
 
 
-def _read(message: Message, target: Target, value: Any, path: str, faults: Faults) -> None:
-    """Set the target's field in an empty message of its owner's type."""
-    field, single = target.field, target.index is not None
-    is_text = field.message_type is None and (single or not field.is_repeated)
-    if isinstance(value, str) and not is_text:
-        value = _meant(value)
-    if not isinstance(value, str):
-        if field.is_repeated and not is_map(field) and (single or not isinstance(value, list)):
-            value = [value]
-        objects.put(message, field, value, path, faults)
-    elif field.message_type is not None:
-        found = Faults()
-        reader.read(_as_fields(field, value), message, found)
-        inner = f"{field.name}[0]" if single else field.name
+@dataclass
+class _Value:
+    """What a target shall be set to; ``path`` is that of the edit."""
+
+    target: Target
+    path: str
+    facts: SchemaFacts
+
+    def read_into(self, message: Message, value: Any) -> None:
+        """Set the target's field in an empty message of its owner's type. Raises ConfigError."""
+        field, single, faults = self.target.field, self.target.index is not None, Faults()
+        is_text = field.message_type is None and (single or not field.is_repeated)
+        if isinstance(value, str) and not is_text:
+            value = _meant(value)
+        if not isinstance(value, str):
+            if field.is_repeated and not is_map(field) and (single or not isinstance(value, list)):
+                value = [value]
+            ObjectReading(self.facts, faults).put(message, field, value, self.path)
+        elif field.message_type is not None:
+            self._read_message(message, value, faults)
+        else:
+            self._read_scalars(message, [value] if is_text else _listed(value), faults)
+        faults.stop()
+        if single and len(getattr(message, field.name)) != 1:
+            raise ConfigError.at(self.path, "is one element; give one value")
+
+    def _read_message(self, message: Message, text: str, faults: Faults) -> None:
+        field, found = self.target.field, Faults()
+        reader.read(_as_fields(field, text), message, self.facts, found)
+        inner = field.name if self.target.index is None else f"{field.name}[0]"
         for fault in found:
             if lies_in(fault.path, inner):
-                faults.add(path + fault.path.removeprefix(inner), fault.text)
+                faults.add(self.path + fault.path.removeprefix(inner), fault.text)
             else:
-                faults.add(path, str(fault))
-        others = [each.name for each, _ in message.ListFields() if each != field]
+                faults.add(self.path, str(fault))
+        others = [other.name for other, _ in message.ListFields() if other != field]
         if others:
-            faults.add(path, f"is one field; {others[0]} stands after its closing brace")
-    else:
-        _read_scalars(message, field, [value] if is_text else _listed(value), path, faults)
-    if single and not faults and len(getattr(message, field.name)) != 1:
-        faults.add(path, "is one element; give one value")
+            faults.add(self.path, f"is one field; {others[0]} stands after its closing brace")
+
+    def _read_scalars(self, message: Message, texts: Sequence[str], faults: Faults) -> None:
+        field = self.target.field
+        try:
+            values = [from_text(field, text, self.facts) for text in texts]
+        except ValueError as error:
+            faults.add(self.path, str(error))
+            return
+        if field.is_repeated:
+            getattr(message, field.name).extend(values)
+        else:
+            setattr(message, field.name, values[0])
 
 
-def _read_scalars(
-    message: Message, field: FieldDescriptor, texts: Sequence[str], path: str, faults: Faults
-) -> None:
-    try:
-        values = [from_text(field, each) for each in texts]
-    except ValueError as error:
-        faults.add(path, str(error))
-        return
-    if field.is_repeated:
-        getattr(message, field.name).extend(values)
-    else:
-        setattr(message, field.name, values[0])
-
-
-def _write(target: Target, message: Message) -> None:
+def _write(target: Target, message: Message, facts: SchemaFacts) -> None:
     """Take over the field of a message."""
     owner, name = target.owner, target.field.name
     value = getattr(message, name)
@@ -183,9 +184,8 @@ def _write(target: Target, message: Message) -> None:
     else:
         setattr(owner, name, value)
     if is_set(owner, name):
-        groups = (group for group in EXCLUSIVE.get(owner.DESCRIPTOR.name, ()) if name in group)
-        for other in {each for group in groups for each in group} - {name}:
-            owner.ClearField(other)
+        for rival in facts.rivals(owner.DESCRIPTOR, name):
+            owner.ClearField(rival)
 
 
 def _meant(value: str) -> Any:
@@ -193,7 +193,7 @@ def _meant(value: str) -> Any:
     if not value.startswith(("{", "[")):
         return value
     try:
-        return objects.parse(value)
+        return json_text.parse(value)
     except ValueError:
         return value
 

@@ -1,17 +1,17 @@
-"""JSON as documents have it -> its value.
+"""JSON text -> its value: strictly, or as people paste it into documents.
 
-Between the strings these are read as what they stand for: blanks of other kinds, full-width
-punctuation, curved quotes, a comma after the last element, and the fence of a code block. Each
+In a document, blanks of other kinds, full-width punctuation, curved quotes, a comma after the last
+element and the fence of a code block are read as what they stand for, outside of strings. Each
 character stays in its place, so that lines and columns are those of the file.
 """
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from tzmmoe.errors import ConfigError, Fault
-from tzmmoe.textformat import objects
 
 CURVED = "“”„‟＂"
 BLANKS = "\u00a0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f\u2060\u3000\ufeff"
@@ -28,19 +28,34 @@ PARTS = re.compile(
 )
 
 
+def parse(text: str) -> Any:
+    """The value of plain JSON. Raises ValueError; JSONDecodeError, with a line, where it can."""
+    try:
+        return json.loads(text, object_pairs_hook=_object)
+    except RecursionError as error:
+        raise ValueError("its brackets are nested too deeply") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    for name, count in Counter(name for name, _ in pairs).items():
+        if count > 1:
+            raise ValueError(f"one object has {name!r} {count} times")
+    return dict(pairs)
+
+
 def read(path: Path, flag: str) -> dict[str, Any]:
     """The object in a file that ``flag`` names. Raises ConfigError with line and column."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError.at(flag, f"{path} is no text in UTF-8: {error}") from error
+        raise ConfigError.at(flag, f"{path} is not valid UTF-8: {error}") from error
     except OSError as error:
         raise ConfigError.at(flag, f"cannot read {path}: {error.strerror}") from error
-    where, words = str(path), "is no object; write one: {...}"
+    where, words = str(path), "is not an object; write one: {...}"
     try:
-        value = objects.parse(plain(text))
+        value = parse(plain(text))
     except json.JSONDecodeError as error:
-        where, words = f"{path}:{error.lineno}", f"column {error.colno}: is no JSON: {error.msg}"
+        where, words = f"{path}:{error.lineno}", f"column {error.colno}: is not JSON: {error.msg}"
         value = None
     except ValueError as error:
         words, value = str(error), None

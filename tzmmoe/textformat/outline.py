@@ -116,7 +116,7 @@ class Outline:
     def _message(self, parent: str, opened: re.Match | None) -> list[Node]:
         """The fields up to the closing brace, which is passed over."""
         if parent.count(".") > DEEPEST:
-            self.breaks.append(Break("stray", opened.start(), "lies too deep in other braces"))
+            self.breaks.append(Break("stray", opened.start(), "is nested too deeply"))
             self._next = len(self._tokens)
         closing = CLOSING[opened.group()] if opened else ""
         counts: dict[str, int] = {}

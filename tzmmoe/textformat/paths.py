@@ -13,8 +13,8 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from tzmmoe.config.neighbours import unknown_field
 from tzmmoe.errors import ConfigError, join
+from tzmmoe.textformat.facts import SchemaFacts
 
 STEP = re.compile(r"(?P<name>\w+)(?:\[(?P<index>[^\]]*)\])?(?:\.(?=.)|$)")
 
@@ -34,28 +34,30 @@ class Target:
         return join(self.path, f"{self.field.name}{element}")
 
 
-def targets(root: Message, path: str) -> Iterator[Target]:
-    """The fields that a path names."""
+def targets(root: Message, path: str, facts: SchemaFacts) -> Iterator[Target]:
+    """The fields that a path names. Raises ConfigError when there can be none."""
     steps = list(STEP.finditer(path))
     if not steps or "".join(step.group() for step in steps) != path:
-        raise ConfigError.at(path, "is no path; write names joined by dots, such as a.b[0].c")
+        raise ConfigError.at(path, "is not a path; write names joined by dots, such as a.b[0].c")
     owners, several = [(root, "")], False
     for step in steps[:-1]:
-        found = [each for owner, here in owners for each in _fields(owner, here, step, path)]
+        inner = [t for owner, here in owners for t in _fields(owner, here, step, path, facts)]
         if several:  # elements of another kind are not meant
-            found = [each for each in found if not _excluded(each)]
-        owners = [_inside(target, path) for target in found]
+            inner = [target for target in inner if not _excluded(target)]
+        owners = [_inside(target, path) for target in inner]
         several = several or bool(re.search("[:=]", step["index"] or ""))
     for owner, here in owners:
-        yield from _fields(owner, here, steps[-1], path)
+        yield from _fields(owner, here, steps[-1], path, facts)
 
 
-def _fields(owner: Message, here: str, step: re.Match, path: str) -> Iterator[Target]:
+def _fields(
+    owner: Message, here: str, step: re.Match, path: str, facts: SchemaFacts
+) -> Iterator[Target]:
     """What one step of a path names in a message."""
     name, index = step["name"], step["index"]
     field = owner.DESCRIPTOR.fields_by_name.get(name)
     if field is None:
-        raise ConfigError.at(path, f"{name!r}: {unknown_field(name, owner.DESCRIPTOR)}")
+        raise ConfigError.at(path, f"{name!r}: {facts.unknown_field(name, owner.DESCRIPTOR)}")
     if index is None:
         yield Target(owner, here, field, None)
         return
@@ -97,7 +99,8 @@ def _chosen(elements: Sequence, index: str, path: str) -> list[int]:
         return list(range(len(elements)))[slice(*bounds)]
     conditions = [part.partition("=")[::2] for part in index.split(";")]
     if not all(name and value for name, value in conditions):
-        raise ConfigError.at(path, f"[{index}] is no index; write [0], [:], [1:3] or [name=value]")
+        forms = "[0], [:], [1:3] or [name=value]"
+        raise ConfigError.at(path, f"[{index}] is not an index; write {forms}")
     return [
         number
         for number, element in enumerate(elements)

@@ -8,58 +8,61 @@ from pathlib import Path
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from tzmmoe.config.neighbours import unknown_field
 from tzmmoe.errors import Fault, Faults, join
-from tzmmoe.textformat import objects
+from tzmmoe.textformat import json_text
+from tzmmoe.textformat.facts import SchemaFacts
+from tzmmoe.textformat.objects import ObjectReading
 from tzmmoe.textformat.outline import Node, Outline
 from tzmmoe.textformat.scalars import from_token
 
 EMPTY = "holds no field of a config"
 
 
-def parse(path: Path, text: str, message: Message, faults: Faults) -> Outline:
+def parse(path: Path, text: str, message: Message, facts: SchemaFacts, faults: Faults) -> Outline:
     """Fill ``message`` from the text, leaving out what is faulty."""
     if path.suffix == ".json":
-        return _parse_json(path, text, message, faults)
+        return _parse_json(path, text, message, facts, faults)
     outline = Outline(path.name, text)
-    faults.extend(Reading(outline).into(message))
+    faults.extend(TextReading(outline, facts).into(message))
     if not outline.fields and not outline.breaks:
         faults.append(Fault("", EMPTY, where=path.name, lost=True))
     return outline
 
 
-def read(text: str, message: Message, faults: Faults) -> None:
+def read(text: str, message: Message, facts: SchemaFacts, faults: Faults) -> None:
     """Fill ``message`` from a text that is no file, such as a setting's."""
-    found = Reading(Outline("", text)).into(message)
+    found = TextReading(Outline("", text), facts).into(message)
     faults.extend(replace(fault, where="") for fault in found)
 
 
-def _parse_json(path: Path, text: str, message: Message, faults: Faults) -> Outline:
+def _parse_json(
+    path: Path, text: str, message: Message, facts: SchemaFacts, faults: Faults
+) -> Outline:
     words, line, value = "", 1, {}
     try:
-        value = objects.parse(text)
+        value = json_text.parse(text)
     except json.JSONDecodeError as error:
-        words, line = f"is no JSON: {error.msg}", error.lineno
+        words, line = f"is not JSON: {error.msg}", error.lineno
     except ValueError as error:
         words = str(error)
     if not isinstance(value, dict):
-        words = 'is no config; write one object: {"model_dir": ...}'
+        words = 'is not a config; write one object: {"name": value, ...}'
     elif not value:
         words = words or EMPTY
     if words:
         faults.append(Fault("", words, where=f"{path.name}:{line}", lost=True))
         return Outline(path.name, "")
     outline, found = Outline(path.name, text, json=True), Faults()
-    objects.fill(message, value, "", found)
+    ObjectReading(facts, found).fill(message, value, "")
     faults.extend(replace(f, where=outline.locate(f.path), lost=True) for f in found)
     return outline
 
 
-class Reading:
+class TextReading:
     """One pass over an outline with the schema at hand."""
 
-    def __init__(self, outline: Outline) -> None:
-        self.outline = outline
+    def __init__(self, outline: Outline, facts: SchemaFacts) -> None:
+        self.outline, self.facts = outline, facts
         self.found: list[tuple[int, Fault]] = []  # with positions
 
     def into(self, message: Message) -> list[Fault]:
@@ -94,7 +97,7 @@ class Reading:
             here = join(path, node.name)
             field = message.DESCRIPTOR.fields_by_name.get(node.name)
             if field is None:
-                words = unknown_field(node.name, message.DESCRIPTOR)
+                words = self.facts.unknown_field(node.name, message.DESCRIPTOR)
                 self._add(node.start, here, words)
             elif node.equals or (field.message_type is None and not node.colon):
                 self._add(node.start, here, f"write {_form(field)}")
@@ -134,7 +137,7 @@ class Reading:
             self._add(node.start, path, "has no value")
         else:
             try:
-                value = from_token(field, node.value)
+                value = from_token(field, node.value, self.facts)
             except ValueError as error:
                 self._add(node.start, path, str(error))
                 return

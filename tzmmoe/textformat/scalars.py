@@ -1,4 +1,4 @@
-"""What is written for a scalar field -> its value. The words of ValueErrors go on from a path."""
+"""What is written for a scalar field -> its value. The text of a ValueError continues a path."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf import text_encoding
 from google.protobuf.descriptor import FieldDescriptor
 
-from tzmmoe.config.neighbours import unknown_value
+from tzmmoe.textformat.facts import SchemaFacts
 
 INTEGERS = {
     FieldDescriptor.CPPTYPE_INT32: (-(2**31), 2**31 - 1),
@@ -20,12 +20,13 @@ QUOTED = re.compile(r""" "((?:\\.|[^"\\])*)" | '((?:\\.|[^'\\])*)' """, re.VERBO
 ESCAPES = set("abfnrtvxuU01234567\\'\"")  # what may follow a backslash
 
 
-def from_token(field: FieldDescriptor, token: str) -> Any:
+def from_token(field: FieldDescriptor, token: str, facts: SchemaFacts) -> Any:
     """Of the text format: text is quoted, in one part or several."""
     if field.cpp_type != FieldDescriptor.CPPTYPE_STRING:
-        return from_text(field, token)
+        return from_text(field, token, facts)
     if not QUOTED.match(token):
-        unit = "s" if field.name == "timeout" and re.fullmatch("[0-9.]+", token) else ""
+        name = f"{field.containing_type.name}.{field.name}"
+        unit = facts.units.get(name, "") if re.fullmatch("[0-9.]+", token) else ""
         raise ValueError(f'is {token}, without quotes; write "{token}{unit}"')
     return unquoted(token)
 
@@ -33,15 +34,15 @@ def from_token(field: FieldDescriptor, token: str) -> Any:
 def unquoted(token: str) -> str:
     """One or several quoted parts, as one text."""
     parts = [double or single for double, single in QUOTED.findall(token)]
-    # An escape that is none stays as it is, as protobuf has it.
+    # protobuf keeps the backslash of an unknown escape
     plain = (re.sub(r"\\(.)", lambda m: m[0] if m[1] in ESCAPES else f"\\{m[0]}", p) for p in parts)
     try:
         return b"".join(text_encoding.CUnescape(part) for part in plain).decode()
     except (UnicodeDecodeError, UnicodeEncodeError) as error:
-        raise ValueError(f"is {token}, which has an escape that is no text") from error
+        raise ValueError(f"is {token}, whose escapes are not valid UTF-8") from error
 
 
-def from_text(field: FieldDescriptor, text: str) -> Any:
+def from_text(field: FieldDescriptor, text: str, facts: SchemaFacts) -> Any:
     """Of the command line: text may be quoted."""
     if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
         return unquoted(text) if QUOTED.fullmatch(text) else in_utf8(text)
@@ -50,49 +51,49 @@ def from_text(field: FieldDescriptor, text: str) -> Any:
             raise ValueError(f"is {text or 'empty'}; give true or false")
         return text.lower() in TRUE
     if field.enum_type is not None:
-        return _enum(field, text)
+        return _enum(field, text, facts)
     if field.cpp_type in INTEGERS:
         return _integer(field, text)
     return _number(text)
 
 
-def from_json(field: FieldDescriptor, value: Any) -> Any:
-    """Of JSON; numbers may stand for texts, and texts for all others."""
+def from_json(field: FieldDescriptor, value: Any, facts: SchemaFacts) -> Any:
+    """Of JSON; a number may stand for a text, and a text for any value."""
     if value is None or isinstance(value, list | dict):
         raise ValueError(f"is {json_kind(value)}; give one value")
     if isinstance(value, str):
         is_text = field.cpp_type == FieldDescriptor.CPPTYPE_STRING
-        return in_utf8(value) if is_text else from_text(field, value)
+        return in_utf8(value) if is_text else from_text(field, value, facts)
     if isinstance(value, bool):
         if field.cpp_type != FieldDescriptor.CPPTYPE_BOOL:
-            raise ValueError(f"is {json.dumps(value)}, but the field is no flag")
+            raise ValueError(f"is {json.dumps(value)}, but the field takes no true or false")
         return value
     if isinstance(value, float) and value.is_integer() and field.cpp_type in INTEGERS:
         value = int(value)
-    return from_text(field, json.dumps(value))
+    return from_text(field, json.dumps(value), facts)
 
 
 def in_utf8(text: str) -> str:
-    """The text, which a file name in another encoding, for one, is not."""
+    """The text itself; a file name in another encoding, for one, is refused."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"is {text!r}, which is no text in UTF-8") from error
+        raise ValueError(f"is {text!r}, which is not valid UTF-8") from error
     return text
 
 
 def json_kind(value: Any) -> str:
-    """What a value of JSON is, in short."""
+    """A short name for a value of JSON."""
     return {list: "a list", dict: "an object"}.get(type(value)) or json.dumps(value)
 
 
-def _enum(field: FieldDescriptor, text: str) -> int:
+def _enum(field: FieldDescriptor, text: str, facts: SchemaFacts) -> int:
     names = field.enum_type.values_by_name
     if text in names:
         return names[text].number
     if text.isdecimal() and int(text) in field.enum_type.values_by_number:
         return int(text)
-    raise ValueError(unknown_value(text, names))
+    raise ValueError(facts.unknown_value(text, names))
 
 
 def _integer(field: FieldDescriptor, text: str) -> int:

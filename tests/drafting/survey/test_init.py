@@ -22,8 +22,8 @@ from init.columns import (
     draft_of,
 )
 from pyarrow import csv
+from written import load, notes
 
-from tzmmoe.config import load, notes
 from tzmmoe.drafting.survey.feature import BUCKETS, HASH_ROWS
 from tzmmoe.pipeline import Pipeline
 
@@ -47,7 +47,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_draft_of_every_kind_of_column_has_no_faults_and_no_setting_without_effect(everything):
     config = load(everything)
     assert not config.faults
-    assert not notes(config.pipeline)
+    assert not notes(config)
 
 
 def test_every_column_is_a_feature_or_is_said_to_be_none(everything):

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from written import load
 
-from tzmmoe.config import Config, load
+from tzmmoe.config import Config
 from tzmmoe.drafting.placeholders import Placeholders
 from tzmmoe.drafting.report import Report
 from tzmmoe.drafting.tencent import conversion

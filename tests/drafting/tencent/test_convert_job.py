@@ -7,9 +7,8 @@ import sys
 import pytest
 from drafting.tencent.documents import FIXTURES, INPUTS, JOB, REMOVED, convert, refused
 from google.protobuf import text_format
-from written import ROOT
+from written import ROOT, load, notes
 
-from tzmmoe.config import load, notes
 from tzmmoe.convert import main
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.system import cli
@@ -152,7 +151,7 @@ def test_the_seeds_config_loads_without_faults_and_without_settings_that_do_noth
     """S0.4."""
     found = convert(tmp_path)
     assert not found.config.faults
-    assert not notes(found.pipeline)
+    assert not notes(found.config)
 
 
 def test_every_field_of_the_model_is_written(tmp_path):
@@ -402,7 +401,7 @@ def test_faults_end_the_command_with_code_2_and_write_nothing(tmp_path, monkeypa
     bad = tmp_path / "bad.json"
     bad.write_text('{"num_workers": 1,\n "job_detail": }')
     flags = ["tencent", "--job", str(bad), "--out", str(tmp_path / "m.config")]
-    assert ended(monkeypatch, capsys, *flags).startswith(f"{bad}:2: column 16: is no JSON")
+    assert ended(monkeypatch, capsys, *flags).startswith(f"{bad}:2: column 16: is not JSON")
     bad.write_text('{"num_workers": 0}')
     assert f"{bad}: num_workers: is 0; give 1 or more" in ended(monkeypatch, capsys, *flags)
     assert not (tmp_path / "m.config").exists()

@@ -1,12 +1,15 @@
-"""Keys of an evaluation as Keras spells them: ``val_<label>_auc`` for ``auc_<tower>``."""
+"""Keys of an evaluation as Keras spells them: ``val_<label>_auc`` for ``auc_<tower>``.
+
+Other dialects are rewritten in the config. These names are translated later, once the tasks exist,
+because a tower that names no loss or metric has the keys of its default ones.
+"""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
-from tzmmoe.tasks.task_set import Task, TaskSet
-
-# Word of the schema: names of the metric in jobs for Keras, the first of them used in files.
-SHORT = {
+# Word of the schema: Keras's names of the metric; files of results use the first of them.
+METRIC_NAMES = {
     word: tuple(names.split())
     for word, names in {
         "auc": "auc",
@@ -27,56 +30,63 @@ SHORT = {
 }
 
 
-def owners(tasks: TaskSet) -> dict[str, str]:
-    """Tower -> its label, or the tower itself where several have that label."""
-    labels = [task.label for task in tasks.tasks]
-    return {
-        task.name: task.name if labels.count(task.label) > 1 else task.label for task in tasks.tasks
-    }
+class TaskKeys(Protocol):
+    """What the keys of a task are made of; ``losses`` and ``metrics`` go by their words."""
+
+    name: str
+    label: str
+    weight: float
+    losses: Mapping[str, Any]
+    metrics: Mapping[str, Any]
 
 
-def spelled(tasks: TaskSet, key: str) -> str:
-    """Our key for one of Keras's; any other key as it is."""
-    if key in tasks.natures():
+def canonical_key(tasks: Sequence[TaskKeys], key: str, known: Container[str]) -> str:
+    """The key of the evaluation that Keras calls ``key``; any other one, and a known one, as is."""
+    if key in known:
         return key
     bare = key.removeprefix("val_")
-    owned = owners(tasks)
-    for task in tasks.tasks:
-        found = dict(_names(task))
-        for owner in (owned[task.name], task.name):
-            name = bare.removeprefix(f"{owner}_")
-            if name != bare and name in found:
-                return found[name]
-    if len(tasks.tasks) == 1:
-        return dict(_names(tasks.tasks[0])).get(bare, key)
-    return key
+    prefixes = _prefixes(tasks)
+    for task in tasks:
+        names = dict(_names(task))
+        for prefix in (prefixes[task.name], task.name):
+            name = bare.removeprefix(f"{prefix}_")
+            if name != bare and name in names:
+                return names[name]
+    return dict(_names(tasks[0])).get(bare, key) if len(tasks) == 1 else key
 
 
-def _names(task: Task) -> Iterator[tuple[str, str]]:
-    """Each other name with its key."""
+def by_label(tasks: Sequence[TaskKeys], results: Mapping[str, float]) -> dict[str, float]:
+    """Results as Keras names them: ``loss``, and of each task ``<label>_loss``, ``<label>_auc``.
+
+    As in Keras, ``loss`` is the weighted sum and a task's own loss is unweighted. The latter is NaN
+    for a task of weight 0, whose weighted loss does not tell it.
+    """
+    renamed, prefixes = {"loss": results["val_loss"]}, _prefixes(tasks)
+    for task in tasks:
+        prefix = prefixes[task.name]
+        if task.losses:
+            weighted = sum(results[f"{word}_{task.name}"] for word in task.losses)
+            renamed[f"{prefix}_loss"] = weighted / task.weight if task.weight else math.nan
+        for word in task.metrics:
+            name = METRIC_NAMES.get(word, (word,))[0]
+            for end in ("", "_in_space"):
+                if f"{word}_{task.name}{end}" in results:
+                    renamed[f"{prefix}_{name}{end}"] = results[f"{word}_{task.name}{end}"]
+    if "regularization" in results:
+        renamed["regularization"] = results["regularization"]
+    return renamed
+
+
+def _prefixes(tasks: Sequence[TaskKeys]) -> dict[str, str]:
+    """Tower -> its label, or the tower itself where several have that label."""
+    labels = [task.label for task in tasks]
+    return {task.name: task.name if labels.count(task.label) > 1 else task.label for task in tasks}
+
+
+def _names(task: TaskKeys) -> Iterator[tuple[str, str]]:
+    """Each of Keras's names for what a task evaluates, with its key."""
     for word in task.metrics:
-        for name in SHORT.get(word, (word,)):
+        for name in METRIC_NAMES.get(word, (word,)):
             yield name, f"{word}_{task.name}"
     if len(task.losses) == 1:
         yield "loss", f"{next(iter(task.losses))}_{task.name}"
-
-
-def by_label(tasks: TaskSet, results: Mapping[str, float]) -> dict[str, float]:
-    """Results as Keras names them: ``loss``, and of each task ``<label>_loss``, ``<label>_auc``.
-
-    As in Keras a task's own loss is without its weight, which only their sum has; NaN, since
-    nothing tells it, for a task of weight 0.
-    """
-    found = {"loss": results["val_loss"]}
-    for task in tasks.tasks:
-        owner = owners(tasks)[task.name]
-        weighted = sum(results[f"{word}_{task.name}"] for word in task.losses)
-        found[f"{owner}_loss"] = weighted / task.weight if task.weight else math.nan
-        for word in task.metrics:
-            short = SHORT.get(word, (word,))[0]
-            for end in ("", "_in_space"):
-                if f"{word}_{task.name}{end}" in results:
-                    found[f"{owner}_{short}{end}"] = results[f"{word}_{task.name}{end}"]
-    if "regularization" in results:
-        found["regularization"] = results["regularization"]
-    return found

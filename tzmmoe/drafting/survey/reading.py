@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tzmmoe.config.check import delimiter_fault
+from tzmmoe.config.rules.data import delimiter_fault
 from tzmmoe.data.reading.base import Source
 from tzmmoe.data.reading.csv import DELIMITERS, CsvSource, first_line
 from tzmmoe.data.reading.files import Reading, open_source

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tzmmoe.build.features import build_features, feature_setting, feature_specs
+from tzmmoe.build.rules import rules
 from tzmmoe.build.tasks import build_tasks, final_tasks
-from tzmmoe.config import check as config_check
-from tzmmoe.config.dialects import torcheasyrec
+from tzmmoe.config.walk import task_towers
 from tzmmoe.drafting.draft import Draft
 from tzmmoe.drafting.placeholders import PLACEHOLDER, Placeholders
 from tzmmoe.drafting.tencent import inputs
@@ -109,8 +109,8 @@ def check(draft: Draft) -> list[Fault]:
     """The faults that need neither data nor the memory of a model."""
     pipeline, faults = Pipeline(), Faults()
     pipeline.CopyFrom(draft.pipeline)
-    torcheasyrec.canonicalize(pipeline, faults)
-    config_check.check(pipeline, faults)
+    rules().rewrite(pipeline, faults)
+    rules().check(pipeline, faults)
     setting = feature_setting(pipeline.data_config, Path())
     build_features(feature_specs(pipeline), setting, faults)
     tasks = TaskSet(build_tasks(pipeline, faults))
@@ -119,7 +119,7 @@ def check(draft: Draft) -> list[Fault]:
         tasks.columns()
     with faults.under(""):
         Optimization.check(Settings.of(fields(pipeline.train_config)), faults)
-    if len(tasks.tasks) == len(config_check.task_towers(pipeline.model_config)[1]):
+    if len(tasks.tasks) == len(task_towers(pipeline.model_config)):
         with faults.under(""):
             watch(pipeline, tasks)
     return [_by_key(fault, draft.origins) for fault in faults]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from tzmmoe.config.dialects.keras import SHORT
+from tzmmoe.config.dialects.keras import METRIC_NAMES
 from tzmmoe.errors import did_you_mean
 from tzmmoe.nn import activations
 
@@ -115,7 +115,7 @@ _MEASURES = {
 _TOP_K = MetricWords("accuracy", {"k": "top_k"}, {"top_k": 5})
 METRICS = {
     name: _TOP_K if "top_k" in name else _MEASURES.get(word, MetricWords(word))
-    for word, names in SHORT.items()
+    for word, names in METRIC_NAMES.items()
     for name in names
 }
 OTHER_METRICS = (

@@ -11,6 +11,7 @@ from tzmmoe.errors import ConfigError, Faults, did_you_mean, few
 from tzmmoe.models.base import MODELS, Body, Group, TowerInputs
 from tzmmoe.models.mmoe import mixtures
 from tzmmoe.models.mmoe_v2.layers import LayerLists, TaskStructs
+from tzmmoe.models.mmoe_v2.rules import RULES
 from tzmmoe.models.mmoe_v2.wide import EMBEDDINGS, Wide, WideSetting
 from tzmmoe.models.tower import Tower
 from tzmmoe.nn.gates import Gates
@@ -33,6 +34,8 @@ class MMoEV2(Body):
     logistic regression: experts and gates read x_m or [x_m, x_w]; the tower of task t reads its
     mixture g_t, [g_t, x_w] or [g_t, y_w]; y_w is added to its logits, or not.
     """
+
+    rules = RULES
 
     def __init__(
         self,

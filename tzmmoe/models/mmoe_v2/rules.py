@@ -1,15 +1,16 @@
-"""MMoE V2 in a config: what its fields say of the towers, what they contradict, what is void."""
+"""MMoE V2 in a config: what its fields derive for the towers, contradictions, unused settings."""
 
 from collections.abc import Iterator
 from typing import Any
 
+from tzmmoe.config.rulebook import Rules
 from tzmmoe.errors import Faults, did_you_mean
 from tzmmoe.models.mmoe_v2.crossing import IN_TOWERS, Crossing
-from tzmmoe.protos.model_pb2 import MMoEV2, ModelConfig
+from tzmmoe.protos.model_pb2 import MMoEV2
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 
 PATH = "model_config.mmoe_v2"
-# Settings of the wide side. Of all but these four, the default asks for nothing when written out.
+# Settings of the wide side. All but these four ask for nothing when they are set to their default.
 CHOICES = ("wide_type", "wide_width", "feature_cross", "output_cross")
 OF_A_MODEL = ("wide_l1_reg", "wide_l2_reg", "wide_per_task", "wide_output_is_prob")
 OF_THE_SIDE = (
@@ -19,24 +20,22 @@ OF_THE_SIDE = (
 OF_CLASSES = ("", "none", "linear", "softmax")  # activations under which logits stay logits
 
 
-def spread(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
+def fill_towers(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
     """Give each tower its num_class and output_activation from task_structs and task_output_act.
 
-    Returns the paths that this fills, with those it reads.
+    Returns {path filled: path read}.
     """
     written: dict[str, str] = {}
-    if pipeline.model_config.WhichOneof("model") != "mmoe_v2":
-        return written
     config = pipeline.model_config.mmoe_v2
     for index, tower in enumerate(config.task_towers):
-        meant: dict[str, tuple[str, int | str]] = {}  # and where it stands
+        derived: dict[str, tuple[str, int | str]] = {}  # field: where its value stands, value
         units = config.task_structs[index].units if index < len(config.task_structs) else ()
         if units and units[-1]:  # the model refuses 0
             place = f"task_structs[{index}].units[{len(units) - 1}]"
-            meant["num_class"] = place, units[-1]
+            derived["num_class"] = place, units[-1]
         if config.HasField("task_output_act"):
-            meant["output_activation"] = "task_output_act", config.task_output_act
-        for name, (place, value) in meant.items():
+            derived["output_activation"] = "task_output_act", config.task_output_act
+        for name, (place, value) in derived.items():
             here = f"{PATH}.task_towers[{index}].{name}"
             if not tower.HasField(name):
                 written[here] = f"{PATH}.{place}"
@@ -48,9 +47,9 @@ def spread(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
     return written
 
 
-def check(model: ModelConfig, faults: Faults) -> None:
-    """Add what contradicts itself."""
-    config = model.mmoe_v2
+def check(pipeline: Pipeline, faults: Faults) -> None:
+    """Add a fault for each contradiction."""
+    model, config = pipeline.model_config, pipeline.model_config.mmoe_v2
     for index, tower in enumerate(config.task_towers):
         if tower.HasField("mlp"):
             words = "has no effect in mmoe_v2: task_structs gives the layers; remove it"
@@ -63,15 +62,13 @@ def check(model: ModelConfig, faults: Faults) -> None:
         words = f"{wide!r} is not in model_config.feature_groups; add it, or set use_wide: false"
         faults.add(f"{PATH}.wide_group", words + hint)
     elif config.HasField("use_wide"):
-        words = f"is true, but there is no feature group {wide!r}; add it, or name it by wide_group"
+        words = f"is true, but there is no feature group {wide!r}; add it, or name it in wide_group"
         faults.add(f"{PATH}.use_wide", words + hint)
 
 
-def notes(model: ModelConfig) -> Iterator[str]:
-    """A line for each setting without effect, or for several with one reason."""
-    if model.WhichOneof("model") != "mmoe_v2":
-        return
-    config = model.mmoe_v2
+def notes(pipeline: Pipeline) -> Iterator[str]:
+    """A line for each setting without effect, or for several that share a reason."""
+    model, config = pipeline.model_config, pipeline.model_config.mmoe_v2
     has_group = config.wide_group in [group.group_name for group in model.feature_groups]
     if not has_group and not config.HasField("use_wide"):
         yield f"mmoe_v2 has no wide side: there is no feature group {config.wide_group!r}"
@@ -80,11 +77,11 @@ def notes(model: ModelConfig) -> Iterator[str]:
         void = _void(config, crossing(config))
     else:
         void = dict.fromkeys(OF_THE_SIDE, " without a wide side")
-    given: dict[str, list[str]] = {}
+    by_reason: dict[str, list[str]] = {}
     for name, why in void.items():
         if config.HasField(name) and (name in CHOICES or getattr(config, name) != _default(name)):
-            given.setdefault(why, []).append(name)
-    for why, names in given.items():
+            by_reason.setdefault(why, []).append(name)
+    for why, names in by_reason.items():
         yield f"mmoe_v2: {', '.join(names)} {'has' if len(names) == 1 else 'have'} no effect{why}"
 
 
@@ -95,7 +92,7 @@ def crossing(config: MMoEV2) -> Crossing:
 
 
 def _of_the_crosses(config: MMoEV2) -> Iterator[str]:
-    """What feature_cross and output_cross do other than they say."""
+    """Where feature_cross and output_cross do something else than they say."""
     enters, kind = crossing(config), f"wide_type {config.wide_type!r}"
     cross, added = config.feature_cross, config.output_cross
     if not enters.model and IN_TOWERS.get(cross) == "output":
@@ -142,3 +139,6 @@ def _void(config: MMoEV2, enters: Crossing) -> dict[str, str]:
 
 def _default(name: str) -> Any:
     return MMoEV2.DESCRIPTOR.fields_by_name[name].default_value
+
+
+RULES = Rules(rewrite=fill_towers, check=check, notes=notes)

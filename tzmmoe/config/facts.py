@@ -1,6 +1,7 @@
-"""Words of neighbouring systems' configs that this schema does not hold yet.
+"""What the text engine is told of this schema: words that it lacks, fields that exclude others.
 
-A config that uses one gets "does not support yet" instead of "no such field".
+A word of a neighbouring system that the schema does not hold yet is "not supported yet", rather
+than an unknown field. It leaves its list when the schema takes it in.
 """
 
 from collections.abc import Iterable, Iterator
@@ -8,8 +9,10 @@ from difflib import get_close_matches
 
 from google.protobuf.descriptor import Descriptor
 
+from tzmmoe.config.dialects.torcheasyrec import ALIASES
 from tzmmoe.errors import did_you_mean, few, join, parts_with
 from tzmmoe.protos.pipeline_pb2 import Pipeline
+from tzmmoe.textformat.facts import SchemaFacts
 
 _TORCH_EASY_REC = """
 asset_dir batch_cost_size binary_focal_loss bool_mask_feature combine_feature combo_feature
@@ -50,7 +53,7 @@ _LISTS = ("ARRAY_", "MAP_")  # types of columns, such as ARRAY_INT64
 
 
 def unknown_field(word: str, owner: Descriptor) -> str:
-    """What to say of a field that the message ``owner`` lacks."""
+    """The fault of a field that the message ``owner`` lacks."""
     if word in WORDS:
         return f"a word of {WORDS[word]} that tzmmoe does not support yet; remove it"
     if word.isdecimal():
@@ -65,7 +68,7 @@ def unknown_field(word: str, owner: Descriptor) -> str:
 
 
 def unknown_value(word: str, known: Iterable[str]) -> str:
-    """What to say of a value that an enum lacks."""
+    """The fault of a value that an enum lacks."""
     known = list(known)
     if word in _VALUES or word.startswith(_LISTS):
         return f"is {word}, which tzmmoe does not support yet; give one of {', '.join(known)}"
@@ -79,3 +82,23 @@ def _places(word: str, owner: Descriptor, path: str = "") -> Iterator[str]:
     for field in owner.fields:
         if field.message_type is not None and not field.message_type.GetOptions().map_entry:
             yield from _places(word, field.message_type, join(path, field.name))
+
+
+FACTS = SchemaFacts(
+    unknown_field=unknown_field,
+    unknown_value=unknown_value,
+    exclusive={
+        "TrainConfig": [
+            {"num_steps", "num_epochs"},
+            {"save_checkpoints_steps", "save_checkpoints_epochs"},
+            *({"optimizer", name} for name in ("sparse_optimizer", "dense_optimizer")),
+        ],
+        "IdFeature": [
+            {"hash_bucket_size", "num_buckets", "vocab_list", "vocab_dict", "vocab_file"}
+        ],
+        "RawFeature": [{"boundaries", "autodis", "mlp"}],
+        "DataConfig": [{"input_fields", "input_fields_str"}, {"fg_mode", "fg_encoded"}],
+        **{name: [{*pair} for pair in aliases.items()] for name, aliases in ALIASES.items()},
+    },
+    units={"RuntimeConfig.timeout": "s", "RuntimeConfig.collective_timeout": "s"},
+)

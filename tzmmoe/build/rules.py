@@ -1,0 +1,29 @@
+"""All rules that a config must keep, wherever they are told.
+
+Whatever has rules beside it, as a model does, is asked here, so that nobody loads a config with
+a part of them.
+"""
+
+from tzmmoe.config.dialects import torcheasyrec
+from tzmmoe.config.rulebook import Rules, joined
+from tzmmoe.config.rules import SECTIONS
+from tzmmoe.models import MODELS
+from tzmmoe.protos.pipeline_pb2 import Pipeline
+
+
+def rules() -> Rules:
+    """The dialects', those of the config's sections, and those of the model that it chooses."""
+    return joined(torcheasyrec.RULES, SECTIONS, OF_THE_MODEL)
+
+
+def _chosen(pipeline: Pipeline) -> Rules:
+    """Those that the chosen model has beside itself."""
+    word = pipeline.model_config.WhichOneof(MODELS.schema.name)
+    return MODELS[word].rules if word in MODELS else Rules()
+
+
+OF_THE_MODEL = Rules(
+    rewrite=lambda pipeline, faults: _chosen(pipeline).rewrite(pipeline, faults),
+    check=lambda pipeline, faults: _chosen(pipeline).check(pipeline, faults),
+    notes=lambda pipeline: _chosen(pipeline).notes(pipeline),
+)

@@ -1,0 +1,63 @@
+"""``data_config``: how files are read, and which columns are labels and weights."""
+
+from collections.abc import Iterator
+
+from tzmmoe.config.rulebook import Rules
+from tzmmoe.config.rules.values import at_least, unique
+from tzmmoe.config.walk import features
+from tzmmoe.errors import Faults, few
+from tzmmoe.protos.data_pb2 import FG_NONE
+from tzmmoe.protos.pipeline_pb2 import Pipeline
+
+MOST_WORKERS = 1024  # threads
+PATH = "data_config"
+
+
+def check(pipeline: Pipeline, faults: Faults) -> None:
+    config = pipeline.data_config
+    at_least(1, config, PATH, ["batch_size", "shuffle_buffer_size", "eval_batch_size"], faults)
+    if config.num_workers > MOST_WORKERS:
+        words = f"is {config.num_workers:,}; give 0 to {MOST_WORKERS:,}, about as many as cores"
+        faults.add(f"{PATH}.num_workers", words)
+    if not config.label_fields:
+        faults.add(f"{PATH}.label_fields", "is empty; name the label columns")
+    unique(config.label_fields, f"{PATH}.label_fields", faults)
+    unique(config.sample_weight_fields, f"{PATH}.sample_weight_fields", faults)
+    unique([field.input_name for field in config.input_fields], f"{PATH}.input_fields", faults)
+    for index, field in enumerate(config.input_fields):
+        if not field.input_name:
+            faults.add(f"{PATH}.input_fields[{index}].input_name", "is not set; name the column")
+    if words := delimiter_fault(config.delimiter):
+        faults.add(f"{PATH}.delimiter", words)
+    if not config.fg_encoded_multival_sep:
+        words = "is empty; give the text between two values"
+        faults.add(f"{PATH}.fg_encoded_multival_sep", words)
+    if not 0 <= config.sample_mask_prob < 1:
+        faults.add(f"{PATH}.sample_mask_prob", f"is {config.sample_mask_prob:g}; give 0 to < 1")
+
+
+def delimiter_fault(delimiter: str) -> str:
+    """Why a text cannot separate the columns of CSV files; ``""`` where it can."""
+    if len(delimiter) == 1 and delimiter.isascii() and delimiter not in '\0\n\r"':
+        return ""
+    return f"is {delimiter!r}; give one ASCII character, but no quote, line end or NUL"
+
+
+def notes(pipeline: Pipeline) -> Iterator[str]:
+    config = pipeline.data_config
+    if config.HasField("odps_data_quota_name"):
+        yield f"{PATH}.odps_data_quota_name has no effect: MaxCompute is not read"
+    if config.HasField("fg_threads"):
+        yield f"{PATH}.fg_threads has no effect: num_workers does that work"
+    if config.HasField("shuffle_buffer_size") and not config.shuffle:
+        yield f"{PATH}.shuffle_buffer_size has no effect without shuffle: true"
+    if config.HasField("fg_encoded_multival_sep") and config.fg_mode != FG_NONE:
+        yield f"{PATH}.fg_encoded_multival_sep has no effect outside fg_mode: FG_NONE"
+    masked = [f.feature_name for _, word, f in features(pipeline) if word and f.use_mask]
+    if config.sample_mask_prob and not masked:
+        yield f"{PATH}.sample_mask_prob has no effect: no feature sets use_mask"
+    if masked and not config.sample_mask_prob:
+        yield f"use_mask of {few(masked)} has no effect without {PATH}.sample_mask_prob"
+
+
+RULES = Rules(check=check, notes=notes)

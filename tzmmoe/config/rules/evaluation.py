@@ -1,0 +1,40 @@
+"""``eval_config``, ``export_config`` and ``runtime_config``: what surrounds the training."""
+
+from collections.abc import Iterator
+
+from tzmmoe.config import duration
+from tzmmoe.config.rulebook import Rules
+from tzmmoe.config.rules.values import at_least
+from tzmmoe.errors import Faults
+from tzmmoe.protos.pipeline_pb2 import Pipeline
+
+
+def check(pipeline: Pipeline, faults: Faults) -> None:
+    exporter = pipeline.export_config.exporter_type
+    if exporter not in ("latest", "best"):
+        faults.add("export_config.exporter_type", f"is {exporter!r}; give 'latest' or 'best'")
+    counts = ["num_steps", "batch_size", "log_step_count_steps"]
+    at_least(1, pipeline.eval_config, "eval_config", counts, faults)
+    at_least(0, pipeline.runtime_config, "runtime_config", ["seed"], faults)
+    for name in ("timeout", "collective_timeout"):
+        if pipeline.runtime_config.HasField(name):
+            with faults.under(f"runtime_config.{name}"):
+                duration.seconds(getattr(pipeline.runtime_config, name))
+
+
+def notes(pipeline: Pipeline) -> Iterator[str]:
+    config = pipeline.eval_config
+    if config.reserved_columns and not config.predictions_path:
+        yield "eval_config.reserved_columns has no effect without predictions_path"
+    if not pipeline.eval_input_path and pipeline.export_config.HasField("best_exporter_metric"):
+        yield "export_config.best_exporter_metric has no effect without eval_input_path"
+    if pipeline.eval_input_path or pipeline.test_input_path:
+        return
+    for name in ("num_steps", "predictions_path", "batch_size", "output_file"):
+        if config.HasField(name):
+            yield f"eval_config.{name} has no effect without eval_input_path"
+    if config.task_metrics:
+        yield "eval_config.task_metrics has no effect without eval_input_path"
+
+
+RULES = Rules(check=check, notes=notes)

@@ -1,0 +1,93 @@
+"""``model_config``: the choice of a model, and the towers of whichever it is."""
+
+from collections.abc import Iterator
+
+from tzmmoe.config.rulebook import Rules
+from tzmmoe.config.rules.values import at_least, defined, unique
+from tzmmoe.config.walk import task_towers, tower_fields
+from tzmmoe.errors import Faults, few
+from tzmmoe.protos.data_pb2 import DataConfig
+from tzmmoe.protos.model_pb2 import ModelConfig, TaskTower
+from tzmmoe.protos.pipeline_pb2 import Pipeline
+
+
+def check(pipeline: Pipeline, faults: Faults) -> None:
+    model, data = pipeline.model_config, pipeline.data_config
+    if model.WhichOneof("model") is None:
+        models = ModelConfig.DESCRIPTOR.oneofs_by_name["model"].fields
+        forms = " or ".join(f"{field.name} {{ ... }}" for field in models)
+        faults.add("model_config", f"has no model; give {forms}")
+        return
+    towers, whole = task_towers(model), _path(model)
+    if not towers:
+        faults.add(whole, "is empty; give one tower for each task")
+        return
+    unique([tower.tower_name for _, tower in towers], whole, faults)
+    unnamed = [path for path, tower in towers if not tower.label_name]
+    if 0 < len(unnamed) < len(towers):
+        words = "is not set, but other towers set theirs; name a label of data_config.label_fields"
+        faults.add(f"{unnamed[0]}.label_name", words)
+    if len(unnamed) == len(towers) != len(data.label_fields):
+        faults.add(
+            whole,
+            f"no tower has a label_name, and {len(towers)} towers cannot take "
+            f"{len(data.label_fields)} label_fields in order; set label_name",
+        )
+    for path, tower in towers:
+        _tower(path, tower, data, faults)
+
+
+def _path(model: ModelConfig) -> str:
+    """That of the towers as a whole: their field, or the model where it has several."""
+    path, fields = f"model_config.{model.WhichOneof('model')}", tower_fields(model)
+    return f"{path}.{fields[0].name}" if len(fields) == 1 else path
+
+
+def _tower(path: str, tower: TaskTower, data: DataConfig, faults: Faults) -> None:
+    if not tower.tower_name:
+        faults.add(f"{path}.tower_name", "is not set; give the task a name")
+    labels, weights = data.label_fields, data.sample_weight_fields
+    if tower.label_name:
+        defined(tower.label_name, labels, f"{path}.label_name", "data_config.label_fields", faults)
+    if tower.sample_weight_name:
+        where, place = f"{path}.sample_weight_name", "data_config.sample_weight_fields"
+        defined(tower.sample_weight_name, weights, where, place, faults)
+    indicator = tower.task_space_indicator_label
+    if indicator:
+        where = f"{path}.task_space_indicator_label"
+        defined(indicator, labels, where, "data_config.label_fields", faults)
+    for name in ("weight", "in_task_space_weight", "out_task_space_weight"):
+        value = getattr(tower, name)
+        if value < 0:
+            faults.add(f"{path}.{name}", f"is {value:g}; give 0 or more")
+        if name != "weight" and tower.HasField(name) and not indicator:
+            words = "has no effect without task_space_indicator_label; set that, or remove this"
+            faults.add(f"{path}.{name}", words)
+    if indicator and tower.in_task_space_weight == tower.out_task_space_weight == 0:
+        words = "and out_task_space_weight are both 0, so that no row counts; raise one"
+        faults.add(f"{path}.in_task_space_weight", words)
+    at_least(1, tower, path, ["num_class"], faults)
+
+
+def notes(pipeline: Pipeline) -> Iterator[str]:
+    towers, data = task_towers(pipeline.model_config), pipeline.data_config
+    weights = {tower.sample_weight_name for _, tower in towers}
+    unused = [name for name in data.sample_weight_fields if name not in weights]
+    if unused:
+        yield f"no tower uses these sample_weight_fields: {few(unused)}"
+    labels = {tower.label_name for _, tower in towers}
+    read = labels | {tower.task_space_indicator_label for _, tower in towers}
+    spare = [name for name in data.label_fields if name not in read]
+    if any(labels) and spare:
+        yield f"no tower uses these label_fields: {few(spare)}"
+    for path, tower in towers:
+        if tower.weight == 0:
+            yield f"{path}.weight is 0: the task {tower.tower_name!r} is not learned"
+        for metric in tower.metrics:
+            if metric.accuracy.top_k > 1 and metric.accuracy.top_k >= tower.num_class:
+                classes = "class" if tower.num_class == 1 else "classes"
+                count = f"{tower.num_class} {classes}"
+                yield f"{path}.metrics: accuracy.top_k says nothing about {count}"
+
+
+RULES = Rules(check=check, notes=notes)

@@ -1,0 +1,70 @@
+"""Demands on values that several sections make, and those that hold for every section."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from tzmmoe.config.rulebook import Rules
+from tzmmoe.config.walk import messages
+from tzmmoe.errors import Faults, did_you_mean, join
+from tzmmoe.protos.pipeline_pb2 import Pipeline
+
+REAL = (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT)
+
+
+def at_least(least: int, config: Message, path: str, names: Iterable[str], faults: Faults) -> None:
+    """Each of the fields that has a value, set or by default, must be this or more."""
+    for name in names:
+        value, default = getattr(config, name), config.DESCRIPTOR.fields_by_name[name]
+        if value < least and (config.HasField(name) or default.has_default_value):
+            faults.add(join(path, name), f"is {value}; give {least} or more")
+
+
+def above(bound: float, config: Message, path: str, names: Iterable[str], faults: Faults) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if value <= bound:
+            faults.add(join(path, name), f"is {value:g}; give a number above {bound:g}")
+
+
+def unique(names: Iterable[str], path: str, faults: Faults) -> None:
+    """Empty names are passed over; that a name is missing is another fault."""
+    for name, count in Counter(filter(None, names)).items():
+        if count > 1:
+            times = "twice" if count == 2 else f"{count} times"
+            faults.add(path, f"{name!r} is listed {times}; keep one")
+
+
+def defined(name: str, known: Iterable[str], path: str, place: str, faults: Faults) -> None:
+    """A name must be one of those that the setting ``place`` gives."""
+    if name not in known:
+        faults.add(path, f"{name!r} is not in {place}{did_you_mean(name, known)}")
+
+
+def set_among(message: Message, names: Sequence[str]) -> list[str]:
+    """Those of the fields that the message has and sets."""
+    known = message.DESCRIPTOR.fields_by_name
+    return [name for name in names if name in known and message.HasField(name)]
+
+
+def _finite(pipeline: Pipeline, faults: Faults) -> None:
+    """No number of the schema may be NaN or infinite, but the order of a norm."""
+    for path, message in messages(pipeline):
+        for field, value in message.ListFields():
+            if field.cpp_type not in REAL or field.name == "norm_type":
+                continue
+            for number in value if field.is_repeated else [value]:
+                if not math.isfinite(number):
+                    faults.add(join(path, field.name), f"is {number}; give a finite number")
+
+
+def _layers(pipeline: Pipeline) -> Iterator[str]:
+    for path, message in messages(pipeline):
+        if message.DESCRIPTOR.name == "MLP" and message.use_bn and message.HasField("bias"):
+            yield f"{path}.bias has no effect with use_bn"
+
+
+RULES = Rules(check=_finite, notes=_layers)
