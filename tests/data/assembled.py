@@ -9,7 +9,7 @@ from parts import features
 
 from tzmmoe.batch import Batch, Ragged
 from tzmmoe.data.encode import Assembler, RaggedRows
-from tzmmoe.data.reading.base import Chunk, Piece
+from tzmmoe.data.reading.base import Chunk, FileRows
 from tzmmoe.features import Setting
 
 Pairs = list[tuple[int, float]]  # ids with weights
@@ -41,10 +41,10 @@ def setting(mode: str = "FG_DAG") -> Setting:
     return Setting(mode, "\x03", "MURMUR_HASH", Path())
 
 
-def chunk(columns: Mapping[str, object], pieces: Sequence[Piece] = ()) -> Chunk:
+def chunk(columns: Mapping[str, object], pieces: Sequence[FileRows] = ()) -> Chunk:
     arrays = {n: c if isinstance(c, pa.Array) else pa.array(c) for n, c in columns.items()}
     rows = pa.RecordBatch.from_pydict(arrays)
-    return Chunk(0, rows, tuple(pieces) or (Piece("a.parquet", 0, rows.num_rows),))
+    return Chunk(0, rows, tuple(pieces) or (FileRows("a.parquet", 0, rows.num_rows),))
 
 
 def ids_of(batch: Batch, place: int = 0, num_features: int = 1) -> list[list[int]]:

@@ -14,7 +14,7 @@ from features.id_features import encoded, id_feature, ids, pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tzmmoe.features.base import Tally
+from tzmmoe.features.default import Tally
 from tzmmoe.features.column import read
 from tzmmoe.features.forms import BadValue
 from tzmmoe.features.hashing import hash_texts

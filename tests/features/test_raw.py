@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tzmmoe.errors import ConfigError
 from tzmmoe.features import Feature, Setting
-from tzmmoe.features.base import Tally
+from tzmmoe.features.default import Tally
 from tzmmoe.features.column import read
 from tzmmoe.features.forms import BadValue
 

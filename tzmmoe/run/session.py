@@ -94,7 +94,7 @@ class Session:
         if train.table_placement == SHARDED:
             faults += unfit
         faults.stop(config.locate)
-        for line in notes(pipeline):
+        for line in [*notes(pipeline), *build.feature_notes(pipeline)]:
             log.warning("%s", line)
         world = meet(found, duration.seconds(settings.collective_timeout))
         runtime = Runtime.start(found, settings.seed, world, deterministic=settings.deterministic)
