@@ -88,8 +88,8 @@ class Jagged:
             return self._of_items(lambda numbers: numbers.take(rows))
         if self.lengths is None:
             return self._picked(rows, None)
-        begins, sizes = self.starts[:-1][rows], np.diff(self.starts)[rows]
-        return self._picked(ranges(begins, sizes), self.lengths[rows])
+        begins, ends = self.starts[:-1][rows], self.starts[1:][rows]
+        return self._picked(ranges(begins, ends - begins), self.lengths[rows])
 
     def slice(self, begin: int, end: int) -> "Jagged":
         """The rows [begin, end), without a copy."""
@@ -169,7 +169,9 @@ class Jagged:
 def ranges(begins: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """begins[0], begins[0] + 1, ... (sizes[0] of them), then those from begins[1] on, ..."""
     before = np.cumsum(sizes) - sizes
-    return np.repeat(begins - before, sizes) + np.arange(sizes.sum())
+    numbers = np.repeat(begins - before, sizes)
+    numbers += np.arange(len(numbers))
+    return numbers
 
 
 def concatenated(parts: Sequence[Jagged]) -> Jagged:
@@ -196,7 +198,9 @@ def side_by_side(parts: Sequence[Jagged]) -> Jagged:
     """Ids of F features for the same B rows, (B,) each -> one (B, F), row by row."""
     if all(part.lengths is None and part.weights is None for part in parts):
         return Jagged(np.stack([part.values for part in parts], axis=1))
-    lengths = np.stack([part.counts for part in parts], axis=1)
+    lengths = np.empty((parts[0].num_rows, len(parts)), np.int64)
+    for place, part in enumerate(parts):
+        lengths[:, place] = 1 if part.lengths is None else part.lengths
     starts = (np.cumsum(lengths) - lengths.ravel()).reshape(lengths.shape)
     values = np.empty(int(lengths.sum()), np.int64)
     weighted = any(part.weights is not None for part in parts)

@@ -91,12 +91,10 @@ def feature_notes(pipeline: Pipeline) -> Iterator[str]:
     if masked and not pipeline.data_config.sample_mask_prob:
         yield f"use_mask of {few(masked)} has no effect without data_config.sample_mask_prob"
     if pipeline.train_config.table_placement == REPLICATED:
-        names = [
-            v["feature_name"] for _, v, present in chosen if "embedding_constraints" in present
-        ]
-        if names:
-            where = "no effect with table_placement: REPLICATED"
-            yield f"embedding_constraints of {few(names)} have {where}"
+        name = "embedding_constraints"
+        owners = [values["feature_name"] for _, values, present in chosen if name in present]
+        if owners:
+            yield f"{name} of {few(owners)} have no effect with table_placement: REPLICATED"
 
 
 def check_name(field: str, name: str) -> None:

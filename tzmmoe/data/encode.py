@@ -24,7 +24,7 @@ from tzmmoe.jagged import Jagged, side_by_side
 
 @dataclass(frozen=True)
 class Rows:
-    """The encoded rows of a chunk. ids, sequences and numbers: as those of batch.Inputs, in numpy."""
+    """The encoded rows of a chunk; ids, numbers and sequences are those of Inputs, in numpy."""
 
     num_rows: int
     ids: Mapping[int, Jagged]

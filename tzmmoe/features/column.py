@@ -116,7 +116,7 @@ def _coded(column: pa.DictionaryArray, separator: str) -> Jagged | None:
     if codes.null_count:
         lengths = codes.is_valid().to_numpy(zero_copy_only=False).astype(np.int64)
         codes = codes.drop_null()
-    return Jagged(pa.DictionaryArray.from_arrays(codes, words), lengths)
+    return Jagged(pa.DictionaryArray.from_arrays(codes, words, safe=False), lengths)
 
 
 def _read_list(column: pa.Array) -> Jagged:

@@ -59,8 +59,8 @@ class Setting:
     ) -> tuple[Origin, ...]:
         """Of a feature whose fields have these expressions, in order.
 
-        A feature with one field may leave it out, and then reads the column of its own name. So does
-        every feature where the columns are not raw.
+        A feature with one field may leave it out, and then reads the column of its own name, as
+        every feature does where the columns are not raw.
         """
         if not self.raw:
             return (Origin("column", feature_name, next(iter(expressions))),)
