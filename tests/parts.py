@@ -7,8 +7,9 @@ import torch
 from google.protobuf import text_format
 from torch import Tensor, nn
 
-from tzmmoe.batch import Batch, Inputs, Ragged
+from tzmmoe.batch import Batch, Inputs
 from tzmmoe.features import Feature, FeatureSpec, Setting
+from tzmmoe.jagged import Jagged
 from tzmmoe.models.base import Group
 from tzmmoe.models.encoder import Encoder
 from tzmmoe.models.mmoe import MMoE
@@ -145,11 +146,11 @@ def impressions(num_rows: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return logits, {"click": click, "buy": buy, "weight": weight, "user": user}
 
 
-def bagged(bags: Sequence[Sequence[Sequence[int]]], num_features: int) -> Ragged:
+def bagged(bags: Sequence[Sequence[Sequence[int]]], num_features: int) -> Jagged:
     """The ids of each row and feature, as a batch holds them."""
     values = [number for row in bags for ids in row for number in ids]
     lengths = torch.tensor([[len(ids) for ids in row] for row in bags], dtype=torch.int64)
-    return Ragged(
+    return Jagged(
         torch.tensor(values, dtype=torch.int64), lengths.view(len(bags), num_features), None
     )
 
@@ -170,4 +171,4 @@ def rank_model(num_class: Mapping[str, int], *, use_bn: bool = False) -> RankMod
 def model_inputs(num_rows: int) -> Inputs:
     """One user id and two numbers for each row."""
     ids = torch.randint(9, (num_rows,), generator=generator(1))
-    return Inputs({4: Ragged(ids, None, None)}, normal(num_rows, 2))
+    return Inputs({4: Jagged(ids)}, normal(num_rows, 2))

@@ -20,6 +20,7 @@ from written import ROOT, SHIPPED, all_fields, load, message_types, said_of_all
 from tzmmoe.build import build
 from tzmmoe.errors import Faults
 from tzmmoe.features import FEATURES
+from tzmmoe.features.shared import SharedFields
 from tzmmoe.learning import dense, schedules
 from tzmmoe.models import MODELS
 from tzmmoe.nn.mlp import MLP
@@ -32,9 +33,12 @@ from tzmmoe.tasks.metrics import METRICS
 PROTOS = sorted((ROOT / "protos").glob("*.proto"))
 REGISTRIES = {"feature": FEATURES, "loss": LOSSES, "metric": METRICS, "model": MODELS}
 # What a constructor gets beside the fields of its message.
-GIVEN = {"feature": ["setting"], "loss": [], "metric": [], "model": ["groups", "num_tasks"]}
+GIVEN = {"feature": ["shared"], "loss": [], "metric": [], "model": ["groups", "num_tasks"]}
 # Fields that build makes into something else.
-REMOVED = {"model": {"task_towers", "task_output_act", "name"}}
+REMOVED = {
+    "model": {"task_towers", "task_output_act", "name"},
+    "feature": SharedFields.names() | {"expression"},
+}
 CLIPPING = {"gradient_clipping", "max_gradient"}  # acts where the gradients enter the tables
 # Numbers of FileDescriptorProto and its parts, which make up the paths of its comments.
 MESSAGES, ENUMS, FIELDS, NESTED_MESSAGES, NESTED_ENUMS, VALUES = 4, 5, 2, 3, 4, 2

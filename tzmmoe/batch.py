@@ -1,32 +1,26 @@
 """What crosses from the data to training: batches, the columns they need, and positions."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 import torch
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class Ragged:
-    """Ids of F features for B rows: of row 0's features, one after the other, then of row 1's.
-
-    values: (N,) int64. lengths: (B, F) int64, how many ids each has; None when each has one.
-    weights: (N,) float32 factors, or None.
-    """
-
-    values: Tensor
-    lengths: Tensor | None
-    weights: Tensor | None
+from tzmmoe.jagged import Jagged
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the model reads. ids: by width of the embedding; numbers: (B, R) float32."""
+    """What the model reads.
 
-    ids: Mapping[int, Ragged]
+    ids: by width of the embedding, the pooled features' ids, (B, F) cells; ``numbers``: (B, R)
+    float32; sequences: by feature, its ids, (B,) rows.
+    """
+
+    ids: Mapping[int, Jagged]
     numbers: Tensor
+    sequences: Mapping[str, Jagged] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -43,18 +37,13 @@ class Batch:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """The batch with every tensor changed, for example moved to a device."""
-        ids = {
-            width: Ragged(
-                **{
-                    field.name: None if part is None else change(part)
-                    for field in fields(ragged)
-                    for part in [getattr(ragged, field.name)]
-                }
-            )
-            for width, ragged in self.inputs.ids.items()
-        }
+        inputs = Inputs(
+            {width: ids.map(change) for width, ids in self.inputs.ids.items()},
+            change(self.inputs.numbers),
+            {name: ids.map(change) for name, ids in self.inputs.sequences.items()},
+        )
         columns = {name: change(column) for name, column in self.columns.items()}
-        return Batch(Inputs(ids, change(self.inputs.numbers)), columns, self.reserved)
+        return Batch(inputs, columns, self.reserved)
 
     def pinned(self) -> "Batch":
         """In page-locked memory, from which a GPU copies while the processor goes on."""

@@ -7,10 +7,11 @@ import numpy as np
 import pyarrow as pa
 from parts import features
 
-from tzmmoe.batch import Batch, Ragged
-from tzmmoe.data.encode import Assembler, RaggedRows
-from tzmmoe.data.reading.base import Chunk, Piece
+from tzmmoe.batch import Batch
+from tzmmoe.data.encode import Assembler
+from tzmmoe.data.reading.base import Chunk, FileRows
 from tzmmoe.features import Setting
+from tzmmoe.jagged import Jagged
 
 Pairs = list[tuple[int, float]]  # ids with weights
 
@@ -30,10 +31,11 @@ def cells(values: Sequence, lengths: Sequence | None, num_features: int) -> list
     return rows
 
 
-def cells_of(part: RaggedRows | Ragged, num_features: int) -> list[list[Pairs]]:
+def cells_of(part: Jagged, num_features: int) -> list[list[Pairs]]:
     """Row by row, feature by feature, ids with weights."""
-    weights = np.ones(len(part.values)) if part.weights is None else part.weights
-    pairs = zip(part.values.tolist(), weights.tolist(), strict=True)
+    values = part.values.flatten()
+    weights = np.ones(len(values)) if part.weights is None else part.weights
+    pairs = zip(values.tolist(), weights.tolist(), strict=True)
     return cells(pairs, part.lengths, num_features)
 
 
@@ -41,10 +43,10 @@ def setting(mode: str = "FG_DAG") -> Setting:
     return Setting(mode, "\x03", "MURMUR_HASH", Path())
 
 
-def chunk(columns: Mapping[str, object], pieces: Sequence[Piece] = ()) -> Chunk:
+def chunk(columns: Mapping[str, object], file_rows: Sequence[FileRows] = ()) -> Chunk:
     arrays = {n: c if isinstance(c, pa.Array) else pa.array(c) for n, c in columns.items()}
     rows = pa.RecordBatch.from_pydict(arrays)
-    return Chunk(0, rows, tuple(pieces) or (Piece("a.parquet", 0, rows.num_rows),))
+    return Chunk(0, rows, tuple(file_rows) or (FileRows("a.parquet", 0, rows.num_rows),))
 
 
 def ids_of(batch: Batch, place: int = 0, num_features: int = 1) -> list[list[int]]:

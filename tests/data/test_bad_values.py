@@ -9,10 +9,10 @@ from parts import features
 
 from tzmmoe.batch import Column
 from tzmmoe.data.encode import Assembler
-from tzmmoe.data.reading.base import Piece
+from tzmmoe.data.reading.base import FileRows
 from tzmmoe.errors import DataError
 
-PIECES = [Piece("a.parquet", 7, 2), Piece("b.parquet", 0, 1), Piece("b.parquet", 1, 2000)]
+PIECES = [FileRows("a.parquet", 7, 2), FileRows("b.parquet", 0, 1), FileRows("b.parquet", 1, 2000)]
 PLACES = {
     0: "a.parquet, row 8",
     1: "a.parquet, row 9",

@@ -15,9 +15,9 @@ from tzmmoe.batch import Column, Position
 from tzmmoe.data.encode import Assembler
 from tzmmoe.data.loader import Loader
 from tzmmoe.data.quality import Quality
-from tzmmoe.data.reading.base import Chunk, Piece
+from tzmmoe.data.reading.base import Chunk, FileRows
 from tzmmoe.errors import DataError
-from tzmmoe.features.base import Tally
+from tzmmoe.features.default import Tally
 
 COUNTS = st.lists(st.integers(0, 20), min_size=1, max_size=4).filter(any)
 
@@ -187,6 +187,6 @@ def test_only_rows_of_the_epoch_are_counted_and_the_mask_is_that_of_all(
 def test_a_bad_value_of_a_cut_chunk_is_told_by_its_row_of_the_file() -> None:
     """Row 5 of the second file comes to the front of a shuffled chunk."""
     rows = pa.RecordBatch.from_pydict({"y": ["0"] * 7 + ["oops"] + ["0"] * 4})
-    whole = Chunk(0, rows, (Piece("a.csv", 0, 3), Piece("b.csv", 0, 9)))
+    whole = Chunk(0, rows, (FileRows("a.csv", 0, 3), FileRows("b.csv", 0, 9)))
     with pytest.raises(DataError, match=r"b\.csv, row 5, column 'y'"):
         Assembler([], [Column("y", "label")]).assemble(whole.take(np.array([7, 2])))

@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from tzmmoe.data.quality import Quality
-from tzmmoe.features.base import Tally
+from tzmmoe.features.default import Tally
 
 
 def tally(missing: int = 0, defaulted: int = 0, unknown: int = 0, outside: int = 0) -> Tally:

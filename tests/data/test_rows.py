@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tzmmoe.batch import Batch
-from tzmmoe.data.encode import Rows, interleave
-from tzmmoe.features.base import Ids
+from tzmmoe.data.encode import Rows
+from tzmmoe.jagged import Jagged, side_by_side
 
 
 @st.composite
@@ -25,10 +25,10 @@ def ragged(draw: st.DrawFn, num_rows: int) -> list[list[Pairs]]:
     return [draw(rows) for _ in range(num_features)]
 
 
-def as_ids(rows: list[Pairs], weighted: bool) -> Ids:
+def as_ids(rows: list[Pairs], weighted: bool) -> Jagged:
     flat = [pair for row in rows for pair in row]
     lengths = None if all(len(row) == 1 for row in rows) else [len(row) for row in rows]
-    return Ids(
+    return Jagged(
         np.array([each for each, _ in flat], np.int64),
         None if lengths is None else np.array(lengths, np.int64),
         np.array([weight for _, weight in flat], np.float32) if weighted else None,
@@ -36,7 +36,7 @@ def as_ids(rows: list[Pairs], weighted: bool) -> Ids:
 
 
 @st.composite
-def parts(draw: st.DrawFn, num_rows: int) -> tuple[list[Ids], list[list[Pairs]]]:
+def parts(draw: st.DrawFn, num_rows: int) -> tuple[list[Jagged], list[list[Pairs]]]:
     """Ids of some features, and the same row by row. A feature without weights has weight 1."""
     by_feature = draw(ragged(num_rows))
     weighted = [draw(st.booleans()) for _ in by_feature]
@@ -57,10 +57,10 @@ SOME_PARTS = st.integers(0, 7).flatmap(parts)
 @settings(deadline=None, max_examples=80)
 @given(SOME_PARTS)
 def test_interleaved_ids_lie_row_by_row_and_in_a_row_feature_by_feature(
-    made: tuple[list[Ids], list[list[Pairs]]],
+    made: tuple[list[Jagged], list[list[Pairs]]],
 ) -> None:
     ids, by_row = made
-    together = interleave(ids)
+    together = side_by_side(ids)
     assert cells_of(together, len(ids)) == by_row
     assert together.values.dtype == np.int64
     if all(part.weights is None for part in ids):
@@ -72,22 +72,22 @@ def test_interleaved_ids_lie_row_by_row_and_in_a_row_feature_by_feature(
 @settings(deadline=None, max_examples=80)
 @given(SOME_PARTS, st.randoms(use_true_random=False))
 def test_permuted_rows_are_the_rows_in_another_order(
-    made: tuple[list[Ids], list[list[Pairs]]], random: object
+    made: tuple[list[Jagged], list[list[Pairs]]], random: object
 ) -> None:
     """Also with rows twice or left out."""
     ids, by_row = made
     order = [random.randrange(len(by_row)) for _ in by_row]
     for some in (order, sorted(set(order)), list(reversed(range(len(by_row))))):
-        moved = interleave(ids).permuted(np.array(some, np.int64))
+        moved = side_by_side(ids).take(np.array(some, np.int64))
         assert cells_of(moved, len(ids)) == [by_row[place] for place in some]
 
 
-def rows_of(ids: list[Ids], num_rows: int) -> Rows:
+def rows_of(ids: list[Jagged], num_rows: int) -> Rows:
     """With numbers, a label and a reserved column that tell each row's number."""
     number = np.arange(num_rows)
     return Rows(
         num_rows,
-        {4: interleave(ids)},
+        {4: side_by_side(ids)},
         np.stack([number, -number], axis=1).astype(np.float32),
         {"label": number.astype(np.float32), "shares": np.stack([number, number], axis=1) / 2.0},
         pa.RecordBatch.from_arrays([pa.array([f"row {n}" for n in number])], names=["name"]),
@@ -109,7 +109,7 @@ def assert_holds(batch: Batch, numbers: Sequence[int], cells_by_row: list, width
 @settings(deadline=None, max_examples=80)
 @given(SOME_PARTS, st.integers(1, 9), st.integers(0, 8), st.booleans())
 def test_batches_hold_each_row_once_and_in_order(
-    made: tuple[list[Ids], list[list[Pairs]]], size: int, begin: int, shuffled: bool
+    made: tuple[list[Jagged], list[list[Pairs]]], size: int, begin: int, shuffled: bool
 ) -> None:
     ids, by_row = made
     rows = rows_of(ids, len(by_row))

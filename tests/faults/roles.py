@@ -127,13 +127,13 @@ def learn(session: Session, file: Path) -> int:
 def assert_fits(session: Session, batch: Batch) -> None:
     """Ids lie in their tables, and numbers are finite, or NaN in labels that are missing."""
     layout = session.built.model.encoder.layout
-    for width, features in layout.ids.items():
+    for width, slots in layout.pooled.items():
         ragged = batch.inputs.ids[width]
-        rows = np.array([feature.table.rows for feature in features])
+        rows = np.array([slot.feature.table.rows for slot in slots])
         tables = np.tile(rows, len(batch))
         if ragged.lengths is not None:
             tables = np.repeat(tables, ragged.lengths.numpy().ravel())
-        ids = ragged.values.numpy()
+        ids = ragged.values.numpy().ravel()
         assert len(ids) == len(tables)
         assert ((ids >= 0) & (ids < tables)).all()
         assert ragged.weights is None or ragged.weights.isfinite().all()

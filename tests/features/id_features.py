@@ -8,8 +8,9 @@ import pyarrow as pa
 from features import oracles_values as oracles
 
 from tzmmoe.features import Feature, Setting
-from tzmmoe.features.base import Ids, Tally
 from tzmmoe.features.column import read
+from tzmmoe.features.default import Tally
+from tzmmoe.jagged import Jagged
 
 
 def id_feature(
@@ -21,8 +22,8 @@ def id_feature(
     return parts.features(f"id_feature {{ {named} {wide} {text} }}", setting=setting)[0]
 
 
-def encoded(feature: Feature, column: pa.Array) -> tuple[Ids, Tally]:
-    return feature.encode(read(column, feature.separator, feature.weighted))
+def encoded(feature: Feature, column: pa.Array) -> tuple[Jagged, Tally]:
+    return feature.encode([read(column, feature.separator, feature.weighted)])
 
 
 def ids(feature: Feature, column: pa.Array) -> list[list[int]]:

@@ -11,19 +11,20 @@ from features.oracles_values import by_row, values_of, weighted_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tzmmoe.features.column import Values, read
+from tzmmoe.features.column import filled, plain, read, reread
 from tzmmoe.features.forms import BadType, BadValue
+from tzmmoe.jagged import Jagged
 
 KINDS = {**arrow_columns.NUMBERS, **arrow_columns.FRACTIONS, **arrow_columns.TEXTS}
 
 
-def rows(values: Values) -> list[list]:
+def rows(values: Jagged) -> list[list]:
     """The values of each row."""
-    return by_row(values.plain().flat.to_pylist(), values.lengths)
+    return by_row(plain(values).values.to_pylist(), values.lengths)
 
 
-def weighted_rows(values: Values) -> list[list[tuple]]:
-    pairs = zip(values.plain().flat.to_pylist(), values.weights.tolist(), strict=True)
+def weighted_rows(values: Jagged) -> list[list[tuple]]:
+    pairs = zip(plain(values).values.to_pylist(), values.weights.tolist(), strict=True)
     return by_row(pairs, values.lengths)
 
 
@@ -241,14 +242,14 @@ def test_rows_can_be_emptied(column: pa.Array, data: st.DataObject) -> None:
     given_rows = values_of(column, SEPARATOR)
     expected = [[] if gone else row for gone, row in zip(emptied, given_rows, strict=True)]
     assert rows(values) == expected
-    missing = values.missing()
+    missing = values.empty()
     assert ([False] * size if missing is None else missing.tolist()) == [not r for r in expected]
 
 
 @settings(deadline=None, max_examples=80)
 @given(arrow_columns.of({"string": KINDS["string"]}), st.lists(st.sampled_from("xyz"), max_size=3))
 def test_only_empty_rows_are_filled(column: pa.Array, default: list[str]) -> None:
-    values = read(column, SEPARATOR, weighted=False).filled(pa.array(default, pa.string()))
+    values = filled(read(column, SEPARATOR, weighted=False), pa.array(default, pa.string()))
     assert rows(values) == [row or default for row in values_of(column, SEPARATOR)]
 
 
@@ -260,7 +261,7 @@ def test_each_value_knows_its_row(column: pa.Array) -> None:
     assert [values.row_of(number) for number in range(values.num_values)] == owners
 
 
-def weighted_values() -> Values:
+def weighted_values() -> Jagged:
     return read(pa.array([f"a:1{SEPARATOR}b:0.5{SEPARATOR}c:3", None, "d:2"]), SEPARATOR, True)
 
 
@@ -269,16 +270,16 @@ def test_weights_go_with_their_values() -> None:
     assert weighted_rows(some.first(2)) == [[("a", 1.0), ("b", 0.5)], [], [("d", 2.0)]]
     emptied = some.without(np.array([True, False, False]))
     assert weighted_rows(emptied) == [[], [], [("d", 2.0)]]
-    filled = emptied.filled(pa.array(["x", "y"]))
-    assert weighted_rows(filled) == [[("x", 1.0), ("y", 1.0)]] * 2 + [[("d", 2.0)]]
+    full = filled(emptied, pa.array(["x", "y"]))
+    assert weighted_rows(full) == [[("x", 1.0), ("y", 1.0)]] * 2 + [[("d", 2.0)]]
 
 
 def test_another_feature_reads_weights_only_if_it_is_weighted() -> None:
     some = weighted_values()
-    assert some.passed(weighted=False).weights is None
-    assert rows(some.passed(weighted=False)) == [["a", "b", "c"], [], ["d"]]
-    assert weighted_rows(some.passed(weighted=True)) == weighted_rows(some)
-    plain = read(pa.array([["a:1", "b:0.5"], None]), SEPARATOR, weighted=False)
-    assert weighted_rows(plain.passed(weighted=True)) == [[("a", 1.0), ("b", 0.5)], []]
+    assert reread(some, weighted=False).weights is None
+    assert rows(reread(some, weighted=False)) == [["a", "b", "c"], [], ["d"]]
+    assert weighted_rows(reread(some, weighted=True)) == weighted_rows(some)
+    texts = read(pa.array([["a:1", "b:0.5"], None]), SEPARATOR, weighted=False)
+    assert weighted_rows(reread(texts, weighted=True)) == [[("a", 1.0), ("b", 0.5)], []]
     with pytest.raises(BadType, match="holds no weights"):
-        read(pa.array([1, 2]), SEPARATOR, weighted=False).passed(weighted=True)
+        reread(read(pa.array([1, 2]), SEPARATOR, weighted=False), weighted=True)

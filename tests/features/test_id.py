@@ -14,8 +14,8 @@ from features.id_features import encoded, id_feature, ids, pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tzmmoe.features.base import Tally
 from tzmmoe.features.column import read
+from tzmmoe.features.default import Tally
 from tzmmoe.features.forms import BadValue
 from tzmmoe.features.hashing import hash_texts
 
@@ -277,10 +277,10 @@ def test_another_feature_reads_the_values_that_are_hashed() -> None:
     """Cut, and with the default in place of missing ones."""
     column = pa.array([f"a{SEPARATOR}b{SEPARATOR}c", None, "d"])
     feature = id_feature(f'hash_bucket_size: 9 value_dim: 2 default_value: "x{SEPARATOR}y"')
-    values = feature.values(read(column, feature.separator, feature.weighted))
-    flat = values.plain().flat.to_pylist()
+    values = feature.values([read(column, feature.separator, feature.weighted)])
+    flat = values.values.to_pylist()
     assert oracles.by_row(flat, values.lengths) == [["a", "b"], ["x", "y"], ["d"]]
     plain = id_feature("hash_bucket_size: 9")
-    values = plain.values(read(column, plain.separator, plain.weighted))
-    flat = values.plain().flat.to_pylist()
+    values = plain.values([read(column, plain.separator, plain.weighted)])
+    flat = values.values.to_pylist()
     assert oracles.by_row(flat, values.lengths) == [["a", "b", "c"], [], ["d"]]

@@ -10,6 +10,7 @@ from features.id_features import id_feature
 from tzmmoe.errors import ConfigError
 from tzmmoe.features import Setting, check_shared
 from tzmmoe.features.column import read
+from tzmmoe.features.origin import Origin
 
 FAULTS = [
     ("", r"has none of hash_bucket_size, num_buckets, .*; give one"),
@@ -52,7 +53,7 @@ def test_an_encoded_default_that_is_no_id_is_refused_by_its_field(default: str) 
 
 def test_reading_a_feature_takes_the_mode_that_allows_it() -> None:
     fields = 'num_buckets: 3 expression: "feature:b"'
-    assert id_feature(fields, "FG_DAG").origin.kind == "feature"
+    assert id_feature(fields, "FG_DAG").origins == (Origin("feature", "b"),)
     with pytest.raises(ConfigError, match=r"expression: 'feature:b' .* fg_mode: FG_DAG"):
         id_feature(fields, "FG_NORMAL")
 
@@ -60,8 +61,8 @@ def test_reading_a_feature_takes_the_mode_that_allows_it() -> None:
 @pytest.mark.parametrize("mode", ["FG_NONE", "FG_BUCKETIZE"])
 @pytest.mark.parametrize("expression", ["user:b", "feature:b", "const:b", "what:ever"])
 def test_columns_of_the_features_own_name_need_no_expression(mode: str, expression: str) -> None:
-    origin = id_feature(f'num_buckets: 3 expression: "{expression}"', mode).origin
-    assert (origin.kind, origin.name) == ("column", "a")
+    feature = id_feature(f'num_buckets: 3 expression: "{expression}"', mode)
+    assert feature.origins == (Origin("column", "a"),)
 
 
 def shared(*fields: str) -> list[tuple[str, object]]:
@@ -110,7 +111,7 @@ def test_text_that_looks_like_a_list_is_told_once(cells, settings, told, caplog)
     setting = Setting("FG_DAG", "\x03", "MURMUR_HASH", Path())
     [feature] = parts.features(text, setting=setting)
     for _ in range(2):
-        feature.encode(read(pa.array(cells), feature.separator, weighted=False))
+        feature.encode([read(pa.array(cells), feature.separator, weighted=False)])
     assert len(caplog.messages) == told
     if told:
         assert "tags: 'a|b' is taken for one value; if it is a list, set" in caplog.text

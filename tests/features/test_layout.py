@@ -38,11 +38,14 @@ def test_each_feature_has_one_place(some: list[Feature]) -> None:
     """A feature with a table among the ids of its width, any other among the numbers, each in the
     order in which they are given; the numbers' columns touch and do not overlap."""
     layout = Layout.of(some)
-    assert list(layout.ids) == sorted({f.table.dim for f in some if f.table})
-    for width, members in layout.ids.items():
-        assert list(members) == [f for f in some if f.table and f.table.dim == width]
-    assert [feature for feature, _, _ in layout.numbers] == [f for f in some if not f.table]
-    columns = [column for _, begin, end in layout.numbers for column in range(begin, end)]
+    assert [slot.feature for slot in layout.slots] == some
+    assert list(layout.pooled) == sorted({f.table.dim for f in some if f.table})
+    for width, slots in layout.pooled.items():
+        assert [s.feature for s in slots] == [f for f in some if f.table and f.table.dim == width]
+        assert [slot.place for slot in slots] == list(range(len(slots)))
+        assert {(slot.kind, slot.width) for slot in slots} == {("pooled", width)}
+    assert [slot.feature for slot in layout.numbers] == [f for f in some if not f.table]
+    columns = [column for slot in layout.numbers for column in range(slot.place, slot.end)]
     assert columns == list(range(layout.num_numbers))
-    for feature, begin, end in layout.numbers:
-        assert end - begin == feature.value_dim
+    for slot in layout.numbers:
+        assert (slot.kind, slot.width) == ("number", slot.feature.value_dim)

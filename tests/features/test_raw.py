@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from tzmmoe.errors import ConfigError
 from tzmmoe.features import Feature, Setting
-from tzmmoe.features.base import Tally
 from tzmmoe.features.column import read
+from tzmmoe.features.default import Tally
 from tzmmoe.features.forms import BadValue
 
 TEXT_NUMBERS = st.floats(-1e6, 1e6).map(str) | st.integers(-9, 9).map(str) | st.just("")
@@ -43,18 +43,18 @@ def bucket_feature(text: str = "", mode: str = "FG_DAG") -> Feature:
 
 def numbers(feature: Feature, column: pa.Array) -> list[list[float]]:
     """(B, value_dim)."""
-    found, _ = feature.encode(read(column, feature.separator, feature.weighted))
+    found, _ = feature.encode([read(column, feature.separator, feature.weighted)])
     assert found.dtype == np.float32
     return found.tolist()
 
 
 def ids(feature: Feature, column: pa.Array) -> list[list[int]]:
-    found, _ = feature.encode(read(column, feature.separator, feature.weighted))
+    found, _ = feature.encode([read(column, feature.separator, feature.weighted)])
     return oracles.by_row(found.values.tolist(), found.lengths)
 
 
 def tally(feature: Feature, column: pa.Array) -> Tally:
-    return feature.encode(read(column, feature.separator, feature.weighted))[1]
+    return feature.encode([read(column, feature.separator, feature.weighted)])[1]
 
 
 def narrow(number: oracles.Value) -> float:
@@ -252,7 +252,7 @@ def test_missing_numbers_are_the_default_or_an_error(column: pa.Array) -> None:
 @pytest.mark.parametrize("fields", ["", "value_dim: 3"])
 def test_no_rows_have_no_numbers(fields: str) -> None:
     feature = raw_feature(fields)
-    found, _ = feature.encode(read(pa.array([], pa.list_(pa.float32())), SEPARATOR, False))
+    found, _ = feature.encode([read(pa.array([], pa.list_(pa.float32())), SEPARATOR, False)])
     assert found.shape == (0, feature.value_dim)
 
 
@@ -296,25 +296,25 @@ def test_numbers_before_bucketing_are_only_bucketed() -> None:
 
 def test_another_feature_reads_the_normalized_numbers() -> None:
     feature = raw_feature('normalizer: "method=minmax,min=0,max=4" default_value: "9"')
-    values = feature.values(read(pa.array([1, None, 2]), SEPARATOR, False))
-    assert oracles.by_row(values.flat.to_pylist(), values.lengths) == [[0.25], [9.0], [0.5]]
+    values = feature.values([read(pa.array([1, None, 2]), SEPARATOR, False)])
+    assert oracles.by_row(values.values.to_pylist(), values.lengths) == [[0.25], [9.0], [0.5]]
     bare = raw_feature('value_dim: 2 default_value: ""')
-    values = bare.values(read(pa.array([[1, 2], None]), SEPARATOR, False))
-    assert oracles.by_row(values.flat.to_pylist(), values.lengths) == [[1.0, 2.0], []]
+    values = bare.values([read(pa.array([[1, 2], None]), SEPARATOR, False)])
+    assert oracles.by_row(values.values.to_pylist(), values.lengths) == [[1.0, 2.0], []]
 
 
 @pytest.mark.parametrize("kind", [pa.float32(), pa.float64()], ids=str)
 def test_numbers_that_pass_a_feature_have_the_text_that_they_had_before(kind: pa.DataType) -> None:
     """So hashing feature:x equals hashing the column of x."""
     column = pa.array([0.7, 0.1, 3.0, 123.456], kind)
-    passed = raw_feature().values(read(column, SEPARATOR, False))
+    passed = raw_feature().values([read(column, SEPARATOR, False)])
     hashed = parts.features(
         'id_feature { feature_name: "b" hash_bucket_size: 1000 embedding_dim: 4 }',
         setting=Setting("FG_DAG", "\x03", "MURMUR_HASH", Path()),
     )[0]
     row = oracles.hashed(1000)
     expected = [row("0.7"), row("0.1"), row("3"), row("123.456")]
-    assert hashed.encode(passed)[0].values.tolist() == expected
+    assert hashed.encode([passed])[0].values.tolist() == expected
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,11 @@ from google.protobuf import text_format
 from parts import bagged, generator, shaken
 from torch import Tensor
 
-from tzmmoe.batch import Inputs, Ragged
+from tzmmoe.batch import Inputs
 from tzmmoe.build import Built, build, rules
 from tzmmoe.errors import Faults
 from tzmmoe.features.layout import Layout
+from tzmmoe.jagged import Jagged
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 
 SEVERAL = 'separator: "|"'
@@ -149,14 +150,13 @@ def inputs(built: Built, raw: Rows, dtype: torch.dtype = torch.float64) -> Input
     """As a batch holds them."""
     layout, num_rows = Layout.of(built.features), len(raw["u"])
     ids = {}
-    for width, features in layout.ids.items():
-        bags = [[raw[feature.name][b] for feature in features] for b in range(num_rows)]
-        ragged = bagged([[[i for i, _ in bag] for bag in row] for row in bags], len(features))
+    for width, slots in layout.pooled.items():
+        bags = [[raw[slot.feature.name][b] for slot in slots] for b in range(num_rows)]
+        ragged = bagged([[[i for i, _ in bag] for bag in row] for row in bags], len(slots))
         weights = [weight for row in bags for bag in row for _, weight in bag]
         own = torch.tensor(weights, dtype=dtype)
-        weighted = any(feature.weighted for feature in features)
-        ids[width] = Ragged(ragged.values, ragged.lengths, own if weighted else None)
-    columns = [torch.tensor(raw[f.name], dtype=dtype) for f, _, _ in layout.numbers]
+        ids[width] = Jagged(ragged.values, ragged.lengths, own if layout.weighted(width) else None)
+    columns = [torch.tensor(raw[slot.feature.name], dtype=dtype) for slot in layout.numbers]
     return Inputs(ids, torch.cat([torch.zeros(num_rows, 0, dtype=dtype), *columns], dim=1))
 
 

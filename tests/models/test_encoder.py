@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from tzmmoe.batch import Inputs, Ragged
+from tzmmoe.batch import Inputs
+from tzmmoe.jagged import Jagged
 from tzmmoe.models.base import Body, TowerInputs
 from tzmmoe.models.encoder import Encoder
 from tzmmoe.tables.table import fill_tables
@@ -77,7 +78,7 @@ def inputs(order: Sequence[str], bags: Bags, numbers: Mapping[str, Tensor], *, o
         members = [name for name in order if widths.get(name) == width]
         rows = [[bags[name][b] for name in members] for b in range(num_rows)]
         ragged = parts.bagged(rows, len(members))
-        ids[width] = Ragged(ragged.values, None, None) if one else ragged
+        ids[width] = Jagged(ragged.values) if one else ragged
     columns = [numbers[name] for name in order if name in NUMBERS]
     return Inputs(ids, torch.cat([torch.zeros(num_rows, 0, dtype=torch.float64), *columns], dim=1))
 
@@ -138,7 +139,7 @@ def test_a_feature_in_two_groups_has_one_table_that_learns_from_both() -> None:
 
 def test_features_that_share_a_table_find_the_same_row() -> None:
     model = encoder(["user", "again"], {"all": ["user", "again"]})
-    ids = {4: Ragged(torch.tensor([3, 3, 6, 6, 2, 5]), None, None)}
+    ids = {4: Jagged(torch.tensor([3, 3, 6, 6, 2, 5]))}
     joined = model(Inputs(ids, torch.zeros(3, 0)))["all"].unflatten(1, (2, 4))
     assert torch.equal(joined[:2, 0], joined[:2, 1])
     assert (joined[2, 0] != joined[2, 1]).all()

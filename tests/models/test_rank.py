@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from tzmmoe.batch import Inputs, Ragged
+from tzmmoe.batch import Inputs
+from tzmmoe.jagged import Jagged
 from tzmmoe.models.tower import Tower
 
 MLP = parts.LAYERS
@@ -48,7 +49,7 @@ def test_permuted_rows_give_permuted_logits_and_one_row_its_own() -> None:
     whole, rows = parts.rank_model({"ctr": 1, "kind": 3}), parts.model_inputs(8)
     logits = whole(rows)
     for order in (torch.tensor([5]), torch.randperm(8, generator=parts.generator(2))):
-        taken = Inputs({4: Ragged(rows.ids[4].values[order], None, None)}, rows.numbers[order])
+        taken = Inputs({4: Jagged(rows.ids[4].values[order])}, rows.numbers[order])
         for name, found in whole(taken).items():
             assert_close(found, logits[name][order])
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tzmmoe.batch import Batch, Inputs, Ragged
+from tzmmoe.batch import Batch, Inputs
+from tzmmoe.jagged import Jagged
 from tzmmoe.models import RankModel
 from tzmmoe.run.evaluate import evaluate
 from tzmmoe.tasks.task_set import TaskSet, TaskSpace
@@ -45,7 +46,7 @@ def batches(rows: dict[str, Tensor], size: int) -> Iterator[Batch]:
     inputs = parts.model_inputs(num_rows)
     for begin in range(0, num_rows, size):
         part = slice(begin, begin + size)
-        ids = {4: Ragged(inputs.ids[4].values[part], None, None)}
+        ids = {4: Jagged(inputs.ids[4].values[part])}
         cut = {name: column[part] for name, column in rows.items()}
         yield parts.batch(cut, Inputs(ids, inputs.numbers[part]))
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from written import load
 
 from tzmmoe import build
-from tzmmoe.batch import Inputs, Ragged
+from tzmmoe.batch import Inputs
 from tzmmoe.features.layout import Layout
+from tzmmoe.jagged import Jagged
 from tzmmoe.run.session import Session
 from tzmmoe.serving.exporter import Export
 
@@ -96,14 +97,13 @@ def random_inputs(layout: Layout, num_rows: int, most_ids: int, seed: int = 0) -
     """Rows whose features have 0 to ``most_ids`` ids each."""
     source = generator(seed)
     ids = {}
-    for width, features in layout.ids.items():
-        lengths = torch.randint(0, most_ids + 1, (num_rows, len(features)), generator=source)
-        tables = torch.tensor([feature.table.rows for feature in features])
+    for width, slots in layout.pooled.items():
+        lengths = torch.randint(0, most_ids + 1, (num_rows, len(slots)), generator=source)
+        tables = torch.tensor([slot.feature.table.rows for slot in slots])
         rows = tables.expand_as(lengths).flatten().repeat_interleave(lengths.flatten())
         values = (torch.rand(len(rows), generator=source) * rows).long()
-        weighted = any(feature.weighted for feature in features)
-        weights = torch.rand(len(rows), generator=source) if weighted else None
-        ids[width] = Ragged(values, lengths, weights)
+        weights = torch.rand(len(rows), generator=source) if layout.weighted(width) else None
+        ids[width] = Jagged(values, lengths, weights)
     return Inputs(ids, torch.randn(num_rows, layout.num_numbers, generator=source))
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from serving.small import Small, assert_same, random_inputs
 
-from tzmmoe.batch import Inputs, Ragged
+from tzmmoe.batch import Inputs
+from tzmmoe.jagged import Jagged
 from tzmmoe.serving.program import load, program_inputs, save, trace
 
 IDS = [
@@ -85,14 +86,14 @@ def test_one_id_for_each_feature_needs_no_lengths_from_the_reader(case: tuple) -
     small, program = case
     inputs = random_inputs(small.layout, 7, 1)
     values = {width: torch.arange(7).repeat_interleave(len(f)) for width, f in _ids(small).items()}
-    plain = {width: Ragged(each % 2, None, None) for width, each in values.items()}
+    plain = {width: Jagged(each % 2) for width, each in values.items()}
     inputs = Inputs(plain, inputs.numbers)
     found = program.module()(program_inputs(inputs, small.layout))
     assert_same(found, small.outputs(inputs))
 
 
 def _ids(small: Small) -> Mapping[int, tuple]:
-    return small.layout.ids
+    return small.layout.pooled
 
 
 def test_the_program_computes_each_row_by_itself(case: tuple) -> None:
@@ -111,7 +112,7 @@ def _row(inputs: Inputs, row: int) -> Inputs:
     for width, ragged in inputs.ids.items():
         begin, end = (int(ragged.lengths[:until].sum()) for until in (row, row + 1))
         weights = None if ragged.weights is None else ragged.weights[begin:end]
-        ids[width] = Ragged(ragged.values[begin:end], ragged.lengths[row : row + 1], weights)
+        ids[width] = Jagged(ragged.values[begin:end], ragged.lengths[row : row + 1], weights)
     return Inputs(ids, inputs.numbers[row : row + 1])
 
 

@@ -18,7 +18,7 @@ from torch.testing import assert_close
 from tzmmoe.errors import ConfigError
 from tzmmoe.nn.numbers import AutoDis, LinearEmbedding
 from tzmmoe.tables import table as embedding
-from tzmmoe.tables.table import Slot, Table, Tables
+from tzmmoe.tables.table import Bag, Table, Tables
 
 SIZES = {"user": 7, "item": 4, "shop": 1}
 DIM = 3
@@ -29,7 +29,7 @@ def made(slots: Sequence[tuple[str, bool]], frozen: frozenset[str] = frozenset()
     """Tables in the order of SIZES, in float64."""
     names = [name for name in SIZES if name in {table for table, _ in slots}]
     tables = [parts.table(n, SIZES[n], DIM, trainable=n not in frozen) for n in names]
-    return Tables(tables, [Slot(name, mean) for name, mean in slots], seed=5).fill().double()
+    return Tables(tables, [Bag(name, mean) for name, mean in slots], seed=5).fill().double()
 
 
 SLOTS = st.lists(st.tuples(st.sampled_from(sorted(SIZES)), st.booleans()), min_size=1, max_size=4)
@@ -99,7 +99,7 @@ def test_a_batch_of_real_size_equals_sums_in_numpy() -> None:
     sizes = [100_000, 10, 1000, 50_000]
     tables = Tables(
         [parts.table(str(place), size, 16) for place, size in enumerate(sizes)],
-        [Slot(str(f % 4), mean=f >= 4) for f in range(8)],
+        [Bag(str(f % 4), mean=f >= 4) for f in range(8)],
         seed=0,
     ).fill()
     lengths = random.integers(0, 6, (4096, 8))
@@ -137,7 +137,7 @@ def test_first_values_depend_on_the_seed_and_the_name_alone() -> None:
 
     def values(of: str, tables: Sequence[Table], seed: int) -> Tensor:
         torch.manual_seed(len(tables))
-        slots = [Slot(table.name, mean=False) for table in tables]
+        slots = [Bag(table.name, mean=False) for table in tables]
         made = Tables(tables, slots, seed=seed).fill()
         return made.rows_of(of, made.weight).detach().clone()
 
@@ -188,7 +188,7 @@ def test_a_part_of_a_table_starts_as_it_does_within_the_whole(monkeypatch, init_
 def test_every_table_starts_within_the_bound_of_its_own_rows() -> None:
     tables = Tables(
         [parts.table("big", 10_000, 8), parts.table("small", 4, 8)],
-        [Slot("small", mean=False), Slot("big", mean=False)],
+        [Bag("small", mean=False), Bag("big", mean=False)],
         seed=0,
     ).fill()
     for name, rows in (("big", 10_000), ("small", 4)):
@@ -200,7 +200,7 @@ def test_every_table_starts_within_the_bound_of_its_own_rows() -> None:
 def test_an_init_fn_fills_its_own_table_and_no_other() -> None:
     text = "nn.init.constant_,val=7"
     tables = [parts.table("a", 3, 2), parts.table("b", 4, 2, init_fn=text), parts.table("c", 5, 2)]
-    made = Tables(tables, [Slot(table.name, mean=False) for table in tables], seed=0).fill()
+    made = Tables(tables, [Bag(table.name, mean=False) for table in tables], seed=0).fill()
     assert (made.rows_of("b", made.weight) == 7).all()
     assert int((made.weight == 7).sum()) == 4 * 2
 

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from tzmmoe.errors import ConfigError
 from tzmmoe.nn.mlp import MLP
 from tzmmoe.tables.penalties import Penalty, penalize, penalized, regularization
-from tzmmoe.tables.table import Slot, Tables, Vectors
+from tzmmoe.tables.table import Bag, Tables, Vectors
 
 BOTH = [(0.0, 0.0), (0.3, 0.0), (0.0, 0.7), (0.3, 0.7)]
 
@@ -25,7 +25,7 @@ def by_hand(weights: Mapping[str, torch.Tensor], l1: float, l2: float) -> float:
 
 def tables(*, frozen: bool = False, unread: bool = False) -> Tables:
     made = [parts.table("a", 5, 3), parts.table("b", 4, 3, trainable=not frozen)]
-    slots = [Slot("a", mean=False), *[None] * unread, Slot("b", mean=False)]
+    slots = [Bag("a", mean=False), *[None] * unread, Bag("b", mean=False)]
     return Tables(made, slots, seed=0).fill().double()
 
 

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from tzmmoe.learning.dense import dense_optimizer
 from tzmmoe.tables.optimizers import sparse_optimizer
 from tzmmoe.tables.rows import SparseOptimizer
-from tzmmoe.tables.table import Slot, Table, Tables
+from tzmmoe.tables.table import Bag, Table, Tables
 
 ROWS, TRAINED, WIDTH, STEPS = 12, 9, 3, 30
 EPS = 1e-8
@@ -190,7 +190,7 @@ def drawn(weight: Tensor, generator: torch.Generator, rows: int) -> None:
 
 def tables(*, mean: bool) -> Tables:
     init = Table("a", 6, 2, True, "", drawn)
-    return Tables([init], [Slot("a", mean=mean)], seed=1).fill().double()
+    return Tables([init], [Bag("a", mean=mean)], seed=1).fill().double()
 
 
 @pytest.mark.parametrize("mean", [False, True])

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from tzmmoe.run import state
 from tzmmoe.tables import optimizers
-from tzmmoe.tables.table import Slot, Tables
+from tzmmoe.tables.table import Bag, Tables
 
 SIZES = {"user": 7, "item": 4, "shop": 1}
 DIM = 3
@@ -26,7 +26,7 @@ def made(slots: Chosen, frozen: frozenset[str] = frozenset()) -> Tables:
     """In float64, on the tables that the slots name."""
     used = {slot[0] for slot in slots if slot}
     tables = [parts.table(n, SIZES[n], DIM, trainable=n not in frozen) for n in SIZES if n in used]
-    return Tables(tables, [Slot(*slot) if slot else None for slot in slots], seed=5).fill().double()
+    return Tables(tables, [Bag(*slot) if slot else None for slot in slots], seed=5).fill().double()
 
 
 @st.composite

@@ -1,11 +1,11 @@
 """Constraints on where tables lie, held against the device and the optimizer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
-from tzmmoe.config.walk import features
+from tzmmoe.build.features import feature_specs
 from tzmmoe.errors import Faults
-from tzmmoe.protos.feature_pb2 import ParameterConstraints
 from tzmmoe.protos.pipeline_pb2 import Pipeline
+from tzmmoe.registry import fields
 from tzmmoe.tables.constraints import BY_COLUMNS, COMPUTE_KERNELS, ON_A_CPU, SHARDING_TYPES
 
 ON_GPUS_ONLY = "which TorchRec has on GPUs only; leave it out"
@@ -26,16 +26,15 @@ def check_constraints(
     if trains and optimizer == "rowwise_adagrad_optimizer":
         unfit |= dict.fromkeys(BY_COLUMNS - unfit.keys(), SEVERAL_SUMS)
     for path, constraints in _constraints(pipeline):
-        for name in ("sharding_types", "compute_kernels"):
-            for word in getattr(constraints, name):
+        for name, words in constraints.items():
+            for word in words:
                 if word in unfit:
                     text = f"has {word!r}, {unfit[word]}, or set table_placement: REPLICATED"
                     faults.add(f"{path}.{name}", text)
 
 
-def _constraints(pipeline: Pipeline) -> Iterator[tuple[str, ParameterConstraints]]:
+def _constraints(pipeline: Pipeline) -> Iterator[tuple[str, Mapping[str, Sequence[str]]]]:
     train = pipeline.train_config
-    yield "train_config.global_embedding_constraints", train.global_embedding_constraints
-    for path, word, feature in features(pipeline):
-        if word in ("id_feature", "raw_feature"):
-            yield f"{path}.{word}.embedding_constraints", feature.embedding_constraints
+    yield "train_config.global_embedding_constraints", fields(train.global_embedding_constraints)
+    for path, spec in feature_specs(pipeline).values():
+        yield f"{path}.embedding_constraints", spec.fields.get("embedding_constraints") or {}

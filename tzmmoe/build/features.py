@@ -1,14 +1,15 @@
-"""feature_configs -> features."""
+"""feature_configs -> features, and what of them has no effect."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tzmmoe.config.walk import features as configured_features
-from tzmmoe.errors import ConfigError, Faults, did_you_mean
-from tzmmoe.features import Feature, FeatureSpec, Setting, check_shared, ordered
+from tzmmoe.errors import ConfigError, Faults, did_you_mean, few
+from tzmmoe.features import FEATURES, Feature, FeatureSpec, Setting, check_shared, ordered
 from tzmmoe.protos.data_pb2 import DataConfig, FgMode, HashFunction
 from tzmmoe.protos.pipeline_pb2 import Pipeline
+from tzmmoe.protos.train_pb2 import REPLICATED
 from tzmmoe.registry import fields
 
 
@@ -42,10 +43,10 @@ def build_features(
     with faults.under(""):
         check_shared([(f.name, f.table) for f in found.values() if f.table])
         for feature in found.values():
-            if feature.origin.kind == "feature" and feature.origin.name not in specs:
-                words = f"reads feature:{feature.origin.name}, which is not there"
-                hint = did_you_mean(feature.origin.name, specs)
-                faults.add(f"{specs[feature.name][0]}.expression", words + hint)
+            for name, path in features_read(feature).items():
+                if name not in specs:
+                    words = f"reads feature:{name}, which is not there{did_you_mean(name, specs)}"
+                    faults.add(f"{specs[feature.name][0]}.{path}", words)
         if not faults:
             ordered(found)
     return found
@@ -56,11 +57,44 @@ def needed(by_name: dict[str, Feature], features: Iterable[Feature]) -> list[Fea
     found = {feature.name: feature for feature in features}
     waiting = list(found.values())
     while waiting:
-        origin = waiting.pop().origin
-        if origin.kind == "feature" and origin.name not in found:
-            found[origin.name] = by_name[origin.name]
-            waiting.append(by_name[origin.name])
+        for name in features_read(waiting.pop()):
+            if name not in found:
+                found[name] = by_name[name]
+                waiting.append(by_name[name])
     return list(found.values())
+
+
+def features_read(feature: Feature) -> dict[str, str]:
+    """The other features that a feature reads, each with the field that names it."""
+    return {origin.name: origin.path for origin in feature.origins if origin.kind == "feature"}
+
+
+def feature_notes(pipeline: Pipeline) -> Iterator[str]:
+    """One line for each kind of setting of features that changes nothing: what the kinds of
+    features say themselves, and what data_config and train_config leave without effect."""
+    setting = feature_setting(pipeline.data_config, Path())
+    chosen = [
+        (FEATURES[word], fields(message), {field.name for field, _ in message.ListFields()})
+        for _, word, message in configured_features(pipeline)
+        if word
+    ]
+    idle: dict[tuple[str, str], list[str]] = {}
+    for kind, values, present in chosen:
+        for name, reason in kind.idle(values, setting):
+            if name in present:
+                idle.setdefault((name, reason), []).append(values["feature_name"])
+    for (name, reason), owners in idle.items():
+        yield f"{name} of {few(owners)} has no effect {reason}"
+    masked = [values["feature_name"] for _, values, _ in chosen if values.get("use_mask")]
+    if pipeline.data_config.sample_mask_prob and not masked:
+        yield "data_config.sample_mask_prob has no effect: no feature sets use_mask"
+    if masked and not pipeline.data_config.sample_mask_prob:
+        yield f"use_mask of {few(masked)} has no effect without data_config.sample_mask_prob"
+    if pipeline.train_config.table_placement == REPLICATED:
+        name = "embedding_constraints"
+        owners = [values["feature_name"] for _, values, present in chosen if name in present]
+        if owners:
+            yield f"{name} of {few(owners)} have no effect with table_placement: REPLICATED"
 
 
 def check_name(field: str, name: str) -> None:

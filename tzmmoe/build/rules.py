@@ -4,6 +4,7 @@ Whatever has rules beside it, as a model does, is asked here, so that nobody loa
 a part of them.
 """
 
+from tzmmoe.build.features import feature_notes
 from tzmmoe.config.dialects import torcheasyrec
 from tzmmoe.config.rulebook import Rules, joined
 from tzmmoe.config.rules import SECTIONS
@@ -12,8 +13,8 @@ from tzmmoe.protos.pipeline_pb2 import Pipeline
 
 
 def rules() -> Rules:
-    """The dialects', those of the config's sections, and those of the model that it chooses."""
-    return joined(torcheasyrec.RULES, SECTIONS, OF_THE_MODEL)
+    """Those of the dialects, the config's sections, the features' kinds and the chosen model."""
+    return joined(torcheasyrec.RULES, SECTIONS, Rules(notes=feature_notes), OF_THE_MODEL)
 
 
 def _chosen(pipeline: Pipeline) -> Rules:

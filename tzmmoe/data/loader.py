@@ -16,7 +16,7 @@ from tzmmoe.data.plan.delivery import Delivery
 from tzmmoe.data.plan.order import Order, Pass, chunks
 from tzmmoe.data.plan.sharing import share
 from tzmmoe.data.quality import Quality
-from tzmmoe.data.reading.base import Chunk, Piece, Source
+from tzmmoe.data.reading.base import Chunk, FileRows, Source
 from tzmmoe.errors import DataError
 
 
@@ -159,8 +159,8 @@ class Loader:
         """An empty batch."""
         columns = [pa.nulls(0)] * len(self.assembler.needed)
         rows = pa.RecordBatch.from_arrays(columns, names=self.assembler.needed)
-        piece = Piece(self.source.files[0], 0, 0)
-        return next(self.assembler.assemble(Chunk(0, rows, (piece,))).batches(1))
+        none = FileRows(self.source.files[0], 0, 0)
+        return next(self.assembler.assemble(Chunk(0, rows, (none,))).batches(1))
 
     def shortfall(self, end: Position) -> str:
         """What to say of an epoch with this end that has far fewer rows than it is to have."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tzmmoe.features.base import Tally
+from tzmmoe.features.default import Tally
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,8 @@
 """Features. Importing the package enters all of them in ``FEATURES``."""
 
-from tzmmoe.features.base import FEATURES, Feature, FeatureSpec, Setting, ordered
-from tzmmoe.features.id import check_shared
+from tzmmoe.features.base import FEATURES, Feature, FeatureSpec, ordered
+from tzmmoe.features.origin import Setting
+from tzmmoe.features.shared import check_shared
 from tzmmoe.registry import import_all
 
 import_all(__name__, __path__)

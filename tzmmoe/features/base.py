@@ -1,17 +1,18 @@
 """What a feature is: columns in, ids or numbers out."""
 
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import nn
 
 from tzmmoe.errors import ConfigError
-from tzmmoe.features.column import Values
+from tzmmoe.features.default import Tally
+from tzmmoe.features.origin import Origin, Setting
+from tzmmoe.features.shared import SharedFields
+from tzmmoe.jagged import Jagged
 from tzmmoe.protos.feature_pb2 import FeatureConfig
 from tzmmoe.registry import Registry
 from tzmmoe.tables.table import Table
@@ -19,108 +20,49 @@ from tzmmoe.tables.table import Table
 FEATURES: Registry[type["Feature"]] = Registry(FeatureConfig, "feature")
 
 
-@dataclass(frozen=True)
-class Ids:
-    """Rows of a table for B rows of data: row b has the next ``lengths[b]`` of ``values``.
+class Feature(ABC):
+    """One feature: reads its origins, gives ids of a table (``table`` is set) or numbers.
 
-    values: (N,) int64. lengths: (B,) int64, None when each row has one. weights: (N,) float32.
+    A kind is made with the fields that all share, and those of its message that are its own, but
+    for ``origin_fields``, which become ``origins``. Where the columns hold raw values, there is one
+    origin for each expression in these fields. Else there is one, which holds what the kind would
+    have made of them: under FG_BUCKETIZE the values just before lookup, under FG_NONE the ids.
     """
 
-    values: np.ndarray
-    lengths: np.ndarray | None = None
-    weights: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class Tally:
-    """How many rows had no value, took the default, or held an unknown or an outside value."""
-
-    missing: int = 0
-    defaulted: int = 0
-    unknown: int = 0
-    outside: int = 0
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a feature's values come from: a ``column``, another ``feature``, or a ``const``."""
-
-    kind: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.name!r}"
-
-    @classmethod
-    def parse(cls, expression: str, feature_name: str) -> "Origin":
-        """``user:age`` -> column age; empty -> the column of the feature's own name."""
-        if not expression:
-            return cls("column", feature_name)
-        side, colon, name = expression.partition(":")
-        if not colon:
-            return cls("column", expression)
-        if side in ("user", "item", "context") and name:
-            return cls("column", name)
-        if side in ("feature", "const") and name:
-            return cls(side, name)
-        raise ConfigError.at(
-            "expression",
-            f"is {expression!r}; write user:, item:, context:, feature: or const: and a name",
-        )
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What data_config says to every feature."""
-
-    fg_mode: str
-    multival_separator: str
-    hash_function: str
-    folder: Path  # of the config, for vocab_file
-
-    @property
-    def raw(self) -> bool:
-        """The columns hold raw values, named by expression."""
-        return self.fg_mode in ("FG_NORMAL", "FG_DAG")
-
-    def separator(self, configured: str) -> str:
-        """Between the values of one text cell."""
-        if not configured:
-            raise ConfigError.at("separator", "is empty; give the text between two values")
-        return self.multival_separator if self.fg_mode == "FG_NONE" else configured
-
-    def origin(self, expression: str, feature_name: str) -> Origin:
-        if not self.raw:
-            return Origin("column", feature_name)
-        origin = Origin.parse(expression, feature_name)
-        if origin.kind == "feature" and self.fg_mode != "FG_DAG":
-            raise ConfigError.at(
-                "expression", f"{expression!r} reads a feature; that needs fg_mode: FG_DAG"
-            )
-        return origin
-
-
-class Feature(ABC):
-    """One feature: reads a column, gives ids of a table (``table`` is set) or numbers."""
+    origin_fields: ClassVar[tuple[str, ...]] = ("expression",)
+    file_fields: ClassVar[tuple[str, ...]] = ()  # each names a text file, as vocab_file does
+    is_sequence: ClassVar[bool] = False  # a row's values keep their order, and are not pooled
 
     name: str
-    origin: Origin
-    width: int  # of its part of the model's input
-    table: Table | None
+    origins: tuple[Origin, ...]
     separator: str  # between the values of one text cell
     pooling: str
     weighted: bool
     use_mask: bool
     value_dim: int  # how many numbers, where there is no table
+    width: int  # of its part of the model's input
+    table: Table | None = None
     meaning: str = "numbers"  # how a value becomes a row of the table
 
-    @abstractmethod
-    def values(self, origin: Values) -> Values:
-        """The values that a feature with the expression ``feature:<this>`` reads."""
+    def __init__(self, shared: SharedFields) -> None:
+        self.name = shared.feature_name
+        self.origins = shared.origins
+        self.separator = shared.value_separator
+        self.pooling = shared.pooling
+        self.weighted = shared.weighted
+        self.use_mask = shared.use_mask
+        self.value_dim = shared.value_dim
 
     @abstractmethod
-    def encode(self, origin: Values) -> tuple[Ids | np.ndarray, Tally]:
-        """Ids, or numbers (B, value_dim) float32.
+    def values(self, arrays: Sequence[Jagged]) -> Jagged:
+        """The values that a feature with the expression ``feature:<this>`` reads.
+
+        arrays: the values of each origin, Arrow, as ``column.read`` gives them.
+        """
+
+    @abstractmethod
+    def encode(self, arrays: Sequence[Jagged]) -> tuple[Jagged | np.ndarray, Tally]:
+        """Ids (B,), int64, or numbers (B, value_dim) float32, of the values of each origin.
 
         Raises:
             BadValue: a value that cannot be encoded, with its row.
@@ -130,6 +72,24 @@ class Feature(ABC):
         """What turns this feature's numbers into (B, width); None leaves them as they are."""
         return None
 
+    @classmethod
+    def idle(cls, fields: Mapping[str, Any], setting: Setting) -> Iterator[tuple[str, str]]:
+        """Fields that change nothing, whether they are set or not, each with the reason."""
+        reason = f"under fg_mode: {setting.fg_mode}"
+        if not setting.raw:
+            for name in cls.origin_fields:
+                if _names(fields[name]) != [fields["feature_name"]]:
+                    yield name, reason
+        raw, encoded = ("default_value", "separator"), ("fg_encoded_default_value",)
+        for name in raw if setting.encoded else encoded:
+            yield name, reason
+
+
+def _names(expressions: str | Sequence[str] | None) -> list[str]:
+    """What expressions name, without the side."""
+    several = [expressions or ""] if isinstance(expressions, str | None) else expressions
+    return [expression.rpartition(":")[2] for expression in several]
+
 
 @dataclass(frozen=True)
 class FeatureSpec:
@@ -138,19 +98,24 @@ class FeatureSpec:
     word: str
     fields: Mapping[str, Any]
 
+    @property
+    def kind(self) -> type[Feature]:
+        return FEATURES[self.word]
+
+    def files(self) -> dict[str, str]:
+        """The fields that name a file, and which one."""
+        return {name: self.fields[name] for name in self.kind.file_fields if self.fields.get(name)}
+
     def make(self, setting: Setting) -> Feature:
-        return FEATURES[self.word](setting, **self.fields)
-
-
-def table_name(embedding_name: str | None, feature_name: str) -> str:
-    name = embedding_name or f"{feature_name}_emb"
-    if not re.fullmatch(r"[\w\-]+", name):
-        raise ConfigError.at("embedding_name", f"is {name!r}; use letters, digits, _ and -")
-    return name
+        own = dict(self.fields)
+        expressions = {name: own.pop(name) for name in self.kind.origin_fields}
+        shared = {name: own.pop(name) for name in SharedFields.names() & own.keys()}
+        origins = setting.origins(expressions, shared["feature_name"])
+        return self.kind(SharedFields(setting, origins, **shared), **own)
 
 
 def ordered(features: Mapping[str, Feature]) -> list[Feature]:
-    """All features, each after the one it reads. Raises ConfigError for a ring."""
+    """All features, each after those it reads. Raises ConfigError for a ring."""
     done: dict[str, Feature] = {}
 
     def visit(feature: Feature, trail: tuple[str, ...]) -> None:
@@ -159,8 +124,9 @@ def ordered(features: Mapping[str, Feature]) -> list[Feature]:
         if feature.name in trail:
             ring = " -> ".join((*trail, feature.name))
             raise ConfigError.at("feature_configs", f"features read each other in a ring: {ring}")
-        if feature.origin.kind == "feature":
-            visit(features[feature.origin.name], (*trail, feature.name))
+        for origin in feature.origins:
+            if origin.kind == "feature":
+                visit(features[origin.name], (*trail, feature.name))
         done[feature.name] = feature
 
     for feature in features.values():

@@ -1,114 +1,19 @@
-"""An Arrow column of any type -> its values, flat, with the number that each row has."""
+"""An Arrow column of any type -> its values, flat, with the number that each row has.
 
-from dataclasses import dataclass, replace
+The values of a column that was read hold no nulls, no NaN and no empty texts.
+"""
+
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tzmmoe.features.forms import BadType, BadValue, as_numbers, as_text, is_number, is_text
+from tzmmoe.jagged import Jagged
 
 
-@dataclass(frozen=True)
-class Values:
-    """The values of B rows; row b has the next ``lengths[b]`` of ``flat``.
-
-    flat: no nulls, no NaN, no empty texts. lengths: (B,) int64, None when each row has one.
-    weights: (N,) float32. codes: when set, the values are ``flat[codes]`` instead, so that each
-    distinct value is looked at once.
-    """
-
-    flat: pa.Array
-    lengths: np.ndarray | None = None
-    weights: np.ndarray | None = None
-    codes: np.ndarray | None = None
-
-    @property
-    def num_values(self) -> int:
-        return len(self.flat) if self.codes is None else len(self.codes)
-
-    @property
-    def num_rows(self) -> int:
-        return self.num_values if self.lengths is None else len(self.lengths)
-
-    def row_of(self, value: int) -> int:
-        """The row that the value with this number belongs to."""
-        if self.lengths is None:
-            return value
-        return int(np.searchsorted(np.cumsum(self.lengths), value, side="right"))
-
-    def missing(self) -> np.ndarray | None:
-        """(B,) bool, True for rows without value; None when all have one."""
-        if self.lengths is None:
-            return None
-        empty = self.lengths == 0
-        return empty if empty.any() else None
-
-    def first(self, most: int) -> "Values":
-        """At most so many values of each row; the rest is left out."""
-        if self.lengths is None or not (self.lengths > most).any():
-            return self
-        starts = np.cumsum(self.lengths) - self.lengths
-        place = np.arange(self.num_values) - np.repeat(starts, self.lengths)
-        return self._keep(place < most, np.minimum(self.lengths, most))
-
-    def without(self, rows: np.ndarray) -> "Values":
-        """The same, with no values in the rows (B,) bool."""
-        lengths = np.ones(self.num_rows, np.int64) if self.lengths is None else self.lengths
-        return self._keep(~np.repeat(rows, lengths), np.where(rows, 0, lengths))
-
-    def filled(self, default: pa.Array) -> "Values":
-        """The same, with texts in the rows that have no value."""
-        empty = self.missing()
-        if empty is None or not len(default):
-            return self
-        plain = self.plain()
-        flat = pa.concat_arrays([as_text(plain.flat), default.cast(pa.large_string())])
-        lengths = np.where(empty, len(default), self.lengths)
-        fresh = np.repeat(empty, lengths)
-        take = np.empty(len(fresh), np.int64)
-        take[~fresh] = np.arange(len(plain.flat))
-        take[fresh] = len(plain.flat) + np.tile(np.arange(len(default)), int(empty.sum()))
-        weights = None
-        if plain.weights is not None:
-            weights = np.ones(len(take), np.float32)
-            weights[~fresh] = plain.weights
-        return Values(flat.take(pa.array(take)), lengths, weights)
-
-    def passed(self, weighted: bool) -> "Values":
-        """What a feature reads of another feature: weights only if it is ``weighted``.
-
-        Raises as read does.
-        """
-        if not weighted:
-            return replace(self, weights=None)
-        if self.weights is not None or not self.num_values:
-            return self
-        return _weighted(self.plain())
-
-    def plain(self) -> "Values":
-        """The same without codes."""
-        if self.codes is None:
-            return self
-        return replace(self, flat=self.flat.take(pa.array(self.codes)), codes=None)
-
-    def where(self, kept: np.ndarray) -> "Values":
-        """Only the values with True in (N,) bool."""
-        if kept.all():
-            return self
-        if self.lengths is None:
-            return self._keep(kept, kept.astype(np.int64))
-        rows = np.repeat(np.arange(self.num_rows), self.lengths)
-        return self._keep(kept, np.bincount(rows[kept], minlength=self.num_rows))
-
-    def _keep(self, kept: np.ndarray, lengths: np.ndarray) -> "Values":
-        weights = None if self.weights is None else self.weights[kept]
-        if self.codes is not None:
-            return Values(self.flat, lengths, weights, self.codes[kept])
-        return Values(self.flat.filter(pa.array(kept)), lengths, weights)
-
-
-def read(column: pa.Array, separator: str, weighted: bool) -> Values:
+def read(column: pa.Array, separator: str, weighted: bool) -> Jagged:
     """The values of a column.
 
     Text is split at ``separator``. With ``weighted``, text is ``value:weight`` and a map gives
@@ -125,18 +30,53 @@ def read(column: pa.Array, separator: str, weighted: bool) -> Values:
         column = decoded(column)
     if pa.types.is_map(column.type):
         return _read_map(column, weighted)
-    values = _present(_read_list(column) if is_list(column.type) else Values(decoded(column)))
-    kind = values.flat.type
+    rows = _present(_read_list(column) if is_list(column.type) else Jagged(decoded(column)))
+    kind = rows.values.type
     if pa.types.is_null(kind):
-        return replace(values, flat=values.flat.cast(pa.large_string()))
+        return replace(rows, values=rows.values.cast(pa.large_string()))
     if is_text(kind):
-        values = _split(_as_text(values), separator)
-        return _weighted(values) if weighted else values
+        rows = _split(_as_text(rows), separator)
+        return _weighted(rows) if weighted else rows
     if not is_number(kind):
         raise BadType(f"{column.type} cannot be used as values")
     if weighted:
         raise _unweighted(column.type)
-    return values
+    return rows
+
+
+def plain(rows: Jagged) -> Jagged:
+    """The same without a dictionary."""
+    return replace(rows, values=decoded(rows.values))
+
+
+def distinct(flat: pa.Array) -> tuple[pa.Array, np.ndarray | None]:
+    """What a dictionary holds, and which of it each value is; other values as they are, and None.
+
+    So that a text which repeats is looked at once.
+    """
+    if not pa.types.is_dictionary(flat.type):
+        return flat, None
+    return flat.dictionary, flat.indices.to_numpy(zero_copy_only=False)
+
+
+def filled(rows: Jagged, texts: pa.Array) -> Jagged:
+    """The same, with the texts in each row that has no value."""
+    if not len(texts) or rows.empty() is None:
+        return rows
+    default = Jagged(texts.cast(pa.large_string()), np.array([len(texts)]))
+    return _as_text(plain(rows)).filled(default)
+
+
+def reread(rows: Jagged, weighted: bool) -> Jagged:
+    """What a feature reads of another feature: weights only if it is ``weighted``.
+
+    Raises as read does.
+    """
+    if not weighted:
+        return replace(rows, weights=None)
+    if rows.weights is not None or not rows.num_values:
+        return rows
+    return _weighted(plain(rows))
 
 
 def decoded(column: pa.Array) -> pa.Array:
@@ -160,7 +100,7 @@ def is_list(kind: pa.DataType) -> bool:
     )
 
 
-def _coded(column: pa.DictionaryArray, separator: str) -> Values | None:
+def _coded(column: pa.DictionaryArray, separator: str) -> Jagged | None:
     """Look at each distinct text once. None when a text holds several values, or is none."""
     words = column.dictionary
     if not is_text(words.type) or words.null_count or len(words) > len(column):
@@ -172,19 +112,19 @@ def _coded(column: pa.DictionaryArray, separator: str) -> Values | None:
     if pc.any(pc.or_(pc.equal(words, ""), pc.match_substring(words, separator))).as_py():
         return None
     codes = column.indices
-    if codes.null_count == 0:
-        return Values(words, codes=codes.to_numpy(zero_copy_only=False).astype(np.int64))
-    present = codes.is_valid().to_numpy(zero_copy_only=False)
-    kept = codes.drop_null().to_numpy(zero_copy_only=False).astype(np.int64)
-    return Values(words, present.astype(np.int64), codes=kept)
+    lengths = None
+    if codes.null_count:
+        lengths = codes.is_valid().to_numpy(zero_copy_only=False).astype(np.int64)
+        codes = codes.drop_null()
+    return Jagged(pa.DictionaryArray.from_arrays(codes, words, safe=False), lengths)
 
 
-def _read_list(column: pa.Array) -> Values:
+def _read_list(column: pa.Array) -> Jagged:
     lengths = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)
-    return Values(decoded(column.flatten()), lengths.astype(np.int64))
+    return Jagged(decoded(column.flatten()), lengths.astype(np.int64))
 
 
-def _read_map(column: pa.MapArray, weighted: bool) -> Values:
+def _read_map(column: pa.MapArray, weighted: bool) -> Jagged:
     if not weighted:
         raise BadType(f"{column.type} holds weights; set weighted: true")
     if column.null_count:
@@ -196,78 +136,74 @@ def _read_map(column: pa.MapArray, weighted: bool) -> Values:
         raise BadType(f"{keys.type} cannot be used as values")
     if not (is_number(items.type) or pa.types.is_null(items.type)):
         raise BadType(f"{column.type} holds no numbers as weights")
-    values = Values(keys, lengths)
+    rows = Jagged(keys, lengths)
     if items.null_count:
-        row = values.row_of(int(np.flatnonzero(items.is_null())[0]))
+        row = rows.row_of(int(np.flatnonzero(items.is_null())[0]))
         raise BadValue(row, "a weight is null")
-    values = _with_weights(values, as_numbers(items))
+    rows = _with_weights(rows, as_numbers(items))
     if not is_text(keys.type):
-        return _present(values)
-    values = _as_text(values)
-    return values.where(_not_empty(values.flat))
+        return _present(rows)
+    rows = _as_text(rows)
+    return rows.keep(_not_empty(rows.values))
 
 
-def _present(values: Values) -> Values:
+def _present(rows: Jagged) -> Jagged:
     """Leave out nulls and NaN."""
-    valid = values.flat.is_valid()
-    if pa.types.is_floating(values.flat.type):
-        valid = pc.and_(valid, pc.invert(pc.is_nan(values.flat).fill_null(True)))
-    return values.where(valid.to_numpy(zero_copy_only=False))
+    valid = rows.values.is_valid()
+    if pa.types.is_floating(rows.values.type):
+        valid = pc.and_(valid, pc.invert(pc.is_nan(rows.values).fill_null(True)))
+    return rows.keep(valid.to_numpy(zero_copy_only=False))
 
 
 def _not_empty(texts: pa.Array) -> np.ndarray:
     return pc.not_equal(texts, "").to_numpy(zero_copy_only=False)
 
 
-def _as_text(values: Values) -> Values:
+def _as_text(rows: Jagged) -> Jagged:
     try:
-        return replace(values, flat=as_text(values.flat))
+        return replace(rows, values=as_text(rows.values))
     except BadValue as bad:
-        raise BadValue(values.row_of(bad.row), bad.text) from bad
+        raise BadValue(rows.row_of(bad.row), bad.text) from bad
 
 
-def _split(values: Values, separator: str) -> Values:
+def _split(rows: Jagged, separator: str) -> Jagged:
     """Cut texts at the separator; empty parts are no values."""
-    flat, lengths = values.flat, values.lengths
+    flat, lengths = rows.values, rows.lengths
     if pc.any(pc.match_substring(flat, separator)).as_py():
         parts = pc.split_pattern(flat, separator)
         counts = pc.list_value_length(parts).to_numpy(zero_copy_only=False).astype(np.int64)
-        if lengths is None:
-            lengths = counts
-        else:
-            ends = np.concatenate([[0], np.cumsum(counts)])
-            edges = np.concatenate([[0], np.cumsum(lengths)])
-            lengths = np.diff(ends[edges])
+        ends = np.concatenate([[0], np.cumsum(counts)])
+        lengths = counts if lengths is None else np.diff(ends[rows.starts])
         flat = parts.flatten()
-    return Values(flat, lengths).where(_not_empty(flat))
+    return Jagged(flat, lengths).keep(_not_empty(flat))
 
 
-def _weighted(values: Values) -> Values:
+def _weighted(rows: Jagged) -> Jagged:
     """``value:weight`` -> the two. The last colon separates."""
-    if not is_text(values.flat.type):
-        raise _unweighted(values.flat.type)
-    parts = pc.split_pattern(values.flat, ":", max_splits=1, reverse=True)
+    if not is_text(rows.values.type):
+        raise _unweighted(rows.values.type)
+    parts = pc.split_pattern(rows.values, ":", max_splits=1, reverse=True)
     lacking = pc.equal(pc.list_value_length(parts), 1).to_numpy(zero_copy_only=False)
     try:
         if lacking.any():
             raise BadValue(int(np.flatnonzero(lacking)[0]), "no colon")
         weights = as_numbers(pc.list_element(parts, 1))
     except BadValue as bad:
-        found = values.flat[bad.row].as_py()
-        row = values.row_of(bad.row)
+        found = rows.values[bad.row].as_py()
+        row = rows.row_of(bad.row)
         raise BadValue(row, f"{found!r} is not of the form value:weight") from bad
     keys = pc.list_element(parts, 0)
-    return _with_weights(replace(values, flat=keys), weights).where(_not_empty(keys))
+    return _with_weights(replace(rows, values=keys), weights).keep(_not_empty(keys))
 
 
-def _with_weights(values: Values, weights: np.ndarray) -> Values:
+def _with_weights(rows: Jagged, weights: np.ndarray) -> Jagged:
     with np.errstate(over="ignore"):
         narrow = weights.astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(narrow))
     if len(bad):
         number = int(bad[0])
-        raise BadValue(values.row_of(number), f"{weights[number]:g} is no finite weight")
-    return replace(values, weights=narrow)
+        raise BadValue(rows.row_of(number), f"{weights[number]:g} is no finite weight")
+    return replace(rows, weights=narrow)
 
 
 def _unweighted(kind: pa.DataType) -> BadType:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tzmmoe.errors import ConfigError
+from tzmmoe.features.column import distinct, plain
 from tzmmoe.features.forms import BadValue, as_integers, as_numbers, as_text
 from tzmmoe.features.hashing import hash_texts
+from tzmmoe.jagged import Jagged
 from tzmmoe.system.digest import text_sha256
 
 
@@ -27,6 +30,24 @@ class Lookup(ABC):
         Raises:
             BadValue: a value that cannot be looked up; its ``row`` counts the values.
         """
+
+
+def look_up(lookup: Lookup, values: Jagged) -> tuple[Jagged, np.ndarray | None]:
+    """Rows of the table in the place of values, and which of these were unknown or outside.
+
+    Raises:
+        BadValue: a value that cannot be looked up, with its row.
+    """
+    flat, codes = distinct(values.values)
+    try:
+        rows, strange = lookup.find(flat)
+    except BadValue as bad:
+        if codes is not None:  # perhaps a text that no row has
+            return look_up(lookup, plain(values))
+        raise BadValue(values.row_of(bad.row), bad.text) from bad
+    if codes is not None:
+        rows, strange = rows[codes], None if strange is None else strange[codes]
+    return replace(values, values=rows), strange
 
 
 class Hash(Lookup):
@@ -146,7 +167,7 @@ def read_vocab_file(path: str, folder: Path) -> dict[str, int]:
     A line is ``word<TAB>row``, or ``word row`` when the rows of all lines are 0, 1, 2, ... in some
     order; otherwise the whole line is a word, and rows count up from 0.
     """
-    file = vocab_file(path, folder)
+    file = located(path, folder, "vocab_file")
     try:
         lines = file.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
@@ -163,12 +184,15 @@ def read_vocab_file(path: str, folder: Path) -> dict[str, int]:
     return words
 
 
-def vocab_file(path: str, folder: Path) -> Path:
-    """Beside the config, or else where the command runs. ConfigError when it is in neither."""
+def located(path: str, folder: Path, field: str) -> Path:
+    """The file that a field names: beside the config, or else where the command runs.
+
+    Raises ConfigError at the field when it is in neither.
+    """
     for place in (folder / path, Path(path)):
         if place.is_file():
             return place
-    raise ConfigError.at("vocab_file", f"{path} is not there")
+    raise ConfigError.at(field, f"{path} is not there")
 
 
 def _pairs(lines: Sequence[str], separator: str) -> list[tuple[str, int]] | None:

@@ -14,12 +14,10 @@ from tzmmoe.models.lookups import FactorInput, Lookups
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Neighbours in a group that are neighbours in the batch too, so that one slice takes them.
-
-    Of the embeddings of one width (``width``), of the numbers (``width`` is None), or of one
-    feature's embedded numbers (``embedder``).
-    """
+class InputSlice:
+    """Neighbours in a group that are neighbours in the batch too, so that one slice takes them:
+    the places [begin, end) among the pooled embeddings of one ``width``, or among the batch's
+    numbers (``width`` is None), which an ``embedder`` may embed."""
 
     width: int | None
     begin: int
@@ -40,7 +38,7 @@ class Encoder(nn.Module):
         )
         embedders = {f"embed_{f.name}": f.embedder() for f in features if f.name in read}
         self.embedders = nn.ModuleDict({n: layer for n, layer in embedders.items() if layer})
-        self.pieces = {name: self._pieces(members) for name, members in body.groups.items()}
+        self.slices = {name: self._slices(members) for name, members in body.groups.items()}
         self.factors = nn.ModuleDict(
             {
                 name: FactorInput(name, factor, self.layout, seed=seed)
@@ -48,33 +46,34 @@ class Encoder(nn.Module):
             }
         )
 
-    def _pieces(self, members: Sequence[str]) -> list[Piece]:
+    def _slices(self, members: Sequence[str]) -> list[InputSlice]:
         places = {
-            name: Piece(width, place, place + 1)
+            name: InputSlice(width, place, place + 1)
             for name, (width, place) in self.tables.places.items()
         }
-        for feature, begin, end in self.layout.numbers:
-            key = f"embed_{feature.name}"
-            places[feature.name] = Piece(None, begin, end, key if key in self.embedders else None)
-        pieces: list[Piece] = []
-        for piece in (places[member] for member in members):
-            last = pieces[-1] if pieces else None
-            plain = last and last.embedder is None and piece.embedder is None
-            if plain and last.width == piece.width and last.end == piece.begin:
-                pieces[-1] = replace(last, end=piece.end)
+        for slot in self.layout.numbers:
+            key = f"embed_{slot.feature.name}"
+            embedder = key if key in self.embedders else None
+            places[slot.feature.name] = InputSlice(None, slot.place, slot.end, embedder)
+        slices: list[InputSlice] = []
+        for each in (places[member] for member in members):
+            last = slices[-1] if slices else None
+            plain = last and last.embedder is None and each.embedder is None
+            if plain and last.width == each.width and last.end == each.begin:
+                slices[-1] = replace(last, end=each.end)
             else:
-                pieces.append(piece)
-        return pieces
+                slices.append(each)
+        return slices
 
     def forward(self, inputs: Inputs) -> dict[str, Tensor]:
         """{group: (B, D)} and {factor: (B, N, dim)}."""
         pooled_BFD = self.tables.pooled(inputs)
         joined = {}
-        for group, pieces in self.pieces.items():
+        for group, slices in self.slices.items():
             parts = []
-            for piece in pieces:
-                whole = inputs.numbers if piece.width is None else pooled_BFD[piece.width]
-                part = whole[:, piece.begin : piece.end]
-                parts.append(self.embedders[piece.embedder](part) if piece.embedder else part)
+            for each in slices:
+                whole = inputs.numbers if each.width is None else pooled_BFD[each.width]
+                part = whole[:, each.begin : each.end]
+                parts.append(self.embedders[each.embedder](part) if each.embedder else part)
             joined[group] = torch.cat([part.flatten(1) for part in parts], dim=1)
         return joined | {name: factor(inputs) for name, factor in self.factors.items()}

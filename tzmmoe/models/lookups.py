@@ -10,7 +10,7 @@ from tzmmoe.features.base import Feature
 from tzmmoe.features.layout import Layout
 from tzmmoe.models.base import Factor
 from tzmmoe.tables.penalties import penalize
-from tzmmoe.tables.table import Slot, Table, Tables, Vectors
+from tzmmoe.tables.table import Bag, Table, Tables, Vectors
 
 Choice = Callable[[Feature], tuple[Table, bool]]
 
@@ -23,25 +23,25 @@ class Lookups(nn.ModuleDict):
         super().__init__()
         self.places: dict[str, tuple[int, int]] = {}
         wanted = set(read)
-        for width, members in layout.ids.items():
+        for width, slots in layout.pooled.items():
+            members = [slot.feature for slot in slots]
             chosen = {f.name: choose(f) for f in members if f.name in wanted}
             if not chosen:
                 continue
             tables = {table.name: table for table, _ in chosen.values()}
-            slots = [
-                Slot(chosen[f.name][0].name, mean=chosen[f.name][1]) if f.name in chosen else None
+            bags = [
+                Bag(chosen[f.name][0].name, mean=chosen[f.name][1]) if f.name in chosen else None
                 for f in members
             ]
-            weighted = any(f.weighted for f in members)
             self[f"width_{width}"] = Tables(
-                list(tables.values()), slots, seed=seed, weighted=weighted
+                list(tables.values()), bags, seed=seed, weighted=layout.weighted(width)
             )
             self.places |= {name: (width, place) for place, name in enumerate(chosen)}
 
     def pooled(self, inputs: Inputs) -> dict[int, Tensor]:
         """{width of the ids: (B, features read, D)}."""
         return {
-            width: self[f"width_{width}"](ids.values, ids.lengths, ids.weights)
+            width: self[f"width_{width}"](ids.values.flatten(), ids.lengths, ids.weights)
             for width, ids in inputs.ids.items()
             if f"width_{width}" in self
         }
@@ -59,8 +59,8 @@ class FactorInput(nn.Module):
             return table, not feature.weighted
 
         self.tables = Lookups(layout, factor.features, choose, seed=seed)
-        spans = {f.name: (begin, end) for f, begin, end in layout.numbers}
-        columns = [column for f in factor.features if f in spans for column in range(*spans[f])]
+        spans = {slot.feature.name: range(slot.place, slot.end) for slot in layout.numbers}
+        columns = [column for name in factor.features for column in spans.get(name, ())]
         self.register_buffer("columns", torch.tensor(columns, dtype=torch.int64), persistent=False)
         self.vectors = None
         if columns:
@@ -69,9 +69,7 @@ class FactorInput(nn.Module):
         self.by_task = factor.by_task
         self.order = self._order(factor.features, spans)
 
-    def _order(
-        self, features: Sequence[str], spans: Mapping[str, tuple[int, int]]
-    ) -> list[int] | None:
+    def _order(self, features: Sequence[str], spans: Mapping[str, range]) -> list[int] | None:
         """Where each field lies when categories come by width, then numbers; None when in order."""
         by_width = sorted(self.tables.places, key=self.tables.places.get)
         begin = {name: place for place, name in enumerate(by_width)}
@@ -80,7 +78,7 @@ class FactorInput(nn.Module):
             if name in begin:
                 order.append(begin[name])
                 continue
-            count = spans[name][1] - spans[name][0]
+            count = len(spans[name])
             order += range(numbers, numbers + count)
             numbers += count
         return None if order == sorted(order) else order

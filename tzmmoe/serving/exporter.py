@@ -14,7 +14,7 @@ from tzmmoe.data.reading.files import Reading
 from tzmmoe.errors import CheckpointError
 from tzmmoe.features import Feature, FeatureSpec, Setting
 from tzmmoe.features.layout import Layout
-from tzmmoe.features.lookup import vocab_file
+from tzmmoe.features.lookup import located
 from tzmmoe.models import RankModel
 from tzmmoe.serving.program import save, trace
 from tzmmoe.system.digest import sha256
@@ -68,8 +68,8 @@ class Export:
             [self._feature(feature.name, folder) for feature in part]
             for part in (self.features, self.helpers)
         )
-        vocabularies = [spec.get("vocab_file") for spec in (*features, *helpers)]
-        read = ["model.pt2", *filter(None, vocabularies)]
+        named = (feature.name for feature in (*self.features, *self.helpers))
+        read = ["model.pt2", *(file for name in named for file in self._files(name).values())]
         return {
             "format": FORMAT,
             "tzmmoe": __version__,
@@ -84,24 +84,30 @@ class Export:
 
     def _feature(self, name: str, folder: Path) -> dict[str, Any]:
         spec = self.specs[name]
-        values = dict(spec.fields)
-        if vocab := values.get("vocab_file"):
-            (folder / "vocab").mkdir(exist_ok=True)
-            values["vocab_file"] = f"vocab/{name}.txt"
-            shutil.copyfile(vocab_file(vocab, self.setting.folder), folder / values["vocab_file"])
-        return {"kind": spec.word, **values}
+        files = self._files(name)
+        for field, file in files.items():
+            (folder / file).parent.mkdir(exist_ok=True)
+            source = located(spec.fields[field], self.setting.folder, field)
+            shutil.copyfile(source, folder / file)
+        return {"kind": spec.word, **spec.fields, **files}
+
+    def _files(self, name: str) -> dict[str, str]:
+        """The fields of a feature that name a file, and where it lies in the export: that of its
+        ``vocab_file`` is ``vocab/NAME.txt``."""
+        fields = self.specs[name].files()
+        return {field: f"{field.removesuffix('_file')}/{name}.txt" for field in fields}
 
 
 def describe_inputs(layout: Layout) -> dict[str, Any]:
     """Name, type and shape of the program's inputs, and the features in them, in order."""
     described: dict[str, Any] = {}
-    for width, features in layout.ids.items():
-        names = [feature.name for feature in features]
+    for width, slots in layout.pooled.items():
+        names = [slot.feature.name for slot in slots]
         described[f"ids_{width}"] = {
             "dtype": "int64",
             "shape": [f"num_ids_{width}"],
             "features": names,
-            "rows": [feature.table.rows for feature in features],
+            "rows": [slot.feature.table.rows for slot in slots],
             "order": "the ids of row 0's features, one feature after the other, then of row 1's; "
             "an id lies within [0, rows) of its feature",
         }
@@ -111,7 +117,7 @@ def describe_inputs(layout: Layout) -> dict[str, Any]:
             "features": names,
             "order": "how many ids each feature has in each row",
         }
-        if any(feature.weighted for feature in features):
+        if layout.weighted(width):
             described[f"weights_{width}"] = {
                 "dtype": "float32",
                 "shape": [f"num_ids_{width}"],
@@ -122,8 +128,8 @@ def describe_inputs(layout: Layout) -> dict[str, Any]:
         described["numbers"] = {
             "dtype": "float32",
             "shape": ["batch", layout.num_numbers],
-            "features": [feature.name for feature, _, _ in layout.numbers],
-            "sizes": [end - begin for _, begin, end in layout.numbers],
+            "features": [slot.feature.name for slot in layout.numbers],
+            "sizes": [slot.width for slot in layout.numbers],
             "order": "the numbers of each feature side by side, as many as its size",
         }
     return described

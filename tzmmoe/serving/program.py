@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tzmmoe.batch import Inputs, Ragged
+from tzmmoe.batch import Inputs
 from tzmmoe.errors import CheckpointError
 from tzmmoe.features.layout import Layout
+from tzmmoe.jagged import Jagged
 from tzmmoe.models import RankModel
 from tzmmoe.serving import archive
 from tzmmoe.tasks.task_set import TaskSet
@@ -40,10 +41,10 @@ class Served(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         ids = {
-            width: Ragged(
+            width: Jagged(
                 inputs[f"ids_{width}"], inputs[f"lengths_{width}"], inputs.get(f"weights_{width}")
             )
-            for width in self._layout.ids
+            for width in self._layout.pooled
         }
         numbers = inputs.get("numbers")
         if numbers is None:
@@ -55,17 +56,15 @@ class Served(nn.Module):
 def program_inputs(inputs: Inputs, layout: Layout) -> dict[str, Tensor]:
     """The named tensors of a batch."""
     named: dict[str, Tensor] = {}
-    for width, features in layout.ids.items():
-        ids = inputs.ids[width]
-        lengths = ids.lengths
+    for width, slots in layout.pooled.items():
+        ids, values = inputs.ids[width], inputs.ids[width].values.flatten()
+        lengths, weights = ids.lengths, ids.weights
         if lengths is None:
-            lengths = torch.ones_like(ids.values.view(-1, len(features)))
-        named[f"ids_{width}"], named[f"lengths_{width}"] = ids.values, lengths
-        if any(feature.weighted for feature in features):
-            weights = ids.weights
-            named[f"weights_{width}"] = (
-                torch.ones_like(ids.values, dtype=torch.float32) if weights is None else weights
-            )
+            lengths = torch.ones_like(values.view(-1, len(slots)))
+        named[f"ids_{width}"], named[f"lengths_{width}"] = values, lengths
+        if layout.weighted(width):
+            ones = torch.ones_like(values, dtype=torch.float32)
+            named[f"weights_{width}"] = ones if weights is None else weights
     if layout.num_numbers:
         named["numbers"] = inputs.numbers
     return named
@@ -79,7 +78,7 @@ def trace(model: RankModel, tasks: TaskSet, layout: Layout) -> torch.export.Expo
         name: {0: batch if tensor.dim() == 2 else torch.export.Dim(f"num_{name}")}
         for name, tensor in example.items()
     }
-    for width in layout.ids:
+    for width in layout.pooled:
         if f"weights_{width}" in sizes:
             sizes[f"weights_{width}"] = sizes[f"ids_{width}"]
     served = Served(model, tasks, layout).eval()
@@ -96,11 +95,11 @@ def trace(model: RankModel, tasks: TaskSet, layout: Layout) -> torch.export.Expo
 def _example(layout: Layout) -> Inputs:
     """Four rows; features with several ids have two in the first row."""
     ids = {}
-    for place, (width, features) in enumerate(layout.ids.items()):
-        lengths = torch.ones(4, len(features), dtype=torch.int64)
+    for place, (width, slots) in enumerate(layout.pooled.items()):
+        lengths = torch.ones(4, len(slots), dtype=torch.int64)
         lengths[0] += 1 + place  # so that no two widths have the same number of ids by chance
         values = torch.zeros(int(lengths.sum()), dtype=torch.int64)
-        ids[width] = Ragged(values, lengths, torch.ones(len(values)))
+        ids[width] = Jagged(values, lengths, torch.ones(len(values)))
     return Inputs(ids, torch.zeros(4, layout.num_numbers))
 
 

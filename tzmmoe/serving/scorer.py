@@ -15,7 +15,7 @@ from tzmmoe.data.encode import Assembler
 from tzmmoe.data.loader import Loader
 from tzmmoe.data.plan.delivery import Delivery
 from tzmmoe.data.plan.sharing import count
-from tzmmoe.data.reading.base import Chunk, Piece
+from tzmmoe.data.reading.base import Chunk, FileRows
 from tzmmoe.data.reading.files import Reading, open_source
 from tzmmoe.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from tzmmoe.features import Feature, FeatureSpec, Setting
@@ -81,7 +81,7 @@ class Scorer:
         self._check_columns(rows.schema)
         if isinstance(rows, pa.Table):
             rows = one_batch(rows.select(self.assembler.needed))
-        chunk = Chunk(0, rows, (Piece("request", 0, rows.num_rows),))
+        chunk = Chunk(0, rows, (FileRows("request", 0, rows.num_rows),))
         encoded = self.assembler.assemble(chunk)
         batch = next(encoded.batches(max(rows.num_rows, 1)))
         return self.predict(batch)
@@ -163,12 +163,12 @@ def own_file(folder: Path, name: str) -> Path:
 
 
 def make_feature(fields: dict[str, Any], setting: Setting, known: Collection[str]) -> Feature:
-    """A feature of a signature; its vocabulary must be one of the ``known`` files."""
-    word = fields.pop("kind")
-    vocab = fields.get("vocab_file")
-    if vocab and vocab not in known:
-        raise KeyError(f"no checksum of {vocab!r}")
-    return FeatureSpec(word, fields).make(setting)
+    """A feature of a signature; its files must be among the ``known`` ones."""
+    spec = FeatureSpec(fields.pop("kind"), fields)
+    for file in spec.files().values():
+        if file not in known:
+            raise KeyError(f"no checksum of {file!r}")
+    return spec.make(setting)
 
 
 def one_batch(table: pa.Table) -> pa.RecordBatch:

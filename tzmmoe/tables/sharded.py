@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tzmmoe.system.tensorfiles import Scattered
-from tzmmoe.tables.table import Slot, Table, Tables
+from tzmmoe.tables.table import Bag, Table, Tables
 
 
 class Spread(Protocol):
@@ -39,15 +39,15 @@ class ShardedTables(nn.Module):
         self.spread, self.group = spread, group
         self.tables: Sequence[Table] = tables.tables
         self.gradient_bound: float | None = None
-        self.weighted, self._slots = tables.weighted, tables.slots
-        places, self.read = read_slots(tables)
+        self.weighted, self._bags = tables.weighted, tables.bags
+        places, self.read = read_bags(tables)
         self.register_buffer("places", torch.tensor(places), persistent=False)
-        means = [slot.mean for slot in self.read]
+        means = [bag.mean for bag in self.read]
         self.register_buffer(
             "mean_F", torch.tensor(means) if any(means) else None, persistent=False
         )
         frozen = {table.name for table in self.tables if not table.trainable}
-        trained = [slot.table not in frozen for slot in self.read]
+        trained = [bag.table not in frozen for bag in self.read]
         self.register_buffer(
             "trained_F", None if all(trained) else torch.tensor(trained), persistent=False
         )
@@ -74,19 +74,19 @@ class ShardedTables(nn.Module):
         """Where the ids of the features that are read stand, feature by feature, rows in order; and
         how many each has."""
         if lengths_BF is None:
-            places_BF = torch.arange(len(ids), device=ids.device).view(-1, len(self._slots))
+            places_BF = torch.arange(len(ids), device=ids.device).view(-1, len(self._bags))
             places_FB = places_BF[:, self.places].t()
             return places_FB.flatten(), torch.ones_like(places_FB, dtype=ids.dtype).contiguous()
         lengths_FB = lengths_BF[:, self.places].t().contiguous()
         last = len(self.places)  # of the features that are not read
-        rank_F = lengths_BF.new_full((len(self._slots),), last)
+        rank_F = lengths_BF.new_full((len(self._bags),), last)
         rank_F[self.places] = torch.arange(last, device=ids.device)
         ranks, lengths = rank_F.expand_as(lengths_BF).flatten(), lengths_BF.flatten()
         order = ranks.repeat_interleave(lengths, output_size=len(ids)).argsort(stable=True)
         return order if last == len(rank_F) else order[: int(lengths_FB.sum())], lengths_FB
 
 
-def read_slots(tables: Tables) -> tuple[list[int], list[Slot]]:
-    """Among the features of a batch, those that are read: their places, and slots."""
-    read = [(place, slot) for place, slot in enumerate(tables.slots) if slot]
-    return [place for place, _ in read], [slot for _, slot in read]
+def read_bags(tables: Tables) -> tuple[list[int], list[Bag]]:
+    """The bags of the features that are read, and their places among those of a batch."""
+    read = [(place, bag) for place, bag in enumerate(tables.bags) if bag]
+    return [place for place, _ in read], [bag for _, bag in read]

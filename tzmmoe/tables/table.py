@@ -42,7 +42,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Slot:
+class Bag:
     """A feature's place among the ids of one width: its table, and how its values are pooled."""
 
     table: str
@@ -52,7 +52,7 @@ class Slot:
 class Tables(nn.Module):
     """All tables of one width D, one under the other in one parameter (R, D).
 
-    One lookup serves all features of the width; those whose slot is None are not read. Tables that
+    One lookup serves all features of the width; those whose bag is None are not read. Tables that
     are not trained lie at the end, from row ``trained_rows`` on. A table's initial values depend on
     the seed and its name alone. ``gradient_bound`` clamps the gradient of each pooled number, as
     FBGEMM does. ``sparse``: the gradient holds the rows of the batch alone. ``weighted``: batches
@@ -62,7 +62,7 @@ class Tables(nn.Module):
     def __init__(
         self,
         tables: Sequence[Table],
-        slots: Sequence[Slot | None],
+        bags: Sequence[Bag | None],
         *,
         seed: int,
         weighted: bool = False,
@@ -71,24 +71,24 @@ class Tables(nn.Module):
         tables = sorted(tables, key=lambda table: not table.trainable)
         self.gradient_bound: float | None = None
         self.sparse, self.weighted = True, weighted
-        self.tables, self.slots, self.seed = tables, slots, seed
+        self.tables, self.bags, self.seed = tables, bags, seed
         self.spans: dict[str, tuple[int, int]] = {}
         rows = 0
         for table in tables:
             self.spans[table.name] = (rows, rows + table.rows)
             rows += table.rows
         self.trained_rows = sum(table.rows for table in tables if table.trainable)
-        unread = None in slots  # their ids lead to a last row that is never trained
+        unread = None in bags  # their ids lead to a last row that is never trained
         self.weight = nn.Parameter(
             torch.empty(rows + unread, tables[0].dim, device="meta"),
             requires_grad=self.trained_rows > 0,
         )
-        first = [self.spans[slot.table][0] if slot else rows for slot in slots]
+        first = [self.spans[bag.table][0] if bag else rows for bag in bags]
         self.register_buffer("first_F", torch.tensor(first), persistent=False)
-        read = torch.tensor([slot is not None for slot in slots])
+        read = torch.tensor([bag is not None for bag in bags])
         self.register_buffer("read_F", read.long() if unread else None, persistent=False)
         self.register_buffer("places", read.nonzero()[:, 0] if unread else None, persistent=False)
-        mean = torch.tensor([slot.mean if slot else False for slot in slots])
+        mean = torch.tensor([bag.mean if bag else False for bag in bags])
         self.register_buffer("mean_F", mean if mean.any() else None, persistent=False)
 
     def fill(self) -> "Tables":

@@ -20,7 +20,7 @@ from tzmmoe.registry import Choice
 from tzmmoe.system.tensorfiles import Scattered
 from tzmmoe.system.world import World
 from tzmmoe.tables.constraints import BY_COLUMNS, ON_A_CPU, SHARDING_TYPES, Constraints
-from tzmmoe.tables.sharded import read_slots
+from tzmmoe.tables.sharded import read_bags
 from tzmmoe.tables.table import Table, Tables
 
 
@@ -170,13 +170,13 @@ class TorchRecTables:
 
     def _bags(self, tables: Tables) -> EmbeddingBagCollection:
         """As TorchRec wants them; sums alone, which ``ShardedTables`` divides."""
-        _, slots = read_slots(tables)
+        _, bags = read_bags(tables)
         configs = [
             EmbeddingBagConfig(
                 name=self._names[table.name],
                 embedding_dim=table.dim,
                 num_embeddings=table.rows,
-                feature_names=[f"f{i}" for i, s in enumerate(slots) if s.table == table.name],
+                feature_names=[f"f{i}" for i, s in enumerate(bags) if s.table == table.name],
                 pooling=PoolingType.SUM,
             )
             for table in tables.tables

@@ -33,7 +33,7 @@ def made(folder, **settings):
 def encoded(feature, *cells: str | None):
     """Ids or numbers of cells of a CSV file, and the tally."""
     values = read(pa.array(cells, pa.string()), feature.separator, weighted=False)
-    return feature.encode(values)
+    return feature.encode([values])
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64", "int", "INT32", " int64 "])

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 from tzmmoe.config.rulebook import Rules
 from tzmmoe.config.rules.values import at_least, unique
-from tzmmoe.config.walk import features
-from tzmmoe.errors import Faults, few
+from tzmmoe.errors import Faults
 from tzmmoe.protos.data_pb2 import FG_NONE
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 
@@ -53,11 +52,6 @@ def notes(pipeline: Pipeline) -> Iterator[str]:
         yield f"{PATH}.shuffle_buffer_size has no effect without shuffle: true"
     if config.HasField("fg_encoded_multival_sep") and config.fg_mode != FG_NONE:
         yield f"{PATH}.fg_encoded_multival_sep has no effect outside fg_mode: FG_NONE"
-    masked = [f.feature_name for _, word, f in features(pipeline) if word and f.use_mask]
-    if config.sample_mask_prob and not masked:
-        yield f"{PATH}.sample_mask_prob has no effect: no feature sets use_mask"
-    if masked and not config.sample_mask_prob:
-        yield f"use_mask of {few(masked)} has no effect without {PATH}.sample_mask_prob"
 
 
 RULES = Rules(check=check, notes=notes)

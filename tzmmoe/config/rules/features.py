@@ -1,23 +1,11 @@
-"""``feature_configs`` and ``feature_groups``: names that exist, and settings that nothing reads."""
-
-from collections.abc import Iterator
+"""``feature_configs`` and ``feature_groups``: names that exist."""
 
 from tzmmoe.config.rulebook import Rules
-from tzmmoe.config.rules.values import defined, set_among, unique
+from tzmmoe.config.rules.values import defined, unique
 from tzmmoe.config.walk import features
-from tzmmoe.errors import Faults, few
-from tzmmoe.protos.data_pb2 import FG_BUCKETIZE, FG_DAG, FG_NONE, FG_NORMAL, FgMode
+from tzmmoe.errors import Faults
 from tzmmoe.protos.feature_pb2 import FeatureConfig
 from tzmmoe.protos.pipeline_pb2 import Pipeline
-
-# fg_mode: settings of features that it does not read.
-UNREAD = {
-    FG_NONE: ("expression", "default_value", "separator", "normalizer"),
-    FG_BUCKETIZE: ("expression", "normalizer", "fg_encoded_default_value"),
-    FG_NORMAL: ("fg_encoded_default_value",),
-    FG_DAG: ("fg_encoded_default_value",),
-}
-OF_A_TABLE = ("embedding_name", "init_fn", "pooling", "trainable", "embedding_constraints")
 
 
 def check(pipeline: Pipeline, faults: Faults) -> None:
@@ -50,25 +38,4 @@ def _groups(pipeline: Pipeline, known: list[str], faults: Faults) -> None:
             defined(name, known, f"{path}.feature_names[{number}]", "feature_configs", faults)
 
 
-def notes(pipeline: Pipeline) -> Iterator[str]:
-    mode = pipeline.data_config.fg_mode
-    unread: dict[str, list[str]] = {}
-    for _, word, feature in features(pipeline):
-        for name in set_among(feature, UNREAD[mode]) if word else ():
-            if name != "expression" or _column(feature.expression) != feature.feature_name:
-                unread.setdefault(name, []).append(feature.feature_name)
-        if word == "raw_feature" and not feature.boundaries:
-            for name in set_among(feature, OF_A_TABLE):
-                yield f"{name} of {feature.feature_name} has no effect without boundaries"
-        if word == "id_feature" and mode != FG_NONE and not feature.num_buckets:
-            for name in set_among(feature, ["out_of_range"]):
-                yield f"{name} of {feature.feature_name} has no effect without num_buckets"
-    for name, owners in unread.items():
-        yield f"{name} of {few(owners)} has no effect under fg_mode: {FgMode.Name(mode)}"
-
-
-def _column(expression: str) -> str:
-    return expression.rpartition(":")[2]
-
-
-RULES = Rules(check=check, notes=notes)
+RULES = Rules(check=check)

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 
 from tzmmoe.config.rulebook import Rules
-from tzmmoe.config.rules.values import above, at_least, set_among
-from tzmmoe.config.walk import features
-from tzmmoe.errors import Faults, few
+from tzmmoe.config.rules.values import above, at_least
+from tzmmoe.errors import Faults
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.protos.train_pb2 import REPLICATED, TrainConfig
 
@@ -90,8 +89,9 @@ def notes(pipeline: Pipeline) -> Iterator[str]:
     rowwise = config.sparse_optimizer.rowwise_adagrad_optimizer
     if rowwise.weight_decay_mode and not rowwise.weight_decay:
         yield f"{PATH}.sparse_optimizer: weight_decay_mode has no effect without weight_decay"
-    if config.table_placement == REPLICATED:
-        yield from _constraints(pipeline)
+    if config.table_placement == REPLICATED and config.HasField("global_embedding_constraints"):
+        where = "no effect with table_placement: REPLICATED"
+        yield f"{PATH}.global_embedding_constraints has {where}"
     if config.HasField("tensorboard") and not config.tensorboard.profile_batch:
         yield f"{PATH}.tensorboard has no effect without profile_batch"
     if config.gradient_accumulation_steps > 1:
@@ -100,16 +100,6 @@ def notes(pipeline: Pipeline) -> Iterator[str]:
         )
     if config.HasField("num_val_samples") and not pipeline.eval_input_path:
         yield f"{PATH}.num_val_samples has no effect without eval_input_path"
-
-
-def _constraints(pipeline: Pipeline) -> Iterator[str]:
-    """Of tables that no constraint can move."""
-    where, own = "no effect with table_placement: REPLICATED", ["embedding_constraints"]
-    owners = [f.feature_name for _, word, f in features(pipeline) if word and set_among(f, own)]
-    if owners:
-        yield f"embedding_constraints of {few(owners)} have {where}"
-    if pipeline.train_config.HasField("global_embedding_constraints"):
-        yield f"{PATH}.global_embedding_constraints has {where}"
 
 
 RULES = Rules(check=check, notes=notes)

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -42,12 +42,6 @@ def defined(name: str, known: Iterable[str], path: str, place: str, faults: Faul
     """A name must be one of those that the setting ``place`` gives."""
     if name not in known:
         faults.add(path, f"{name!r} is not in {place}{did_you_mean(name, known)}")
-
-
-def set_among(message: Message, names: Sequence[str]) -> list[str]:
-    """Those of the fields that the message has and sets."""
-    known = message.DESCRIPTOR.fields_by_name
-    return [name for name in names if name in known and message.HasField(name)]
 
 
 def _finite(pipeline: Pipeline, faults: Faults) -> None:

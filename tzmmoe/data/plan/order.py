@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from tzmmoe.batch import Position
-from tzmmoe.data.reading.base import Chunk, Piece, Source
+from tzmmoe.data.reading.base import Chunk, FileRows, Source
 from tzmmoe.errors import DataError
 
 
@@ -129,7 +129,7 @@ def chunks(source: Source, order: Pass, columns: Sequence[str], since: Position)
         DataError: a file with fewer rows than its span.
     """
     index, begin = since.chunk, (since.span, since.span_row)
-    pieces: list[Piece] = []
+    file_rows: list[FileRows] = []
     batches: list[pa.RecordBatch] = []
     gathered = 0
     for place in range(since.span, len(order.spans)):
@@ -138,18 +138,18 @@ def chunks(source: Source, order: Pass, columns: Sequence[str], since: Position)
             while batch.num_rows:
                 taken = batch.slice(0, order.chunk_rows - gathered)
                 batches.append(taken)
-                pieces.append(Piece(span.file, span.begin + row, taken.num_rows))
+                file_rows.append(FileRows(span.file, span.begin + row, taken.num_rows))
                 gathered += taken.num_rows
                 row += taken.num_rows
                 batch = batch.slice(taken.num_rows)
                 if gathered == order.chunk_rows:
                     is_read = is_last and not batch.num_rows
                     then = (place + 1, 0) if is_read else (place, row)
-                    yield Chunk(index, _join(batches, pieces), tuple(pieces), begin, then)
-                    index, begin, pieces, batches, gathered = index + 1, then, [], [], 0
+                    yield Chunk(index, _join(batches, file_rows), tuple(file_rows), begin, then)
+                    index, begin, file_rows, batches, gathered = index + 1, then, [], [], 0
     if gathered:
         then = (len(order.spans), 0)
-        yield Chunk(index, _join(batches, pieces), tuple(pieces), begin, then)
+        yield Chunk(index, _join(batches, file_rows), tuple(file_rows), begin, then)
 
 
 def _read(source: Source, span: Span, columns: Sequence[str], row: int) -> Iterator[pa.RecordBatch]:
@@ -185,7 +185,7 @@ def _marked(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch,
         yield held, True
 
 
-def _join(batches: list[pa.RecordBatch], pieces: list[Piece]) -> pa.RecordBatch:
+def _join(batches: list[pa.RecordBatch], file_rows: list[FileRows]) -> pa.RecordBatch:
     if len(batches) == 1:
         return batches[0]
     num_rows = sum(batch.num_rows for batch in batches)
@@ -196,5 +196,5 @@ def _join(batches: list[pa.RecordBatch], pieces: list[Piece]) -> pa.RecordBatch:
         table = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
         return table.combine_chunks().to_batches(max_chunksize=num_rows)[0]
     except (pa.ArrowException, TypeError) as error:
-        first, last = pieces[0].path, pieces[-1].path
+        first, last = file_rows[0].path, file_rows[-1].path
         raise DataError(f"{first} and {last} store a column differently: {error}") from error

@@ -16,7 +16,7 @@ ALL_COLUMNS = "ALL_COLUMNS"
 
 
 @dataclass(frozen=True)
-class Piece:
+class FileRows:
     """``num_rows`` rows of a file, from its row ``first_row`` on, counted from 0."""
 
     path: str
@@ -35,7 +35,7 @@ class Chunk:
 
     index: int  # within the pass
     rows: pa.RecordBatch
-    pieces: tuple[Piece, ...]
+    file_rows: tuple[FileRows, ...]
     begin: tuple[int, int] = (0, 0)
     then: tuple[int, int] = (0, 0)
     taken: np.ndarray | None = None
@@ -46,17 +46,17 @@ class Chunk:
 
     def draw(self, random: np.random.Generator) -> np.ndarray:
         """A number in [0, 1) for each row, which does not depend on what else is taken."""
-        drawn = random.random(sum(piece.num_rows for piece in self.pieces))
+        drawn = random.random(sum(part.num_rows for part in self.file_rows))
         return drawn if self.taken is None else drawn[self.taken]
 
     def place(self, row: int) -> str:
         """``file, row 17`` of a row of ``rows``; rows of a file count from 1."""
         row = row if self.taken is None else int(self.taken[row])
-        for piece in self.pieces:
-            if row < piece.num_rows:
-                return f"{piece.path}, row {piece.first_row + row + 1:,}"
-            row -= piece.num_rows
-        return self.pieces[-1].path if self.pieces else "(no file)"
+        for part in self.file_rows:
+            if row < part.num_rows:
+                return f"{part.path}, row {part.first_row + row + 1:,}"
+            row -= part.num_rows
+        return self.file_rows[-1].path if self.file_rows else "(no file)"
 
 
 class Source(ABC):

@@ -7,9 +7,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tzmmoe.drafting.survey.profile import SEPARATOR, Profile, numbers_of
-from tzmmoe.features.column import Values, is_list, read
+from tzmmoe.features.column import distinct, is_list, read
 from tzmmoe.features.forms import BadType, BadValue, as_numbers, as_text, is_text
 from tzmmoe.features.hashing import hash_texts
+from tzmmoe.jagged import Jagged
 
 KEPT = 1 << 16
 U64 = np.uint64
@@ -95,10 +96,10 @@ class Counts:
             self.trouble = f"{column.type} cannot be used as values"
             return
         self._count(values)
-        self._distinct.add(values.flat)
+        self._distinct.add(distinct(values.values)[0])
         self._add_numbers(values)
 
-    def _count(self, values: Values) -> None:
+    def _count(self, values: Jagged) -> None:
         self._values += values.num_values
         if values.lengths is None:
             self._shortest, self._longest = 1, max(self._longest, 1)
@@ -110,18 +111,19 @@ class Counts:
             self._shortest = min(self._shortest or shortest, shortest)
             self._longest = max(self._longest, int(present.max()))
 
-    def _add_numbers(self, values: Values) -> None:
+    def _add_numbers(self, values: Jagged) -> None:
         if self._numbers is None:
             return
-        if is_text(values.flat.type) and not self.typed:
-            self._code |= _any(values.flat, CODE)
-            self._power |= _any(values.flat, POWER)
+        flat, codes = distinct(values.values)
+        if is_text(flat.type) and not self.typed:
+            self._code |= _any(flat, CODE)
+            self._power |= _any(flat, POWER)
         try:
-            numbers = numbers_of(values.flat)
+            numbers = numbers_of(flat)
         except pa.ArrowInvalid:
             self._numbers = None
             return
-        self._numbers.add(numbers if values.codes is None else numbers[values.codes])
+        self._numbers.add(numbers if codes is None else numbers[codes])
 
     def profile(self, num_rows: int, sample: pa.Array | None) -> Profile:
         numbers = self._numbers or Numbers()

@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tzmmoe.features.column import Values, read
+from tzmmoe.features.column import plain, read
 from tzmmoe.features.forms import as_numbers, is_text
+from tzmmoe.jagged import Jagged
 
 SEPARATOR = "\x1d"  # the schema's default, at which features split text
 
@@ -57,19 +58,19 @@ class Profile:
         values = self._values
         numbers = np.full(len(self.sample), np.nan)
         present = slice(None) if values.lengths is None else values.lengths > 0
-        numbers[present] = numbers_of(values.flat)
+        numbers[present] = numbers_of(values.values)
         return numbers
 
     @cached_property
     def words(self) -> list[str]:
         """The distinct texts of the sample, the most frequent first."""
-        counts = pc.value_counts(self._values.flat)
+        counts = pc.value_counts(self._values.values)
         order = np.argsort(-counts.field("counts").to_numpy(), kind="stable")
         return counts.field("values").take(pa.array(order)).to_pylist()
 
     @cached_property
-    def _values(self) -> Values:
-        return read(self.sample, SEPARATOR, weighted=False).plain()
+    def _values(self) -> Jagged:
+        return plain(read(self.sample, SEPARATOR, weighted=False))
 
 
 def numbers_of(flat: pa.Array) -> np.ndarray:

@@ -1,0 +1,103 @@
+"""The fields that kinds of features share, whose meaning is the same in each kind's message."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from tzmmoe.errors import ConfigError
+from tzmmoe.features.origin import Origin, Setting
+from tzmmoe.tables.constraints import Constraints
+from tzmmoe.tables.initializers import table_initializer
+from tzmmoe.tables.table import Table
+
+# Fields that say how a table is made and read, and nothing of how many rows it has.
+OF_A_TABLE = ("embedding_name", "init_fn", "pooling", "trainable", "embedding_constraints")
+
+
+@dataclass(frozen=True)
+class SharedFields:
+    """What every kind of feature is told: data_config's ``setting``, its ``origins``, and these
+    fields of its message. A field that a kind's message lacks has the value that is given here.
+
+    Raises ConfigError for a pooling or separator that cannot be.
+    """
+
+    setting: Setting
+    origins: tuple[Origin, ...]
+    feature_name: str
+    embedding_name: str | None = None
+    embedding_dim: int | None = None
+    init_fn: str | None = None
+    trainable: bool = True
+    embedding_constraints: Mapping[str, Any] | None = None
+    pooling: str = "sum"
+    default_value: str = ""
+    fg_encoded_default_value: str | None = None
+    separator: str = "\x1d"
+    weighted: bool = False
+    use_mask: bool = False
+    value_dim: int = 0
+
+    def __post_init__(self) -> None:
+        if self.pooling not in ("sum", "mean"):
+            raise ConfigError.at("pooling", f"is {self.pooling!r}; give 'sum' or 'mean'")
+        if self.weighted and self.pooling == "mean":
+            raise ConfigError.at("pooling", "is 'mean', but weighted values are always summed")
+        if not self.separator:
+            raise ConfigError.at("separator", "is empty; give the text between two values")
+
+    @classmethod
+    def names(cls) -> set[str]:
+        """The fields of a kind's message that are among these."""
+        return {field.name for field in fields(cls)} - {"setting", "origins"}
+
+    @property
+    def value_separator(self) -> str:
+        """Between the values of one text cell."""
+        return self.setting.multival_separator if self.setting.encoded else self.separator
+
+    @property
+    def default_path(self) -> str:
+        """The field that tells what stands for a missing value."""
+        return "fg_encoded_default_value" if self.setting.encoded else "default_value"
+
+    @property
+    def default_text(self) -> str:
+        return getattr(self, self.default_path) or ""
+
+    def dim(self) -> int:
+        """The width of the embedding. Raises ConfigError when there is none."""
+        if not self.embedding_dim:
+            what = "is not set" if self.embedding_dim is None else "is 0"
+            raise ConfigError.at("embedding_dim", f"{what}; give the width of the embedding")
+        return self.embedding_dim
+
+    def table(self, rows: int) -> Table:
+        """The feature's table, of so many rows. Raises ConfigError."""
+        name = self.embedding_name or f"{self.feature_name}_emb"
+        if not re.fullmatch(r"[\w\-]+", name):
+            raise ConfigError.at("embedding_name", f"is {name!r}; use letters, digits, _ and -")
+        return Table(
+            name=name,
+            rows=rows,
+            dim=self.dim(),
+            trainable=self.trainable,
+            init_text=self.init_fn or "",
+            init=table_initializer(self.init_fn, rows),
+            constraints=Constraints.of(self.embedding_constraints),
+        )
+
+
+def check_shared(tables: Sequence[tuple[str, Table]]) -> None:
+    """Raise ConfigError when features share a table but describe it differently."""
+    seen: dict[str, tuple[str, Table]] = {}
+    for feature, each in tables:
+        owner, first = seen.setdefault(each.name, (feature, each))
+        if first != each:
+            raise ConfigError.at(
+                "feature_configs",
+                f"{owner!r} and {feature!r} share the table {each.name!r}, but differ: "
+                f"{first.rows} x {first.dim} and {each.rows} x {each.dim} "
+                f"(rows, embedding_dim, init_fn, trainable and embedding_constraints must agree)",
+            )
