@@ -17,11 +17,11 @@ import torch._dynamo  # noqa: F401 - torch does so at the first step, which take
 from e2e import tiny
 
 WATCHED = (
-    "tzmmoe/checkpoint.py",
-    "tzmmoe/fitting.py",
-    "tzmmoe/training/report.py",
-    "tzmmoe/training/state.py",
-    "tzmmoe/training/trainer.py",
+    "tzmmoe/system/checkpoint.py",
+    "tzmmoe/run/fit.py",
+    "tzmmoe/run/results.py",
+    "tzmmoe/run/state.py",
+    "tzmmoe/run/trainer.py",
     "checkpoint/hf_storage.py",
     "checkpoint/filesystem.py",
     "lib/python3.*/shutil.py",

@@ -15,8 +15,8 @@ from e2e import tiny
 from tzmmoe.data.plan import delivery as delivery_module
 from tzmmoe.data.reading import csv, parquet
 from tzmmoe.errors import DataError
+from tzmmoe.learning.step import TrainStep
 from tzmmoe.pipeline import Pipeline
-from tzmmoe.run.trainer import Trainer
 from tzmmoe.system import checkpoint
 
 # 200 rows are 13 steps; one file, read a few rows at a time, two epochs.
@@ -79,15 +79,15 @@ CHANGES = [shortened, emptied, written_over, replaced, deleted]
 
 def at_step(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], None]) -> None:
     """Do something before a step, counted from 1."""
-    original, steps = Trainer.step, []
+    original, steps = TrainStep.__call__, []
 
-    def step(self: Trainer, *arguments: object) -> object:
+    def call(self: TrainStep, *arguments: object) -> object:
         steps.append(None)
         if len(steps) == number:
             act()
         return original(self, *arguments)
 
-    monkeypatch.setattr(Trainer, "step", step)
+    monkeypatch.setattr(TrainStep, "__call__", call)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)

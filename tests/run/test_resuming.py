@@ -28,8 +28,8 @@ def test_a_finished_run_says_so_and_leaves_everything(tiny_folder, run, caplog) 
     before = tiny.files_of(run)
     with caplog.at_level(logging.INFO):
         go_on(tiny_folder, run)
-    [said] = [line for line in caplog.messages if line.startswith("nothing was left to train")]
-    assert "the run ended with step 12" in said
+    [said] = [line for line in caplog.messages if line.startswith("already finished")]
+    assert "step 12" in said
     assert "num_epochs" in said
     assert "training files" in said
     after = tiny.files_of(run)
@@ -48,7 +48,7 @@ def test_a_run_that_is_past_a_lowered_num_epochs_trains_no_further(
     saving = Trainer._stop_on_signal
 
     def stop(self: Trainer) -> None:
-        self.signals.came = signal.SIGINT if self.steps == 16 else 0
+        self.interruption.came = signal.SIGINT if self.steps == 16 else 0
         saving(self)
 
     monkeypatch.setattr(Trainer, "_stop_on_signal", stop)
@@ -60,7 +60,7 @@ def test_a_run_that_is_past_a_lowered_num_epochs_trains_no_further(
     assert steps(run) == [15]
     assert tiny.tensors(checkpoint.newest(run)) == before
     assert (
-        "nothing was left to train: epoch 2 of the checkpoint is past num_epochs 1; the run ends "
+        "already finished: epoch 2 of the checkpoint is past num_epochs 1 "
         "with step 15; to go on, raise num_epochs"
     ) in caplog.messages
     evaluated = report.of_step(run / report.TRAINING, 15)

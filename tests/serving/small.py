@@ -10,7 +10,6 @@ import torch
 from parts import generator, shaken
 from torch import Tensor
 
-from tzmmoe import build
 from tzmmoe.batch import Inputs, Ragged
 from tzmmoe.config import load
 from tzmmoe.features.layout import Layout
@@ -72,8 +71,8 @@ class Small:
             helpers=built.helpers,
             specs=built.specs,
             setting=built.setting,
-            reading=build.reading(self.session.pipeline.data_config),
-            config=self.session.text(),
+            reading=self.session.settings.reading,
+            config=self.session.settings.text,
         ).write(directory)
         return directory
 
