@@ -12,7 +12,7 @@ from tzmmoe.run.folder import locked
 HOLD = """
 import sys, time
 from pathlib import Path
-from tzmmoe.lock import locked
+from tzmmoe.run.folder import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -175,13 +175,13 @@ def test_a_run_that_goes_on_restores_randomness_and_moments(tiny_folder, finishe
     """What the law of resuming rests on, named, so that a failure is easy to find."""
     opened = checkpoint.open_checkpoint(finished / "model.ckpt-12")
     session = tiny.session(tiny_folder)
-    optimization = tiny.optimization(session)
+    step = tiny.train_step(session)
     state.restore_weights(opened, session.built.model)
-    state.restore_optimizers(opened, optimization)
+    state.restore_optimizers(opened, step)
     state.restore_random(opened, session.runtime.device, World())
     named = {
         **state.weights(session.built.model),
-        **state.optimizer_state(optimization),
+        **state.optimizer_state(step),
         **state.by_rank([state.random_state(session.runtime.device)]),
     }
     assert named.keys() == opened.shapes().keys()

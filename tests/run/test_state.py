@@ -136,7 +136,7 @@ def test_the_scale_of_half_precision_survives(tiny_folder, tmp_path) -> None:
     saved = save(tmp_path, first, step)
     scales = [step.dense.scaler.get_scale()]
     tiny.learn(first, step, batches[4:], 4)
-    scales.append(step.scaler.get_scale())
+    scales.append(step.dense.scaler.get_scale())
     assert scales == [2048.0, 4096.0]
 
     second = tiny.session(tiny_folder, **changes)

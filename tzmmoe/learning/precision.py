@@ -34,8 +34,6 @@ class Precision:
 
         return cast
 
-    def scale(self) -> Tensor | None:
-        """What gradients are multiplied by at this step; None: they are as they are."""
-        if not self.scaler.is_enabled():
-            return None
+    def scale(self) -> Tensor:
+        """What an enabled scaler multiplies the gradients of this step by."""
         return self.scaler.scale(torch.ones((), device=self._device))

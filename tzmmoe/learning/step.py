@@ -105,7 +105,7 @@ class TableUpdate:
         if pairs := trained_rows(model):
             self.optimizers.append(_sparse(list(pairs.items()), settings.sparse))
         self._spreads = {part.spread for part in self.sharded}
-        self._scale = precision.scale
+        self._scale = precision.scale if precision.scaler.is_enabled() else lambda: None
         bound = settings.gradient_bound()
         # A process's losses are those of the global batch, times the number of processes.
         for part in (*self.modules.values(), *self.sharded):
