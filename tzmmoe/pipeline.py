@@ -77,8 +77,7 @@ class Pipeline:
     ) -> dict[str, float]:
         """Metrics and losses by key, over test_input_path, or eval_input_path when that is not set;
         also written to model_dir, and to eval_config.output_file."""
-        needs = () if self.config.pipeline.test_input_path else ("eval_input_path",)
-        session = self._trained(checkpoint_path, *needs)
+        session = self._trained(checkpoint_path, "eval_input_path")
         evaluation = Evaluation.final(session)
         evaluation.check_output()
         model = session.restore(Path(checkpoint_path or session.model_dir))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tzmmoe import build
 from tzmmoe.batch import Batch, Column
-from tzmmoe.config import Config, notes
+from tzmmoe.config import Config, duration, notes
 from tzmmoe.data.encode import Assembler
 from tzmmoe.data.loader import Loader
 from tzmmoe.data.plan.sharing import count
@@ -72,7 +72,7 @@ class Session:
         free = free_bytes(torch.device("cpu"))
         settings = RunSettings.of(pipeline, faults, trains=trains)
         for name in needs:
-            if not getattr(settings.files, name):
+            if settings.files.lacks(name):
                 faults.add(name, f"is not set; set it, or pass --{name}")
         spread = 1 if whole or settings.placement.placement == "REPLICATED" else num_processes()
         built = build.build(pipeline, config.folder, faults, spread)
@@ -212,7 +212,7 @@ def check(settings: RunSettings, built: build.Built | None, faults: Faults) -> N
 def _started(settings: RunSettings, device: torch.device) -> Runtime:
     """The process and its world, seeded."""
     runtime = settings.runtime
-    world = meet(device, runtime.patience_s)
+    world = meet(device, duration.seconds(runtime.collective_timeout))
     return Runtime.start(device, runtime.seed, world, deterministic=runtime.deterministic)
 
 

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 from google.protobuf import text_format
 
 from tzmmoe import build
-from tzmmoe.config import duration
 from tzmmoe.data.plan.delivery import Delivery
 from tzmmoe.data.reading.files import Reading
 from tzmmoe.errors import Faults
@@ -39,6 +38,11 @@ class FileSettings:
     @property
     def folder(self) -> Path:
         return Path(self.model_dir or "")
+
+    def lacks(self, name: str) -> bool:
+        """Whether a field is not set; for eval_input_path, test_input_path may stand in."""
+        stands_in = name == "eval_input_path" and self.test_input_path
+        return not (getattr(self, name) or stands_in)
 
 
 @dataclass(frozen=True)
@@ -110,11 +114,6 @@ class RuntimeSettings:
     collective_timeout: str
     deterministic: bool
 
-    @property
-    def patience_s(self) -> float:
-        """How long a process waits for the others."""
-        return duration.seconds(self.collective_timeout)
-
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -154,7 +153,12 @@ class RunSettings:
             if trains:
                 learning = LearningSettings.of(train)
                 step.check(learning, faults)
-                placement = _of_training(placement, learning)
+                placement = replace(
+                    placement,
+                    optimizer=learning.sparse.optimizer,
+                    grad_process=learning.grad_process,
+                    precision=learning.precision,
+                )
                 placement.check()
         return cls(
             files=_named(FileSettings, fields(pipeline)),
@@ -176,16 +180,6 @@ class RunSettings:
 def _named(kind: type[T], values: Mapping[str, Any]) -> T:
     """The fields of a message that a class of settings names."""
     return kind(**{each.name: values[each.name] for each in dataclasses.fields(kind)})
-
-
-def _of_training(placement: PlacementRequest, learning: LearningSettings) -> PlacementRequest:
-    """Where tables may lie depends on what moves them."""
-    return replace(
-        placement,
-        optimizer=learning.sparse.optimizer,
-        grad_process=learning.grad_process,
-        precision=learning.precision,
-    )
 
 
 def _model_name(pipeline: Pipeline) -> str | None:
