@@ -106,7 +106,7 @@ def test_a_file_that_changes_while_it_is_read_is_told_and_none_of_the_new_rows_i
             pipeline(folder, tmp_path / "run").fit()
     words = "is not there any more" if change is deleted else "was changed or replaced|cannot be r"
     assert raised.match(f"^{file}: ({words})")
-    assert raised.match("the steps before are in model.ckpt-[0-9]+; with the data mended, --cont")
+    assert raised.match("the steps before are in model.ckpt-[0-9]+; once it is repaired, --cont")
     saved = checkpoint.open_checkpoint(checkpoint.newest(tmp_path / "run"))
     assert saved.step >= FAULT_AT - 1
     shutil.copy2(kept, file)

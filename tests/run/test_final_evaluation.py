@@ -160,7 +160,11 @@ def test_a_signal_stops_an_evaluation_that_writes_predictions(
     ("changes", "error", "words"),
     [
         ({"test_input_path": "nowhere.parquet"}, DataError, "nowhere.parquet"),
-        ({"eval_config__output_file": "."}, ConfigError, "output_file: . is a folder; name a file"),
+        (
+            {"eval_config__output_file": "."},
+            ConfigError,
+            "output_file: . is a folder; choose",
+        ),
         (
             {"eval_config__task_metrics": '{ name: "ctrr" metrics { auc {} } }'},
             ConfigError,

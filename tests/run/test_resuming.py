@@ -60,8 +60,8 @@ def test_a_run_that_is_past_a_lowered_num_epochs_trains_no_further(
     assert steps(run) == [15]
     assert tiny.tensors(checkpoint.newest(run)) == before
     assert (
-        "already finished: epoch 2 of the checkpoint is past num_epochs 1 "
-        "with step 15; to go on, raise num_epochs"
+        "already finished at step 15: epoch 2 of the checkpoint is past num_epochs 1; to "
+        "continue, raise num_epochs"
     ) in caplog.messages
     evaluated = report.of_step(run / report.TRAINING, 15)
     assert results == {key: value for key, value in evaluated.items() if key != "global_step"}

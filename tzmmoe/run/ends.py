@@ -153,10 +153,9 @@ def checked_key(
         ConfigError: there is no such key, or neither larger nor smaller is better.
     """
     if key not in natures:
-        raise ConfigError.at(
-            path,
-            f"{key!r} is not evaluated{did_you_mean(key, natures)}; there are {', '.join(natures)}",
-        )
+        hint = did_you_mean(key, natures)
+        words = f"{key!r} is not evaluated{hint}; choose one of {', '.join(natures)}"
+        raise ConfigError.at(path, words)
     larger = natures[key] if forced is None else forced
     if larger is None:
         raise ConfigError.at(

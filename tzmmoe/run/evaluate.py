@@ -204,12 +204,14 @@ class Evaluation:
             return
         path = Path(settings.output_file)
         if path.is_dir():
-            raise ConfigError.at(where, f"{path} is a folder; name a file")
+            raise ConfigError.at(where, f"{path} is a folder; choose a file")
         read = [file for file in self.session.inputs() if os.path.exists(file)]
         if path.exists() and any(os.path.samefile(file, path) for file in read):
-            raise ConfigError.at(where, f"{path} is read and would be replaced; name another file")
+            raise ConfigError.at(
+                where, f"{path} is read and would be replaced; choose another file"
+            )
         if settings.predictions_path and path == Path(settings.predictions_path):
-            raise ConfigError.at(where, "is predictions_path too; name another file")
+            raise ConfigError.at(where, "is predictions_path too; choose another file")
 
     def write_output(self, results: dict[str, float], model: Path) -> None:
         """eval_config.output_file, if that is set."""

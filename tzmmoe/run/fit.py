@@ -88,7 +88,7 @@ class TrainRun:
         goes_on = self.continue_train or self.session.runtime.world.has_restarted
         found = look(self.session.model_dir, goes_on=goes_on)
         if found and self.session.settings.training.fine_tune_checkpoint:
-            log.info("fine_tune_checkpoint is not read again: the run goes on from its own")
+            log.info("fine_tune_checkpoint is not read again: the run continues from its own")
         return found
 
     def _warn_without_checkpoint(self, found: bool) -> None:
@@ -184,8 +184,9 @@ class TrainRun:
         if free is not None and memory.needed > free:
             raise ConfigError.at(
                 "train_config.sparse_optimizer",
-                f"needs {short_bytes(memory.needed)} with the tables, but {short_bytes(free)} of "
-                "memory are free; rowwise_adagrad_optimizer keeps one number for each row",
+                f"needs {short_bytes(memory.needed)} including the tables, but only "
+                f"{short_bytes(free)} of memory is free; rowwise_adagrad_optimizer keeps a single "
+                "number per row",
             )
 
     def _resume(self, trainer: Trainer, found: Path) -> None:
@@ -198,7 +199,7 @@ class TrainRun:
         evaluates = saved.state["evaluates"]
         trainer.resume(position, steps, is_reviewed=evaluates)
         trainer.watch.restore(saved.state["watch"])
-        log.info("going on after step %s of %s", f"{steps - 1:,}", saved.path)
+        log.info("continuing after step %s of %s", f"{steps - 1:,}", saved.path)
         if not evaluates and not trainer.is_past():  # whose last checkpoint is evaluated
             return
         results = report.of_step(self.session.model_dir / report.TRAINING, steps - 1)
@@ -215,7 +216,7 @@ class TrainRun:
             state.restore_optimizers(saved, trainer.step)
         except CheckpointError as error:
             raise CheckpointError(
-                f"{error}\nto go on with the weights alone, pass --ignore_restore_optimizer"
+                f"{error}\nto continue with the weights alone, pass --ignore_restore_optimizer"
             ) from error
 
     def _fine_tune(self) -> None:
@@ -254,11 +255,11 @@ class TrainRun:
 
 
 def _say_finished(trainer: Trainer) -> None:
-    what, more = "already finished", "raise num_epochs or num_steps, or name more training files"
+    why, more = "", "raise num_epochs or num_steps, or name more training files"
     if trainer.watch.stopped:
         more = "raise early_stopping.patience, for it stopped early"
     elif trainer.is_past():
         epoch, num_epochs = trainer.position.epoch + 1, trainer.settings.epochs
-        what = f"already finished: epoch {epoch} of the checkpoint is past num_epochs {num_epochs}"
+        why = f": epoch {epoch} of the checkpoint is past num_epochs {num_epochs}"
         more = "raise num_epochs"
-    log.info("%s with step %s; to go on, %s", what, f"{trainer.steps - 1:,}", more)
+    log.info("already finished at step %s%s; to continue, %s", f"{trainer.steps - 1:,}", why, more)

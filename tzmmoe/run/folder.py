@@ -23,9 +23,9 @@ def check(model_dir: Path, faults: Faults) -> None:
     """Add a fault when it cannot be made, or not be written."""
     existing = next(path for path in (model_dir, *model_dir.parents) if path.exists())
     if not existing.is_dir():
-        faults.add("model_dir", f"{existing} is a file; name a folder")
+        faults.add("model_dir", f"{existing} is a file; choose a folder")
     elif not os.access(existing, os.W_OK):
-        faults.add("model_dir", f"{existing} cannot be written; name another folder")
+        faults.add("model_dir", f"{existing} is not writable; choose another folder")
 
 
 def newest(model_dir: Path, *, goes_on: bool) -> Path | None:
@@ -33,8 +33,8 @@ def newest(model_dir: Path, *, goes_on: bool) -> Path | None:
     found = checkpoint.find(model_dir)
     if found and not goes_on:
         raise CheckpointError(
-            f"{model_dir} holds {found[-1].name}; pass --continue_train to go on from it, or "
-            "name another --model_dir"
+            f"{model_dir} already holds {found[-1].name}; pass --continue_train to continue from "
+            "it, or choose another --model_dir"
         )
     return found[-1] if found else None
 
@@ -58,7 +58,9 @@ def own(model_dir: Path, found: Path | None) -> Iterator[None]:
     model_dir.mkdir(parents=True, exist_ok=True)
     with locked(model_dir):
         if newest(model_dir, goes_on=True) != found:
-            raise CheckpointError(f"{model_dir}: another run wrote a checkpoint meanwhile")
+            raise CheckpointError(
+                f"{model_dir}: another run wrote a checkpoint just now; try again"
+            )
         checkpoint.clear_leftovers(model_dir)
         yield
 
@@ -77,7 +79,7 @@ def best(model_dir: Path, watched: Best | None) -> Path:
     if watched and watched.waited and watched.step is None:
         raise CheckpointError(
             f"{model_dir}: {watched.key} is undefined in every evaluation of a checkpoint there, "
-            "so none is the best; set export_config.best_exporter_metric to another metric, or "
+            "so there is no best one; set export_config.best_exporter_metric to another metric, or "
             'export_config.exporter_type: "latest"'
         )
     if watched is None or watched.step is None:
@@ -107,7 +109,7 @@ def locked(folder: Path) -> Iterator[None]:
             file.seek(0)
             raise CheckpointError(
                 f"{folder} is in use by {file.read().strip() or 'another process'}; wait for it, "
-                "or name another --model_dir"
+                "or choose another --model_dir"
             ) from error
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")

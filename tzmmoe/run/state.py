@@ -111,7 +111,9 @@ def restore_optimizers(checkpoint: Checkpoint, step: TrainStep) -> None:
     saved, own = checkpoint.state, words(step)
     if saved["optimizers"] != own:
         was = " and ".join(saved["optimizers"].values())
-        raise CheckpointError(f"{checkpoint.path} is of {was}, not of {' and '.join(own.values())}")
+        raise CheckpointError(
+            f"{checkpoint.path} holds the state of {was}, not of {' and '.join(own.values())}"
+        )
     shapes, dense = checkpoint.shapes(), step.dense
     for name, parameter in dense.parameters.items():
         prefix = f"dense_optimizer.{name}."
@@ -177,7 +179,9 @@ def fine_tune(checkpoint: Checkpoint, model: RankModel, mapping: dict[str, str] 
     strange = [f"{name}{did_you_mean(name, own)}" for name in mapping if name not in own]
     if strange:
         listed = "\n  ".join(strange)
-        raise CheckpointError(f"fine_tune_ckpt_param_map: this model has no tensor\n  {listed}")
+        raise CheckpointError(
+            f"fine_tune_ckpt_param_map: there is no such tensor here:\n  {listed}"
+        )
     rounds: list[dict[str, Tensor | Scattered]] = [{}]
     for here, there in mapping.items():  # several names here may take from one name there
         free = next((each for each in rounds if there not in each), None)
@@ -202,6 +206,6 @@ def read_map(path: Path) -> dict[str, str]:
         if len(pair) != 2:
             raise ConfigError.at(
                 "train_config.fine_tune_ckpt_param_map",
-                f"{path}: {line!r} is not a name here, a tab, and a name there",
+                f"{path}: {line!r} must be a name here, a tab, and a name there",
             )
     return dict(pairs)

@@ -47,11 +47,11 @@ class Memory:
 
     def line(self, free_bytes: int | None) -> str:
         """``free_bytes``: what was free before any of it was made."""
-        there = f" of {short_bytes(free_bytes)} that are free" if free_bytes is not None else ""
+        there = f" of {short_bytes(free_bytes)} free" if free_bytes is not None else ""
         return (
             f"memory: tables {short_bytes(self.tables)}, dense part {short_bytes(self.dense)}, "
             f"optimizers {short_bytes(self.optimizers)}; with gradients "
-            f"{short_bytes(self.needed)}{there}, and the batches beside it"
+            f"{short_bytes(self.needed)}{there}, plus the batches"
         )
 
 
@@ -79,7 +79,7 @@ def _penalty_lines(step: TrainStep) -> Iterator[str]:
         if hasattr(module, "penalty"):
             found.setdefault(" and ".join(module.penalty.names()), []).extend(module.spans)
     for settings, tables in found.items():
-        yield f"at every step all rows move of {few(tables)}, by {settings}"
+        yield f"{settings} moves all rows of {few(tables)} at every step"
 
 
 def _dense_lines(model: RankModel, step: TrainStep) -> Iterator[str]:

@@ -106,8 +106,8 @@ class Trainer:
         if self.steps > self._saved_at:
             self._save(evaluates=False)
         told = DataError(
-            f"{error}\nthe steps before are in model.ckpt-{self.steps - 1}; with the data mended, "
-            "--continue_train goes on from there"
+            f"{error}\nthe steps before are in model.ckpt-{self.steps - 1}; once it is "
+            "repaired, --continue_train continues from there"
         )
         told.is_shared = error.is_shared
         return told
