@@ -12,7 +12,8 @@ from tzmmoe.build import Built, build, rules
 from tzmmoe.config import Config
 from tzmmoe.errors import ConfigError, Faults
 from tzmmoe.protos.pipeline_pb2 import Pipeline
-from tzmmoe.run.fit import check
+from tzmmoe.run.session import check
+from tzmmoe.run.settings import RunSettings
 
 CONFIG = """\
 train_input_path: "train.parquet"
@@ -107,8 +108,9 @@ def said_of_all(config: Config) -> list[str]:
 
 def built(config: Config) -> tuple[Built | None, list[str]]:
     faults = Faults(config.faults)
+    settings = RunSettings.of(config.pipeline, faults, trains=True)
     made = build(config.pipeline, config.folder, faults)
-    check(config.pipeline, made, faults)
+    check(settings, made, faults)
     return made, lines(faults, config)
 
 

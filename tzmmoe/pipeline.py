@@ -4,12 +4,12 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tzmmoe import build
+from tzmmoe.build import rules
 from tzmmoe.config import Config, load
+from tzmmoe.run import folder
 from tzmmoe.run import results as report
 from tzmmoe.run.evaluate import Evaluation
-from tzmmoe.run.fit import Fitting, check
-from tzmmoe.run.folder import RunLog
+from tzmmoe.run.fit import TrainRun
 from tzmmoe.run.session import Session
 from tzmmoe.serving.exporter import Export
 from tzmmoe.serving.predictions import PredictionWriter, write_predictions
@@ -44,9 +44,7 @@ class Pipeline:
         ``settings`` are changes such as ``"data_config.batch_size=256"``; ``flags`` are values by
         the paths of fields, which a command line has flags for.
         """
-        config = load(
-            path, rules=build.rules(), settings=settings, flags=flags, edits_json=edits_json
-        )
+        config = load(path, rules=rules(), settings=settings, flags=flags, edits_json=edits_json)
         return cls(config, device=device)
 
     def fit(
@@ -60,35 +58,39 @@ class Pipeline:
             Interrupted: a signal came; a checkpoint was saved.
         """
         began = time.monotonic()
-        with RunLog() as record, flushed_denormals():
-            session = self._training()
-            fitting = Fitting(session, continue_train, ignore_restore_optimizer, began)
-            with naming(session.model_dir):
-                return fitting.run(record)
+        with folder.RunLog() as record, flushed_denormals():
+            run = TrainRun(
+                self._training(),
+                began=began,
+                continue_train=continue_train,
+                ignore_restore_optimizer=ignore_restore_optimizer,
+            )
+            with naming(run.session.model_dir):
+                return run.run(record)
 
     def check(self, *, continue_train: bool = False) -> None:
         """Build everything and read the first batch, without training."""
-        Fitting(self._training(), continue_train).check_only()
+        began = time.monotonic()
+        TrainRun(self._training(), began=began, continue_train=continue_train).check_only()
 
     def evaluate(
         self, checkpoint_path: str | None = None, predictions_path: str | None = None
     ) -> dict[str, float]:
         """Metrics and losses by key, over test_input_path, or eval_input_path when that is not set;
         also written to model_dir, and to eval_config.output_file."""
-        needs = () if self.config.pipeline.test_input_path else ("eval_input_path",)
-        session = self._trained(checkpoint_path, *needs)
+        session = self._trained(checkpoint_path, "eval_input_path")
         evaluation = Evaluation.final(session)
         evaluation.check_output()
         model = session.restore(Path(checkpoint_path or session.model_dir))
         results = evaluation.run(predictions_path)
-        folder = session.model_dir
-        if not session.pipeline.model_dir:
+        model_dir, settings = session.model_dir, session.settings
+        if not settings.files.model_dir:
             named = Path(checkpoint_path)
-            folder = named.parent if is_checkpoint(named) else named
+            model_dir = named.parent if is_checkpoint(named) else named
         if session.runtime.world.is_first:
-            with naming(folder / report.EVALUATION):
-                report.append(folder / report.EVALUATION, model.step, results)
-        with naming(Path(session.pipeline.eval_config.output_file)):
+            with naming(model_dir / report.EVALUATION):
+                report.append(model_dir / report.EVALUATION, model.step, results)
+        with naming(Path(settings.evaluation.output_file or "")):
             evaluation.write_output(results, model.path)
         return results
 
@@ -98,10 +100,10 @@ class Pipeline:
         Without ``checkpoint_path``, export_config tells which checkpoint is taken.
         """
         session = self._trained(checkpoint_path, whole=True)
-        if checkpoint_path is None and session.pipeline.export_config.exporter_type == "best":
-            session.restore(session.best_checkpoint())
-        else:
-            session.restore(Path(checkpoint_path or session.model_dir))
+        chosen = Path(checkpoint_path or session.model_dir)
+        if checkpoint_path is None and session.settings.export.exporter_type == "best":
+            chosen = folder.best(session.model_dir, session.watch().best)
+        session.restore(chosen)
         built = session.built
         export = Export(
             model=built.model,
@@ -110,8 +112,8 @@ class Pipeline:
             helpers=built.helpers,
             specs=built.specs,
             setting=built.setting,
-            reading=build.reading(session.pipeline.data_config),
-            config=session.text(),
+            reading=session.settings.reading,
+            config=session.settings.text,
         )
         session.runtime.world.first(lambda: export.write(Path(export_dir)))
         return Path(export_dir)
@@ -139,12 +141,12 @@ class Pipeline:
         reads = [*loader.source.files, *session.inputs()]
         world = session.runtime.world
         with PredictionWriter(predict_output_path, reads, world) as writer:
-            write_predictions(session.taken(loader), session.outputs, writer, output_columns)
+            write_predictions(session.batches(loader), session.outputs, writer, output_columns)
         return sum(world.gather(writer.num_rows))
 
     def _training(self) -> Session:
         needs = ("train_input_path", "model_dir")
-        return Session.start(self.config, device=self.device, needs=needs, check=check)
+        return Session.start(self.config, device=self.device, needs=needs, trains=True)
 
     def _trained(self, checkpoint_path: str | None, *needs: str, whole: bool = False) -> Session:
         needed = needs if checkpoint_path else (*needs, "model_dir")

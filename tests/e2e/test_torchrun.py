@@ -253,7 +253,7 @@ def test_when_a_machine_is_lost_those_that_are_left_go_on_to_the_end(tiny_folder
     codes = sorted(agent.wait(timeout=150) for agent in agents)
     printed = (tmp_path / "first").read_text() + (tmp_path / "second").read_text()
     assert codes == [-signal.SIGKILL, 0], printed
-    assert "going on after step 5 of" in printed
+    assert "continuing after step 5 of" in printed
     assert len((model_dir / "runs.jsonl").read_text().splitlines()) == 2
     # Steps 0 to 5 of two processes take 6 * 32 of the 200 rows of the first epoch; one process then
     # has the other 8 in one step, and 13 steps of the second epoch.

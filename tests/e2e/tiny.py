@@ -1,20 +1,19 @@
 """A tiny data set of two tasks, its config, and runs on it."""
 
-from collections.abc import Mapping, Sequence
-from itertools import islice
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from pyarrow import csv
 from safetensors.torch import load_file
 
 from tzmmoe.batch import Batch, Position
-from tzmmoe.learning.settings import Settings
-from tzmmoe.learning.step import Optimization
+from tzmmoe.learning.step import TrainStep
 from tzmmoe.pipeline import Pipeline
-from tzmmoe.registry import fields
 from tzmmoe.run import results
 from tzmmoe.run.session import Session
 from tzmmoe.system import checkpoint
@@ -154,22 +153,42 @@ def pipeline(folder: Path, model_dir: Path | str, **changes: object) -> Pipeline
 
 def session(folder: Path, model_dir: Path | str = "unused", **changes: object) -> Session:
     """Everything built, nothing trained."""
-    return Session.start(pipeline(folder, model_dir, **changes).config, device="cpu")
+    config = pipeline(folder, model_dir, **changes).config
+    return Session.start(config, device="cpu", trains=True)
 
 
 def batches(session: Session, count: int) -> list[Batch]:
     """The first training batches."""
     columns = session.built.tasks.columns()
     loader = session.loader(
-        session.pipeline.train_input_path, "--train_input_path", columns, training=True
+        session.settings.files.train_input_path, "--train_input_path", columns, training=True
     )
-    return [batch for batch, _ in islice(loader.epoch(Position()), count)]
+    return [batch for batch, _ in itertools.islice(loader.epoch(Position()), count)]
 
 
-def optimization(session: Session) -> Optimization:
-    settings = Settings.of(fields(session.pipeline.train_config))
-    built, device = session.built, session.runtime.device
-    return Optimization(built.model, built.tasks, settings, device, session.runtime.world)
+def train_step(session: Session) -> TrainStep:
+    built, runtime = session.built, session.runtime
+    learning = session.settings.learning
+    return TrainStep.of(built.model, built.tasks, learning, runtime.device, runtime.world)
+
+
+def learn(session: Session, step: TrainStep, batches: Sequence[Batch], first: int = 0) -> None:
+    """Take the batches as steps ``first``, ``first`` + 1, ... of epoch 0."""
+    schedules = session.settings.learning.schedules()
+    for number, batch in enumerate(batches, first):
+        step(batch, schedules.at(number, epoch=0))
+
+
+def after_each_step(monkeypatch: pytest.MonkeyPatch, act: Callable[[int], None]) -> None:
+    """Call something with the number of each step from now on, counted from 0, once it is taken."""
+    original, numbers = TrainStep.__call__, itertools.count()
+
+    def call(self: TrainStep, batch: Batch, *others: object) -> tuple:
+        outcome = original(self, batch, *others)
+        act(next(numbers))
+        return outcome
+
+    monkeypatch.setattr(TrainStep, "__call__", call)
 
 
 def end(model_dir: Path) -> dict[str, bytes]:

@@ -15,8 +15,8 @@ from e2e import tiny
 from tzmmoe.data.plan import delivery as delivery_module
 from tzmmoe.data.reading import csv, parquet
 from tzmmoe.errors import DataError
+from tzmmoe.learning.step import TrainStep
 from tzmmoe.pipeline import Pipeline
-from tzmmoe.run.trainer import Trainer
 from tzmmoe.system import checkpoint
 
 # 200 rows are 13 steps; one file, read a few rows at a time, two epochs.
@@ -79,15 +79,15 @@ CHANGES = [shortened, emptied, written_over, replaced, deleted]
 
 def at_step(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], None]) -> None:
     """Do something before a step, counted from 1."""
-    original, steps = Trainer.step, []
+    original, steps = TrainStep.__call__, []
 
-    def step(self: Trainer, *arguments: object) -> object:
+    def call(self: TrainStep, *arguments: object) -> object:
         steps.append(None)
         if len(steps) == number:
             act()
         return original(self, *arguments)
 
-    monkeypatch.setattr(Trainer, "step", step)
+    monkeypatch.setattr(TrainStep, "__call__", call)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
@@ -106,7 +106,7 @@ def test_a_file_that_changes_while_it_is_read_is_told_and_none_of_the_new_rows_i
             pipeline(folder, tmp_path / "run").fit()
     words = "is not there any more" if change is deleted else "was changed or replaced|cannot be r"
     assert raised.match(f"^{file}: ({words})")
-    assert raised.match("the steps before are in model.ckpt-[0-9]+; with the data mended, --cont")
+    assert raised.match("the steps before are in model.ckpt-[0-9]+; once it is repaired, --cont")
     saved = checkpoint.open_checkpoint(checkpoint.newest(tmp_path / "run"))
     assert saved.step >= FAULT_AT - 1
     shutil.copy2(kept, file)

@@ -13,9 +13,7 @@ from torch.testing import assert_close
 
 from tzmmoe.batch import Batch
 from tzmmoe.errors import ConfigError
-from tzmmoe.learning.settings import Settings
-from tzmmoe.learning.step import Optimization
-from tzmmoe.registry import fields
+from tzmmoe.learning.step import TrainStep
 from tzmmoe.run.session import Session
 from tzmmoe.tasks.task_set import TaskSet
 
@@ -75,20 +73,14 @@ def own(session: Session, batch: Batch) -> list[dict[str, Tensor]]:
     return found
 
 
-def learn(session: Session, optimization: Optimization, batch: Batch, step: int = 0) -> None:
-    with optimization.autocast():
-        logits = session.built.model(batch.inputs)
-    optimization.step(session.built.tasks.losses(logits, batch), step, epoch=0)
-
-
 def test_a_step_of_a_model_is_the_update_of_the_algorithm(folder) -> None:
     """Experts and tables are shared, gates and towers are not; a task's two losses are one."""
     session = tiny.session(folder, **PLAIN, **SURGERY, **{ACCUMULATION: 1})
-    optimization = tiny.optimization(session)
+    train_step = tiny.train_step(session)
     conflicts = 0
     for step, batch in enumerate(tiny.batches(session, 6)):
         before, found = weights(session), own(session, batch)
-        learn(session, optimization, batch, step)
+        tiny.learn(session, train_step, [batch], step)
         moved = {name: before[name] - weight for name, weight in weights(session).items()}
         moved = by_gate(moved)
         expected = [by_loops(found, orders) for orders in all_orders(3)]
@@ -104,12 +96,12 @@ def test_a_step_of_a_model_is_the_update_of_the_algorithm(folder) -> None:
 def test_accumulated_batches_step_by_the_mean_of_their_updates(tiny_folder) -> None:
     still = {"train_config__sparse_optimizer": "sgd_optimizer { lr: 0 } constant_learning_rate {}"}
     session = tiny.session(tiny_folder, **PLAIN | still, **SURGERY, **{ACCUMULATION: 3})
-    optimization = tiny.optimization(session)
+    train_step = tiny.train_step(session)
     batches, before = tiny.batches(session, 3), weights(session)
     each = [by_loops(own(session, batch), [[1], [0]]) for batch in batches]
     for step, batch in enumerate(batches):
-        learn(session, optimization, batch, step)
-    after = by_gate({name: weights(session)[name] for name in optimization.dense_parameters})
+        tiny.learn(session, train_step, [batch], step)
+    after = by_gate({name: weights(session)[name] for name in train_step.dense.parameters})
     for name, weight in after.items():
         mean = torch.from_numpy(sum(update[name] for update in each) / 3)
         moved = (by_gate(before)[name] - weight).double()
@@ -120,13 +112,13 @@ def test_scaled_gradients_that_overflow_are_left_out(tiny_folder) -> None:
     scaler = "init_scale: 1e38 backoff_factor: 0.25 growth_interval: 1"
     precision = {"train_config__mixed_precision": "FP16", "train_config__grad_scaler": scaler}
     session = tiny.session(tiny_folder, **PLAIN, **SURGERY, **precision, **{ACCUMULATION: 1})
-    optimization = tiny.optimization(session)
+    train_step = tiny.train_step(session)
     before, batch = weights(session), tiny.batches(session, 1)[0]
-    learn(session, optimization, batch)
+    tiny.learn(session, train_step, [batch])
     assert all(torch.equal(before[name], weight) for name, weight in weights(session).items())
-    assert optimization.scaler.get_scale() == pytest.approx(0.25e38)
+    assert train_step.dense.scaler.get_scale() == pytest.approx(0.25e38)
     for step in range(60):
-        learn(session, optimization, batch, step)
+        tiny.learn(session, train_step, [batch], step)
     after = weights(session)
     assert all(weight.isfinite().all() for weight in after.values())
     assert not all(torch.equal(before[name], weight) for name, weight in after.items())
@@ -147,14 +139,14 @@ def test_training_on_is_the_same_as_never_having_stopped(folder, tmp_path, stop)
 
 def test_with_one_task_there_is_nothing_to_do_which_is_said(tiny_folder, caplog) -> None:
     session = tiny.session(tiny_folder, **PLAIN, **SURGERY, **{ACCUMULATION: 1})
-    built, settings = session.built, Settings.of(fields(session.pipeline.train_config))
+    built, settings = session.built, session.settings.learning
     alone = TaskSet(built.tasks.tasks[:1])
     with caplog.at_level(logging.WARNING):
-        optimization = Optimization(built.model, alone, settings, session.runtime.device)
+        train_step = TrainStep.of(built.model, alone, settings, session.runtime.device)
     assert caplog.messages == ["train_config.grad_process has no effect with one task"]
     before, batch = weights(session), tiny.batches(session, 1)[0]
     expected = own(session, batch)[0]
-    optimization.step(alone.losses(built.model(batch.inputs), batch), 0, epoch=0)
+    tiny.learn(session, train_step, [batch])
     before, after = by_gate(before), by_gate(weights(session))
     for name, grad in expected.items():
         assert_close(before[name] - after[name], grad.float(), rtol=1e-4, atol=1e-6)

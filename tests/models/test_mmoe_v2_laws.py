@@ -13,8 +13,9 @@ from torch.testing import assert_close
 
 from tzmmoe.batch import Batch
 from tzmmoe.build import Built
-from tzmmoe.learning.settings import Settings
-from tzmmoe.learning.step import Optimization
+from tzmmoe.learning.schedules import Rates
+from tzmmoe.learning.settings import LearningSettings
+from tzmmoe.learning.step import TrainStep
 from tzmmoe.models.mmoe import MMoE
 from tzmmoe.nn.norms import BatchNorm
 from tzmmoe.protos.train_pb2 import TrainConfig
@@ -36,7 +37,8 @@ PLAIN_MMOE = """  mmoe {{
   }}
 """
 NO_SIDE = [{"use_wide": False}, {"output_cross": 1}, {"wide_type": "raw"}]
-ADAM = "adam_optimizer { lr: 0.02 }"
+LR = 0.02
+ADAM = f"adam_optimizer {{ lr: {LR} }}"
 
 
 def plain_mmoe(*, norm: bool, dropout: float) -> Built:
@@ -45,18 +47,18 @@ def plain_mmoe(*, norm: bool, dropout: float) -> Built:
     return made(re.sub(r"  mmoe_v2 .*\n", model, text(SMALL, {"mmoe": GROUPS["mmoe"]})))
 
 
-def optimization(built: Built) -> Optimization:
+def train_step(built: Built) -> TrainStep:
     config = f"sparse_optimizer {{ {ADAM} }} dense_optimizer {{ {ADAM} }}"
-    settings = Settings.of(fields(text_format.Parse(config, TrainConfig())))
-    return Optimization(built.model, built.tasks, settings, torch.device("cpu"))
+    settings = LearningSettings.of(fields(text_format.Parse(config, TrainConfig())))
+    return TrainStep.of(built.model, built.tasks, settings, torch.device("cpu"))
 
 
 def train(built: Built, batches: list[Batch]) -> None:
-    learning = optimization(built)
+    step = train_step(built)
     built.model.train()
-    for step, batch in enumerate(batches):
-        torch.manual_seed(step)  # of dropout
-        learning.step(built.tasks.losses(built.model(batch.inputs), batch), step, epoch=0)
+    for number, batch in enumerate(batches):
+        torch.manual_seed(number)  # of dropout
+        step(batch, Rates(LR, LR))
 
 
 def batches(built: Built, count: int) -> list[Batch]:

@@ -6,7 +6,7 @@ import pytest
 from e2e import tiny
 
 from tzmmoe.run import results as report
-from tzmmoe.run.fit import Fitting
+from tzmmoe.run.evaluate import Evaluations
 from tzmmoe.system import checkpoint
 
 ONE_EPOCH = {"train_config__num_epochs": 1}  # 13 steps, checkpoints 5, 10 and 12
@@ -37,9 +37,9 @@ def scripted(monkeypatch: pytest.MonkeyPatch, aucs: list[float]) -> None:
     """Evaluations during training find these values of ``auc_ctr``, one after the other."""
     left = iter(aucs)
 
-    def evaluate(self: Fitting, trainer: object, step: int) -> dict[str, float]:
+    def after(self: Evaluations, step: int, *, is_last: bool) -> dict[str, float]:
         results = {"auc_ctr": next(left), "val_loss": 1.0}
         report.append(self.session.model_dir / report.TRAINING, step, results)
         return results
 
-    monkeypatch.setattr(Fitting, "_evaluate", evaluate)
+    monkeypatch.setattr(Evaluations, "after", after)

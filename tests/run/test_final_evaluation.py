@@ -12,7 +12,9 @@ from run.runs import EARLY, ONE_EPOCH
 from tzmmoe import eval
 from tzmmoe.errors import ConfigError, DataError
 from tzmmoe.run import results as report
+from tzmmoe.run.ends import Interruption
 from tzmmoe.run.evaluate import Evaluation
+from tzmmoe.run.trainer import Trainer
 from tzmmoe.system import checkpoint
 
 BY_A_LABEL = '{ grouped_auc { grouping_key: "buy" } }'
@@ -113,13 +115,13 @@ def test_predictions_of_the_last_evaluation_cost_no_further_pass(
     tiny_folder, tmp_path, monkeypatch, every, count
 ) -> None:
     passes = []
-    original = Evaluation._run
+    original = Evaluation._pass
 
     def counted(self: Evaluation, *rest: object) -> dict[str, float]:
         passes.append(self.path)
         return original(self, *rest)
 
-    monkeypatch.setattr(Evaluation, "_run", counted)
+    monkeypatch.setattr(Evaluation, "_pass", counted)
     file = tmp_path / "predictions.parquet"
     changes = ONE_EPOCH | {"eval_config__predictions_path": file}
     changes["train_config__save_checkpoints_steps"] = every
@@ -147,8 +149,8 @@ def test_a_signal_stops_an_evaluation_that_writes_predictions(
     def stop(self: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tzmmoe.run.trainer.Trainer.stop_if_asked", stop)
-    monkeypatch.setattr("tzmmoe.run.trainer.Trainer._stop_on_signal", lambda self: None)
+    monkeypatch.setattr(Interruption, "stop_if_asked", stop)
+    monkeypatch.setattr(Trainer, "_stop_on_signal", lambda self: None)
     with pytest.raises(KeyboardInterrupt):
         run.fit()
     assert not list(tmp_path.glob("*half*"))
@@ -158,7 +160,11 @@ def test_a_signal_stops_an_evaluation_that_writes_predictions(
     ("changes", "error", "words"),
     [
         ({"test_input_path": "nowhere.parquet"}, DataError, "nowhere.parquet"),
-        ({"eval_config__output_file": "."}, ConfigError, "output_file: . is a folder; name a file"),
+        (
+            {"eval_config__output_file": "."},
+            ConfigError,
+            "output_file: . is a folder; choose",
+        ),
         (
             {"eval_config__task_metrics": '{ name: "ctrr" metrics { auc {} } }'},
             ConfigError,

@@ -14,7 +14,6 @@ from e2e import tiny
 
 from tzmmoe.errors import Interrupted
 from tzmmoe.run.profile import Profile
-from tzmmoe.run.trainer import Trainer
 
 WINDOW, STEPS = "train_config__tensorboard__profile_batch", "train_config__num_steps"
 
@@ -118,17 +117,13 @@ def test_a_run_that_ends_among_the_batches_writes_those_that_it_had(
 def test_a_run_that_is_stopped_among_the_batches_and_goes_on_leaves_both_parts(
     tiny_folder, tmp_path, monkeypatch
 ) -> None:
-    original = Trainer.step
-
-    def step(self: Trainer, batch, share=None):
-        losses = original(self, batch)
-        if self.steps == 5:
+    def terminate(number: int) -> None:
+        if number == 5:
             os.kill(os.getpid(), signal.SIGTERM)
-        return losses
 
     changes = {WINDOW: "[5, 8]", STEPS: 10}
     with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "step", step)
+        tiny.after_each_step(patched, terminate)
         with pytest.raises(Interrupted):
             tiny.pipeline(tiny_folder, tmp_path, **changes).fit()
     assert marked(trace(tmp_path, 5, 6)) == [5, 6]

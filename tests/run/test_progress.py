@@ -9,6 +9,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tzmmoe.learning.schedules import Rates
 from tzmmoe.run import progress
 from tzmmoe.run.progress import Clock, Progress
 
@@ -69,7 +70,7 @@ def test_a_line_has_the_means_and_the_speed_since_the_last_one(hand, lines) -> N
     for step, (ctr, cvr) in enumerate([(0.2, 1.0), (0.4, 2.0), (7.0, 7.0), (9.0, 9.0)], 1):
         hand.now += 0.5
         made.clock.waited_s += 0.125
-        made.note(step, losses(ctr, cvr), 640, {"g0": 0.1, "g1": 0.2})
+        made.note(step, losses(ctr, cvr), 640, Rates(0.1, 0.2))
     assert lines() == [
         "step 2 | loss 1.8000 | bce_ctr 0.3000 | bce_cvr 1.5000 | 1.3k rows/s | "
         "waiting for data 25% | ETA 0:49",
@@ -81,9 +82,9 @@ def test_a_line_has_the_means_and_the_speed_since_the_last_one(hand, lines) -> N
 def test_what_is_left_at_the_end_gets_its_line_once(hand, lines) -> None:
     made = Progress(every=10, total_steps=lambda: None, folder=None)
     hand.now += 2
-    made.note(1, losses(1.0, 2.0), 5, {})
-    made.flush(1, {})
-    made.flush(1, {})
+    made.note(1, losses(1.0, 2.0), 5, None)
+    made.flush(1)
+    made.flush(1)
     assert lines() == [
         "step 1 | loss 3.0000 | bce_ctr 1.0000 | bce_cvr 2.0000 | 2 rows/s | waiting for data 0%"
     ]
@@ -101,7 +102,7 @@ def test_what_is_left_at_the_end_gets_its_line_once(hand, lines) -> None:
 def test_large_numbers_are_short(hand, lines, rows, seconds, speed, eta) -> None:
     made = Progress(every=1, total_steps=lambda: 10, folder=None)
     hand.now += seconds
-    made.note(1, losses(0.0, 0.0), rows, {})
+    made.note(1, losses(0.0, 0.0), rows, None)
     parts = lines()[0].split(" | ")
     assert parts[4] == speed
     assert parts[-1] == eta
@@ -122,7 +123,7 @@ def test_tensorboard_shows_losses_rates_and_evaluations_by_the_number_of_the_ste
     with Progress(every=2, total_steps=lambda: None, folder=tmp_path) as made:
         for step in (1, 2):
             hand.now += 1
-            made.note(step, losses(0.25 * step, 1.0), 10, {"g0": 0.5, "g1": 0.125})
+            made.note(step, losses(0.25 * step, 1.0), 10, Rates(0.5, 0.125))
         made.evaluated(1, {"auc_ctr": 0.75})
     assert scalars(tmp_path) == {
         "loss/bce_ctr": [(1, 0.375)],
@@ -138,6 +139,6 @@ def test_tensorboard_shows_losses_rates_and_evaluations_by_the_number_of_the_ste
 def test_without_tensorboard_nothing_is_written(hand, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     with Progress(every=1, total_steps=lambda: None, folder=None) as made:
-        made.note(1, losses(0.0, 0.0), 1, {})
+        made.note(1, losses(0.0, 0.0), 1, None)
         made.evaluated(0, {"auc_ctr": 0.5})
     assert list(tmp_path.iterdir()) == []

@@ -28,8 +28,8 @@ def test_a_finished_run_says_so_and_leaves_everything(tiny_folder, run, caplog) 
     before = tiny.files_of(run)
     with caplog.at_level(logging.INFO):
         go_on(tiny_folder, run)
-    [said] = [line for line in caplog.messages if line.startswith("nothing was left to train")]
-    assert "the run ended with step 12" in said
+    [said] = [line for line in caplog.messages if line.startswith("already finished")]
+    assert "step 12" in said
     assert "num_epochs" in said
     assert "training files" in said
     after = tiny.files_of(run)
@@ -48,7 +48,7 @@ def test_a_run_that_is_past_a_lowered_num_epochs_trains_no_further(
     saving = Trainer._stop_on_signal
 
     def stop(self: Trainer) -> None:
-        self.signals.came = signal.SIGINT if self.steps == 16 else 0
+        self.interruption.came = signal.SIGINT if self.steps == 16 else 0
         saving(self)
 
     monkeypatch.setattr(Trainer, "_stop_on_signal", stop)
@@ -60,8 +60,8 @@ def test_a_run_that_is_past_a_lowered_num_epochs_trains_no_further(
     assert steps(run) == [15]
     assert tiny.tensors(checkpoint.newest(run)) == before
     assert (
-        "nothing was left to train: epoch 2 of the checkpoint is past num_epochs 1; the run ends "
-        "with step 15; to go on, raise num_epochs"
+        "already finished at step 15: epoch 2 of the checkpoint is past num_epochs 1; to "
+        "continue, raise num_epochs"
     ) in caplog.messages
     evaluated = report.of_step(run / report.TRAINING, 15)
     assert results == {key: value for key, value in evaluated.items() if key != "global_step"}
@@ -175,13 +175,13 @@ def test_a_run_that_goes_on_restores_randomness_and_moments(tiny_folder, finishe
     """What the law of resuming rests on, named, so that a failure is easy to find."""
     opened = checkpoint.open_checkpoint(finished / "model.ckpt-12")
     session = tiny.session(tiny_folder)
-    optimization = tiny.optimization(session)
+    step = tiny.train_step(session)
     state.restore_weights(opened, session.built.model)
-    state.restore_optimizers(opened, optimization)
+    state.restore_optimizers(opened, step)
     state.restore_random(opened, session.runtime.device, World())
     named = {
         **state.weights(session.built.model),
-        **state.optimizer_state(optimization),
+        **state.optimizer_state(step),
         **state.by_rank([state.random_state(session.runtime.device)]),
     }
     assert named.keys() == opened.shapes().keys()

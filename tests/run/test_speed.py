@@ -64,7 +64,7 @@ def test_saving_and_evaluating_do_not_count_and_other_lines_do_not_matter(hand, 
         speed = Speed(every_batches=2, progress=shown, so_far=None)
         for step in range(1, 5):
             hand.now += 1
-            shown.note(step, {"loss": torch.tensor(1.0)}, 10, {})
+            shown.note(step, {"loss": torch.tensor(1.0)}, 10, None)
             speed.note(step, 10)
             with shown.clock.paused():
                 hand.now += 100

@@ -1,6 +1,5 @@
 """What a run remembers: every tensor by a name that outlives the layout."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -8,10 +7,10 @@ import torch
 from e2e import tiny
 from torch import Tensor
 
-from tzmmoe.batch import Batch, Position
+from tzmmoe.batch import Position
 from tzmmoe.data.plan.order import Order, Pass, Span
 from tzmmoe.errors import CheckpointError
-from tzmmoe.learning.step import Optimization
+from tzmmoe.learning.step import TrainStep
 from tzmmoe.run import state
 from tzmmoe.run.session import Session
 from tzmmoe.system import checkpoint
@@ -54,38 +53,26 @@ PAIRS = [
 ]
 
 
-def learn(
-    session: Session, optimization: Optimization, batches: Sequence[Batch], first: int
-) -> None:
-    session.built.model.train()
-    for step, batch in enumerate(batches, first):
-        with optimization.autocast():
-            logits = session.built.model(batch.inputs)
-        optimization.step(session.built.tasks.losses(logits, batch), step, epoch=0)
-
-
-def everything(session: Session, optimization: Optimization) -> dict[str, Tensor]:
+def everything(session: Session, step: TrainStep) -> dict[str, Tensor]:
     named = {
         **state.weights(session.built.model),
-        **state.optimizer_state(optimization),
+        **state.optimizer_state(step),
         **state.by_rank([state.random_state(session.runtime.device)]),
     }
     return {name: tensor.detach().clone() for name, tensor in named.items()}
 
 
-def save(
-    folder: Path, session: Session, optimization: Optimization, steps: int = 1
-) -> checkpoint.Checkpoint:
-    facts = state.progress(optimization, [state.stand(ORDER, Position())], steps)
-    tensors = everything(session, optimization)
-    content = checkpoint.Content(steps - 1, tensors, facts, session.text())
+def save(folder: Path, session: Session, step: TrainStep, steps: int = 1) -> checkpoint.Checkpoint:
+    facts = state.progress(step, [state.stand(ORDER, Position())], steps)
+    tensors = everything(session, step)
+    content = checkpoint.Content(steps - 1, tensors, facts, session.settings.text)
     path = checkpoint.save(folder, content)
     return checkpoint.open_checkpoint(path)
 
 
-def restore(saved: checkpoint.Checkpoint, session: Session, optimization: Optimization) -> None:
+def restore(saved: checkpoint.Checkpoint, session: Session, step: TrainStep) -> None:
     state.restore_weights(saved, session.built.model)
-    state.restore_optimizers(saved, optimization)
+    state.restore_optimizers(saved, step)
     state.restore_random(saved, session.runtime.device, World())
 
 
@@ -121,18 +108,18 @@ def test_learning_goes_on_bit_for_bit_in_the_middle_of_an_accumulation(
     }
     first = tiny.session(tiny_folder, **changes)
     batches = tiny.batches(first, 12)
-    optimization = tiny.optimization(first)
-    learn(first, optimization, batches[:7], 0)
-    assert optimization.pending == 3
-    saved = save(tmp_path, first, optimization)
-    learn(first, optimization, batches[7:], 7)
-    undisturbed = everything(first, optimization)
+    step = tiny.train_step(first)
+    tiny.learn(first, step, batches[:7], 0)
+    assert step.dense.pending == 3
+    saved = save(tmp_path, first, step)
+    tiny.learn(first, step, batches[7:], 7)
+    undisturbed = everything(first, step)
 
     second = tiny.session(tiny_folder, **changes)
-    restored = tiny.optimization(second)
+    restored = tiny.train_step(second)
     restore(saved, second, restored)
-    assert restored.pending == 3
-    learn(second, restored, batches[7:], 7)
+    assert restored.dense.pending == 3
+    tiny.learn(second, restored, batches[7:], 7)
     assert same(everything(second, restored), undisturbed)
 
 
@@ -144,21 +131,21 @@ def test_the_scale_of_half_precision_survives(tiny_folder, tmp_path) -> None:
     }
     first = tiny.session(tiny_folder, **changes)
     batches = tiny.batches(first, 8)
-    optimization = tiny.optimization(first)
-    learn(first, optimization, batches[:4], 0)
-    saved = save(tmp_path, first, optimization)
-    scales = [optimization.scaler.get_scale()]
-    learn(first, optimization, batches[4:], 4)
-    scales.append(optimization.scaler.get_scale())
+    step = tiny.train_step(first)
+    tiny.learn(first, step, batches[:4], 0)
+    saved = save(tmp_path, first, step)
+    scales = [step.dense.scaler.get_scale()]
+    tiny.learn(first, step, batches[4:], 4)
+    scales.append(step.dense.scaler.get_scale())
     assert scales == [2048.0, 4096.0]
 
     second = tiny.session(tiny_folder, **changes)
-    restored = tiny.optimization(second)
+    restored = tiny.train_step(second)
     restore(saved, second, restored)
-    assert restored.scaler.get_scale() == 2048.0
-    learn(second, restored, batches[4:], 4)
-    assert restored.scaler.get_scale() == 4096.0
-    assert same(everything(second, restored), everything(first, optimization))
+    assert restored.dense.scaler.get_scale() == 2048.0
+    tiny.learn(second, restored, batches[4:], 4)
+    assert restored.dense.scaler.get_scale() == 4096.0
+    assert same(everything(second, restored), everything(first, step))
 
 
 def test_tables_are_restored_into_another_layout(tiny_folder, tmp_path) -> None:
@@ -174,10 +161,10 @@ def test_tables_are_restored_into_another_layout(tiny_folder, tmp_path) -> None:
         for each in (first, second)
     ]
     assert layouts[0] != layouts[1]
-    optimization, other = tiny.optimization(first), tiny.optimization(second)
-    learn(first, optimization, tiny.batches(first, 6), 0)
-    restore(save(tmp_path, first, optimization), second, other)
-    assert same(everything(second, other), everything(first, optimization))
+    step, other = tiny.train_step(first), tiny.train_step(second)
+    tiny.learn(first, step, tiny.batches(first, 6), 0)
+    restore(save(tmp_path, first, step), second, other)
+    assert same(everything(second, other), everything(first, step))
     batch = tiny.batches(first, 1)[0]
     outputs = [each.outputs(batch) for each in (first, second)]
     assert same(*outputs)
@@ -191,9 +178,9 @@ def test_a_table_that_was_not_trained_before_lacks_its_state_and_that_is_said(
         "feature_configs[feature_name=age]__raw_feature__trainable": "false",
     }
     first, second = tiny.session(tiny_folder, **still), tiny.session(tiny_folder)
-    saved = save(tmp_path, first, tiny.optimization(first))
+    saved = save(tmp_path, first, tiny.train_step(first))
     with pytest.raises(CheckpointError) as caught:
-        restore(saved, second, tiny.optimization(second))
+        restore(saved, second, tiny.train_step(second))
     listed = [line.split(":")[0].strip() for line in str(caught.value).splitlines()[1:]]
     assert sorted(listed) == [
         f"tables.{table}_emb.{moment}"
@@ -205,16 +192,16 @@ def test_a_table_that_was_not_trained_before_lacks_its_state_and_that_is_said(
 def test_another_optimizer_is_refused_by_its_word(tiny_folder, tmp_path) -> None:
     first = tiny.session(tiny_folder, **{DENSE: f"sgd_optimizer {{}} {CONSTANT}"})
     second = tiny.session(tiny_folder, **{DENSE: f"adam_optimizer {{}} {CONSTANT}"})
-    saved = save(tmp_path, first, tiny.optimization(first))
+    saved = save(tmp_path, first, tiny.train_step(first))
     with pytest.raises(CheckpointError, match=r"not of adam_optimizer and adam_optimizer"):
-        restore(saved, second, tiny.optimization(second))
+        restore(saved, second, tiny.train_step(second))
 
 
 def test_where_each_process_stood_and_the_steps_come_back(tiny_folder, tmp_path) -> None:
     session = tiny.session(tiny_folder)
-    optimization = tiny.optimization(session)
+    step = tiny.train_step(session)
     positions = [Position(2, 96, 0, 2, 5, 1, 11), Position(2, 90, 1, 0, 0, 0, 7)]
-    facts = state.progress(optimization, [state.stand(ORDER, each) for each in positions], 33)
+    facts = state.progress(step, [state.stand(ORDER, each) for each in positions], 33)
     weights = state.weights(session.built.model)
     path = checkpoint.save(tmp_path, checkpoint.Content(32, weights, facts, ""))
     stands, steps = state.stands(checkpoint.open_checkpoint(path))
@@ -231,9 +218,9 @@ def test_a_state_that_lacks_something_is_an_error(tmp_path) -> None:
 
 
 def trained(folder: Path, session: Session) -> checkpoint.Checkpoint:
-    optimization = tiny.optimization(session)
-    learn(session, optimization, tiny.batches(session, 4), 0)
-    return save(folder, session, optimization)
+    step = tiny.train_step(session)
+    tiny.learn(session, step, tiny.batches(session, 4), 0)
+    return save(folder, session, step)
 
 
 def test_fine_tuning_takes_all_weights_or_none(tiny_folder, tmp_path) -> None:

@@ -14,8 +14,8 @@ from tzmmoe import pipeline, train
 from tzmmoe.run import ends as timeout
 from tzmmoe.run import results as report
 from tzmmoe.run.ends import Timeout
-from tzmmoe.run.fit import Fitting
-from tzmmoe.run.trainer import Trainer
+from tzmmoe.run.evaluate import Evaluations
+from tzmmoe.run.fit import TrainRun
 from tzmmoe.system import checkpoint, cli
 
 LIMIT = {"runtime_config__timeout": "3h"}
@@ -45,16 +45,14 @@ def hand(monkeypatch) -> Hand:
 @pytest.fixture
 def over_at(monkeypatch, hand) -> Callable[[int], None]:
     """Lets three hours go by within the step of this number, counted from 0, of the next run."""
-    original, due = Trainer.step, []
+    due = []
 
-    def step(self: Trainer, batch, share=None):
-        losses = original(self, batch)
-        if due == [self.steps]:
+    def turn(number: int) -> None:
+        if due == [number]:
             due.clear()
             hand.turn()
-        return losses
 
-    monkeypatch.setattr(Trainer, "step", step)
+    tiny.after_each_step(monkeypatch, turn)
     return due.append
 
 
@@ -120,10 +118,8 @@ def test_a_run_whose_time_is_over_saves_evaluates_and_goes_on_to_the_same_end(
     with caplog.at_level(logging.INFO):
         returned = tiny.pipeline(tiny_folder, tmp_path, **changes, **LIMIT).fit()
     [line] = [line for line in caplog.messages if "timeout" in line]
-    assert line == (
-        f"runtime_config.timeout: 3h have passed, after step {step + 1}; the run ends here, and "
-        "--continue_train goes on"
-    )
+    for words in ("runtime_config.timeout", "3h", f"after step {step + 1};", "--continue_train"):
+        assert words in line
     assert saved_steps(tmp_path)[-1] == list(results(tmp_path))[-1] == step
     assert {"global_step": step} | returned == results(tmp_path)[step]
     tiny.pipeline(tiny_folder, tmp_path, **changes, **LIMIT).fit(continue_train=True)
@@ -141,12 +137,12 @@ def test_the_evaluation_that_a_timeout_brings_does_not_count_for_early_stopping(
     """Undisturbed, 0.7 at step 10 is not surpassed twice, so that the run stops at step 20."""
     values = {5: 0.5, 10: 0.7, 15: 0.6, 20: 0.65, 25: 0.8}
 
-    def evaluate(self: Fitting, trainer: Trainer, step: int) -> dict[str, float]:
+    def after(self: Evaluations, step: int, *, is_last: bool) -> dict[str, float]:
         made = {"auc_ctr": values.get(step, found), "val_loss": 1.0}
         report.append(self.session.model_dir / report.TRAINING, step, made)
         return made
 
-    monkeypatch.setattr(Fitting, "_evaluate", evaluate)
+    monkeypatch.setattr(Evaluations, "after", after)
     changes = LIMIT | {
         "train_config__num_epochs": 50,
         "train_config__early_stopping": 'monitor: "auc_ctr" patience: 2',
@@ -162,13 +158,13 @@ def test_the_evaluation_that_a_timeout_brings_does_not_count_for_early_stopping(
 def test_time_that_runs_out_in_an_evaluation_ends_the_run_without_a_further_step(
     tiny_folder, tmp_path, hand, monkeypatch
 ) -> None:
-    original = Fitting._evaluate
+    original = Evaluations.after
 
-    def evaluate(self: Fitting, trainer: Trainer, step: int) -> dict[str, float]:
+    def after(self: Evaluations, step: int, *, is_last: bool) -> dict[str, float]:
         hand.turn()
-        return original(self, trainer, step)
+        return original(self, step, is_last=is_last)
 
-    monkeypatch.setattr(Fitting, "_evaluate", evaluate)
+    monkeypatch.setattr(Evaluations, "after", after)
     tiny.pipeline(tiny_folder, tmp_path, **LIMIT).fit()
     assert saved_steps(tmp_path) == list(results(tmp_path)) == [5]
 
@@ -177,7 +173,7 @@ def test_a_run_makes_a_step_although_its_time_was_over_before(tiny_folder, tmp_p
     """Or a limit that is too short for its preparations would keep it from ever getting on."""
     for run in range(2):
         session = tiny.session(tiny_folder, tmp_path, runtime_config__timeout="1s")
-        Fitting(session, continue_train=run > 0, began=time.monotonic() - 5).run()
+        TrainRun(session, continue_train=run > 0, began=time.monotonic() - 5).run()
         assert saved_steps(tmp_path) == list(range(run + 1))
 
 

@@ -5,7 +5,8 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -18,13 +19,13 @@ from torch import Tensor
 from tzmmoe.batch import Position
 from tzmmoe.errors import DataError, Interrupted, NotFiniteError
 from tzmmoe.run import state
-from tzmmoe.run.ends import Best, Watch
-from tzmmoe.run.fit import Fitting
+from tzmmoe.run.ends import Best, Finite, Interruption, Timeout, Watch
+from tzmmoe.run.fit import TrainRun
+from tzmmoe.run.profile import Profile
 from tzmmoe.run.progress import Progress
-from tzmmoe.run.trainer import Trainer
+from tzmmoe.run.trainer import Evaluate, Trainer
 from tzmmoe.system import checkpoint
 
-Evaluate = Callable[[int], Mapping[str, float]]
 EPOCH = 13  # steps: 200 rows in batches of 16
 
 
@@ -35,23 +36,23 @@ def trainer(
     watch: Watch | None = None,
     **changes: object,
 ) -> Trainer:
-    session = tiny.session(folder, **changes)
-    optimization = tiny.optimization(session)
-    path = session.pipeline.train_input_path
-    columns = session.built.tasks.columns()
+    session = tiny.session(folder, model_dir, **changes)
+    settings, tasks = session.settings, session.built.tasks
+    path, every = settings.files.train_input_path, settings.training.log_step_count_steps
+    interruption = Interruption(session.runtime.world, Timeout())
+    refuse, device = interruption.lockstep.refuse, session.runtime.device
     return Trainer(
-        model=session.built.model,
-        tasks=session.built.tasks,
-        loader=session.loader(path, "--train_input_path", columns, training=True),
-        optimization=optimization,
-        progress=Progress(
-            every=optimization.settings.log_every, total_steps=lambda: None, folder=None
-        ),
-        watch=watch or Watch(),
-        model_dir=model_dir,
-        config=session.text(),
-        meaning=session.meaning,
+        session=session,
+        step=tiny.train_step(session),
+        schedules=settings.learning.schedules(),
+        loader=session.loader(path, "--train_input_path", tasks.columns(), training=True),
         evaluate=evaluate,
+        watch=watch or Watch(),
+        interruption=interruption,
+        finite=Finite(tasks.loss_keys(), device, model_dir, refuse),
+        progress=Progress(every=every, total_steps=lambda: None, folder=None),
+        speed=None,
+        profile=Profile(),
     )
 
 
@@ -63,7 +64,7 @@ def following(values: Sequence[float]) -> tuple[Evaluate, list[int]]:
     """Gives these values of ``auc``, one after the other, and notes when it was asked."""
     asked: list[int] = []
 
-    def evaluate(step: int) -> dict[str, float]:
+    def evaluate(step: int, *, is_last: bool) -> dict[str, float]:
         asked.append(step)
         return {"auc": values[len(asked) - 1]}
 
@@ -119,7 +120,7 @@ def test_evaluation_sees_the_weights_of_the_checkpoint_and_training_goes_on_afte
 ) -> None:
     modes, seen = [], {}
 
-    def evaluate(step: int) -> dict[str, float]:
+    def evaluate(step: int, *, is_last: bool) -> dict[str, float]:
         made.model.eval()
         seen[step] = {n: t.clone() for n, t in state.weights(made.model).items()}
         return {}
@@ -237,17 +238,10 @@ def test_files_without_a_full_batch_are_an_error(tiny_folder, tmp_path) -> None:
 
 
 @pytest.fixture
-def at_step(monkeypatch) -> Iterator[Callable[[int, Callable[[], None]], None]]:
+def at_step(monkeypatch) -> Callable[[int, Callable[[], None]], None]:
     """Calls something within a step of the next training, after the loss and before the end."""
-    original = Trainer.step
     due: dict[int, Callable[[], None]] = {}
-
-    def step(self: Trainer, batch, share=None):
-        losses = original(self, batch)
-        due.pop(self.steps, lambda: None)()
-        return losses
-
-    monkeypatch.setattr(Trainer, "step", step)
+    tiny.after_each_step(monkeypatch, lambda number: due.pop(number, lambda: None)())
     return due.__setitem__
 
 
@@ -381,7 +375,8 @@ def test_resuming_continues_from_position_and_step(tiny_folder, tmp_path) -> Non
 def test_fitting_builds_the_same_run_as_these_tests(tiny_folder, tmp_path) -> None:
     """So that what is shown here holds for the command line."""
     trainer(tiny_folder, tmp_path / "here").fit()
-    Fitting(tiny.session(tiny_folder, tmp_path / "there", eval_input_path="")).run()
+    session = tiny.session(tiny_folder, tmp_path / "there", eval_input_path="")
+    TrainRun(session, began=time.monotonic()).run()
     one, other = (tiny.tensors(tmp_path / run / "model.ckpt-25") for run in ("here", "there"))
     assert one == other
 
@@ -394,12 +389,12 @@ def test_a_signal_during_an_evaluation_ends_the_run_which_another_makes_up_for(
     """The checkpoint is there already; whoever goes on evaluates it."""
     steps = [5, 10, 15, 20, 25]
 
-    def evaluate(step: int) -> dict[str, float]:
+    def evaluate(step: int, *, is_last: bool) -> dict[str, float]:
         if step == steps[which]:
             os.kill(os.getpid(), signum)
-            made.stop_if_asked()
+            made.interruption.stop_if_asked()
             pytest.fail("the evaluation went on")
-        made.stop_if_asked()
+        made.interruption.stop_if_asked()
         return {"auc": 0.5}
 
     made = trainer(tiny_folder, tmp_path, evaluate)

@@ -11,7 +11,6 @@ from parts import generator, shaken
 from torch import Tensor
 from written import load
 
-from tzmmoe import build
 from tzmmoe.batch import Inputs
 from tzmmoe.features.layout import Layout
 from tzmmoe.jagged import Jagged
@@ -73,8 +72,8 @@ class Small:
             helpers=built.helpers,
             specs=built.specs,
             setting=built.setting,
-            reading=build.reading(self.session.pipeline.data_config),
-            config=self.session.text(),
+            reading=self.session.settings.reading,
+            config=self.session.settings.text,
         ).write(directory)
         return directory
 

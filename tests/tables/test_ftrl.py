@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from tzmmoe.learning.dense import dense_optimizer
+from tzmmoe.learning.optimizers import dense_optimizer
 from tzmmoe.tables.ftrl import Ftrl
 
 FTRL = {name: case for name, case in CASES.items() if name.startswith("ftrl")}

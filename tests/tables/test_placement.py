@@ -10,7 +10,7 @@ from google.protobuf import text_format
 from torch import nn
 
 from tzmmoe.errors import ConfigError
-from tzmmoe.learning.settings import Settings
+from tzmmoe.learning.settings import LearningSettings
 from tzmmoe.models import RankModel
 from tzmmoe.protos.train_pb2 import TrainConfig
 from tzmmoe.registry import fields
@@ -53,7 +53,7 @@ def said(
     """What is told, and whether tables would be spread."""
     text = f"sparse_optimizer {{ {word}_optimizer {{ lr: 0.1 }} }} dense_optimizer {{ {SGD} }}"
     train_config = text_format.Parse(text, TrainConfig())
-    optimizer = Settings.of(fields(train_config)).sparse.optimizer
+    optimizer = LearningSettings.of(fields(train_config)).sparse.optimizer
     request = PlacementRequest(choice, Constraints(), 16, optimizer)
     spread = []
     with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.INFO):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tzmmoe.errors import ConfigError
-from tzmmoe.learning.dense import dense_optimizer
+from tzmmoe.learning.optimizers import dense_optimizer
 from tzmmoe.tables.optimizers import sparse_optimizer
 
 LR, NO_DECAY = {"lr": 0.1}, {"weight_decay": 0.0}

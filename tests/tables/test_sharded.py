@@ -137,12 +137,12 @@ def test_fine_tuning_reads_what_lay_elsewhere(folders, tmp_path, two) -> None:
 def passed_on(world: World, folder: Path, source: Path, target: Path, changes: dict) -> None:
     """Read a checkpoint with its optimizers' state, and write what was read as another."""
     ready = tiny.pipeline(folder, "unused", **EXACT, **changes)._training()
-    optimization = tiny.optimization(ready)
+    step = tiny.train_step(ready)
     read = ready.fitting_checkpoint(source)
     state.restore_weights(read, ready.built.model)
-    state.restore_optimizers(read, optimization)
-    tensors = state.weights(ready.built.model) | state.optimizer_state(optimization)
-    facts = {**read.state, "optimizers": optimization.words()}
+    state.restore_optimizers(read, step)
+    tensors = state.weights(ready.built.model) | state.optimizer_state(step)
+    facts = {**read.state, "optimizers": state.words(step)}
     checkpoint.save(target, checkpoint.Content(read.step, tensors, facts, ""), world)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from tzmmoe.learning.dense import dense_optimizer
+from tzmmoe.learning.optimizers import dense_optimizer
 from tzmmoe.tables.optimizers import sparse_optimizer
 from tzmmoe.tables.rows import SparseOptimizer
 from tzmmoe.tables.table import Bag, Table, Tables

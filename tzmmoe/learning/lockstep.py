@@ -12,27 +12,27 @@ from tzmmoe.system.world import World
 T = TypeVar("T")
 
 
-class Together:
-    """Lets processes take their steps in time with each other, whatever each has at hand.
+class Lockstep:
+    """Keeps the processes of a run at the same step, whatever each of them has at hand.
 
     Before each step they add up a few numbers: who has something to work on, who cannot go on, who
-    wishes what, and what the step's losses are divided by. So all take as many steps, an error in
-    one ends them all at the same step, and a signal that reached one stops them all.
+    requests what, and what the step's losses are divided by. So all take as many steps, an error
+    in one ends them all at the same step, and a signal that reached one stops them all.
 
-    ``wishes``: by name, whether this process wishes it now.
+    ``requests``: by name, whether this process makes the request now.
     """
 
     def __init__(
-        self, world: World, wishes: Mapping[str, Callable[[], bool]] | None = None
+        self, world: World, requests: Mapping[str, Callable[[], bool]] | None = None
     ) -> None:
         self.world = world
-        self._wishes = dict(wishes or {})
+        self._requests = dict(requests or {})
         self._granted: set[str] = set()
         self._fault: UserError | None = None
 
-    def wants(self, wish: str) -> bool:
-        """Whether a process wishes it: with several, what they knew before the current step."""
-        return self._wishes[wish]() if self.world.size == 1 else wish in self._granted
+    def granted(self, request: str) -> bool:
+        """Whether a process makes a request: with several, as of the start of this step."""
+        return self._requests[request]() if self.world.size == 1 else request in self._granted
 
     def refuse(self, fault: UserError) -> None:
         """End the run by this error: now, or, with several processes, before their next step."""
@@ -66,13 +66,14 @@ class Together:
                 spare = idle()
             now = spare if item is None else item
             flags = [item is not None, self._fault is not None]
-            flags += [wish() for wish in self._wishes.values()]
+            flags += [request() for request in self._requests.values()]
             parts = [torch.tensor(flags, dtype=torch.float64)]
             if weigh:
                 parts.append(weigh(now))
             total = self.world.total(torch.cat(parts))
-            having, failing, *wished = total[: len(flags)].tolist()
-            self._granted |= {n for n, count in zip(self._wishes, wished, strict=True) if count}
+            having, failing, *counts = total[: len(flags)].tolist()
+            requested = zip(self._requests, counts, strict=True)
+            self._granted |= {name for name, count in requested if count}
             if failing:
                 self.check()
             if not having:

@@ -32,19 +32,11 @@ class Replicas:
         self.world = world
         tables = {n: part for n, part in model.named_modules() if isinstance(part, Tables)}
         self._by_rows = [p.weight for p in tables.values() if p.sparse and p.trained_rows]
-        norms = [part for part in model.modules() if isinstance(part, BatchNorm)]
-        self._statistics = [b for norm in norms if not norm.synced for b in norm.buffers()]
         self.forward = model
         if exchanges_dense:
-            _leave_out(model, self._by_rows, self._statistics)
+            _leave_out(model, self._by_rows, own_statistics(model))
             devices = [device] if device.type == "cuda" else None
             self.forward = DistributedDataParallel(model, device_ids=devices)
-
-    @torch.no_grad()
-    def align(self) -> None:
-        """Let all processes have the running statistics of the first, as before each step."""
-        for buffer in self._statistics:
-            self.world.from_first(buffer)
 
     @torch.no_grad()
     def exchange(self) -> None:
@@ -95,6 +87,19 @@ class Replicas:
         found = [torch.empty_like(padded) for _ in counts]
         dist.all_gather(found, padded)
         return torch.cat([each[:count] for each, count in zip(found, counts, strict=True)])
+
+
+def own_statistics(model: nn.Module) -> list[Tensor]:
+    """The running statistics of batch norms that each process has for itself."""
+    norms = [part for part in model.modules() if isinstance(part, BatchNorm)]
+    return [buffer for norm in norms if not norm.synced for buffer in norm.buffers()]
+
+
+@torch.no_grad()
+def align(model: nn.Module, world: World) -> None:
+    """Let all processes have the running statistics of the first, as before each step."""
+    for buffer in own_statistics(model):
+        world.from_first(buffer)
 
 
 def _leave_out(

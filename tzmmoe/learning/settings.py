@@ -1,24 +1,25 @@
-"""train_config and its neighbours as plain data."""
+"""What one training step is told: plain data, made from the fields of train_config."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tzmmoe.errors import ConfigError
+from tzmmoe.errors import ConfigError, within
+from tzmmoe.learning.schedules import Schedule, Schedules, schedule
 from tzmmoe.registry import Choice
 
 RATES = "_learning_rate"
 
 
 @dataclass(frozen=True)
-class Learning:
+class OptimizerSettings:
     """An optimizer and its schedule."""
 
     optimizer: Choice
     schedule: Choice
 
     @classmethod
-    def of(cls, fields: Mapping[str, Any] | None, path: str) -> "Learning":
+    def of(cls, fields: Mapping[str, Any] | None, path: str) -> "OptimizerSettings":
         """From the fields of a sparse_optimizer or dense_optimizer; a schedule may be unset."""
         if fields is None:
             one = "optimizer { adam_optimizer { lr: 0.001 } }"
@@ -29,52 +30,71 @@ class Learning:
         optimizers = [Choice(w, v) for w, v in chosen.items() if not w.endswith(RATES)]
         if not optimizers:
             known = ", ".join(word for word in fields if not word.endswith(RATES))
-            raise ConfigError.at(path, f"has no optimizer; give one of {known}")
+            raise ConfigError.at(path, f"has no optimizer; set one of {known}")
         return cls(optimizers[0], rates[0] if rates else Choice(None, {}))
+
+    def rate(self) -> Schedule:
+        """The learning rate, step by step. Raises ConfigError."""
+        with within(self.schedule.word or ""):
+            lr = self.optimizer.arguments["lr"]
+            return schedule(lr, self.schedule.word, self.schedule.arguments)
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How long, how, and what is kept. Names are those of the schema."""
+class LearningSettings:
+    """How the stages of a step work."""
 
-    sparse: Learning
-    dense: Learning
-    num_steps: int | None
-    num_epochs: int | None
-    save_steps: int | None  # None: by epochs
-    save_epochs: int | None
-    log_every: int
-    keep: int
+    sparse: OptimizerSettings
+    dense: OptimizerSettings
     accumulation: int
     clipping: Choice  # word: norm, value or none
     precision: str
     scaler: dict[str, Any] | None
-    speed: dict[str, Any] | None
-    profiled: tuple[int, ...]  # the first batch and the last one, or one of them
     grad_process: str  # pcgrad, or nothing
     loss_mean: str  # GLOBAL_BATCH or LOCAL_BATCH
 
     @classmethod
-    def of(cls, fields: Mapping[str, Any]) -> "Settings":
+    def of(cls, fields: Mapping[str, Any]) -> "LearningSettings":
         """From the fields of train_config. Raises ConfigError when an optimizer is missing."""
         clipping = fields["grad_clipping"] or {}
-        by_epochs = fields["save_checkpoints_epochs"]
-        steps = fields["num_steps"]
         return cls(
-            sparse=Learning.of(fields["sparse_optimizer"], "train_config.sparse_optimizer"),
-            dense=Learning.of(fields["dense_optimizer"], "train_config.dense_optimizer"),
-            num_steps=steps,
-            num_epochs=fields["num_epochs"] or (None if steps else 1),
-            save_steps=None if by_epochs else fields["save_checkpoints_steps"],
-            save_epochs=by_epochs,
-            log_every=fields["log_step_count_steps"],
-            keep=fields["keep_checkpoint_max"],
+            sparse=OptimizerSettings.of(
+                fields["sparse_optimizer"], "train_config.sparse_optimizer"
+            ),
+            dense=OptimizerSettings.of(fields["dense_optimizer"], "train_config.dense_optimizer"),
             accumulation=fields["gradient_accumulation_steps"],
             clipping=Choice(clipping.get("clipping_type", "none"), clipping),
             precision=fields["mixed_precision"],
             scaler=fields["grad_scaler"],
-            speed=fields["train_speed_logger"],
-            profiled=(fields["tensorboard"] or {}).get("profile_batch", ()),
             grad_process=fields["grad_process"],
             loss_mean=fields["loss_mean"],
         )
+
+    def schedules(self) -> Schedules:
+        """The rates of tables and dense part."""
+        return Schedules(self.sparse.rate(), self.dense.rate())
+
+    def gradient_bound(self) -> float | None:
+        """What the gradient of each number of an embedding is kept within, where it enters.
+
+        Raises:
+            ConfigError: such a bound cannot be, or does not go with another setting.
+        """
+        choice = self.sparse.optimizer
+        if not choice.arguments["gradient_clipping"]:
+            return None
+        with within(choice.word):
+            bound = choice.arguments["max_gradient"]
+            if bound <= 0:
+                raise ConfigError.at("max_gradient", f"is {bound:g}; set more than 0")
+            if self.precision == "FP16":
+                raise ConfigError.at(
+                    "gradient_clipping", "does not go with FP16's scaled gradients; use BF16"
+                )
+            if self.grad_process == "pcgrad":
+                raise ConfigError.at(
+                    "gradient_clipping",
+                    "bounds each task's gradient where it enters a table, and grad_process: "
+                    '"pcgrad" adds them afterwards; remove one of the two',
+                )
+        return bound

@@ -1,228 +1,259 @@
-"""One learning step: gradients to new parameters, for the tables and for the dense part."""
+"""One training step: a batch to new parameters, in five stages that are chosen once."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from tzmmoe.errors import ConfigError, Faults, within
-from tzmmoe.learning.dense import dense_optimizer
+from tzmmoe.batch import Batch, Inputs
+from tzmmoe.errors import Faults, within
+from tzmmoe.learning.optimizers import dense_optimizer
+from tzmmoe.learning.precision import Precision
 from tzmmoe.learning.replicas import Replicas
-from tzmmoe.learning.schedules import Schedule, schedule
-from tzmmoe.learning.settings import Learning, Settings
+from tzmmoe.learning.schedules import Rates
+from tzmmoe.learning.settings import LearningSettings, OptimizerSettings
 from tzmmoe.learning.surgery import Surgery
 from tzmmoe.models import RankModel
+from tzmmoe.registry import Choice
 from tzmmoe.system.world import World
 from tzmmoe.tables.optimizers import SparseOptimizer, sparse_optimizer
+from tzmmoe.tables.penalties import penalized, regularization
 from tzmmoe.tables.sharded import ShardedTables
 from tzmmoe.tables.table import Tables
 from tzmmoe.tasks.task_set import TaskSet
 
 log = logging.getLogger(__name__)
 
-DTYPES = {"BF16": torch.bfloat16, "FP16": torch.float16}
-SCALER = {
-    "init_scale": 65536.0,
-    "growth_factor": 2.0,
-    "backoff_factor": 0.5,
-    "growth_interval": 2000,
-}
+Logits = dict[str, Tensor]  # {task: (B,) or (B, C)}
+Losses = dict[str, Tensor]  # {key: scalar}; the objective is their sum
 
 
-class Optimization:
-    """Both optimizers with their schedules, clipping, accumulation and precision.
+@dataclass
+class TrainStep:
+    """What is done with a batch, stage by stage. Each stage knows of the others only what it is
+    handed, so that one which is compiled or written by hand takes the place of another alone.
 
-    Tables step on every batch, ``sharded`` ones within the backward pass. The dense part steps once
-    in ``accumulation`` batches, with the mean of their gradients; ``pending`` counts the batches
-    since its last step. What is pending when a run ends waits in its checkpoint, so that training
-    on is the same as never having stopped.
+    ``losses`` gets logits, the batch, and each task's sum of weights if the batch is a part of a
+    larger one. ``backward`` leaves in the parameters the gradients of all processes. ``tables`` and
+    ``dense`` move the parameters by them, at their rates.
+    """
 
-    ``forward`` is the model to be called in training. In several processes it lets each step use
-    the mean of their gradients.
+    forward: Callable[[Inputs], Logits]
+    losses: Callable[[Logits, Batch, Tensor | None], Losses]
+    backward: Callable[[Losses], None]
+    tables: "TableUpdate"
+    dense: "DenseUpdate"
+
+    @classmethod
+    def of(
+        cls,
+        model: RankModel,
+        tasks: TaskSet,
+        settings: LearningSettings,
+        device: torch.device,
+        world: World | None = None,
+    ) -> "TrainStep":
+        """The stages that the settings ask for."""
+        world = world or World()
+        precision = Precision(settings.precision, settings.scaler, device)
+        tables = TableUpdate(model, settings, precision, world.size)
+        dense = DenseUpdate(model, settings, precision)
+        surgery = _surgery(model, tasks, settings)
+        replicas, forward = None, model
+        if world.size > 1:
+            replicas = Replicas(model, world, device, exchanges_dense=surgery is None)
+            forward = replicas.forward
+        return cls(
+            forward=precision.within(forward),
+            losses=_losses(model, tasks),
+            backward=_backward(precision.scaler.scale, surgery, replicas),
+            tables=tables,
+            dense=dense,
+        )
+
+    def __call__(
+        self, batch: Batch, rates: Rates, totals: Tensor | None = None
+    ) -> tuple[Logits, Losses]:
+        """Learn from a batch; its logits and losses, from before."""
+        self.tables.set_rate(rates.tables)  # before the backward pass, in which some tables move
+        self.dense.set_rate(rates.dense)
+        logits = self.forward(batch.inputs)
+        losses = self.losses(logits, batch, totals)
+        self.backward(losses)
+        self.tables.step()
+        self.dense.step()
+        return logits, losses
+
+
+class TableUpdate:
+    """Moves the embedding tables, on every batch. ``sharded`` ones move in the backward pass.
+
+    ``modules``: the others by name. ``optimizers``: one for all of them that are trained, or none.
     """
 
     def __init__(
-        self,
-        model: RankModel,
-        tasks: TaskSet,
-        settings: Settings,
-        device: torch.device,
-        world: World | None = None,
+        self, model: nn.Module, settings: LearningSettings, precision: Precision, num_processes: int
     ) -> None:
-        self.world = world or World()
-        self.settings = settings
-        self.device = device
-        self.pending = 0
-        modules = dict(model.named_modules())
-        self.tables = {n: part for n, part in modules.items() if isinstance(part, Tables)}
-        self.sharded = [part for part in modules.values() if isinstance(part, ShardedTables)]
-        in_tables = {id(part.weight) for part in self.tables.values()}
-        self.dense_parameters = {
-            name: parameter
-            for name, parameter in model.named_parameters()
-            if id(parameter) not in in_tables
-        }
-        trained = [part for part in self.tables.values() if part.trained_rows]
-        bound = _bound(settings)
-        # A process's losses are those of the global batch, times their number.
-        for part in [*trained, *self.sharded]:
-            part.gradient_bound = bound and bound * self.world.size
-        pairs = [(part.weight, part.trained_rows) for part in trained]
-        self.sparse = _sparse(pairs, settings.sparse) if pairs else None
-        self.dense = _dense(list(self.dense_parameters.values()), settings.dense)
-        self.sparse_rate, self.dense_rate = _rate(settings.sparse), _rate(settings.dense)
-        self.surgery = None
-        if settings.grad_process == "pcgrad" and len(tasks.tasks) == 1:
-            log.warning("train_config.grad_process has no effect with one task")
-        elif settings.grad_process == "pcgrad":
-            shared = [*self.dense_parameters.values(), *dict(pairs)]
-            self.surgery = Surgery(tasks, shared, dict(pairs), _by_task(model))
-        self.replicas, self.forward = None, model
-        if self.world.size > 1:
-            in_backward = self.surgery is None
-            self.replicas = Replicas(model, self.world, device, exchanges_dense=in_backward)
-            self.forward = self.replicas.forward
-        self.scaler = None
-        if settings.precision == "FP16":
-            scaling = settings.scaler or SCALER
-            self.scaler = torch.amp.GradScaler(device.type, **scaling)
+        named = dict(model.named_modules())
+        self.word = settings.sparse.optimizer.word
+        self.modules = {n: part for n, part in named.items() if isinstance(part, Tables)}
+        self.sharded = [part for part in named.values() if isinstance(part, ShardedTables)]
+        self.optimizers: list[SparseOptimizer] = []
+        if pairs := trained_rows(model):
+            self.optimizers.append(_sparse(list(pairs.items()), settings.sparse))
+        self._spreads = {part.spread for part in self.sharded}
+        self._scale = precision.scale if precision.scaler.is_enabled() else lambda: None
+        bound = settings.gradient_bound()
+        # A process's losses are those of the global batch, times the number of processes.
+        for part in (*self.modules.values(), *self.sharded):
+            part.gradient_bound = bound and bound * num_processes
 
-    @staticmethod
-    def check(settings: Settings, faults: Faults) -> None:
-        """Add the faults of optimizers and schedules, which need no model to show."""
-        parameter = nn.Parameter(torch.zeros(1, 1))
-        with faults.under("train_config.sparse_optimizer"):
-            _bound(settings)
-            _sparse([(parameter, 1)], settings.sparse)
-        with faults.under("train_config.dense_optimizer"):
-            _dense([parameter], settings.dense)
-        for name in ("sparse", "dense"):
-            with faults.under(f"train_config.{name}_optimizer"):
-                _rate(getattr(settings, name))
+    def set_rate(self, rate: float) -> None:
+        """For the steps to come."""
+        for optimizer in self.optimizers:
+            _set_rate(optimizer, rate)
+        for spread in self._spreads:
+            spread.set_rate(rate)
 
-    def autocast(self) -> AbstractContextManager:
-        """The arithmetic of the forward pass."""
-        if not self.settings.precision:
-            return nullcontext()
-        return torch.autocast(self.device.type, DTYPES[self.settings.precision])
+    def step(self) -> None:
+        """Move the rows of the batch."""
+        for optimizer in self.optimizers:
+            optimizer.step(self._scale())
+            optimizer.zero_grad(set_to_none=True)
 
-    def rates(self, step: int, epoch: int) -> dict[str, float]:
-        """Learning rates of a step, g0 of the tables, g1 of the rest."""
-        return {"g0": self.sparse_rate.at(step, epoch), "g1": self.dense_rate.at(step, epoch)}
 
-    def begin(self, step: int, epoch: int) -> None:
-        """Before the forward pass, which hands their rate to tables that step in the backward
-        pass."""
-        for spread in {part.spread for part in self.sharded}:
-            spread.set_rate(self.rates(step, epoch)["g0"])
+class DenseUpdate:
+    """Moves all parameters but the tables, once in ``accumulation`` batches, by the mean of their
+    gradients.
 
-    def step(self, losses: Mapping[str, Tensor], step: int, epoch: int) -> None:
-        """Backward, and the update of what is due. ``step`` and ``epoch`` count those done."""
-        rates = self.rates(step, epoch)
-        self._backward(losses)
+    ``pending`` counts the batches since its last step. What is pending when a run ends waits in its
+    checkpoint, so that training on is the same as never having stopped.
+    """
+
+    def __init__(self, model: nn.Module, settings: LearningSettings, precision: Precision) -> None:
+        self.word = settings.dense.optimizer.word
+        self.parameters = dense_parameters(model)
+        self.optimizer = _dense(list(self.parameters.values()), settings.dense)
+        self.scaler = precision.scaler
+        self.accumulation, self.pending = settings.accumulation, 0
+        self._clip = _clipping(settings.clipping)
+
+    def set_rate(self, rate: float) -> None:
+        """For the steps to come."""
+        _set_rate(self.optimizer, rate)
+
+    def step(self) -> None:
+        """Count the batch, and move where that is due."""
         self.pending += 1
-        if self.sparse:
-            _set_rate(self.sparse, rates["g0"])
-            scale = self.scaler.scale(torch.ones((), device=self.device)) if self.scaler else None
-            self.sparse.step(scale)
-            self.sparse.zero_grad(set_to_none=True)
-        if self.pending >= self.settings.accumulation:  # more after a resume with fewer
-            self._step_dense(rates["g1"])
-
-    def _backward(self, losses: Mapping[str, Tensor]) -> None:
-        scale = self.scaler.scale if self.scaler else lambda loss: loss
-        if self.surgery:
-            scaled = {key: scale(loss) for key, loss in losses.items()}
-            self.surgery.backward(scaled, self.replicas)
+        if self.pending < self.accumulation:  # it is more after a resume with a smaller one
             return
-        scale(sum(losses.values())).backward()
-        if self.replicas:
-            self.replicas.exchange()
-
-    def _step_dense(self, rate: float) -> None:
-        _set_rate(self.dense, rate)
-        grads = [p.grad for p in self.dense_parameters.values() if p.grad is not None]
-        if self.scaler:
-            self.scaler.unscale_(self.dense)
+        self.scaler.unscale_(self.optimizer)
         if self.pending > 1:
+            grads = [p.grad for p in self.parameters.values() if p.grad is not None]
             torch._foreach_div_(grads, self.pending)
-        clipping = self.settings.clipping
-        if clipping.word == "norm":
-            nn.utils.clip_grad_norm_(
-                self.dense_parameters.values(),
-                clipping.arguments["max_gradient"],
-                clipping.arguments["norm_type"],
-            )
-        elif clipping.word == "value":
-            nn.utils.clip_grad_value_(
-                self.dense_parameters.values(), clipping.arguments["max_gradient"]
-            )
-        if self.scaler:
-            self.scaler.step(self.dense)
-            self.scaler.update()
-        else:
-            self.dense.step()
-        self.dense.zero_grad(set_to_none=True)
+        self._clip(self.parameters.values())
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
         self.pending = 0
 
-    def words(self) -> dict[str, str]:
-        """Which optimizers these are, by their words of the schema."""
-        chosen = {"sparse": self.settings.sparse, "dense": self.settings.dense}
-        return {name: learning.optimizer.word for name, learning in chosen.items()}
 
-    def named_state(self) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        """Name of each dense parameter and its optimizer state."""
-        for name, parameter in self.dense_parameters.items():
-            yield name, self.dense.state[parameter]
+def check(settings: LearningSettings, faults: Faults) -> None:
+    """Add the faults of optimizers and schedules, which need no model to show."""
+    parameter = nn.Parameter(torch.zeros(1, 1))
+    with faults.under("train_config.sparse_optimizer"):
+        settings.gradient_bound()
+        _sparse([(parameter, 1)], settings.sparse)
+    with faults.under("train_config.dense_optimizer"):
+        _dense([parameter], settings.dense)
+    for name in ("sparse", "dense"):
+        with faults.under(f"train_config.{name}_optimizer"):
+            getattr(settings, name).rate()
 
 
-def _bound(settings: Settings) -> float | None:
-    """What the gradient of each number of an embedding is kept within, where it enters."""
-    choice = settings.sparse.optimizer
-    if not choice.arguments["gradient_clipping"]:
+def trained_rows(model: nn.Module) -> dict[nn.Parameter, int]:
+    """The parameters of tables in this process, with how many rows of each are trained."""
+    tables = [part for part in model.modules() if isinstance(part, Tables)]
+    return {part.weight: part.trained_rows for part in tables if part.trained_rows}
+
+
+def dense_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """By name, all parameters but the tables."""
+    tables = {id(part.weight) for part in model.modules() if isinstance(part, Tables)}
+    return {n: each for n, each in model.named_parameters() if id(each) not in tables}
+
+
+def _losses(model: nn.Module, tasks: TaskSet) -> Callable[[Logits, Batch, Tensor | None], Losses]:
+    """The tasks' losses, and the penalty of the weights if there is one."""
+    parts = penalized(model)
+    if not parts:
+        return tasks.losses
+
+    def losses(logits: Logits, batch: Batch, totals: Tensor | None) -> Losses:
+        return tasks.losses(logits, batch, totals) | {"regularization": regularization(parts)}
+
+    return losses
+
+
+def _surgery(model: nn.Module, tasks: TaskSet, settings: LearningSettings) -> Surgery | None:
+    if settings.grad_process != "pcgrad":
         return None
-    with within(choice.word):
-        bound = choice.arguments["max_gradient"]
-        if bound <= 0:
-            raise ConfigError.at("max_gradient", f"is {bound:g}; give more than 0")
-        if settings.precision == "FP16":
-            raise ConfigError.at(
-                "gradient_clipping", "does not go with FP16's scaled gradients; use BF16"
-            )
-        if settings.grad_process == "pcgrad":
-            raise ConfigError.at(
-                "gradient_clipping",
-                'bounds each task\'s gradient where it enters a table, and grad_process: "pcgrad" '
-                "adds them afterwards; remove one of the two",
-            )
-    return bound
+    if len(tasks.tasks) == 1:
+        log.warning("train_config.grad_process has no effect with one task")
+        return None
+    tables = trained_rows(model)
+    # A parameter that holds a part for each task, which this task alone reaches.
+    by_task = [part for part in model.modules() if getattr(part, "by_task", False)]
+    alone = {parameter for part in by_task for parameter in part.parameters()}
+    return Surgery(tasks, [*dense_parameters(model).values(), *tables], tables, alone)
 
 
-def _by_task(model: RankModel) -> set[nn.Parameter]:
-    """Parameters that hold a part for each task, which this task alone reaches."""
-    parts = (part for part in model.modules() if getattr(part, "by_task", False))
-    return {parameter for part in parts for parameter in part.parameters()}
+def _backward(
+    scale: Callable[[Tensor], Tensor], surgery: Surgery | None, replicas: Replicas | None
+) -> Callable[[Losses], None]:
+    """Losses to gradients. ``scale``: as half precision needs it."""
+    if surgery:
+        return lambda losses: surgery.backward(
+            {key: scale(loss) for key, loss in losses.items()}, replicas
+        )
+
+    def backward(losses: Losses) -> None:
+        scale(sum(losses.values())).backward()
+
+    if replicas is None:
+        return backward
+
+    def backward_in_all(losses: Losses) -> None:
+        backward(losses)
+        replicas.exchange()
+
+    return backward_in_all
 
 
-def _sparse(pairs: Sequence[tuple[nn.Parameter, int]], learning: Learning) -> SparseOptimizer:
-    choice = learning.optimizer
-    clipping = ("gradient_clipping", "max_gradient")
+def _clipping(choice: Choice) -> Callable[[Iterable[nn.Parameter]], object]:
+    """What bounds the gradients of the dense part."""
+    if choice.word == "norm":
+        bound, order = choice.arguments["max_gradient"], choice.arguments["norm_type"]
+        return partial(nn.utils.clip_grad_norm_, max_norm=bound, norm_type=order)
+    if choice.word == "value":
+        return partial(nn.utils.clip_grad_value_, clip_value=choice.arguments["max_gradient"])
+    return lambda parameters: None
+
+
+def _sparse(pairs: list[tuple[nn.Parameter, int]], settings: OptimizerSettings) -> SparseOptimizer:
+    choice = settings.optimizer
+    clipping = ("gradient_clipping", "max_gradient")  # done where gradients enter a table
     with within(choice.word):
         arguments = {k: v for k, v in choice.arguments.items() if k not in clipping}
         return sparse_optimizer(pairs, choice.word, arguments)
 
 
-def _dense(parameters: Sequence[nn.Parameter], learning: Learning) -> torch.optim.Optimizer:
-    with within(learning.optimizer.word):
-        return dense_optimizer(parameters, learning.optimizer.word, learning.optimizer.arguments)
-
-
-def _rate(learning: Learning) -> Schedule:
-    with within(learning.schedule.word or ""):
-        lr = learning.optimizer.arguments["lr"]
-        return schedule(lr, learning.schedule.word, learning.schedule.arguments)
+def _dense(parameters: list[nn.Parameter], settings: OptimizerSettings) -> torch.optim.Optimizer:
+    with within(settings.optimizer.word):
+        return dense_optimizer(parameters, settings.optimizer.word, settings.optimizer.arguments)
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

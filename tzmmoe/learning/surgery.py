@@ -63,22 +63,23 @@ class Surgery:
     @torch.no_grad()
     def _put_together(self, found: Sequence[Sequence[Tensor | None]], world: World) -> None:
         """``found``: of each task, the gradient of each parameter."""
-        pieces = []
+        parts = []
         for parameter, *grads in zip(self._parameters, *found, strict=True):
             there = {task: grad for task, grad in enumerate(grads) if grad is not None}
             if there:
                 is_shared = len(there) > 1 and parameter not in self._by_task
-                pieces.append(Piece.of(parameter, there, self._trained.get(parameter), is_shared))
+                trained = self._trained.get(parameter)
+                parts.append(ParameterGradients.of(parameter, there, trained, is_shared))
         products_TT = torch.zeros(
             len(found), len(found), dtype=torch.float64, device=self._parameters[0].device
         )
-        for piece in pieces:
-            piece.add_products(products_TT)
+        for part in parts:
+            part.add_products(products_TT)
         shares_T = shares(products_TT, world)
-        for piece in pieces:
-            grad = piece.sum(shares_T)
-            before = piece.parameter.grad
-            piece.parameter.grad = grad if before is None else before + grad
+        for part in parts:
+            grad = part.sum(shares_T)
+            before = part.parameter.grad
+            part.parameter.grad = grad if before is None else before + grad
 
 
 def shares(products_TT: Tensor, world: World) -> Tensor:
@@ -102,7 +103,7 @@ def shares(products_TT: Tensor, world: World) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Piece:
+class ParameterGradients:
     """One parameter's gradient of each task that reaches it.
 
     ``rows``: the rows (U,) of a table that the gradients (U, D) are of; None: all. The first
@@ -122,15 +123,15 @@ class Piece:
         grads: Mapping[int, Tensor],
         trained: int | None,
         is_shared: bool,
-    ) -> "Piece":
+    ) -> "ParameterGradients":
         if not all(grad.is_sparse for grad in grads.values()):
             dense = {task: g.to_dense() if g.is_sparse else g for task, g in grads.items()}
             return cls(parameter, dense, None, trained, is_shared)
         ids = [grad._indices()[0] for grad in grads.values()]
         rows, places = torch.unique(torch.cat(ids), return_inverse=True)
         merged = {}
-        parts = places.split([len(each) for each in ids])
-        for (task, grad), place in zip(grads.items(), parts, strict=True):
+        split = places.split([len(each) for each in ids])
+        for (task, grad), place in zip(grads.items(), split, strict=True):
             values = grad._values()
             merged[task] = values.new_zeros(len(rows), values.shape[1]).index_add_(0, place, values)
         return cls(parameter, merged, rows, trained, is_shared)

@@ -1,4 +1,8 @@
-"""Following the evaluations: the best one so far, and whether to stop."""
+"""What ends a run before its schedule does.
+
+``Watch`` follows the evaluations, ``Timeout`` the clock, ``Interruption`` the signals too, and
+``Finite`` the numbers themselves.
+"""
 
 import logging
 import math
@@ -15,9 +19,14 @@ import torch
 from torch import Tensor
 
 from tzmmoe.config import duration
-from tzmmoe.errors import ConfigError, NotFiniteError, did_you_mean
+from tzmmoe.config.dialects.keras import canonical_key
+from tzmmoe.errors import ConfigError, Interrupted, NotFiniteError, did_you_mean
+from tzmmoe.learning.lockstep import Lockstep
+from tzmmoe.run.settings import RunSettings
 from tzmmoe.system import checkpoint
 from tzmmoe.system.tensorfiles import Named, tensors
+from tzmmoe.system.world import World
+from tzmmoe.tasks.task_set import TaskSet
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +71,30 @@ class Watch:
     best: Best | None = None
     stopping: Best | None = None
     patience: int = 0
+    restores: bool = False  # whether a run that stops early results in the best of ``stopping``
     _warned: bool = field(default=False, compare=False)  # of a value that is undefined
+
+    @classmethod
+    def of(cls, settings: RunSettings, tasks: TaskSet) -> "Watch":
+        """The best checkpoint by export_config, and early_stopping. Raises ConfigError."""
+        natures = tasks.natures()
+        export, stopping = settings.export, settings.training.early_stopping
+        key = canonical_key(tasks.tasks, export.best_exporter_metric or "", natures)
+        key = key or next(each for each, larger in natures.items() if larger is not None)
+        where = "export_config.best_exporter_metric"
+        larger = checked_key(where, key, natures, export.metric_larger_is_better)
+        evaluates = bool(settings.files.eval_input_path)
+        best = Best(key, larger) if evaluates else None
+        if stopping is None:
+            return cls(best)
+        path = "train_config.early_stopping"
+        if not evaluates:
+            raise ConfigError.at(path, "has no effect without eval_input_path; set it")
+        forced = None if stopping["mode"] == "auto" else stopping["mode"] == "max"
+        monitor = canonical_key(tasks.tasks, stopping["monitor"], natures)
+        larger = checked_key(f"{path}.monitor", monitor, natures, forced)
+        watched = Best(monitor, larger, stopping["min_delta"])
+        return cls(best, watched, stopping["patience"], stopping["restore_best_weights"])
 
     def note(self, step: int, results: Mapping[str, float]) -> None:
         for each in (self.best, self.stopping):
@@ -121,10 +153,9 @@ def checked_key(
         ConfigError: there is no such key, or neither larger nor smaller is better.
     """
     if key not in natures:
-        raise ConfigError.at(
-            path,
-            f"{key!r} is not evaluated{did_you_mean(key, natures)}; there are {', '.join(natures)}",
-        )
+        hint = did_you_mean(key, natures)
+        words = f"{key!r} is not evaluated{hint}; choose one of {', '.join(natures)}"
+        raise ConfigError.at(path, words)
     larger = natures[key] if forced is None else forced
     if larger is None:
         raise ConfigError.at(
@@ -144,30 +175,44 @@ class Timeout:
     passed: bool = False
 
     @classmethod
-    def of(cls, text: str, began: float) -> "Timeout":
+    def of(cls, text: str | None, began: float) -> "Timeout":
         """Without text there is no limit. Raises ConfigError for what is no duration."""
-        return cls(duration.seconds(text) if text else math.inf, text, began)
+        return cls(duration.seconds(text) if text else math.inf, text or "", began)
 
     def is_over(self) -> bool:
         return time.monotonic() - self.began >= self.seconds
 
     def line(self, steps: int) -> str:
         return (
-            f"runtime_config.timeout: {self.text} have passed, after step {steps:,}; the run ends "
-            "here, and --continue_train goes on"
+            f"runtime_config.timeout: time limit of {self.text} reached after step {steps:,}; "
+            "stopping; --continue_train goes on"
         )
 
 
 ASKING = (signal.SIGINT, signal.SIGTERM)
+WITHIN_A_STEP = "stopping after this step, with a checkpoint; again to stop at once"
+WITHIN_AN_EVALUATION = (
+    "stopping; the checkpoint is saved, --continue_train goes on with its evaluation"
+)
 
 
-class Signals:
-    """``came``: the number of the signal that came, or 0. ``answer``: the line that tells what
-    happens then."""
+class Interruption:
+    """What asks a run to stop from outside: SIGINT, SIGTERM and the clock, in all its processes.
 
-    def __init__(self, answer: Callable[[], str]) -> None:
-        self.came = 0
-        self._answer = answer
+    A signal that reached one process, and the clock of the first, count for all of them from their
+    next step on, which ``lockstep`` keeps them at. ``came``: the number of this process's signal,
+    or 0.
+    """
+
+    def __init__(self, world: World, timeout: Timeout) -> None:
+        self.timeout, self.came = timeout, 0
+        self._answer = WITHIN_A_STEP
+        requests = {
+            "interrupt": lambda: self.came == signal.SIGINT,
+            "terminate": lambda: self.came == signal.SIGTERM,
+            "timeout": lambda: world.is_first and timeout.is_over(),
+        }
+        self.lockstep = Lockstep(world, requests)
 
     @contextmanager
     def caught(self) -> Iterator[None]:
@@ -180,7 +225,7 @@ class Signals:
         def ask(signum: int, frame: object) -> None:
             self.came = signum
             signal.signal(signum, before[signum])
-            log.warning("%s", self._answer())
+            log.warning("%s", self._answer)
 
         for each in ASKING:
             signal.signal(each, ask)
@@ -189,6 +234,29 @@ class Signals:
         finally:
             for each, handler in before.items():
                 signal.signal(each, handler)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """In the body a signal ends an evaluation, whose checkpoint is there already."""
+        self._answer = WITHIN_AN_EVALUATION
+        try:
+            yield
+        finally:
+            self._answer = WITHIN_A_STEP
+
+    def signum(self) -> int:
+        """The signal that asked to stop, or 0."""
+        if self.lockstep.granted("terminate"):
+            return signal.SIGTERM
+        return signal.SIGINT if self.lockstep.granted("interrupt") else 0
+
+    def stop_if_asked(self) -> None:
+        """Raise Interrupted when a signal came."""
+        if signum := self.signum():
+            raise Interrupted(signum)
+
+    def time_is_over(self) -> bool:
+        return self.lockstep.granted("timeout")
 
 
 class Finite:

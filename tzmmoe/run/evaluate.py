@@ -1,4 +1,4 @@
-"""Evaluations of a session's weights: while training, and the final one."""
+"""Evaluations of a session's weights: passes over files, while training and at the end."""
 
 import logging
 import math
@@ -17,15 +17,18 @@ from tzmmoe.batch import Batch
 from tzmmoe.config.dialects.keras import by_label
 from tzmmoe.data.loader import Loader
 from tzmmoe.errors import ConfigError, DataError
-from tzmmoe.learning.lockstep import Together
+from tzmmoe.learning.lockstep import Lockstep
 from tzmmoe.models import RankModel
 from tzmmoe.run import results as report
+from tzmmoe.run.ends import Interruption
 from tzmmoe.run.progress import shows_bars
 from tzmmoe.run.session import Session
 from tzmmoe.serving.predictions import PredictionWriter, output_file, prediction_columns
 from tzmmoe.system.world import World
 from tzmmoe.tables.penalties import penalized, regularization
 from tzmmoe.tasks.task_set import TaskSet
+
+log = logging.getLogger(__name__)
 
 Sink = Callable[[dict[str, Tensor], Batch], None]
 
@@ -99,9 +102,6 @@ def _shown(batches: Iterable[Batch], every: int) -> tqdm:
     )
 
 
-log = logging.getLogger(__name__)
-
-
 @dataclass(frozen=True)
 class Evaluation:
     """Passes over the files at ``path``, which the command line calls ``flag``, with the weights at
@@ -109,7 +109,7 @@ class Evaluation:
 
     session: Session
     tasks: TaskSet
-    path: str
+    path: str | None
     flag: str
     batch_size: int | None
     most: int | None
@@ -117,24 +117,22 @@ class Evaluation:
     @classmethod
     def of_training(cls, session: Session) -> "Evaluation":
         """On eval_input_path, by the towers' metrics."""
-        pipeline = session.pipeline
-        most = _most(session)
-        samples = pipeline.train_config.num_val_samples
-        if pipeline.train_config.HasField("num_val_samples"):
-            data = pipeline.data_config
-            enough = -(-samples // (data.eval_batch_size or data.batch_size))
+        settings = session.settings
+        most, rows = settings.evaluation.num_steps, settings.training.num_val_samples
+        if rows is not None:
+            enough = -(-rows // settings.eval_delivery.batch_size)
             most = enough if most is None else min(most, enough)
-        path = pipeline.eval_input_path
+        path = settings.files.eval_input_path
         return cls(session, session.built.tasks, path, "--eval_input_path", None, most)
 
     @classmethod
     def final(cls, session: Session) -> "Evaluation":
         """On test_input_path, or else on eval_input_path, as eval_config says."""
-        pipeline = session.pipeline
-        flag = "--test_input_path" if pipeline.test_input_path else "--eval_input_path"
-        path = pipeline.test_input_path or pipeline.eval_input_path
-        size = pipeline.eval_config.batch_size or None
-        return cls(session, session.built.final_tasks, path, flag, size, _most(session))
+        files, settings = session.settings.files, session.settings.evaluation
+        flag = "--test_input_path" if files.test_input_path else "--eval_input_path"
+        path = files.test_input_path or files.eval_input_path
+        size, most = settings.batch_size or None, settings.num_steps
+        return cls(session, session.built.final_tasks, path, flag, size, most)
 
     def agrees(self, other: "Evaluation") -> bool:
         """Gives the same results; they do not depend on the batch size."""
@@ -159,84 +157,84 @@ class Evaluation:
         return loader
 
     def run(
-        self,
-        predictions_path: str | None = None,
-        together: Together | None = None,
-        poll: Callable[[], None] | None = None,
+        self, predictions_path: str | None = None, interruption: Interruption | None = None
     ) -> dict[str, float]:
         """One pass; prints the results.
 
         With ``predictions_path`` the outputs, labels and reserved columns are written there.
-        ``together``: how several processes take their batches. ``poll`` is called before each
-        batch, and may raise.
+
+        Raises:
+            Interrupted: a signal came, as ``interruption`` tells between two batches.
         """
-        together = together or Together(self.session.runtime.world)
         if not predictions_path:
-            return self._run(self.loader, None, together, poll)
+            return self._pass(self.loader, None, interruption)
         labels = [c.name for c in self.tasks.columns() if c.role == "label"]
-        wanted = [*self.session.pipeline.eval_config.reserved_columns, *labels]
+        wanted = [*self.session.settings.evaluation.reserved_columns, *labels]
         loader = self._loader(list(dict.fromkeys(wanted)))
-        world = together.world
+        world = self.session.runtime.world
         with PredictionWriter(predictions_path, self.session.inputs(), world) as writer:
-            results = self._run(loader, _into(writer), together, poll)
+            results = self._pass(loader, _into(writer), interruption)
         num_rows = sum(world.gather(writer.num_rows))
         log.info("wrote %s predictions to %s", f"{num_rows:,}", writer.name)
         return results
 
-    def _run(
-        self,
-        loader: Loader,
-        sink: Sink | None,
-        together: Together,
-        poll: Callable[[], None] | None,
+    def _pass(
+        self, loader: Loader, sink: Sink | None, interruption: Interruption | None
     ) -> dict[str, float]:
-        batches = (batch for batch, _ in together.steps(loader.once(), loader.no_rows))
+        world = self.session.runtime.world
+        lockstep = interruption.lockstep if interruption else Lockstep(world)
+        steps = lockstep.steps(loader.once(), loader.no_rows)
         results = evaluate(
             self.session.built.model,
             self.tasks,
-            _polled(batches, poll),
+            _until(interruption, (batch for batch, _ in steps)),
             self.session.runtime.device,
             most=self.most,
-            bar_every=self.session.pipeline.eval_config.log_step_count_steps,
+            bar_every=self.session.settings.evaluation.log_step_count_steps,
             sink=sink,
-            world=together.world,
+            world=world,
         )
         log.info("evaluation of %s\n%s", self.path, report.table(self.tasks, results))
         return results
 
     def check_output(self) -> None:
         """Raise ConfigError when eval_config.output_file would replace what is no result."""
-        config, where = self.session.pipeline.eval_config, "eval_config.output_file"
-        path = Path(config.output_file)
-        if not config.output_file:
+        settings, where = self.session.settings.evaluation, "eval_config.output_file"
+        if not settings.output_file:
             return
+        path = Path(settings.output_file)
         if path.is_dir():
-            raise ConfigError.at(where, f"{path} is a folder; name a file")
+            raise ConfigError.at(where, f"{path} is a folder; choose a file")
         read = [file for file in self.session.inputs() if os.path.exists(file)]
         if path.exists() and any(os.path.samefile(file, path) for file in read):
-            raise ConfigError.at(where, f"{path} is read and would be replaced; name another")
-        if config.predictions_path and path == Path(config.predictions_path):
-            raise ConfigError.at(where, "is predictions_path too; name another file")
+            raise ConfigError.at(
+                where, f"{path} is read and would be replaced; choose another file"
+            )
+        if settings.predictions_path and path == Path(settings.predictions_path):
+            raise ConfigError.at(where, "is predictions_path too; choose another file")
 
     def write_output(self, results: dict[str, float], model: Path) -> None:
         """eval_config.output_file, if that is set."""
-        pipeline = self.session.pipeline
-        if not (pipeline.eval_config.output_file and self.session.runtime.world.is_first):
+        settings = self.session.settings
+        if not (settings.evaluation.output_file and self.session.runtime.world.is_first):
             return
-        word = pipeline.model_config.WhichOneof("model")
-        name = pipeline.model_config.mmoe_v2.name if word == "mmoe_v2" else word
-        path = Path(pipeline.eval_config.output_file)
-        report.write_output(path, name, model, by_label(self.tasks.tasks, results))
+        path = Path(settings.evaluation.output_file)
+        labelled = by_label(self.tasks.tasks, results)
+        report.write_output(path, settings.model_name, model, labelled)
         log.info("wrote the results to %s", path)
 
 
 class Evaluations:
-    """Those of a run of training: after its checkpoints, and of its result."""
+    """Those of a run of training: after its checkpoints, and of its result.
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    A signal that ``interruption`` caught ends one after a checkpoint.
+    """
+
+    def __init__(self, session: Session, interruption: Interruption) -> None:
+        self.session, self._interruption = session, interruption
         self.validation, self.final = Evaluation.of_training(session), Evaluation.final(session)
         self.same = self.final.agrees(self.validation)
+        self._predictions = session.settings.evaluation.predictions_path
         self._results: dict[int, dict[str, float]] = {}  # of this process, by step
         self._predicted_at: int | None = None  # the step whose predictions are written
 
@@ -245,23 +243,14 @@ class Evaluations:
         for each in (self.validation,) if self.same else (self.validation, self.final):
             if each.path:
                 _ = each.loader
-        config = self.session.pipeline.eval_config
-        if self.final.path and config.predictions_path:
-            output_file(config.predictions_path, self.session.inputs(), self.session.runtime.world)
+        if self.final.path and self._predictions:
+            output_file(self._predictions, self.session.inputs(), self.session.runtime.world)
         self.final.check_output()
 
-    def after(
-        self,
-        step: int,
-        together: Together | None = None,
-        *,
-        is_last: bool,
-        poll: Callable[[], None] | None = None,
-    ) -> dict[str, float]:
+    def after(self, step: int, *, is_last: bool) -> dict[str, float]:
         """Results of a checkpoint; with predictions if it is the last one and they are those."""
-        wanted = self.session.pipeline.eval_config.predictions_path
-        path = wanted if is_last and self.same else ""
-        results = self.validation.run(path, together, poll)
+        path = self._predictions if is_last and self.same else None
+        results = self.validation.run(path, self._interruption)
         self._results[step] = results
         self._predicted_at = step if path else None
         self.session.append(report.TRAINING, step, results)
@@ -271,26 +260,20 @@ class Evaluations:
         """The results of the run, whose weights are those of ``step``; empty without files."""
         if not self.final.path:
             return {}
-        model_dir = self.session.model_dir
-        predictions = self.session.pipeline.eval_config.predictions_path
         results = self._results.get(step) if self.same else None
-        if results is None or (predictions and self._predicted_at != step):
-            results = self.final.run(predictions)
+        if results is None or (self._predictions and self._predicted_at != step):
+            results = self.final.run(self._predictions)
             if not self.same:
                 self.session.append(report.EVALUATION, step, results)
-        self.final.write_output(results, model_dir / f"model.ckpt-{step}")
+        self.final.write_output(results, self.session.model_dir / f"model.ckpt-{step}")
         return results
 
 
-def _most(session: Session) -> int | None:
-    config = session.pipeline.eval_config
-    return config.num_steps if config.HasField("num_steps") else None
-
-
-def _polled(batches: Iterator[Batch], poll: Callable[[], None] | None) -> Iterator[Batch]:
+def _until(interruption: Interruption | None, batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The batches; raises Interrupted before one when a signal came."""
     for batch in batches:
-        if poll:
-            poll()
+        if interruption:
+            interruption.stop_if_asked()
         yield batch
 
 

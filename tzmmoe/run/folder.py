@@ -1,4 +1,8 @@
-"""``model_dir/train.log``: what a run logged, from before its model_dir was known to be right."""
+"""A run's model_dir: whether it may be written, what is in it to go on from, and its log.
+
+Only one run has a model_dir at a time. Its log, ``train.log``, holds what was logged from before
+the model_dir was known to be right.
+"""
 
 import fcntl
 import logging
@@ -9,8 +13,19 @@ from contextlib import contextmanager, suppress
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
-from tzmmoe.errors import CheckpointError, Interrupted, UserError
+from tzmmoe.errors import CheckpointError, Faults, Interrupted, UserError
+from tzmmoe.run import results
+from tzmmoe.run.ends import Best
 from tzmmoe.system import checkpoint
+
+
+def check(model_dir: Path, faults: Faults) -> None:
+    """Add a fault when it cannot be made, or not be written."""
+    existing = next(path for path in (model_dir, *model_dir.parents) if path.exists())
+    if not existing.is_dir():
+        faults.add("model_dir", f"{existing} is a file; choose a folder")
+    elif not os.access(existing, os.W_OK):
+        faults.add("model_dir", f"{existing} is not writable; choose another folder")
 
 
 def newest(model_dir: Path, *, goes_on: bool) -> Path | None:
@@ -18,8 +33,8 @@ def newest(model_dir: Path, *, goes_on: bool) -> Path | None:
     found = checkpoint.find(model_dir)
     if found and not goes_on:
         raise CheckpointError(
-            f"{model_dir} holds {found[-1].name}; pass --continue_train to go on from it, or "
-            "name another --model_dir"
+            f"{model_dir} already holds {found[-1].name}; pass --continue_train to continue from "
+            "it, or choose another --model_dir"
         )
     return found[-1] if found else None
 
@@ -43,9 +58,36 @@ def own(model_dir: Path, found: Path | None) -> Iterator[None]:
     model_dir.mkdir(parents=True, exist_ok=True)
     with locked(model_dir):
         if newest(model_dir, goes_on=True) != found:
-            raise CheckpointError(f"{model_dir}: another run wrote a checkpoint meanwhile")
+            raise CheckpointError(
+                f"{model_dir}: another run wrote a checkpoint just now; try again"
+            )
         checkpoint.clear_leftovers(model_dir)
         yield
+
+
+def best(model_dir: Path, watched: Best | None) -> Path:
+    """Of the checkpoints still there, the one whose evaluation was the best.
+
+    Raises:
+        CheckpointError: none of them has an evaluation, or the key was undefined in all.
+    """
+    there = checkpoint.by_step(model_dir)
+    lines = {line["global_step"]: line for line in results.read(model_dir / results.TRAINING)}
+    for step in sorted(there.keys() & lines.keys()):  # a step's last line counts
+        if watched and watched.key in lines[step]:
+            watched.note(step, lines[step])
+    if watched and watched.waited and watched.step is None:
+        raise CheckpointError(
+            f"{model_dir}: {watched.key} is undefined in every evaluation of a checkpoint there, "
+            "so there is no best one; set export_config.best_exporter_metric to another metric, or "
+            'export_config.exporter_type: "latest"'
+        )
+    if watched is None or watched.step is None:
+        raise CheckpointError(
+            f"{model_dir}: no checkpoint there has an evaluation in {results.TRAINING}, so none is "
+            'the best; set export_config.exporter_type: "latest"'
+        )
+    return there[watched.step]
 
 
 LOCK = ".lock"
@@ -67,7 +109,7 @@ def locked(folder: Path) -> Iterator[None]:
             file.seek(0)
             raise CheckpointError(
                 f"{folder} is in use by {file.read().strip() or 'another process'}; wait for it, "
-                "or name another --model_dir"
+                "or choose another --model_dir"
             ) from error
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")

@@ -1,4 +1,8 @@
-"""What a person sees of a training run: a line now and then, a bar on a terminal, TensorBoard."""
+"""What a person sees of a training run: a line now and then, a bar on a terminal, TensorBoard.
+
+``Progress`` tells the losses, ``Speed`` the time that batches take, and, if wanted, the losses and
+metrics of the ``EpochSoFar``.
+"""
 
 import copy
 import logging
@@ -16,6 +20,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tzmmoe.batch import Batch
+from tzmmoe.learning.schedules import Rates
+from tzmmoe.learning.step import Logits, Losses
 from tzmmoe.system.world import World
 from tzmmoe.tasks.task_set import TaskSet
 
@@ -94,9 +100,7 @@ class Progress:
         self._steps = self._rows = 0
         self._step_s: float | None = None
 
-    def note(
-        self, step: int, losses: Mapping[str, Tensor], rows: int, rates: Mapping[str, float]
-    ) -> None:
+    def note(self, step: int, losses: Mapping[str, Tensor], rows: int, rates: Rates | None) -> None:
         """Take in one step; ``step`` counts the steps done. Writes the line when it is due."""
         for key, loss in losses.items():
             self._sums[key] = (
@@ -108,7 +112,7 @@ class Progress:
         if step % self.every == 0:
             self.flush(step, rates)
 
-    def flush(self, step: int, rates: Mapping[str, float]) -> None:
+    def flush(self, step: int, rates: Rates | None = None) -> None:
         """Write the line of the steps since the last one."""
         if not self._steps:
             return
@@ -125,7 +129,8 @@ class Progress:
         self.say(" | ".join(parts))
         shown = {f"loss/{key}": mean for key, mean in means.items()}
         shown |= {"loss/total": sum(means.values()), "speed/rows_per_s": self._rows / seconds}
-        self._show(step - 1, shown | {f"lr/{key}": rate for key, rate in rates.items()})
+        shown |= {"lr/g0": rates.tables, "lr/g1": rates.dense} if rates else {}
+        self._show(step - 1, shown)
         self._sums, self._steps, self._rows = {}, 0, 0
         self.clock.reset()
 
@@ -162,29 +167,6 @@ def means_of(sums: Mapping[str, Tensor], count: int, world: World) -> dict[str, 
     """Sums over ``count`` of the same, in each process: their mean over all processes."""
     total = world.total(torch.stack(list(sums.values())))
     return dict(zip(sums, (total / (count * world.size)).tolist(), strict=True))
-
-
-def shows_bars() -> bool:
-    """On a terminal; of several processes, the one that logs."""
-    return sys.stderr.isatty() and log.isEnabledFor(logging.INFO)
-
-
-def _writer(folder: Path):
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(folder))
-
-
-def short(number: float) -> str:
-    if number >= 1e6:
-        return f"{number / 1e6:.2f}M"
-    return f"{number / 1e3:.1f}k" if number >= 1e3 else f"{number:.0f}"
-
-
-def _duration(seconds: float) -> str:
-    hours, rest = divmod(int(max(seconds, 0)), 3600)
-    minutes, seconds = divmod(rest, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 class EpochSoFar:
@@ -274,6 +256,11 @@ class Speed:
         so_far = EpochSoFar(tasks, device, progress.world) if fields["with_metrics"] else None
         return cls(every_batches=fields["every_batches"], progress=progress, so_far=so_far)
 
+    def learned(self, epoch: int, outcome: tuple[Logits, Losses], batch: Batch, rows: int) -> None:
+        """Take in what a batch gave; ``rows`` of all processes."""
+        if self.so_far:
+            self.so_far.add(epoch, *outcome, batch, rows)
+
     def note(self, step: int, rows: int) -> None:
         """Take in one batch; ``step`` counts those of the run. Writes the line when it is due."""
         self._total_batches += 1
@@ -301,3 +288,26 @@ class Speed:
 
 def _number(value: float) -> str:
     return "undefined" if math.isnan(value) else f"{value:.4f}"
+
+
+def shows_bars() -> bool:
+    """On a terminal; of several processes, the one that logs."""
+    return sys.stderr.isatty() and log.isEnabledFor(logging.INFO)
+
+
+def _writer(folder: Path):
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder))
+
+
+def short(number: float) -> str:
+    if number >= 1e6:
+        return f"{number / 1e6:.2f}M"
+    return f"{number / 1e3:.1f}k" if number >= 1e3 else f"{number:.0f}"
+
+
+def _duration(seconds: float) -> str:
+    hours, rest = divmod(int(max(seconds, 0)), 3600)
+    minutes, seconds = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

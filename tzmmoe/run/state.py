@@ -1,4 +1,4 @@
-"""Everything a run must remember, as tensors by name and as JSON.
+"""Everything that a run must remember, as tensors by name and as JSON; and fine-tuning.
 
 Each table goes under its own name, with its rows of the optimizer's state, so that a later run may
 lay the tables out differently.
@@ -15,7 +15,7 @@ from torch import Tensor
 from tzmmoe.batch import Position
 from tzmmoe.data.plan.order import Order
 from tzmmoe.errors import CheckpointError, ConfigError, did_you_mean
-from tzmmoe.learning.step import Optimization
+from tzmmoe.learning.step import TrainStep
 from tzmmoe.models import RankModel
 from tzmmoe.system.checkpoint import Checkpoint
 from tzmmoe.system.seeds import seed_of
@@ -40,24 +40,23 @@ def weights(model: RankModel) -> dict[str, Tensor | Scattered]:
     return named
 
 
-def optimizer_state(optimization: Optimization) -> dict[str, Tensor | Scattered]:
+def optimizer_state(step: TrainStep) -> dict[str, Tensor | Scattered]:
     """State of both optimizers, and the gradients that wait for the dense part's next step."""
     named: dict[str, Tensor | Scattered] = {}
-    for module in optimization.tables.values():
-        if not (optimization.sparse and module.trained_rows):
-            continue
-        for key, tensor in optimization.sparse.state[module.weight].items():
-            for table in module.spans:
-                named[f"tables.{table}.{key}"] = module.rows_of(table, tensor)
-    for part in optimization.sharded:
+    for optimizer in step.tables.optimizers:
+        for module in step.tables.modules.values():
+            for key, tensor in optimizer.state.get(module.weight, {}).items():
+                for table in module.spans:
+                    named[f"tables.{table}.{key}"] = module.rows_of(table, tensor)
+    for part in step.tables.sharded:
         for key, held in part.spread.state(part.group).items():
             named |= {f"tables.{table}.{key}": each for table, each in held.items()}
-    for name, state in optimization.named_state():
-        for key, tensor in state.items():
+    for name, parameter in step.dense.parameters.items():
+        for key, tensor in step.dense.optimizer.state[parameter].items():
             if isinstance(tensor, Tensor):
                 named[f"dense_optimizer.{name}.{key}"] = tensor
-    if optimization.pending:
-        for name, parameter in optimization.dense_parameters.items():
+    if step.dense.pending:
+        for name, parameter in step.dense.parameters.items():
             if parameter.grad is not None:
                 named[f"gradients.{name}"] = parameter.grad
     return named
@@ -82,53 +81,55 @@ def stand(order: Order, position: Position) -> dict[str, Any]:
     return {"order": order.to_json(), "position": asdict(position)}
 
 
-def progress(
-    optimization: Optimization, stands: Sequence[dict[str, Any]], steps: int
-) -> dict[str, Any]:
+def progress(step: TrainStep, stands: Sequence[dict[str, Any]], steps: int) -> dict[str, Any]:
     """The part of the state that is no tensor. ``stands``: of each process."""
     return {
         "steps": steps,
-        "optimizers": optimization.words(),
+        "optimizers": words(step),
         "reading": list(stands),
-        "pending": optimization.pending,
-        "sparse_steps": optimization.sparse.steps if optimization.sparse else 0,
-        "scaler": optimization.scaler.state_dict() if optimization.scaler else None,
+        "pending": step.dense.pending,
+        "sparse_steps": sum(optimizer.steps for optimizer in step.tables.optimizers),
+        "scaler": step.dense.scaler.state_dict() or None,  # empty where it is disabled
     }
+
+
+def words(step: TrainStep) -> dict[str, str]:
+    """Which optimizers these are, by their words of the schema."""
+    return {"sparse": step.tables.word, "dense": step.dense.word}
 
 
 def restore_weights(checkpoint: Checkpoint, model: RankModel) -> None:
     checkpoint.read(weights(model))
 
 
-def restore_optimizers(checkpoint: Checkpoint, optimization: Optimization) -> None:
+def restore_optimizers(checkpoint: Checkpoint, step: TrainStep) -> None:
     """State of both optimizers, pending gradients, counts and scale.
 
     Raises:
         CheckpointError: the checkpoint is of other optimizers.
     """
-    state = checkpoint.state
-    words = optimization.words()
-    if state["optimizers"] != words:
-        was = " and ".join(state["optimizers"].values())
+    saved, own = checkpoint.state, words(step)
+    if saved["optimizers"] != own:
+        was = " and ".join(saved["optimizers"].values())
         raise CheckpointError(
-            f"{checkpoint.path} is of {was}, not of {' and '.join(words.values())}"
+            f"{checkpoint.path} holds the state of {was}, not of {' and '.join(own.values())}"
         )
-    shapes = checkpoint.shapes()
-    for name, parameter in optimization.dense_parameters.items():
+    shapes, dense = checkpoint.shapes(), step.dense
+    for name, parameter in dense.parameters.items():
         prefix = f"dense_optimizer.{name}."
         for key in (each.removeprefix(prefix) for each in shapes if each.startswith(prefix)):
-            kept = optimization.dense.state[parameter]
+            kept = dense.optimizer.state[parameter]
             if "." not in key and key not in kept:  # SGD's momentum, made at its first step
                 kept[key] = torch.empty_like(parameter)
         parameter.grad = None
-        if state["pending"] and f"gradients.{name}" in shapes:
+        if saved["pending"] and f"gradients.{name}" in shapes:
             parameter.grad = torch.empty_like(parameter)
-    optimization.pending = state["pending"]
-    checkpoint.read(optimizer_state(optimization))
-    if optimization.sparse:
-        optimization.sparse.steps = state["sparse_steps"]
-    if optimization.scaler and state["scaler"]:
-        optimization.scaler.load_state_dict(state["scaler"])
+    dense.pending = saved["pending"]
+    checkpoint.read(optimizer_state(step))
+    for optimizer in step.tables.optimizers:
+        optimizer.steps = saved["sparse_steps"]
+    if saved["scaler"]:
+        dense.scaler.load_state_dict(saved["scaler"])
 
 
 def restore_random(checkpoint: Checkpoint, device: torch.device, world: World) -> None:
@@ -178,7 +179,9 @@ def fine_tune(checkpoint: Checkpoint, model: RankModel, mapping: dict[str, str] 
     strange = [f"{name}{did_you_mean(name, own)}" for name in mapping if name not in own]
     if strange:
         listed = "\n  ".join(strange)
-        raise CheckpointError(f"fine_tune_ckpt_param_map: this model has no tensor\n  {listed}")
+        raise CheckpointError(
+            f"fine_tune_ckpt_param_map: there is no such tensor here:\n  {listed}"
+        )
     rounds: list[dict[str, Tensor | Scattered]] = [{}]
     for here, there in mapping.items():  # several names here may take from one name there
         free = next((each for each in rounds if there not in each), None)
@@ -203,6 +206,6 @@ def read_map(path: Path) -> dict[str, str]:
         if len(pair) != 2:
             raise ConfigError.at(
                 "train_config.fine_tune_ckpt_param_map",
-                f"{path}: {line!r} is not a name here, a tab, and a name there",
+                f"{path}: {line!r} must be a name here, a tab, and a name there",
             )
     return dict(pairs)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from tzmmoe.errors import few
-from tzmmoe.learning.step import Optimization
+from tzmmoe.learning.step import TrainStep
 from tzmmoe.models import RankModel
 from tzmmoe.system import tensorfiles
 from tzmmoe.system.runtime import short_bytes
@@ -21,23 +21,22 @@ class Memory:
     optimizers: int
 
     @classmethod
-    def of(cls, optimization: Optimization) -> "Memory":
+    def of(cls, step: TrainStep) -> "Memory":
         states = [
             tensor
-            for optimizer in (optimization.sparse, optimization.dense)
-            if optimizer
+            for optimizer in (*step.tables.optimizers, step.dense.optimizer)
             for state in optimizer.state.values()
             for tensor in state.values()
             if isinstance(tensor, Tensor)
         ]
-        tables = [module.weight for module in optimization.tables.values()]
-        for part in optimization.sharded:
+        tables = [module.weight for module in step.tables.modules.values()]
+        for part in step.tables.sharded:
             tables += (t for _, t in tensorfiles.tensors(part.spread.weights(part.group)))
             for state in part.spread.state(part.group).values():
                 states += (tensor for _, tensor in tensorfiles.tensors(state))
         return cls(
             tables=sum(map(_size, tables)),
-            dense=sum(map(_size, optimization.dense_parameters.values())),
+            dense=sum(map(_size, step.dense.parameters.values())),
             optimizers=sum(map(_size, states)),
         )
 
@@ -48,43 +47,43 @@ class Memory:
 
     def line(self, free_bytes: int | None) -> str:
         """``free_bytes``: what was free before any of it was made."""
-        there = f" of {short_bytes(free_bytes)} that are free" if free_bytes is not None else ""
+        there = f" of {short_bytes(free_bytes)} free" if free_bytes is not None else ""
         return (
             f"memory: tables {short_bytes(self.tables)}, dense part {short_bytes(self.dense)}, "
             f"optimizers {short_bytes(self.optimizers)}; with gradients "
-            f"{short_bytes(self.needed)}{there}, and the batches beside it"
+            f"{short_bytes(self.needed)}{there}, plus the batches"
         )
 
 
-def summary(model: RankModel, optimization: Optimization) -> str:
+def summary(model: RankModel, step: TrainStep) -> str:
     """Tables with rows, width and bytes, and the dense part by module."""
     lines = [f"{'table':32} {'rows':>12} {'width':>6} {'size':>10}"]
-    for module in optimization.tables.values():
+    for module in step.tables.modules.values():
         width = module.weight.shape[1]
         for name, (begin, end) in module.spans.items():
             frozen = "" if end <= module.trained_rows else "  (not trained)"
             size = short_bytes((end - begin) * width * module.weight.element_size())
             lines.append(f"{name:32} {end - begin:>12,} {width:>6} {size:>10}{frozen}")
-    for part in optimization.sharded:
+    for part in step.tables.sharded:
         for table in part.tables:
             frozen = "" if table.trainable else "  (not trained)"
             size = short_bytes(table.rows * table.dim * 4)
             lines.append(f"{table.name:32} {table.rows:>12,} {table.dim:>6} {size:>10}{frozen}")
-    return "\n".join([*lines, *_penalty_lines(optimization), *_dense_lines(model, optimization)])
+    return "\n".join([*lines, *_penalty_lines(step), *_dense_lines(model, step)])
 
 
-def _penalty_lines(optimization: Optimization) -> Iterator[str]:
+def _penalty_lines(step: TrainStep) -> Iterator[str]:
     """What makes a step slow: a penalty of a table acts on every row."""
     found: dict[str, list[str]] = {}
-    for module in optimization.tables.values():
+    for module in step.tables.modules.values():
         if hasattr(module, "penalty"):
             found.setdefault(" and ".join(module.penalty.names()), []).extend(module.spans)
     for settings, tables in found.items():
-        yield f"at every step all rows move of {few(tables)}, by {settings}"
+        yield f"{settings} moves all rows of {few(tables)} at every step"
 
 
-def _dense_lines(model: RankModel, optimization: Optimization) -> Iterator[str]:
-    dense = {id(parameter) for parameter in optimization.dense_parameters.values()}
+def _dense_lines(model: RankModel, step: TrainStep) -> Iterator[str]:
+    dense = {id(parameter) for parameter in step.dense.parameters.values()}
     for name, child in (*model.named_children(), *model.encoder.named_children()):
         count = sum(p.numel() for p in child.parameters() if id(p) in dense)
         if count and name not in ("encoder", "tables"):

@@ -36,9 +36,19 @@ class Runtime:
         return cls(device, seed, world)
 
 
+def num_processes() -> int:
+    """Of the run, as torchrun says before they meet."""
+    return environment.number("WORLD_SIZE", 1)
+
+
+def num_neighbours() -> int:
+    """How many of the processes share this machine."""
+    return environment.number("LOCAL_WORLD_SIZE", 1)
+
+
 def meet(device: torch.device, timeout_s: float) -> World:
     """The processes that torchrun started with this one, or this one alone."""
-    size = environment.number("WORLD_SIZE", 1)
+    size = num_processes()
     if size == 1:
         return World(has_restarted=restarts() > 0)
     lacking = [n for n in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not environment.variable(n)]
@@ -64,17 +74,17 @@ def find_device(name: str, place: str = "--device") -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and environment.number("WORLD_SIZE", 1) > 1:
+    if name == "cuda" and num_processes() > 1:
         name = f"cuda:{environment.number('LOCAL_RANK', 0)}"
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError.at(place, f"{name!r} is no device; give auto, cpu or cuda") from error
+        raise ConfigError.at(place, f"{name!r} is no device; choose auto, cpu or cuda") from error
     if device.type not in ("cpu", "cuda"):
-        raise ConfigError.at(place, f"{name!r} is not supported; give auto, cpu or cuda")
+        raise ConfigError.at(place, f"{name!r} is not supported; choose auto, cpu or cuda")
     count = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= count:
-        words = f"is not there; this machine has {count} GPUs; give auto, or --device cpu"
+        words = f"does not exist; this machine has {count} GPUs; choose auto or cpu"
         raise ConfigError.at(place, f"{name!r} {words}")
     return device
 
@@ -111,7 +121,7 @@ def free_bytes(device: torch.device) -> int | None:
         with open("/proc/meminfo") as lines:
             sizes = dict(line.split(":") for line in lines)
         free = int(sizes["MemAvailable"].split()[0]) * 1024
-        return free // environment.number("LOCAL_WORLD_SIZE", 1)
+        return free // num_neighbours()
     except (OSError, KeyError):
         return None
 

@@ -27,7 +27,7 @@ SHARE = 0.25  # of a process's memory: AUTO shards tables that need more, with t
 FUSED = ("sgd_optimizer", "adagrad_optimizer", "rowwise_adagrad_optimizer")
 MULTIPLE = 4  # of which FBGEMM wants the width of a table
 NONE_FITS = (
-    "takes tables whose width is a multiple of 4, without l1_reg or l2_reg, and none of them is one"
+    "takes tables whose width is a multiple of 4, without l1_reg or l2_reg, and there is none"
 )
 MISSING = (
     "needs TorchRec, which is not installed: `make torchrec` on a machine without GPU, "
@@ -58,7 +58,7 @@ class PlacementRequest:
         if optimizer.word not in FUSED:
             return f"does not go with {optimizer.word}; of these, TorchRec has {', '.join(FUSED)}"
         if optimizer.arguments.get("weight_decay"):
-            return "does not go with weight_decay, which FBGEMM leaves out on a CPU without a word"
+            return "does not go with weight_decay, which FBGEMM silently ignores on a CPU"
         if self.grad_process == "pcgrad":
             return 'does not go with grad_process: "pcgrad", since tables move in the backward pass'
         if self.precision == "FP16":
@@ -137,8 +137,8 @@ def _decided(
             raise ConfigError.at(path, f"SHARDED {NONE_FITS}; or set table_placement: REPLICATED")
         return asked, True
     if machine.free is None:
-        return "AUTO: the memory is not known", False
-    words = f"AUTO: {short_bytes(needed)} with their optimizer's state are "
+        return "AUTO: the free memory is unknown", False
+    words = f"AUTO: {short_bytes(needed)} with their optimizer's state is "
     if needed <= SHARE * machine.free:
         return f"{words}within {SHARE:.0%} of {short_bytes(machine.free)}", False
     words += f"more than {SHARE:.0%} of {short_bytes(machine.free)}"
@@ -156,8 +156,8 @@ def _check_memory(in_each: int, reason: str, free: int | None) -> None:
         raise ConfigError.at(
             "train_config.table_placement",
             f"{short_bytes(in_each)} of tables with their optimizer's state would lie in each "
-            f"process ({reason}), but {short_bytes(free)} are free for it; give fewer rows, a "
-            "smaller embedding_dim, or what lets SHARDED spread them",
+            f"process ({reason}), but only {short_bytes(free)} is free; reduce rows or "
+            "embedding_dim, or choose settings with which SHARDED can spread them",
         )
 
 

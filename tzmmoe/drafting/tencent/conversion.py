@@ -16,11 +16,9 @@ from tzmmoe.drafting.tencent import inputs
 from tzmmoe.drafting.tencent.job import Job, convert, open_job
 from tzmmoe.drafting.tencent.section import Given
 from tzmmoe.errors import ConfigError, Fault, Faults
-from tzmmoe.learning.settings import Settings
-from tzmmoe.learning.step import Optimization
 from tzmmoe.protos.pipeline_pb2 import Pipeline
-from tzmmoe.registry import fields
-from tzmmoe.run.session import watch
+from tzmmoe.run.ends import Watch
+from tzmmoe.run.settings import RunSettings
 from tzmmoe.tasks.task_set import TaskSet
 from tzmmoe.textformat import json_text, writer
 
@@ -117,11 +115,10 @@ def check(draft: Draft) -> list[Fault]:
     final_tasks(pipeline, tasks, faults)
     with faults.under(""):
         tasks.columns()
-    with faults.under(""):
-        Optimization.check(Settings.of(fields(pipeline.train_config)), faults)
+    settings = RunSettings.of(pipeline, faults, trains=True)
     if len(tasks.tasks) == len(task_towers(pipeline.model_config)):
         with faults.under(""):
-            watch(pipeline, tasks)
+            Watch.of(settings, tasks)
     return [_by_key(fault, draft.origins) for fault in faults]
 
 

@@ -1,7 +1,5 @@
 """One learning step: accumulation, clipping, rates and precision against plain torch."""
 
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +10,8 @@ from torch.testing import assert_close
 
 from tzmmoe.batch import Batch
 from tzmmoe.errors import ConfigError, Faults
-from tzmmoe.learning.settings import Settings
-from tzmmoe.learning.step import Optimization
-from tzmmoe.registry import fields
 from tzmmoe.run.session import Session
+from tzmmoe.run.settings import RunSettings
 
 SPARSE = "train_config__sparse_optimizer"
 DENSE = "train_config__dense_optimizer"
@@ -36,13 +32,6 @@ def session(folder: Path, *, sparse: str, dense: str, **changes: object) -> Sess
 
 def sgd(lr: float) -> str:
     return f"sgd_optimizer {{ lr: {lr} }} {CONSTANT}"
-
-
-def learn(session: Session, optimization: Optimization, batches: Sequence[Batch]) -> None:
-    for step, batch in enumerate(batches):
-        with optimization.autocast():
-            logits = session.built.model(batch.inputs)
-        optimization.step(session.built.tasks.losses(logits, batch), step, epoch=0)
 
 
 def gradients(session: Session, batch: Batch) -> dict[str, Tensor]:
@@ -94,7 +83,7 @@ def test_accumulated_batches_are_one_large_batch_for_the_dense_part(
         for parts in (1, micro_batches)
     ]
     for each, parts in zip(both, (1, micro_batches), strict=True):
-        learn(each, tiny.optimization(each), tiny.batches(each, steps * parts))
+        tiny.learn(each, tiny.train_step(each), tiny.batches(each, steps * parts))
     whole, parted = map(weights, both)
     before = weights(session(tiny_folder, sparse=sgd(0.0), dense=dense))
     for name in whole:
@@ -109,12 +98,11 @@ def test_tables_step_on_every_batch_and_the_dense_part_once_in_three(tiny_folder
         dense=sgd(0.1),
         train_config__gradient_accumulation_steps=3,
     )
-    optimization = tiny.optimization(made)
+    train_step = tiny.train_step(made)
     moved = []
     for step, batch in enumerate(tiny.batches(made, 7)):
         before = weights(made)
-        losses = made.built.tasks.losses(made.built.model(batch.inputs), batch)
-        optimization.step(losses, step, epoch=0)
+        tiny.learn(made, train_step, [batch], step)
         after = weights(made)
         moved.append({is_table(n) for n in after if not torch.equal(after[n], before[n])})
     assert moved == [{True}, {True}, {True, False}, {True}, {True}, {True, False}, {True}]
@@ -126,11 +114,11 @@ def test_more_pending_batches_than_asked_for_enter_with_the_next_one(tiny_folder
     made = session(tiny_folder, **arguments, train_config__gradient_accumulation_steps=4)
     batches = tiny.batches(made, 4)
     before, grads = weights(made), [gradients(made, batch) for batch in batches]
-    optimization = tiny.optimization(made)
-    learn(made, optimization, batches[:3])
-    optimization.settings = replace(optimization.settings, accumulation=2)
-    learn(made, optimization, batches[3:])
-    assert optimization.pending == 0
+    train_step = tiny.train_step(made)
+    tiny.learn(made, train_step, batches[:3])
+    train_step.dense.accumulation = 2
+    tiny.learn(made, train_step, batches[3:])
+    assert train_step.dense.pending == 0
     for name in filter(lambda name: not is_table(name), grads[0]):
         mean = torch.stack([each[name] for each in grads]).mean(dim=0)
         assert_close(weights(made)[name], before[name] - 0.5 * mean)
@@ -147,11 +135,11 @@ def test_each_part_steps_by_its_own_rate_and_clipping_bounds_the_dense_part_alon
         train_config__gradient_accumulation_steps=1,
         train_config__grad_clipping='clipping_type: "value" max_gradient: 0.003',
     )
-    optimization = tiny.optimization(made)
+    train_step = tiny.train_step(made)
+    schedules = made.settings.learning.schedules()
     for step, batch in enumerate(tiny.batches(made, 3)):
         before, grads = weights(made), gradients(made, batch)
-        losses = made.built.tasks.losses(made.built.model(batch.inputs), batch)
-        optimization.step(losses, step, epoch=0)
+        tiny.learn(made, train_step, [batch], step)
         rate = 0.8 * 0.5**step
         after = weights(made)
         for name, grad in grads.items():
@@ -159,7 +147,7 @@ def test_each_part_steps_by_its_own_rate_and_clipping_bounds_the_dense_part_alon
             change = 3.0 * trained(made, name, grad) if is_table(name) else rate * clamped
             assert_close(after[name], before[name] - change, rtol=1e-5, atol=1e-7)
         assert any((g.abs() > 0.003).any() for n, g in grads.items() if not is_table(n))
-        assert optimization.rates(step, epoch=0) == {"g0": 3.0, "g1": pytest.approx(rate)}
+        assert schedules.at(step, epoch=0) == (3.0, pytest.approx(rate))
 
 
 @pytest.mark.parametrize(("kind", "order"), [("1", 1.0), ("2", 2.0), ("inf", float("inf"))])
@@ -173,13 +161,13 @@ def test_the_norm_of_the_whole_gradient_is_bounded(tiny_folder, kind, order, bou
         train_config__grad_clipping=f'clipping_type: "norm" max_gradient: {bound} '
         f"norm_type: {kind}",
     )
-    optimization = tiny.optimization(made)
+    train_step = tiny.train_step(made)
     batch = tiny.batches(made, 1)[0]
     before = weights(made)
     grads = {n: g for n, g in gradients(made, batch).items() if not is_table(n)}
     norm = torch.cat([grad.flatten() for grad in grads.values()]).norm(order)
     assert 0.05 < norm < 1e6
-    learn(made, optimization, [batch])
+    tiny.learn(made, train_step, [batch])
     after = weights(made)
     for name, grad in grads.items():
         expected = grad * min(1.0, bound / norm)
@@ -193,8 +181,8 @@ def test_rates_follow_epochs_where_they_are_asked_to(tiny_folder) -> None:
         "learning_rates: [0.1] by_epoch: true }",
         dense=sgd(0.5),
     )
-    optimization = tiny.optimization(made)
-    found = [optimization.rates(step=1000, epoch=epoch)["g0"] for epoch in range(4)]
+    schedules = made.settings.learning.schedules()
+    found = [schedules.at(step=1000, epoch=epoch).tables for epoch in range(4)]
     assert found == [1.0, 1.0, 0.1, 0.1]
 
 
@@ -210,7 +198,7 @@ def test_half_precision_stays_close_to_full_precision(tiny_folder, precision, ac
     half = session(tiny_folder, **optimizers, train_config__mixed_precision=precision)
     start = weights(full)
     for each in (full, half):
-        learn(each, tiny.optimization(each), tiny.batches(each, 10))
+        tiny.learn(each, tiny.train_step(each), tiny.batches(each, 10))
     for name, weight in weights(full).items():
         assert weights(half)[name].dtype == torch.float32
         moved, apart = (weight - start[name]).norm(), (weights(half)[name] - weight).norm()
@@ -225,8 +213,7 @@ def test_half_precision_computes_in_its_type_and_sums_losses_in_single(
         tiny_folder, sparse=sgd(0.1), dense=sgd(0.1), train_config__mixed_precision=precision
     )
     batch = tiny.batches(made, 1)[0]
-    with tiny.optimization(made).autocast():
-        logits = made.built.model(batch.inputs)
+    logits = tiny.train_step(made).forward(batch.inputs)
     assert {each.dtype for each in logits.values()} == {dtype}
     losses = made.built.tasks.losses(logits, batch)
     assert {each.dtype for each in losses.values()} == {torch.float32}
@@ -241,17 +228,17 @@ def test_a_scaled_gradient_that_overflows_is_left_out_and_the_scale_shrinks(tiny
         train_config__mixed_precision="FP16",
         train_config__grad_scaler="init_scale: 1e38 backoff_factor: 0.25 growth_interval: 1",
     )
-    optimization = tiny.optimization(made)
+    train_step = tiny.train_step(made)
     batch = tiny.batches(made, 1)[0]
     before = weights(made)
-    learn(made, optimization, [batch])
+    tiny.learn(made, train_step, [batch])
     assert all(torch.equal(before[n], w) for n, w in weights(made).items())
-    assert optimization.scaler.get_scale() == pytest.approx(0.25e38)
+    assert train_step.dense.scaler.get_scale() == pytest.approx(0.25e38)
     for _ in range(60):
-        learn(made, optimization, [batch])
+        tiny.learn(made, train_step, [batch])
     assert all(w.isfinite().all() for w in weights(made).values())
     assert any(not torch.equal(before[n], w) for n, w in weights(made).items())
-    assert optimization.scaler.get_scale() < 1e37
+    assert train_step.dense.scaler.get_scale() < 1e37
 
 
 def test_tables_that_are_not_trained_keep_their_bits(tiny_folder) -> None:
@@ -259,7 +246,7 @@ def test_tables_that_are_not_trained_keep_their_bits(tiny_folder) -> None:
     made = session(tiny_folder, sparse=sgd(0.5), dense=sgd(0.5))
     [shared] = [t for t in made.built.model.encoder.tables.values() if "city_emb" in t.spans]
     city, age = (shared.rows_of(n, shared.weight.detach()).clone() for n in ("city_emb", "age_emb"))
-    learn(made, tiny.optimization(made), tiny.batches(made, 6))
+    tiny.learn(made, tiny.train_step(made), tiny.batches(made, 6))
     assert torch.equal(shared.rows_of("city_emb", shared.weight), city)
     assert not torch.equal(shared.rows_of("age_emb", shared.weight), age)
 
@@ -276,8 +263,7 @@ def test_all_faults_of_optimizers_and_schedules_show_at_once(tiny_folder) -> Non
         },
     )
     faults = Faults()
-    settings = Settings.of(fields(made.config.pipeline.train_config))
-    Optimization.check(settings, faults)
+    RunSettings.of(made.config.pipeline, faults, trains=True)
     assert sorted(fault.path for fault in faults) == [
         "train_config.dense_optimizer.manual_step_learning_rate.schedule_sizes",
         "train_config.dense_optimizer.sgd_optimizer",

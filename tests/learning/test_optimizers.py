@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from tzmmoe.errors import ConfigError
-from tzmmoe.learning.dense import dense_optimizer
+from tzmmoe.learning.optimizers import dense_optimizer
 
 STEPS = 20
 

@@ -1,4 +1,4 @@
-"""Steps in time with each other: with unequal work, with errors, with wishes."""
+"""Steps in time with each other: with unequal work, with errors, with requests."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,7 +8,7 @@ from ranks import Ranks, ranks
 from torch import Tensor
 
 from tzmmoe.errors import DataError
-from tzmmoe.learning.lockstep import Together
+from tzmmoe.learning.lockstep import Lockstep
 from tzmmoe.system.world import World
 
 IDLE = 1000
@@ -26,7 +26,7 @@ def weight(item: int) -> Tensor:
 
 def steps(world: World, counts: Sequence[int]) -> list[tuple[int, list[float]]]:
     """Of items 0, 1, ... as many as ``counts`` says."""
-    made = Together(world).steps(iter(range(counts[world.rank])), lambda: IDLE, weight)
+    made = Lockstep(world).steps(iter(range(counts[world.rank])), lambda: IDLE, weight)
     return [(item, total.tolist()) for item, total in made]
 
 
@@ -44,7 +44,7 @@ def test_all_take_as_many_steps_as_the_one_with_the_most(three, counts) -> None:
 
 def breaking(world: World, rank: int, at: int, refused: bool) -> tuple[int, str]:
     """How many steps were begun, and the error."""
-    made, begun = Together(world), 0
+    made, begun = Lockstep(world), 0
 
     def items() -> Iterator[int]:
         for item in range(10):
@@ -75,27 +75,27 @@ def test_an_error_in_one_ends_all_before_the_same_step_with_its_rank(
     )
 
 
-def wishing(world: World, rank: int, at: int) -> list[bool]:
-    """Whether it is granted, at each step; one process wishes it within one step."""
+def requesting(world: World, rank: int, at: int) -> list[bool]:
+    """Whether it is granted, at each step; one process makes it within one step."""
     asked = []
-    made = Together(world, {"stop": lambda: bool(asked), "other": lambda: False})
+    made = Lockstep(world, {"stop": lambda: bool(asked), "other": lambda: False})
     found = []
     for item, _ in made.steps(iter(range(6)), lambda: IDLE):
         if (world.rank, item) == (rank, at):
             asked.append(True)
-        found.append(made.wants("stop"))
-        assert not made.wants("other")
+        found.append(made.granted("stop"))
+        assert not made.granted("other")
     return found
 
 
 @pytest.mark.parametrize("rank", [0, 2])
-def test_a_wish_of_one_is_granted_to_all_at_their_next_step(three, rank) -> None:
+def test_a_request_of_one_is_granted_to_all_at_their_next_step(three, rank) -> None:
     """And stays granted."""
-    assert three.run(wishing, rank, 3) == [[False] * 4 + [True] * 2] * 3
+    assert three.run(requesting, rank, 3) == [[False] * 4 + [True] * 2] * 3
 
 
-def test_alone_steps_wishes_and_errors_take_effect_at_once() -> None:
-    assert wishing(World(), 0, 3) == [False] * 3 + [True] * 3
+def test_alone_steps_requests_and_errors_take_effect_at_once() -> None:
+    assert requesting(World(), 0, 3) == [False] * 3 + [True] * 3
     assert steps(World(), [3]) == [(item, [float(item), 1.0]) for item in range(3)]
     assert breaking(World(), 0, 4, refused=True) == (5, "f.csv, row 7: broken")
     assert breaking(World(), 0, 4, refused=False) == (4, "f.csv, row 7: broken")

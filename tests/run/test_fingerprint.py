@@ -12,7 +12,7 @@ from tzmmoe.errors import CheckpointError
 
 @pytest.fixture(scope="module")
 def trained(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    model_dir = tmp_path_factory.mktemp("meaning") / "model"
+    model_dir = tmp_path_factory.mktemp("fingerprint") / "model"
     tiny.pipeline(tiny_folder, model_dir, train_config__num_steps=2).fit()
     return model_dir
 
@@ -38,7 +38,7 @@ def test_a_feature_group_in_another_order_is_refused(tiny_folder, trained) -> No
     text = text_of(tiny_folder)
     text, count = re.subn(r"feature_names: \[[^\]]*\]", f"feature_names: [{listed}]", text)
     assert count == 1
-    words = f"the features have another order; write {', '.join(names)}"
+    words = f"the features are in another order; write {', '.join(names)}"
     refused(trained, "reordered", text, words)
 
 
@@ -49,7 +49,7 @@ def test_towers_in_another_order_are_refused(tiny_folder, trained) -> None:
     names = [tower.tower_name for tower in towers]
     del config.model_config.mmoe.task_towers[:]
     config.model_config.mmoe.task_towers.extend(reversed(towers))
-    words = f"the towers have another order; write {', '.join(names)}"
+    words = f"the towers are in another order; write {', '.join(names)}"
     refused(trained, "towers", str(config), words)
 
 
