@@ -85,7 +85,7 @@ def moments(events: list[str], seed: int) -> list[int]:
     for file in victim.WATCHED:
         places = [number for number, each in enumerate(events, 1) if each == file]
         assert places, f"no line of {file} was seen; is its place still right?"
-        often = file.endswith(("tzmmoe/system/checkpoint.py", "shutil.py"))
+        often = file.endswith(("system/checkpoint.py", "shutil.py"))
         chosen += source.sample(places, 3 if often else 1)
     return chosen
 

@@ -261,7 +261,7 @@ def test_a_fault_of_a_flag_is_told_with_the_flag(config, capsys):
     assert code == 2
     assert lines[-1].startswith("--set: model_dir: is not set")
     code, lines = ended(capsys, "train", "--pipeline_config", config, "--device", "gpu")
-    assert (code, lines[-1]) == (2, "--device: 'gpu' is no device; choose auto, cpu or cuda")
+    assert (code, lines[-1]) == (2, "--device: 'gpu' is no device; give auto, cpu or cuda")
     changes = ["--set", "runtime_config.device=gpu", "--set", "data_config.batch_size=0"]
     code, lines = ended(capsys, "train", "--pipeline_config", config, *changes)
     assert [line.split(": ")[1] for line in lines[-2:]] == [

@@ -47,7 +47,7 @@ def schedule(lr: float, word: str | None, arguments: dict[str, Any]) -> Schedule
     by_epoch = arguments.pop("by_epoch")
     for name in ("warmup_learning_rate", "min_learning_rate"):
         if not arguments.get(name, 0.0) >= 0:
-            raise ConfigError.at(name, f"is {arguments[name]:g}; set 0 or more")
+            raise ConfigError.at(name, f"is {arguments[name]:g}; give 0 or more")
     return Schedule(SCHEDULES[word](lr, **arguments), by_epoch)
 
 
@@ -64,7 +64,7 @@ def exponential_decay(
     """max(lr factor^((s - warmup) / decay_size), min), after a linear warm-up."""
     size = _needed("decay_size", decay_size)
     if not 0 < decay_factor <= 1:
-        raise ConfigError.at("decay_factor", f"is {decay_factor:g}; set more than 0, at most 1")
+        raise ConfigError.at("decay_factor", f"is {decay_factor:g}; give more than 0, at most 1")
 
     def decayed(s: int) -> float:
         power = s // size if staircase else s / size
@@ -80,13 +80,13 @@ def manual_step(
     if not schedule_sizes or len(schedule_sizes) != len(learning_rates):
         raise ConfigError.at(
             "schedule_sizes",
-            f"has {len(schedule_sizes)} steps for {len(learning_rates)} learning_rates; set one "
+            f"has {len(schedule_sizes)} steps for {len(learning_rates)} learning_rates; give one "
             "rate for each step",
         )
     if list(schedule_sizes) != sorted(set(schedule_sizes)):
         raise ConfigError.at("schedule_sizes", "must increase from each step to the next")
     if min(learning_rates) < 0:
-        raise ConfigError.at("learning_rates", "holds a rate below 0; set 0 or more")
+        raise ConfigError.at("learning_rates", "holds a rate below 0; give 0 or more")
 
     def rate(s: int) -> float:
         index = bisect_left(schedule_sizes, s)
@@ -128,7 +128,7 @@ def cosine_annealing_warm_restarts(
     """As cosine_annealing, anew after T_0, T_0 T_mult, T_0 T_mult^2, ... steps."""
     first = _needed("T_0", T_0)
     if T_mult < 1:
-        raise ConfigError.at("T_mult", f"is {T_mult}; set 1 or more")
+        raise ConfigError.at("T_mult", f"is {T_mult}; give 1 or more")
 
     def rate(s: int) -> float:
         period = first
@@ -162,5 +162,5 @@ def _warmed(
 
 def _needed(name: str, value: int | None) -> int:
     if not value:
-        raise ConfigError.at(name, "is not set; set 1 or more")
+        raise ConfigError.at(name, "is not set; give 1 or more")
     return value

@@ -30,7 +30,7 @@ class OptimizerSettings:
         optimizers = [Choice(w, v) for w, v in chosen.items() if not w.endswith(RATES)]
         if not optimizers:
             known = ", ".join(word for word in fields if not word.endswith(RATES))
-            raise ConfigError.at(path, f"has no optimizer; set one of {known}")
+            raise ConfigError.at(path, f"has no optimizer; give one of {known}")
         return cls(optimizers[0], rates[0] if rates else Choice(None, {}))
 
     def rate(self) -> Schedule:
@@ -86,7 +86,7 @@ class LearningSettings:
         with within(choice.word):
             bound = choice.arguments["max_gradient"]
             if bound <= 0:
-                raise ConfigError.at("max_gradient", f"is {bound:g}; set more than 0")
+                raise ConfigError.at("max_gradient", f"is {bound:g}; give more than 0")
             if self.precision == "FP16":
                 raise ConfigError.at(
                     "gradient_clipping", "does not go with FP16's scaled gradients; use BF16"

@@ -154,7 +154,7 @@ def checked_key(
     """
     if key not in natures:
         hint = did_you_mean(key, natures)
-        words = f"{key!r} is not evaluated{hint}; choose one of {', '.join(natures)}"
+        words = f"{key!r} is not evaluated{hint}; there are {', '.join(natures)}"
         raise ConfigError.at(path, words)
     larger = natures[key] if forced is None else forced
     if larger is None:

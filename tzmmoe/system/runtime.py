@@ -79,12 +79,12 @@ def find_device(name: str, place: str = "--device") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError.at(place, f"{name!r} is no device; choose auto, cpu or cuda") from error
+        raise ConfigError.at(place, f"{name!r} is no device; give auto, cpu or cuda") from error
     if device.type not in ("cpu", "cuda"):
-        raise ConfigError.at(place, f"{name!r} is not supported; choose auto, cpu or cuda")
+        raise ConfigError.at(place, f"{name!r} is not supported; give auto, cpu or cuda")
     count = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= count:
-        words = f"does not exist; this machine has {count} GPUs; choose auto or cpu"
+        words = f"does not exist; this machine has {count} GPUs; give auto or cpu"
         raise ConfigError.at(place, f"{name!r} {words}")
     return device
 
