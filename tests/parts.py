@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tzmmoe.batch import Batch, Inputs, Ragged
 from tzmmoe.features import Feature, FeatureSpec, Setting
-from tzmmoe.models.base import Group
+from tzmmoe.models.base import Group, TowerSpec
 from tzmmoe.models.encoder import Encoder
 from tzmmoe.models.mmoe import MMoE
 from tzmmoe.models.rank import RankModel
@@ -22,7 +22,7 @@ from tzmmoe.tables.initializers import table_initializer
 from tzmmoe.tables.table import Table, fill_tables
 from tzmmoe.tasks.losses import LOSSES, Loss
 from tzmmoe.tasks.metrics import METRICS, Metric
-from tzmmoe.tasks.task_set import Task, TaskSpace
+from tzmmoe.tasks.task import Task, TaskSpace
 
 PLAIN = {
     "dropout_ratio": (),
@@ -79,6 +79,11 @@ def features(*texts: str, setting: Setting = SETTING) -> list[Feature]:
 def group(**widths: int) -> Group:
     """Of features with these widths, each one field."""
     return Group(widths, dict.fromkeys(widths, 1))
+
+
+def specs(**num_class: int) -> list[TowerSpec]:
+    """Of towers with so many logits, without layers."""
+    return [TowerSpec(name, count, None, {}) for name, count in num_class.items()]
 
 
 def losses(*texts: str) -> dict[str, Loss]:
@@ -160,7 +165,8 @@ def rank_model(num_class: Mapping[str, int], *, use_bn: bool = False) -> RankMod
     user = 'id_feature { feature_name: "user" num_buckets: 9 embedding_dim: 4 }'
     age = 'raw_feature { feature_name: "age" value_dim: 2 }'
     layers, groups = LAYERS | {"use_bn": use_bn}, {"all": group(user=4, age=2)}
-    body = MMoE(groups, len(num_class), expert_mlp=layers, gate_mlp=None, num_expert=3)
+    towers = specs(**num_class)
+    body = MMoE(groups, towers, expert_mlp=layers, gate_mlp=None, num_expert=3)
     encoder = Encoder(features(user, age), body, seed=0)
     fill_tables(encoder)
     towers = {name: Tower(4, classes, layers) for name, classes in num_class.items()}

@@ -13,7 +13,8 @@ from torch import Tensor
 from tzmmoe.batch import Batch, Inputs, Ragged
 from tzmmoe.models import RankModel
 from tzmmoe.run.evaluate import evaluate
-from tzmmoe.tasks.task_set import TaskSet, TaskSpace
+from tzmmoe.tasks.task import TaskSpace
+from tzmmoe.tasks.task_set import TaskSet
 
 NAN = math.nan
 ROWS = 203

@@ -4,34 +4,41 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tzmmoe.build.features import check_name
-from tzmmoe.config.check import task_towers
+from tzmmoe.config.towers import missing_towers, task_towers
 from tzmmoe.errors import ConfigError, Faults, did_you_mean, few, within
+from tzmmoe.models import MODELS
 from tzmmoe.protos import loss_pb2, metric_pb2
 from tzmmoe.protos.model_pb2 import TaskTower
 from tzmmoe.protos.pipeline_pb2 import Pipeline
-from tzmmoe.registry import Registry
+from tzmmoe.registry import Registry, fields
 from tzmmoe.tasks.losses import LOSSES, Loss
 from tzmmoe.tasks.metrics import METRICS
-from tzmmoe.tasks.task_set import Task, TaskSet, TaskSpace
+from tzmmoe.tasks.task import Task, TaskSpace
+from tzmmoe.tasks.task_set import TaskSet
 
 
 def build_tasks(pipeline: Pipeline, faults: Faults) -> list[Task]:
-    path, towers = task_towers(pipeline.model_config)
-    labels = pipeline.data_config.label_fields
-    tasks = []
-    for index, tower in enumerate(towers):
+    config, labels = pipeline.model_config, pipeline.data_config.label_fields
+    towers, tasks = task_towers(config), []
+    for index, (path, tower) in enumerate(towers):
         bound = tower.label_name or (labels[index] if index < len(labels) else "")
-        with faults.under(f"{path}[{index}]"):
+        with faults.under(path):
             if tower.tower_name:
                 check_name("tower_name", tower.tower_name)
             tasks.append(_task(tower, bound))
+    word = config.WhichOneof("model")
+    if word is None or len(tasks) < len(towers) or any(missing_towers(config)):
+        return tasks
+    with faults.under(f"model_config.{word}"):
+        model, arguments = MODELS[word], fields(getattr(config, word))
+        return model.relate(tasks, {name: arguments[name] for name in model.of_tasks})
     return tasks
 
 
 def final_tasks(pipeline: Pipeline, tasks: TaskSet, faults: Faults) -> TaskSet:
     """The tasks with the metrics of eval_config.task_metrics; the same object when it has none."""
     found = {task.name: task for task in tasks.tasks}
-    if len(found) < len(task_towers(pipeline.model_config)[1]):
+    if len(found) < len(task_towers(pipeline.model_config)):
         return tasks  # a tower is faulty, and says so itself
     seen: set[str] = set()
     for index, message in enumerate(pipeline.eval_config.task_metrics):

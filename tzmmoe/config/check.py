@@ -5,18 +5,25 @@ Settings of a layer, loss, metric, feature or optimizer are checked where it is 
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from tzmmoe.config import duration
 from tzmmoe.config.dialects.torcheasyrec import messages
+from tzmmoe.config.towers import (
+    Tower,
+    further_labels,
+    missing_towers,
+    task_towers,
+    tower_fields,
+)
 from tzmmoe.errors import Faults, did_you_mean, join
 from tzmmoe.models.mmoe_v2 import rules
 from tzmmoe.protos.data_pb2 import DataConfig
 from tzmmoe.protos.feature_pb2 import FeatureConfig
-from tzmmoe.protos.model_pb2 import ModelConfig, TaskTower
+from tzmmoe.protos.model_pb2 import ModelConfig
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.protos.train_pb2 import TrainConfig
 
@@ -57,14 +64,6 @@ def _finite(pipeline: Pipeline, faults: Faults) -> None:
             for number in value if field.is_repeated else [value]:
                 if not math.isfinite(number):
                     faults.add(join(path, field.name), f"is {number}; give a finite number")
-
-
-def task_towers(model: ModelConfig) -> tuple[str, Sequence[TaskTower]]:
-    """Path and towers of the model that is chosen; no towers when none is."""
-    word = model.WhichOneof("model")
-    if word is None:
-        return "model_config", ()
-    return f"model_config.{word}.task_towers", getattr(model, word).task_towers
 
 
 def _data(config: DataConfig, faults: Faults) -> None:
@@ -138,34 +137,41 @@ def _groups(pipeline: Pipeline, faults: Faults) -> None:
 
 
 def _model(pipeline: Pipeline, faults: Faults) -> None:
-    path, towers = task_towers(pipeline.model_config)
-    if pipeline.model_config.WhichOneof("model") is None:
+    model = pipeline.model_config
+    word = model.WhichOneof("model")
+    if word is None:
         models = ModelConfig.DESCRIPTOR.oneofs_by_name["model"].fields
         forms = " or ".join(f"{field.name} {{ ... }}" for field in models)
         faults.add("model_config", f"has no model; give {forms}")
         return
-    if not towers:
-        faults.add(path, "is empty; give one tower for each task")
+    if lacking := list(missing_towers(model)):
+        for place, words in lacking:
+            faults.add(place, words)
         return
-    data = pipeline.data_config
-    _unique([tower.tower_name for tower in towers], path, faults)
-    named = [bool(tower.label_name) for tower in towers]
+    path, data = f"model_config.{word}", pipeline.data_config
+    fields = tower_fields(getattr(model, word).DESCRIPTOR)
+    path = f"{path}.{fields[0].name}" if len(fields) == 1 else path
+    towers = task_towers(model)
+    _unique([tower.tower_name for _, tower in towers], path, faults)
+    named = [bool(tower.label_name) for _, tower in towers]
     if any(named) and not all(named):
-        lacking = named.index(False)
+        place, _ = towers[named.index(False)]
         words = "is not set, but other towers set theirs; name a label of data_config.label_fields"
-        faults.add(f"{path}[{lacking}].label_name", words)
+        faults.add(f"{place}.label_name", words)
     if not any(named) and len(towers) != len(data.label_fields):
         faults.add(
             path,
             f"no tower has a label_name, and {len(towers)} towers cannot take "
             f"{len(data.label_fields)} label_fields in order; set label_name",
         )
-    for index, tower in enumerate(towers):
-        _tower(f"{path}[{index}]", tower, data, faults)
+    for place, tower in towers:
+        _tower(place, tower, data, faults)
+    for place, label in further_labels(model):
+        _known(label, data.label_fields, place, "data_config.label_fields", faults)
     rules.check(pipeline.model_config, faults)
 
 
-def _tower(path: str, tower: TaskTower, data: DataConfig, faults: Faults) -> None:
+def _tower(path: str, tower: Tower, data: DataConfig, faults: Faults) -> None:
     if not tower.tower_name:
         faults.add(f"{path}.tower_name", "is not set; give the task a name")
     labels, weights = data.label_fields, data.sample_weight_fields

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from google.protobuf.message import Message
 
-from tzmmoe.config.check import features, task_towers
+from tzmmoe.config.check import features
 from tzmmoe.config.dialects.torcheasyrec import messages
+from tzmmoe.config.towers import further_labels, task_towers
 from tzmmoe.errors import few
 from tzmmoe.models.mmoe_v2 import rules
 from tzmmoe.protos.data_pb2 import FG_BUCKETIZE, FG_DAG, FG_NONE, FG_NORMAL, FgMode
@@ -76,19 +77,21 @@ def _column(expression: str) -> str:
 
 
 def _towers(pipeline: Pipeline) -> Iterator[str]:
-    path, towers = task_towers(pipeline.model_config)
+    placed = task_towers(pipeline.model_config)
+    towers = [tower for _, tower in placed]
     weights = {tower.sample_weight_name for tower in towers}
     unused = [name for name in pipeline.data_config.sample_weight_fields if name not in weights]
     if unused:
         yield f"no tower uses these sample_weight_fields: {few(unused)}"
     labels = {tower.label_name for tower in towers}
     labels |= {tower.task_space_indicator_label for tower in towers}
+    labels |= {label for _, label in further_labels(pipeline.model_config)}
     spare = [name for name in pipeline.data_config.label_fields if name not in labels]
     if any(tower.label_name for tower in towers) and spare:
         yield f"no tower uses these label_fields: {few(spare)}"
-    for index, tower in enumerate(towers):
+    for path, tower in placed:
         if tower.weight == 0:
-            yield f"{path}[{index}].weight is 0: the task {tower.tower_name!r} is not learned"
+            yield f"{path}.weight is 0: the task {tower.tower_name!r} is not learned"
 
 
 def _training(pipeline: Pipeline) -> Iterator[str]:
@@ -145,13 +148,12 @@ def _evaluation(pipeline: Pipeline) -> Iterator[str]:
                 yield f"eval_config.{name} has no effect without eval_input_path"
         if config.task_metrics:
             yield "eval_config.task_metrics has no effect without eval_input_path"
-    path, towers = task_towers(pipeline.model_config)
-    for index, tower in enumerate(towers):
+    for path, tower in task_towers(pipeline.model_config):
         for metric in tower.metrics:
             if metric.accuracy.top_k > 1 and metric.accuracy.top_k >= tower.num_class:
                 classes = "class" if tower.num_class == 1 else "classes"
                 found = f"{tower.num_class} {classes}"
-                yield f"{path}[{index}].metrics: accuracy.top_k says nothing about {found}"
+                yield f"{path}.metrics: accuracy.top_k says nothing about {found}"
 
 
 def _layers(pipeline: Pipeline) -> Iterator[str]:

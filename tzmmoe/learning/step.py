@@ -74,7 +74,7 @@ class Optimization:
         self.dense = _dense(list(self.dense_parameters.values()), settings.dense)
         self.sparse_rate, self.dense_rate = _rate(settings.sparse), _rate(settings.dense)
         self.surgery = None
-        if settings.grad_process == "pcgrad" and len(tasks.tasks) == 1:
+        if settings.grad_process == "pcgrad" and len(tasks.learned()) == 1:
             log.warning("train_config.grad_process has no effect with one task")
         elif settings.grad_process == "pcgrad":
             shared = [*self.dense_parameters.values(), *dict(pairs)]

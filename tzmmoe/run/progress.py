@@ -1,13 +1,11 @@
 """What a person sees of a training run: a line now and then, a bar on a terminal, TensorBoard."""
 
-import copy
 import logging
 import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -198,15 +196,8 @@ class EpochSoFar:
 
     def __init__(self, tasks: TaskSet, device: torch.device, world: World) -> None:
         self.world = world
-        own = [
-            replace(
-                task,
-                metrics=copy.deepcopy(task.metrics),
-                space_metrics=copy.deepcopy(task.space_metrics),
-            )
-            for task in tasks.tasks
-        ]
-        self.tasks = TaskSet(own)  # the evaluation resets those of the model
+        # Apart from the model's, which an evaluation resets.
+        self.tasks = TaskSet([task.separate() for task in tasks.tasks])
         for metric in self.tasks.named_metrics().values():
             metric.to(device)
         self._begin(0)

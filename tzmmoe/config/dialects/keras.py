@@ -3,7 +3,8 @@
 import math
 from collections.abc import Iterator, Mapping
 
-from tzmmoe.tasks.task_set import Task, TaskSet
+from tzmmoe.tasks.task import Task
+from tzmmoe.tasks.task_set import TaskSet
 
 # Word of the schema: names of the metric in jobs for Keras, the first of them used in files.
 SHORT = {
@@ -70,8 +71,9 @@ def by_label(tasks: TaskSet, results: Mapping[str, float]) -> dict[str, float]:
     found = {"loss": results["val_loss"]}
     for task in tasks.tasks:
         owner = owners(tasks)[task.name]
-        weighted = sum(results[f"{word}_{task.name}"] for word in task.losses)
-        found[f"{owner}_loss"] = weighted / task.weight if task.weight else math.nan
+        if task.losses:
+            weighted = sum(results[f"{word}_{task.name}"] for word in task.losses)
+            found[f"{owner}_loss"] = weighted / task.weight if task.weight else math.nan
         for word in task.metrics:
             short = SHORT.get(word, (word,))[0]
             for end in ("", "_in_space"):

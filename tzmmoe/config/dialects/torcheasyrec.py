@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from tzmmoe.config.towers import name_towers
 from tzmmoe.errors import Faults, join
 from tzmmoe.models.mmoe_v2 import rules
 from tzmmoe.protos.data_pb2 import FG_DAG, FG_NONE, FG_NORMAL, DataConfig, FgMode, FieldType
@@ -47,6 +48,7 @@ def canonicalize(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
     if pipeline.data_config.HasField("input_fields_str"):
         _input_fields(pipeline.data_config, faults)
         written["data_config.input_fields"] = INPUT_FIELDS
+    name_towers(pipeline.model_config)
     written |= rules.spread(pipeline, faults)
     written |= spread_optimizer(pipeline.train_config, faults)
     return written

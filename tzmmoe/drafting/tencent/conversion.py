@@ -10,6 +10,7 @@ from tzmmoe.build.features import build_features, feature_setting, feature_specs
 from tzmmoe.build.tasks import build_tasks, final_tasks
 from tzmmoe.config import check as config_check
 from tzmmoe.config.dialects import torcheasyrec
+from tzmmoe.config.towers import task_towers
 from tzmmoe.drafting.draft import Draft
 from tzmmoe.drafting.placeholders import PLACEHOLDER, Placeholders
 from tzmmoe.drafting.tencent import inputs
@@ -119,7 +120,7 @@ def check(draft: Draft) -> list[Fault]:
         tasks.columns()
     with faults.under(""):
         Optimization.check(Settings.of(fields(pipeline.train_config)), faults)
-    if len(tasks.tasks) == len(config_check.task_towers(pipeline.model_config)[1]):
+    if len(tasks.tasks) == len(task_towers(pipeline.model_config)):
         with faults.under(""):
             watch(pipeline, tasks)
     return [_by_key(fault, draft.origins) for fault in faults]
