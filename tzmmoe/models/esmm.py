@@ -52,8 +52,8 @@ class ESMM(Body):
             self.bottoms = nn.ModuleList(MLP(width, **bottom_mlp) for _ in range(bottoms))
         faults.stop()
         # EasyRec, as TensorFlow's l2_regularizer, adds half of the squares.
-        self.penalty = Penalty(0.0, l2_regularization / 2)
-        penalize(self, self.penalty)
+        self.kernel_penalty = Penalty(0.0, l2_regularization / 2)
+        penalize(self, self.kernel_penalty)
         out_features = self.bottoms[0].out_features if bottoms else width
         self.out_features = [out_features] * len(towers)
 
@@ -84,7 +84,7 @@ class ESMM(Body):
 
     def tower(self, index: int, spec: TowerSpec, read: Sequence[Tower] = ()) -> Tower:
         made = super().tower(index, spec, read)
-        penalize(made, self.penalty)
+        penalize(made, self.kernel_penalty)
         return made
 
 
