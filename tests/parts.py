@@ -22,6 +22,7 @@ from tzmmoe.tables.initializers import table_initializer
 from tzmmoe.tables.table import Table, fill_tables
 from tzmmoe.tasks.losses import LOSSES, Loss
 from tzmmoe.tasks.metrics import METRICS, Metric
+from tzmmoe.tasks.relations import Relation
 from tzmmoe.tasks.task import Task, TaskSpace
 
 PLAIN = {
@@ -115,6 +116,7 @@ def task(
     sample_weight: str | None = None,
     space: TaskSpace | None = None,
     activation: str = "",
+    relation: Relation | None = None,
 ) -> Task:
     """A task whose label has its name, unless ``label`` says otherwise."""
     return Task(
@@ -128,6 +130,7 @@ def task(
         metrics=metrics(*metric),
         space_metrics=metrics(*metric) if space else {},
         activation=activation,
+        relation=relation or Relation(),
     )
 
 
