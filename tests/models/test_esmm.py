@@ -17,6 +17,7 @@ from torch.testing import assert_close
 from written import changed, loaded, said_of_all
 
 from tzmmoe.batch import Batch
+from tzmmoe.config.dialects.keras import by_label
 from tzmmoe.models.esmm import ESMM
 from tzmmoe.run.session import Session
 from tzmmoe.tasks.task import Task
@@ -134,6 +135,14 @@ def test_the_conversion_rate_has_no_loss_but_is_measured_on_the_clicked_rows() -
     assert found["auc_cvr"] == alone.compute()["auc_cvr"]
 
 
+def test_results_in_the_spelling_of_keras_have_no_loss_of_the_conversion_rate() -> None:
+    made = tasks()
+    results = dict.fromkeys([*made.loss_keys(), *made.named_metrics(), "val_loss"], 0.5)
+    found = by_label(made, results)
+    assert {key for key in found if key.endswith("loss")} == {"loss", "click_loss", "ctcvr_loss"}
+    assert {key for key in found if key.endswith("auc")} == {"click_auc", "cvr_auc", "ctcvr_auc"}
+
+
 def test_a_label_of_click_and_conversion_takes_the_place_of_the_product() -> None:
     logits, columns = parts.impressions(50)
     click, buy = columns["click"], columns["buy"].nan_to_num(0.0)
@@ -245,7 +254,8 @@ def config(*changes: tuple[str, str]) -> str:
 FAULTS = [
     (('ctr_tower { label_name: "click" }', ""), "ctr_tower", "give ctr_tower { ... }"),
     (('cvr_tower { label_name: "buy" sample_weight_name: "importance" }', ""), "cvr_tower", "give"),
-    (('label_name: "click"', 'label_name: "click" num_class: 2 losses { softmax_cross_entropy {} }'),
+    (('label_name: "click"',
+      'label_name: "click" num_class: 2 losses { softmax_cross_entropy {} }'),
      "ctr_tower.num_class", "is 2; esmm"),
     (('label_name: "click"', 'label_name: "click" losses { l2_loss {} } '), "ctr_tower.losses",
      "l2_loss gives no probabilities"),

@@ -239,7 +239,8 @@ FAULTS = [
     ({"share_expert_net": None}, "share_expert_net", "share_num: 0"),
     ({"share_expert_net": NET | {"hidden_units": [5]}}, "share_expert_net.hidden_units", "5 units"),
     ({"task_expert_net": NET | {"activation": "x"}}, "task_expert_net.activation", "'x'"),
-    ({"share_expert_net": NET | {"use_bn": True, "use_ln": True}}, "share_expert_net.use_ln", "keep"),
+    ({"share_expert_net": NET | {"use_bn": True, "use_ln": True}},
+     "share_expert_net.use_ln", "keep"),
 ]  # fmt: skip
 
 

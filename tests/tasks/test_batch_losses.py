@@ -220,27 +220,28 @@ LEARNED = {
 
 @pytest.mark.parametrize("losses", LEARNED.values(), ids=LEARNED)
 def test_a_model_learns_by_them(losses: Sequence[Loss]) -> None:
-    """20 steps lessen each loss of the task; an evaluation gives their sums over all batches."""
+    """100 steps lessen each loss of the task; an evaluation gives their sums over all batches."""
     model, tasks = of_model(*losses)
     batch = rows(64)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     courses = []
-    for _ in range(20):
+    for _ in range(100):
         found = tasks.losses(model(batch.inputs), batch)
         optimizer.zero_grad()
         sum(found.values()).backward()
         optimizer.step()
         courses.append({key: float(loss.detach()) for key, loss in found.items()})
     total = [sum(course.values()) for course in courses]
-    assert total[-1] < 0.9 * total[0]
-    assert courses[-1]["binary_cross_entropy_ctr"] < courses[0]["binary_cross_entropy_ctr"]
+    assert total[-1] < 0.97 * total[0]
+    for key in tasks.loss_keys():
+        assert courses[-1][key] < courses[0][key], key
     batches = [rows(64), rows(20)]
     results = evaluate(model, tasks, batches, torch.device("cpu"))
     model.eval()
     sums = {key: [0.0, 0.0] for key in tasks.loss_keys()}
     for each in batches:
         for task, word, part, count in tasks.loss_sums(model(each.inputs), each):
-            sums[f"{word}_{task.name}"][0] += float(part) * task.weight
+            sums[f"{word}_{task.name}"][0] += float(part.detach()) * task.weight
             sums[f"{word}_{task.name}"][1] += float(count)
     for key, (part, count) in sums.items():
         assert results[key] == pytest.approx(part / count, rel=1e-9)
