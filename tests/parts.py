@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tzmmoe.batch import Batch, Inputs
 from tzmmoe.features import Feature, FeatureSpec, Setting
 from tzmmoe.jagged import Jagged
-from tzmmoe.models.base import Group
+from tzmmoe.models.base import Group, TowerSpec
 from tzmmoe.models.encoder import Encoder
 from tzmmoe.models.mmoe import MMoE
 from tzmmoe.models.rank import RankModel
@@ -23,7 +23,8 @@ from tzmmoe.tables.initializers import table_initializer
 from tzmmoe.tables.table import Table, fill_tables
 from tzmmoe.tasks.losses import LOSSES, Loss
 from tzmmoe.tasks.metrics import METRICS, Metric
-from tzmmoe.tasks.task_set import Task, TaskSpace
+from tzmmoe.tasks.relations import Relation
+from tzmmoe.tasks.task import Task, TaskSpace
 
 PLAIN = {
     "dropout_ratio": (),
@@ -82,6 +83,11 @@ def group(**widths: int) -> Group:
     return Group(widths, dict.fromkeys(widths, 1))
 
 
+def specs(**num_class: int) -> list[TowerSpec]:
+    """Of towers with so many logits, without layers."""
+    return [TowerSpec(name, count, None, {}) for name, count in num_class.items()]
+
+
 def losses(*texts: str) -> dict[str, Loss]:
     """From the text of losses entries, such as ``l2_loss {}``."""
     return _by_word(LOSSES, [text_format.Parse(text, LossMessage()) for text in texts])
@@ -111,6 +117,7 @@ def task(
     sample_weight: str | None = None,
     space: TaskSpace | None = None,
     activation: str = "",
+    relation: Relation | None = None,
 ) -> Task:
     """A task whose label has its name, unless ``label`` says otherwise."""
     return Task(
@@ -124,6 +131,7 @@ def task(
         metrics=metrics(*metric),
         space_metrics=metrics(*metric) if space else {},
         activation=activation,
+        relation=relation or Relation(),
     )
 
 
@@ -161,7 +169,8 @@ def rank_model(num_class: Mapping[str, int], *, use_bn: bool = False) -> RankMod
     user = 'id_feature { feature_name: "user" num_buckets: 9 embedding_dim: 4 }'
     age = 'raw_feature { feature_name: "age" value_dim: 2 }'
     layers, groups = LAYERS | {"use_bn": use_bn}, {"all": group(user=4, age=2)}
-    body = MMoE(groups, len(num_class), expert_mlp=layers, gate_mlp=None, num_expert=3)
+    towers = specs(**num_class)
+    body = MMoE(groups, towers, expert_mlp=layers, gate_mlp=None, num_expert=3)
     encoder = Encoder(features(user, age), body, seed=0)
     fill_tables(encoder)
     towers = {name: Tower(4, classes, layers) for name, classes in num_class.items()}

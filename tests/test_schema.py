@@ -18,6 +18,7 @@ from grpc_tools import protoc
 from written import ROOT, SHIPPED, all_fields, load, message_types, said_of_all
 
 from tzmmoe.build import build
+from tzmmoe.config.towers import tower_fields
 from tzmmoe.errors import Faults
 from tzmmoe.features import FEATURES
 from tzmmoe.features.shared import SharedFields
@@ -33,12 +34,9 @@ from tzmmoe.tasks.metrics import METRICS
 PROTOS = sorted((ROOT / "protos").glob("*.proto"))
 REGISTRIES = {"feature": FEATURES, "loss": LOSSES, "metric": METRICS, "model": MODELS}
 # What a constructor gets beside the fields of its message.
-GIVEN = {"feature": ["shared"], "loss": [], "metric": [], "model": ["groups", "num_tasks"]}
+GIVEN = {"feature": ["shared"], "loss": [], "metric": [], "model": ["groups", "towers"]}
 # Fields that build makes into something else.
-REMOVED = {
-    "model": {"task_towers", "task_output_act", "name"},
-    "feature": SharedFields.names() | {"expression"},
-}
+REMOVED = {"feature": SharedFields.names() | {"expression"}}
 CLIPPING = {"gradient_clipping", "max_gradient"}  # acts where the gradients enter the tables
 # Numbers of FileDescriptorProto and its parts, which make up the paths of its comments.
 MESSAGES, ENUMS, FIELDS, NESTED_MESSAGES, NESTED_ENUMS, VALUES = 4, 5, 2, 3, 4, 2
@@ -139,6 +137,11 @@ def test_every_word_has_a_class_that_takes_exactly_its_fields_without_defaults(n
     constructor = registry[word]
     descriptor = next(f.message_type for f in registry.schema.fields if f.name == word)
     expected = fields_of(descriptor) - REMOVED.get(name, set())
+    if name == "model":
+        towers = {field.name for field in tower_fields(descriptor)}
+        assert towers
+        assert set(constructor.of_tasks) <= expected - towers
+        expected -= towers | set(constructor.of_tasks)
     if not expected and "tzmmoe" not in getattr(constructor.__init__, "__module__", ""):
         return  # the class has no constructor of its own
     taken = keywords(constructor)
@@ -215,5 +218,5 @@ def test_every_shipped_config_loads_and_builds_without_fault(path: Path):
 def test_every_shipped_config_has_a_tower_for_each_of_its_labels(path: Path):
     config = load(path)
     built = build(config.pipeline, config.folder, Faults())
-    labels = [task.label for task in built.tasks.tasks]
-    assert labels == list(config.pipeline.data_config.label_fields)
+    labels = dict.fromkeys(task.label for task in built.tasks.tasks)
+    assert list(labels) == list(config.pipeline.data_config.label_fields)

@@ -13,7 +13,7 @@ from tzmmoe.build.features import feature_setting
 from tzmmoe.data.reading.files import Reading
 from tzmmoe.errors import Faults
 from tzmmoe.features import Setting
-from tzmmoe.tasks.task_set import TaskSpace
+from tzmmoe.tasks.task import TaskSpace
 
 USER, ITEM, PRICE = ('feature_name: "user"', 'feature_name: "item"', 'feature_name: "price"')
 HASH, BUCKETS = "hash_bucket_size: 10", "num_buckets: 20"

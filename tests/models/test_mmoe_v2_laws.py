@@ -122,7 +122,11 @@ def test_shared_gates_give_every_tower_the_mixture_of_one_gate(feature_cross: in
     width = own.experts.layers[0].linear.weight.shape[2]
     layers = parts.PLAIN | {"hidden_units": [6, 5]}
     alone = MMoE(
-        {"all": parts.group(x=width)}, 1, expert_mlp=layers, gate_mlp=None, num_expert=3
+        {"all": parts.group(x=width)},
+        parts.specs(alone=1),
+        expert_mlp=layers,
+        gate_mlp=None,
+        num_expert=3,
     ).double()
     named = {n: p for n, p in own.state_dict().items() if n.startswith(("experts", "gates"))}
     alone.load_state_dict(named)

@@ -14,7 +14,8 @@ from tzmmoe.batch import Batch, Inputs
 from tzmmoe.jagged import Jagged
 from tzmmoe.models import RankModel
 from tzmmoe.run.evaluate import evaluate
-from tzmmoe.tasks.task_set import TaskSet, TaskSpace
+from tzmmoe.tasks.task import TaskSpace
+from tzmmoe.tasks.task_set import TaskSet
 
 NAN = math.nan
 ROWS = 203

@@ -286,7 +286,7 @@ def test_what_cannot_be_read_is_not_also_said_to_be_missing(tmp_path, old, new, 
 @pytest.mark.parametrize(
     ("old", "word", "system"),
     [
-        ("mmoe {", "ple {", "TorchEasyRec"),
+        ("mmoe {", "dbmtl {", "TorchEasyRec"),
         ("expert_mlp {", "expert_dnn {", "EasyRec"),
         ("{ id_feature {", "{ sequence_feature {", "TorchEasyRec"),
         ("{ auc {", "{ xauc {", "TorchEasyRec"),

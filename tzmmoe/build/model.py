@@ -11,13 +11,14 @@ import torch
 
 from tzmmoe.build.features import build_features, feature_setting, feature_specs, needed
 from tzmmoe.build.tasks import build_tasks, final_tasks
-from tzmmoe.config.walk import task_towers
-from tzmmoe.errors import Faults, few
+from tzmmoe.config.towers import task_towers, tower_fields
+from tzmmoe.errors import Faults, few, within
 from tzmmoe.features import Feature, FeatureSpec, Setting
 from tzmmoe.models import MODELS, Body, RankModel
-from tzmmoe.models.base import Group
+from tzmmoe.models.base import Group, TowerSpec
 from tzmmoe.models.encoder import Encoder
 from tzmmoe.models.tower import Tower
+from tzmmoe.protos.model_pb2 import ModelConfig, TaskTower
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import fields
 from tzmmoe.system.runtime import free_bytes
@@ -25,8 +26,6 @@ from tzmmoe.tables.table import fill_tables
 from tzmmoe.tasks.task_set import TaskSet
 
 log = logging.getLogger(__name__)
-
-OF_THE_TASKS = ("task_towers", "task_output_act", "name")  # fields of a model that no body needs
 
 
 @dataclass(frozen=True)
@@ -58,19 +57,21 @@ def build(pipeline: Pipeline, folder: Path, faults: Faults, spread: int = 1) -> 
     final = final_tasks(pipeline, tasks, faults)
     with faults.under("model_config"):
         tasks.columns()
+        tasks.check()
         with faults.under("eval_config.task_metrics"):  # whose faults are those that it adds
             final.columns()
     groups = {g.group_name: list(g.feature_names) for g in pipeline.model_config.feature_groups}
     torch.manual_seed(pipeline.runtime_config.seed)
     model = None
     with _allocating(faults):
-        body = _body(pipeline, _groups(groups, by_name), faults)
+        placed = tower_specs(pipeline.model_config)
+        body = _body(pipeline, _groups(groups, by_name), list(placed.values()), faults)
         if body:
             groups = body.groups | {name: each.features for name, each in body.factors.items()}
         names = list(dict.fromkeys(name for members in groups.values() for name in members))
         features = [by_name[name] for name in names if name in by_name]
         _check_memory(_tables(features, body), specs, faults, spread)
-        towers = _towers(pipeline, body, faults)
+        towers = _towers(placed, body, faults)
         if body and not faults:
             encoder = Encoder(features, body, seed=pipeline.runtime_config.seed)
             model = RankModel(encoder, body, towers)
@@ -147,25 +148,46 @@ def _allocating(faults: Faults) -> Iterator[None]:
         faults.add("model_config", words)
 
 
-def _body(pipeline: Pipeline, groups: Mapping[str, Group], faults: Faults) -> Body | None:
-    config = pipeline.model_config
-    word = config.WhichOneof("model")
+def tower_specs(config: ModelConfig) -> dict[str, TowerSpec]:
+    """By the path of each tower."""
+    of_tasks = TaskTower.DESCRIPTOR.fields_by_name
+    specs = {}
+    for path, message in task_towers(config):
+        values = fields(message)
+        further = {name: value for name, value in values.items() if name not in of_tasks}
+        num_class = message.num_class or 1  # 0 is a fault of its own
+        specs[path] = TowerSpec(message.tower_name, num_class, values["mlp"], further)
+    return specs
+
+
+def _body(
+    pipeline: Pipeline, groups: Mapping[str, Group], towers: Sequence[TowerSpec], faults: Faults
+) -> Body | None:
+    word = pipeline.model_config.WhichOneof("model")
     if word is None:
         return None
-    arguments = fields(getattr(config, word))
-    for name in OF_THE_TASKS:
-        arguments.pop(name, None)
+    message = getattr(pipeline.model_config, word)
+    others = {field.name for field in tower_fields(message.DESCRIPTOR)} | {*MODELS[word].of_tasks}
+    arguments = {name: value for name, value in fields(message).items() if name not in others}
     with faults.under(f"model_config.{word}"):
-        return MODELS[word](groups, len(task_towers(config)), **arguments)
+        body = MODELS[word](groups, towers, **arguments)
+        body.order([tower.name for tower in towers])
+        return body
     return None
 
 
-def _towers(pipeline: Pipeline, body: Body | None, faults: Faults) -> dict[str, Tower]:
-    towers = {}
-    for index, (path, message) in enumerate(task_towers(pipeline.model_config)):
-        mlp = fields(message.mlp) if message.HasField("mlp") else None
-        with faults.under(f"{path}.mlp"):
-            num_class = message.num_class or 1
-            tower = body.tower(index, num_class, mlp) if body else Tower(1, num_class, mlp)
-            towers[message.tower_name] = tower
-    return towers
+def _towers(placed: Mapping[str, TowerSpec], body: Body | None, faults: Faults) -> dict[str, Tower]:
+    """By name, in the order of the config, but made after those that they read."""
+    names = [spec.name for spec in placed.values()]
+    places = {spec.name: (i, path, spec) for i, (path, spec) in enumerate(placed.items())}
+    towers: dict[str, Tower] = {}
+    for name in body.order(names) if body else places:
+        index, path, spec = places[name]
+        with faults.under(path):
+            if body:
+                read = [towers[each] for each in body.reads.get(name, ()) if each in towers]
+                towers[name] = body.tower(index, spec, read)
+            else:
+                with within("mlp"):
+                    Tower(1, spec.num_class, spec.mlp)
+    return {name: towers[name] for name in names if name in towers}

@@ -4,26 +4,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tzmmoe.build.features import check_name
-from tzmmoe.config.walk import task_towers
+from tzmmoe.config.towers import missing_towers, task_towers
 from tzmmoe.errors import ConfigError, Faults, did_you_mean, few, within
+from tzmmoe.models import MODELS
 from tzmmoe.protos import loss_pb2, metric_pb2
 from tzmmoe.protos.model_pb2 import TaskTower
 from tzmmoe.protos.pipeline_pb2 import Pipeline
-from tzmmoe.registry import Registry
+from tzmmoe.registry import Registry, fields
 from tzmmoe.tasks.losses import LOSSES, Loss
 from tzmmoe.tasks.metrics import METRICS
-from tzmmoe.tasks.task_set import Task, TaskSet, TaskSpace
+from tzmmoe.tasks.task import Task, TaskSpace
+from tzmmoe.tasks.task_set import TaskSet
 
 
 def build_tasks(pipeline: Pipeline, faults: Faults) -> list[Task]:
-    labels = pipeline.data_config.label_fields
-    tasks = []
-    for index, (path, tower) in enumerate(task_towers(pipeline.model_config)):
+    config, labels = pipeline.model_config, pipeline.data_config.label_fields
+    towers, tasks = task_towers(config), []
+    for index, (path, tower) in enumerate(towers):
         bound = tower.label_name or (labels[index] if index < len(labels) else "")
         with faults.under(path):
             if tower.tower_name:
                 check_name("tower_name", tower.tower_name)
             tasks.append(_task(tower, bound))
+    word = config.WhichOneof("model")
+    if word is None or len(tasks) < len(towers) or any(missing_towers(config)):
+        return tasks
+    with faults.under(f"model_config.{word}"):
+        model, arguments = MODELS[word], fields(getattr(config, word))
+        return model.relate(tasks, {name: arguments[name] for name in model.of_tasks})
     return tasks
 
 

@@ -201,7 +201,7 @@ def _losses(model: nn.Module, tasks: TaskSet) -> Callable[[Logits, Batch, Tensor
 def _surgery(model: nn.Module, tasks: TaskSet, settings: LearningSettings) -> Surgery | None:
     if settings.grad_process != "pcgrad":
         return None
-    if len(tasks.tasks) == 1:
+    if len(tasks.learned()) == 1:
         log.warning("train_config.grad_process has no effect with one task")
         return None
     tables = trained_rows(model)

@@ -18,7 +18,7 @@ class Surgery:
     g_i -= (g_i . g_j) / |g_j|^2 g_j, where g_j is task j's own gradient. The update is sum_i g_i.
     Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020, algorithm 1.
 
-    A task is a tower with all its losses, and a gradient is that of all parameters that at least
+    A task is an output with all its losses, and a gradient is that of all parameters that at least
     two tasks reach, as one vector. What one task alone reaches keeps its gradient, also where the
     tasks' parts lie in one parameter (``by_task``), as those of the gates do; and terms of no task,
     such as regularization, are added as they are.
@@ -34,7 +34,7 @@ class Surgery:
         trained_rows: Mapping[nn.Parameter, int],
         by_task: Set[nn.Parameter],
     ) -> None:
-        self._keys = [[f"{word}_{task.name}" for word in task.losses] for task in tasks.tasks]
+        self._keys = [[f"{word}_{task.name}" for word in task.losses] for task in tasks.learned()]
         self._parameters = [each for each in parameters if each.requires_grad]
         self._trained = trained_rows
         self._by_task = by_task

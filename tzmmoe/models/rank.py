@@ -19,10 +19,17 @@ class RankModel(nn.Module):
         self.body = body
         self.names = list(towers)
         self.towers = nn.ModuleDict({f"tower_{name}": tower for name, tower in towers.items()})
+        self.order = body.order(self.names)
 
     def forward(self, inputs: Inputs) -> dict[str, Tensor]:
         """{tower: logits}, (B,) or (B, C)."""
         hidden, addends = self.body(self.encoder(inputs))
         addends = [None] * len(hidden) if addends is None else addends
-        towers = zip(self.names, self.towers.values(), hidden, addends, strict=True)
-        return {name: tower(part, addend) for name, tower, part, addend in towers}
+        parts = dict(zip(self.names, zip(hidden, addends, strict=True), strict=True))
+        states, logits = {}, {}
+        for name in self.order:
+            tower, (part, addend) = self.towers[f"tower_{name}"], parts[name]
+            read = [states[other] for other in self.body.reads.get(name, ())]
+            states[name] = tower.state(part, read)
+            logits[name] = tower.logits(states[name], addend)
+        return {name: logits[name] for name in self.names}

@@ -1,8 +1,9 @@
 """The network of one task."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from tzmmoe.nn.mlp import MLP, Network
@@ -11,7 +12,8 @@ from tzmmoe.nn.mlp import MLP, Network
 class Tower(nn.Module):
     """Layers of one task, then a linear layer to its logits.
 
-    ``mlp``: the fields of the layers, or the layers themselves; None for none.
+    ``mlp``: the fields of the layers, or the layers themselves; None for none. What the linear
+    layer reads is the tower's hidden state, of width ``state_features``.
     """
 
     def __init__(
@@ -24,13 +26,22 @@ class Tower(nn.Module):
     ) -> None:
         super().__init__()
         self.mlp = MLP(in_features, **mlp) if isinstance(mlp, Mapping) else mlp
-        width = in_features if self.mlp is None else self.mlp.out_features
-        self.linear = nn.Linear(width, num_class, bias=bias)
+        self.state_features = in_features if self.mlp is None else self.mlp.out_features
+        self.linear = nn.Linear(self.state_features, num_class, bias=bias)
 
-    def forward(self, x_BH: Tensor, addend_B1: Tensor | None = None) -> Tensor:
+    def state(self, x_BH: Tensor, read: Sequence[Tensor] = ()) -> Tensor:
+        """Hidden state (B, state_features), from the body's input for the tower and, beside it, the
+        states of the towers that it reads."""
+        x_BD = torch.cat([x_BH, *read], dim=1) if read else x_BH
+        return x_BD if self.mlp is None else self.mlp(x_BD).squeeze(1)
+
+    def logits(self, state: Tensor, addend_B1: Tensor | None = None) -> Tensor:
         """(B,), or (B, C) for several classes."""
-        hidden = x_BH if self.mlp is None else self.mlp(x_BH).squeeze(1)
-        logits = self.linear(hidden)
+        logits = self.linear(state)
         if addend_B1 is not None:
             logits = logits + addend_B1
         return logits.squeeze(-1) if self.linear.out_features == 1 else logits
+
+    def forward(self, x_BH: Tensor, addend_B1: Tensor | None = None) -> Tensor:
+        """The logits of a tower that reads no other."""
+        return self.logits(self.state(x_BH), addend_B1)

@@ -4,14 +4,12 @@
 metrics of the ``EpochSoFar``.
 """
 
-import copy
 import logging
 import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -180,15 +178,8 @@ class EpochSoFar:
 
     def __init__(self, tasks: TaskSet, device: torch.device, world: World) -> None:
         self.world = world
-        own = [
-            replace(
-                task,
-                metrics=copy.deepcopy(task.metrics),
-                space_metrics=copy.deepcopy(task.space_metrics),
-            )
-            for task in tasks.tasks
-        ]
-        self.tasks = TaskSet(own)  # the evaluation resets those of the model
+        # Apart from the model's, which an evaluation resets.
+        self.tasks = TaskSet([task.separate() for task in tasks.tasks])
         for metric in self.tasks.named_metrics().values():
             metric.to(device)
         self._begin(0)

@@ -1,182 +1,22 @@
-"""Tasks: logits and a batch in, losses, predictions and metrics out."""
+"""All tasks of a model: logits and a batch in, losses, predictions and metrics out."""
 
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tzmmoe.batch import Batch, Column
-from tzmmoe.errors import ConfigError, DataError, Faults, within
-from tzmmoe.nn.activations import output_activation
-from tzmmoe.tasks.losses import Loss
+from tzmmoe.errors import ConfigError, did_you_mean
 from tzmmoe.tasks.metrics import Metric
+from tzmmoe.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class TaskSpace:
-    """Rows whose indicator is > 0 lie within the space; a missing one lies in neither part."""
-
-    indicator: str
-    inside: float
-    outside: float
-
-
-@dataclass(frozen=True)
-class Task:
-    """One tower's label, losses and metrics; these go by their words of the schema.
-
-    A loss gets the logits, or, where ``activation`` is not its own link, what that makes of them.
-    """
-
-    name: str
-    label: str
-    num_class: int
-    weight: float
-    sample_weight: str | None
-    space: TaskSpace | None
-    losses: Mapping[str, Loss]
-    metrics: Mapping[str, Metric]
-    space_metrics: Mapping[str, Metric] = field(default_factory=dict)
-    activation: str = ""  # of the logits, by a name of Keras
-
-    def check(self) -> None:
-        """Raise ConfigError when losses, metrics, activation and number of logits do not fit."""
-        faults = Faults()
-        for loss in self.losses.values():
-            try:
-                loss.label_kind(self.num_class)
-            except ConfigError as error:
-                faults.extend(error.faults)
-        faults.stop()
-        self._check_activation()
-        many = f" of {self.num_class} classes" if self.num_class > 1 else ""
-        for index, (word, metric) in enumerate(self.metrics.items()):
-            if self.consumed(metric) is None:
-                one = " of one class" if many and not metric.several_classes else ""
-                faults.add(
-                    f"metrics[{index}]",
-                    f"{word} takes {' or '.join(metric.consumes)}{one}, but the losses give "
-                    f"{', '.join(self.outputs())}{many}",
-                )
-        faults.stop()
-
-    def _check_activation(self) -> None:
-        """Raise ConfigError when it does not suit the number of logits, or a loss."""
-        if self.activate is None:
-            return
-        found = f"is {self.activation!r}"
-        wanted = "sigmoid" if self.num_class == 1 else "softmax"
-        if self._gives_probs and self._link != wanted:
-            logits = "logit" if self.num_class == 1 else "logits"
-            text = f"{found}, but the tower has {self.num_class} {logits}; give {wanted!r}"
-            raise ConfigError.at("output_activation", text)
-        for word, loss in self.losses.items():
-            link = loss.link(self.num_class)
-            if link not in ("", self._link):
-                text = f"{found}, but {word} applies {link} to the logits itself; remove it"
-                raise ConfigError.at("output_activation", f"{text}, or choose another loss")
-
-    @cached_property
-    def activate(self) -> nn.Module | None:
-        """What ``activation`` names; None for none. Raises ConfigError for an unknown name."""
-        with within("output_activation"):
-            return output_activation(self.activation)
-
-    @property
-    def _link(self) -> str:
-        return self.activation.lower()
-
-    @property
-    def _gives_probs(self) -> bool:
-        """Whether the activation makes probabilities, whatever the losses are."""
-        return self._link in ("sigmoid", "softmax")
-
-    def _seen_by(self, loss: Loss, logits: Tensor) -> Tensor:
-        """What a loss gets, in float32."""
-        logits = logits.float()
-        if self.activate is None or loss.link(self.num_class) == self._link:
-            return logits
-        return self.activate(logits)
-
-    def outputs(self) -> list[str]:
-        """Kinds of output, such as logits and probs."""
-        names = [name for loss in self.losses.values() for name in loss.outputs]
-        names += ("logits", "probs", "probs1") if self._gives_probs else ()
-        return [n for n in dict.fromkeys(names) if n != "probs1" or self.num_class == 2]
-
-    def consumed(self, metric: Metric) -> str | None:
-        """The output that a metric takes, or None."""
-        names = self.outputs()
-        if self.num_class > 1 and not metric.several_classes:
-            names = [name for name in names if name not in ("logits", "probs")]
-        return next((name for name in metric.consumes if name in names), None)
-
-    def columns(self) -> list[Column]:
-        """What the task reads beside the features."""
-        kinds = [loss.label_kind(self.num_class) for loss in self.losses.values()]
-        columns = [Column(self.label, "label", k.low, k.high, k.num_classes) for k in kinds]
-        if self.sample_weight:
-            columns.append(Column(self.sample_weight, "weight", low=0))
-        if self.space:
-            columns.append(Column(self.space.indicator, "label"))
-        groups = {name for metric in self.metrics.values() for name in metric.columns}
-        return columns + [Column(name, "group") for name in sorted(groups)]
-
-    def weights(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Labels, 0 where missing, and the weight of each row (B,), 0 where it does not count."""
-        labels = batch.columns[self.label]
-        weights = (~missing(labels)).to(torch.float32)
-        if self.sample_weight:
-            weights = weights * batch.columns[self.sample_weight]
-        if self.space:
-            indicator = self.indicator(batch)
-            inside = (indicator > 0) * self.space.inside + (indicator <= 0) * self.space.outside
-            weights = weights * inside
-        return labels.nan_to_num(0.0), weights
-
-    def indicator(self, batch: Batch) -> Tensor:
-        """(B,), of the task's space. Raises DataError for a column of lists."""
-        found = batch.columns[self.space.indicator]
-        if found.dim() > 1:
-            raise DataError(
-                f"column {self.space.indicator!r} holds lists; task_space_indicator_label of "
-                f"{self.name!r} needs one number in each row"
-            )
-        return found
-
-    def loss_sums(self, word: str, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """sum(w l) and sum(w) over the rows of the batch."""
-        labels, weights = self.weights(batch)
-        loss = self.losses[word]
-        rows = loss.forward(self._seen_by(loss, logits), labels)
-        weights = weights.double()  # the sum of large weights is infinite in float32
-        return (torch.where(weights > 0, rows, 0.0) * weights).sum(), weights.sum()
-
-    def predict(self, logits: Tensor) -> dict[str, Tensor]:
-        """``logits_<name>``, ``probs_<name>``, ... of all losses, and of sigmoid and softmax."""
-        outputs = {}
-        for loss in self.losses.values():
-            outputs |= loss.predict(self._seen_by(loss, logits))
-        if self._gives_probs:
-            outputs |= {"logits": logits.float(), "probs": self.activate(logits.float())}
-            if self.num_class == 2:
-                outputs["probs1"] = outputs["probs"][:, 1]
-        return {f"{kind}_{self.name}": output for kind, output in outputs.items()}
-
-
-def missing(labels: Tensor) -> Tensor:
-    """Rows (B,) without a label; a distribution (B, C) is missing when any part of it is."""
-    return labels.isnan() if labels.dim() == 1 else labels.isnan().any(dim=1)
-
-
 class TaskSet:
-    """All tasks of a model."""
+    """All tasks of a model. Their methods take the logits of its towers by name."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         self.tasks = list(tasks)
@@ -194,6 +34,23 @@ class TaskSet:
                 raise ConfigError.at("", f"{column.name!r} is used as {roles}")
         return list(found.values())
 
+    def check(self) -> None:
+        """Raise ConfigError for a loss that sees a task which is not there."""
+        names = [task.name for task in self.tasks]
+        for task in self.tasks:
+            for word, loss in task.losses.items():
+                for name in set(loss.others) - set(names):
+                    words = f"{word} of {task.name!r} reads {name!r}, which is no tower"
+                    raise ConfigError.at("", words + did_you_mean(name, names))
+
+    def learned(self) -> list[Task]:
+        """Those with losses of their own."""
+        return [task for task in self.tasks if task.losses]
+
+    def logits(self, towers: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """By task, from those of the towers."""
+        return {task.name: task.relation.logits(task.name, towers) for task in self.tasks}
+
     def weight_sums(self, batch: Batch) -> Tensor:
         """sum(w) of each task over the rows of a batch (T,), float64."""
         return torch.stack([task.weights(batch)[1].double().sum() for task in self.tasks])
@@ -204,12 +61,14 @@ class TaskSet:
         """``{"binary_cross_entropy_ctr": weight * sum(w l) / sum(w)}``; the objective is their sum.
 
         A batch in which nothing counts for a task has loss 0. ``totals`` (T,): in place of the
-        tasks' sum(w), as where a batch is a part of a larger one.
+        tasks' sum(w), as where a batch is a part of a larger one. A loss of pairs or sessions
+        always divides by its own count, since those do not reach beyond a batch.
         """
         losses = {}
         known = {} if totals is None else {t.name: totals[i] for i, t in enumerate(self.tasks)}
         for task, word, weighted, total in self.loss_sums(logits, batch):
-            total = known.get(task.name, total)
+            if task.losses[word].per_row:
+                total = known.get(task.name, total)
             mean = weighted / torch.where(total > 0, total, 1.0)
             losses[f"{word}_{task.name}"] = task.weight * mean.float()
         return losses
@@ -217,43 +76,24 @@ class TaskSet:
     def loss_sums(
         self, logits: Mapping[str, Tensor], batch: Batch
     ) -> Iterator[tuple[Task, str, Tensor, Tensor]]:
-        """For each task and word of a loss: sum(w l) and sum(w)."""
+        """For each task and word of a loss: sum(w l) and sum(w), or what ``Loss.sums`` gives."""
+        of_tasks = self.logits(logits)
         for task in self.tasks:
-            for word in task.losses:
-                yield task, word, *task.loss_sums(word, logits[task.name], batch)
+            for word, sums in task.loss_sums(of_tasks, batch).items():
+                yield task, word, *sums
 
     def predict(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """All named outputs."""
+        of_tasks = self.logits(logits)
         outputs = {}
         for task in self.tasks:
-            outputs.update(task.predict(logits[task.name]))
+            outputs |= task.predict(of_tasks[task.name])
         return outputs
 
     def update(self, outputs: Mapping[str, Tensor], batch: Batch) -> None:
         """Take a batch into the metrics; rows without label are left out."""
         for task in self.tasks:
-            present = ~missing(batch.columns[task.label])
-            self._update(task, task.metrics, outputs, batch, present)
-            if task.space:
-                inside = present & (task.indicator(batch) > 0)
-                self._update(task, task.space_metrics, outputs, batch, inside)
-
-    @staticmethod
-    def _update(
-        task: Task,
-        metrics: Mapping[str, Metric],
-        outputs: Mapping[str, Tensor],
-        batch: Batch,
-        rows: Tensor,
-    ) -> None:
-        labels = batch.columns[task.label][rows]
-        for metric in metrics.values():
-            predictions = outputs[f"{task.consumed(metric)}_{task.name}"][rows]
-            of_two = labels.dim() == 2 and predictions.dim() == 1
-            groups = {name: batch.columns[name][rows] for name in metric.columns}
-            metric.nan_predictions += predictions.isnan().sum()
-            kept = predictions.nan_to_num(0.0)
-            metric.update(kept, labels[:, 1] if of_two else labels, **groups)
+            task.update(outputs, batch)
 
     def compute(self) -> dict[str, float]:
         """``{"auc_ctr": 0.71, "auc_ctr_in_space": ...}``; NaN where a metric is not defined."""

@@ -4,11 +4,23 @@ from collections.abc import Iterator
 
 from tzmmoe.config.rulebook import Rules
 from tzmmoe.config.rules.values import at_least, defined, unique
-from tzmmoe.config.walk import task_towers, tower_fields
+from tzmmoe.config.towers import (
+    Tower,
+    further_labels,
+    missing_towers,
+    name_towers,
+    task_towers,
+    tower_fields,
+)
 from tzmmoe.errors import Faults, few
 from tzmmoe.protos.data_pb2 import DataConfig
-from tzmmoe.protos.model_pb2 import ModelConfig, TaskTower
+from tzmmoe.protos.model_pb2 import ModelConfig
 from tzmmoe.protos.pipeline_pb2 import Pipeline
+
+
+def rewrite(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
+    name_towers(pipeline.model_config)
+    return {}
 
 
 def check(pipeline: Pipeline, faults: Faults) -> None:
@@ -18,10 +30,11 @@ def check(pipeline: Pipeline, faults: Faults) -> None:
         forms = " or ".join(f"{field.name} {{ ... }}" for field in models)
         faults.add("model_config", f"has no model; give {forms}")
         return
-    towers, whole = task_towers(model), _path(model)
-    if not towers:
-        faults.add(whole, "is empty; give one tower for each task")
+    if lacking := list(missing_towers(model)):
+        for path, words in lacking:
+            faults.add(path, words)
         return
+    towers, whole = task_towers(model), _path(model)
     unique([tower.tower_name for _, tower in towers], whole, faults)
     unnamed = [path for path, tower in towers if not tower.label_name]
     if 0 < len(unnamed) < len(towers):
@@ -35,15 +48,18 @@ def check(pipeline: Pipeline, faults: Faults) -> None:
         )
     for path, tower in towers:
         _tower(path, tower, data, faults)
+    for path, label in further_labels(model):
+        defined(label, data.label_fields, path, "data_config.label_fields", faults)
 
 
 def _path(model: ModelConfig) -> str:
     """That of the towers as a whole: their field, or the model where it has several."""
-    path, fields = f"model_config.{model.WhichOneof('model')}", tower_fields(model)
+    word = model.WhichOneof("model")
+    path, fields = f"model_config.{word}", tower_fields(getattr(model, word).DESCRIPTOR)
     return f"{path}.{fields[0].name}" if len(fields) == 1 else path
 
 
-def _tower(path: str, tower: TaskTower, data: DataConfig, faults: Faults) -> None:
+def _tower(path: str, tower: Tower, data: DataConfig, faults: Faults) -> None:
     if not tower.tower_name:
         faults.add(f"{path}.tower_name", "is not set; give the task a name")
     labels, weights = data.label_fields, data.sample_weight_fields
@@ -77,6 +93,7 @@ def notes(pipeline: Pipeline) -> Iterator[str]:
         yield f"no tower uses these sample_weight_fields: {few(unused)}"
     labels = {tower.label_name for _, tower in towers}
     read = labels | {tower.task_space_indicator_label for _, tower in towers}
+    read |= {label for _, label in further_labels(pipeline.model_config)}
     spare = [name for name in data.label_fields if name not in read]
     if any(labels) and spare:
         yield f"no tower uses these label_fields: {few(spare)}"
@@ -90,4 +107,4 @@ def notes(pipeline: Pipeline) -> Iterator[str]:
                 yield f"{path}.metrics: accuracy.top_k says nothing about {count}"
 
 
-RULES = Rules(check=check, notes=notes)
+RULES = Rules(rewrite, check, notes)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tzmmoe.errors import ConfigError, Faults, did_you_mean, few
-from tzmmoe.models.base import MODELS, Body, Group, TowerInputs
+from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec
 from tzmmoe.models.mmoe import mixtures
 from tzmmoe.models.mmoe_v2.layers import LayerLists, TaskStructs
 from tzmmoe.models.mmoe_v2.rules import RULES
@@ -36,11 +36,12 @@ class MMoEV2(Body):
     """
 
     rules = RULES
+    of_tasks = ("task_output_act", "name")
 
     def __init__(
         self,
         groups: Mapping[str, Group],
-        num_tasks: int,
+        towers: Sequence[TowerSpec],
         *,
         task_structs: Sequence[Mapping[str, Any]],
         task_use_bias: bool,
@@ -97,7 +98,7 @@ class MMoEV2(Body):
         with faults.under(""):
             lists = LayerLists(task_hidden_act, task_dropout, task_use_bn, OF_TOWERS)
             self.structs = TaskStructs(task_structs, lists, task_use_bias, penalties["task"])
-            self.structs.check(num_tasks)
+            self.structs.check(towers)
         with faults.under(""):
             setting = WideSetting(
                 feature_cross,
@@ -105,7 +106,7 @@ class MMoEV2(Body):
                 wide_type,
                 wide_width,
                 wide_feature,
-                num_tasks if wide_per_task else 1,
+                len(towers) if wide_per_task else 1,
                 wide_output_is_prob,
                 wide_use_bn,
                 penalties["wide"],
@@ -114,17 +115,17 @@ class MMoEV2(Body):
         faults.stop()
         for line in dict.fromkeys([*lines, *self.structs.surplus()]):
             log.warning("%s", line)
-        self.num_tasks, self.wide = num_tasks, None
+        self.num_tasks, self.wide = len(towers), None
         if crossing and (crossing.features or crossing.output):
             self.wide = Wide(groups[wide_group], setting, crossing)
         width = self._join(groups[mmoe_group], dedup=dedup_cross_features)
         self.experts = Network(width, layers, copies=num_experts)
-        num_gates = 1 if share_gates else num_tasks
+        num_gates = 1 if share_gates else len(towers)
         self.gates = Gates(width, num_tasks=num_gates, num_experts=num_experts, bias=gate_use_bias)
         for part, name in ((self.experts, "expert"), (self.gates, "gate")):
             start_as_keras(part)
             penalize(part, penalties[name])
-        self.out_features = [self.experts.out_features + self._beside()] * num_tasks
+        self.out_features = [self.experts.out_features + self._beside()] * len(towers)
 
     def _join(self, deep: Group, *, dedup: bool) -> int:
         """Name the inputs, by words of its own and not the groups'; the width of the experts'."""
@@ -175,7 +176,7 @@ class MMoEV2(Body):
         parts = list(parts_BTH.unbind(1))
         return parts if len(parts) == self.num_tasks else parts * self.num_tasks
 
-    def tower(self, index: int, num_class: int, mlp: Mapping[str, Any] | None) -> Tower:
+    def tower(self, index: int, spec: TowerSpec, read: Sequence[Tower] = ()) -> Tower:
         return self.structs.tower(index, self.out_features[index])
 
 

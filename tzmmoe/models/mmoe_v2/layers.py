@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tzmmoe.errors import ConfigError, Faults
+from tzmmoe.errors import Faults
+from tzmmoe.models.base import TowerSpec
 from tzmmoe.models.tower import Tower
 from tzmmoe.nn.activations import keras_activation
 from tzmmoe.nn.keras import start_as_keras
@@ -73,15 +74,17 @@ class TaskStructs:
     use_bias: bool
     penalty: Penalty
 
-    def check(self, num_tasks: int) -> None:
-        """Raise ConfigError unless each of the towers can be made."""
-        if len(self.structs) != num_tasks:
-            raise ConfigError.at(
-                "task_structs",
-                f"has {len(self.structs)} entries for {num_tasks} task_towers; give one for each, "
-                "in their order",
-            )
+    def check(self, towers: Sequence[TowerSpec]) -> None:
+        """Raise ConfigError unless each of the towers can be made, from its entry alone."""
         faults = Faults()
+        for index, tower in enumerate(towers):
+            if tower.mlp is not None:
+                words = "has no effect in mmoe_v2: task_structs gives the layers; remove it"
+                faults.add(f"task_towers[{index}].mlp", words)
+        if len(self.structs) != len(towers):
+            words = f"has {len(self.structs)} entries for {len(towers)} task_towers"
+            faults.add("task_structs", f"{words}; give one for each, in their order")
+            faults.stop()
         for index, struct in enumerate(self.structs):
             units = list(struct["units"])
             if not units or min(units) < 1:

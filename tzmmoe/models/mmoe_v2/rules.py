@@ -50,10 +50,6 @@ def fill_towers(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
 def check(pipeline: Pipeline, faults: Faults) -> None:
     """Add a fault for each contradiction."""
     model, config = pipeline.model_config, pipeline.model_config.mmoe_v2
-    for index, tower in enumerate(config.task_towers):
-        if tower.HasField("mlp"):
-            words = "has no effect in mmoe_v2: task_structs gives the layers; remove it"
-            faults.add(f"{PATH}.task_towers[{index}].mlp", words)
     names = [group.group_name for group in model.feature_groups]
     if not config.use_wide or config.wide_group in names:
         return

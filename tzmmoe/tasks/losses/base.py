@@ -1,8 +1,10 @@
-"""What a loss is: the loss of each row, and what the logits mean."""
+"""What a loss is: the loss of each row or of a batch, and what the logits mean."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from tzmmoe.errors import ConfigError
@@ -21,10 +23,39 @@ class LabelKind:
     num_classes: int = 0
 
 
-class Loss(ABC):
-    """A loss of one tower with ``num_class`` logits."""
+@dataclass(frozen=True)
+class LossInputs:
+    """A batch as a loss sees it.
 
-    outputs: tuple[str, ...]  # of predict, without the tower's name
+    logits: float32 (B,), or (B, C) for several classes. labels: 0 where missing. weights: float64
+    (B,), 0 where a row does not count. columns: what the loss names in ``columns``, int64 (B,).
+    others: the logits, as the model gives them, of the tasks that it names in ``others``.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    weights: Tensor
+    columns: Mapping[str, Tensor]
+    others: Mapping[str, Tensor]
+
+
+class Loss(ABC):
+    """A loss of a task with ``num_class`` logits.
+
+    Most define ``forward``. One that compares rows with each other, as pairs or sessions, or sees
+    several tasks, defines ``sums`` and says by ``per_row`` whether their second part is sum(w).
+    """
+
+    outputs: tuple[str, ...]  # of predict, without the task's name
+    columns: tuple[str, ...] = ()  # further columns of the data, such as a session's id
+    others: tuple[str, ...] = ()  # further tasks whose logits it sees
+    per_row: bool = True
+
+    def __init_subclass__(cls) -> None:
+        """TypeError for ``sums`` without ``per_row``, by which several processes divide."""
+        super().__init_subclass__()
+        if "sums" in vars(cls) and "per_row" not in vars(cls):
+            raise TypeError(f"{cls.__name__} defines sums; set per_row too")
 
     @abstractmethod
     def label_kind(self, num_class: int) -> LabelKind:
@@ -35,9 +66,17 @@ class Loss(ABC):
         output_activation of that name changes nothing: ``sigmoid``, ``softmax``, or ``""``."""
         return ""
 
-    @abstractmethod
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Loss of each row (B,). logits: (B,), or (B, C) for several classes."""
+        raise NotImplementedError(f"{type(self).__name__} defines neither forward nor sums")
+
+    def sums(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
+        """The loss of a batch is the first over the second: sum(w l) and sum(w) of its rows.
+
+        Of pairs or sessions, their weighted sum and how many count; both 0 when none does.
+        """
+        rows, weights = self.forward(inputs.logits, inputs.labels), inputs.weights
+        return (torch.where(weights > 0, rows, 0.0) * weights).sum(), weights.sum()
 
     @abstractmethod
     def predict(self, logits: Tensor) -> dict[str, Tensor]:
