@@ -13,7 +13,7 @@ Files: OUT/train/part-000.parquet ..., OUT/eval/part-000.parquet, OUT/optimum.js
 
 No model can rank rows better than these probabilities do. Their AUC is printed and kept in
 optimum.json: auc_ctr of P(click), auc_cvr_in_space of P(conversion | click) over the clicked rows,
-auc_ctcvr of P(conversion). tzmmoe/data/population.py tells how they follow from the columns.
+auc_ctcvr of P(conversion). tzmmoe/synthetic/population.py tells how they follow from the columns.
 The rows follow from the seed and the sizes, not from the number of files or the format.
 """
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from init.columns import (
+from drafting.survey.columns import (
     CITIES,
     CLICK,
     COLUMNS,

@@ -5,7 +5,7 @@ import sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from init.columns import CLICK, COLUMNS, HEAT, ROWS, draft
+from drafting.survey.columns import CLICK, COLUMNS, HEAT, ROWS, draft
 from pyarrow import csv
 
 from tzmmoe.init import main

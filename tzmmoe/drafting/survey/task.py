@@ -16,7 +16,7 @@ from tzmmoe.protos.metric_pb2 import AUC, Accuracy, MeanAbsoluteError, MeanSquar
 
 STEPS = 300  # of a pass, at least
 ALL_STEPS = 2000  # of the run, where that takes no more than LONGEST passes
-SMALLEST, LARGEST = 32, 4096  # batches
+SMALLEST_BATCH, LARGEST_BATCH = 32, 4096
 LONGEST = 10
 
 
@@ -30,7 +30,7 @@ class Schedule:
     @classmethod
     def of(cls, num_rows: int) -> "Schedule":
         power = 2 ** int(math.log2(max(num_rows / STEPS, 1)))
-        size = min(max(power, SMALLEST), LARGEST)
+        size = min(max(power, SMALLEST_BATCH), LARGEST_BATCH)
         steps = max(num_rows / size, 1)
         return cls(size, min(math.ceil(ALL_STEPS / steps), LONGEST))
 
