@@ -117,14 +117,14 @@ def main(argv: Sequence[str]) -> None:
     if found:
         command.error("\n".join(found))
 
-    from tzmmoe.synthetic.files import OPTIMUM, Request, write
+    from tzmmoe.synthetic.files import OPTIMUM, DatasetRequest, write
     from tzmmoe.synthetic.population import Sizes
 
     names = ("users", "items", "categories", "tags", "max_values")
     sizes = Sizes(*(getattr(arguments, name) for name in names))
     rest = {name: value for name, value in vars(arguments).items() if name not in names}
     try:
-        written = write(Request(sizes=sizes, **rest))
+        written = write(DatasetRequest(sizes=sizes, **rest))
     except MemoryError as error:
         raise UserError(
             "the memory does not hold so many ids; give fewer --users, --items, --categories or "

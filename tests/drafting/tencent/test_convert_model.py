@@ -41,7 +41,7 @@ REGULARIZERS = [name for name in PLAIN if name.endswith("_reg")]
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_key_of_the_model_becomes_the_field_of_its_name(tmp_path, name):
-    """Given, and left out. S0.12, S0.13, S0.14, S0.15, S0.16, S0.17, S0.18: the wide side; S0.19,
+    """Entry, and left out. S0.12, S0.13, S0.14, S0.15, S0.16, S0.17, S0.18: the wide side; S0.19,
     S0.21, S0.25, S0.26: experts; S0.27, S0.32, S0.33: towers; S0.34, S0.35, S0.36, S0.37: gates;
     S0.38: the name."""
     value, default = PLAIN[name]

@@ -10,11 +10,11 @@ from tzmmoe.build.features import build_features, feature_setting, feature_specs
 from tzmmoe.build.tasks import build_tasks, final_tasks
 from tzmmoe.config import check as config_check
 from tzmmoe.config.dialects import torcheasyrec
-from tzmmoe.drafting.draft import Draft
 from tzmmoe.drafting.placeholders import PLACEHOLDER, Placeholders
+from tzmmoe.drafting.section import Entry
 from tzmmoe.drafting.tencent import inputs
-from tzmmoe.drafting.tencent.job import Job, convert, open_job
-from tzmmoe.drafting.tencent.section import Given
+from tzmmoe.drafting.tencent.job import Job, convert
+from tzmmoe.drafting.traced import TracedDraft
 from tzmmoe.errors import ConfigError, Fault, Faults
 from tzmmoe.learning.settings import Settings
 from tzmmoe.learning.step import Optimization
@@ -22,23 +22,22 @@ from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import fields
 from tzmmoe.run.session import watch
 from tzmmoe.tasks.task_set import TaskSet
-from tzmmoe.textformat import json_text, writer
+from tzmmoe.textformat import json_text
 
 
 def converted(
     path: Path, inputs_path: str | None, placeholders: Placeholders, labels: list[str] | None
-) -> tuple[Draft, list[Path]]:
+) -> tuple[TracedDraft, list[Path]]:
     """The draft, and the files that it was made from.
 
     Raises:
         ConfigError: all faults of both files.
     """
-    draft = Draft(Pipeline(), placeholders.report)
+    draft = TracedDraft(report=placeholders.report)
     of_job, of_inputs = Faults(), Faults()
     value = placeholders.expand(json_text.read(path, "--job"), "", of_job)
-    section = open_job(value, of_job, draft)
     place = _placing(placeholders)
-    job = Job.of(section, placeholders.folder, place)
+    job = Job.of(value, placeholders.folder, place, of_job, draft.report)
     source, found = None, inputs.Inputs({}, None)
     with of_job.under(""):
         source, content = _inputs_file(value, inputs_path, place)
@@ -54,24 +53,19 @@ def converted(
     return draft, [path, source]
 
 
-def text(draft: Draft, sources: Sequence[Path], command: str) -> str:
-    """The config. ``command`` trains with it."""
+def heading(sources: Sequence[Path], command: str) -> list[str]:
+    """What the config begins with. ``command`` trains with it."""
     files = " and ".join(str(each) for each in sources)
-    lines = [
-        *writer.remark(f"Converted by python -m tzmmoe.convert tencent from {files}:"),
-        f"#   {command}",
-        *writer.remark(
-            "Comments name the keys behind settings, without job_detail; default: not in the job."
-        ),
-        *writer.lines(draft.pipeline, draft.comments),
+    return [
+        f"Converted by python -m tzmmoe.convert tencent from {files}:\n    {command}",
+        "Comments name the keys behind settings, without job_detail; default: not in the job.",
     ]
-    return "\n".join(lines) + "\n"
 
 
-def _placing(placeholders: Placeholders) -> Callable[[Given], str]:
+def _placing(placeholders: Placeholders) -> Callable[[Entry], str]:
     """Paths lie in the job's folder, unless they are absolute or began with that of another."""
 
-    def place(given: Given) -> str:
+    def place(given: Entry) -> str:
         before, _ = placeholders.report.expansions.get(given.path, (given.value, ""))
         found = PLACEHOLDER.match(before.replace("`", ""))
         began = found and (found["braced"] or found["bare"]) != "DATE"
@@ -83,7 +77,7 @@ def _placing(placeholders: Placeholders) -> Callable[[Given], str]:
 
 
 def _inputs_file(
-    job: dict[str, Any], inputs_path: str | None, place: Callable[[Given], str]
+    job: dict[str, Any], inputs_path: str | None, place: Callable[[Entry], str]
 ) -> tuple[Path, dict[str, Any]]:
     """The file of the inputs, and what it holds. Raises ConfigError."""
     key = "job_detail.model_input_config_file"
@@ -93,7 +87,7 @@ def _inputs_file(
     name = detail.get("model_input_config_file") if isinstance(detail, dict) else None
     if not isinstance(name, str) or not name.strip():
         raise ConfigError.at(key, "is not set; set it, or pass --inputs")
-    path = Path(place(Given(name.strip(), key)))
+    path = Path(place(Entry(name.strip(), key)))
     return path, json_text.read(path, key)
 
 
@@ -105,7 +99,7 @@ def _told(faults: Faults, path: Path) -> list[Fault]:
     ]
 
 
-def check(draft: Draft) -> list[Fault]:
+def check(draft: TracedDraft) -> list[Fault]:
     """The faults that need neither data nor the memory of a model."""
     pipeline, faults = Pipeline(), Faults()
     pipeline.CopyFrom(draft.pipeline)

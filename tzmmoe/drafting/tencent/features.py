@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tzmmoe.drafting.draft import Part
+from tzmmoe.drafting.section import Section, is_number, is_whole
 from tzmmoe.drafting.tencent.inputs import plain_name
-from tzmmoe.drafting.tencent.section import Section, is_number, is_whole
 from tzmmoe.drafting.tencent.words import DTYPES, INITIALIZERS, OTHER_POOLINGS, POOLINGS, meant
+from tzmmoe.drafting.traced import TracedPart
 from tzmmoe.textformat.scalars import json_kind
 
 
 @dataclass(frozen=True)
-class Table:
+class TableSize:
     """The field that tells the rows, and its value; None when it cannot be told."""
 
     field: str
     size: Any
 
 
-def table(section: Section, dtype: str, folder: str) -> Table:
+def table(section: Section, dtype: str, folder: str) -> TableSize:
     """Rows by number, by hash or by word. ``dtype`` is int or text; ``folder`` is the job's."""
     given = [name for name in SIZES if section.has(name)]
     if len(given) > 1:
@@ -35,14 +35,14 @@ def table(section: Section, dtype: str, folder: str) -> Table:
             words = _as_integers(section, given[0], words)
         if len(set(words)) < len(words):
             section.fault(given[0], "holds a word twice; give each once")
-        return Table("vocab_list", words or None)
+        return TableSize("vocab_list", words or None)
     size = section.whole("vocab_size", None, least=1).value
     kind = section.text("hash_type", "hash" if dtype == "text" else "mod").value.strip().lower()
     if kind not in ("hash", "mod"):
         section.fault("hash_type", f"is {kind!r}; give hash or mod")
     if kind == "mod" and dtype == "text":
         section.fault("hash_type", "is mod, which text cannot have; give hash")
-    return Table("hash_bucket_size" if kind == "hash" else "num_buckets", size)
+    return TableSize("hash_bucket_size" if kind == "hash" else "num_buckets", size)
 
 
 def _listed(section: Section) -> list[str]:
@@ -95,7 +95,7 @@ ROWS = (
 class Features:
     """Adds features to a config. Those that share a table must describe it alike."""
 
-    def __init__(self, root: Part, definitions: Mapping[str, Section], folder: str) -> None:
+    def __init__(self, root: TracedPart, definitions: Mapping[str, Section], folder: str) -> None:
         self.root, self.definitions, self.folder = root, definitions, folder
         self.names: dict[str, str] = {}  # of features, by column
         self.tables: dict[str, tuple[str, Any]] = {}
@@ -111,7 +111,8 @@ class Features:
         if dtype is None:
             return
         kind = section.text("dtype").value.strip()
-        owner = self.root.part("feature_configs", section.path, kind)
+        owner = self.root.part("feature_configs")
+        owner.mark(section.path, kind)
         sizes = [size for size in SIZES if section.has(size)]
         if section.has("bucket_boundaries"):
             for size in sizes:
@@ -134,7 +135,7 @@ class Features:
         what = f"{found.path.rpartition('.')[2]} {size_of(found)}".rstrip()
         self.root.draft.report.features.append(f"{column} ({kind}) -> {what}")
 
-    def _category(self, owner: Part, section: Section, dtype: str) -> Part:
+    def _category(self, owner: TracedPart, section: Section, dtype: str) -> TracedPart:
         part, found = owner.part("id_feature"), table(section, dtype, self.folder)
         self.hashes |= found.field == "hash_bucket_size"
         if found.size is not None:
@@ -152,11 +153,10 @@ class Features:
 
     def _tell_rows(self, section: Section) -> None:
         """Say once that numbers are rows, which the job may not expect."""
-        notes = self.root.draft.report.notes
-        if not section.has("hash_type") and ROWS not in notes:
-            notes.append(ROWS)
+        if not section.has("hash_type"):
+            self.root.note(ROWS)
 
-    def _bucketed(self, owner: Part, section: Section, dtype: str) -> Part:
+    def _bucketed(self, owner: TracedPart, section: Section, dtype: str) -> TracedPart:
         part, cuts = owner.part("raw_feature"), section.any("bucket_boundaries").value
         if dtype == "text":
             section.fault("bucket_boundaries", "cut numbers; dtype is text")
@@ -167,17 +167,17 @@ class Features:
         else:
             part.set("boundaries", sorted(cuts))
         _numeric(part, section)
-        self._embed(part, section, Table("boundaries", cuts))
+        self._embed(part, section, TableSize("boundaries", cuts))
         return part
 
-    def _number(self, owner: Part, section: Section) -> Part:
+    def _number(self, owner: TracedPart, section: Section) -> TracedPart:
         part = owner.part("raw_feature")
         _numeric(part, section)
         for name in ("embedding_dim", "embedding_name"):
             section.idle(name, "a number without vocabulary or boundaries enters as it is")
         return part
 
-    def _embed(self, part: Part, section: Section, found: Table) -> None:
+    def _embed(self, part: TracedPart, section: Section, found: TableSize) -> None:
         """Width, name, pooling and start of the feature's table."""
         dim = section.whole("embedding_dim", None, least=1)
         if not dim:
@@ -198,7 +198,7 @@ class Features:
                 section.fault("embedding_name", words)
 
 
-def _numeric(part: Part, section: Section) -> None:
+def _numeric(part: TracedPart, section: Section) -> None:
     """How many numbers, how they are scaled, and what stands for a missing one."""
     part.set("value_dim", _value_dim(section))
     default = section.number("default_value", 0).value or 0
@@ -226,7 +226,7 @@ def _value_dim(section: Section) -> int:
     return math.prod(int(size) for size in sizes)
 
 
-def _default(section: Section, dtype: str, found: Table) -> str:
+def _default(section: Section, dtype: str, found: TableSize) -> str:
     """The id that stands for a missing value. Unset: 0 for numbers, nothing for text and lists."""
     given = section.any("default_value").value
     is_list = bool(section.text("val_sep").value)
@@ -260,7 +260,7 @@ def word(
         return None
 
 
-def size_of(part: Part) -> str:
+def size_of(part: TracedPart) -> str:
     """What tells the size of a feature."""
     message = part.message
     for name in ("num_buckets", "hash_bucket_size"):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tzmmoe.drafting.tencent.section import Section
+from tzmmoe.drafting.section import Section
 from tzmmoe.errors import ConfigError, did_you_mean, few
 
 

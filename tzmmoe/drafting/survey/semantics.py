@@ -1,12 +1,15 @@
-"""Columns that would harm as features, or cannot be any."""
+"""What the values of a column seem to mean beyond their type: ids, dates, points in time, several
+values in one text, true and false; and why a column cannot be a feature."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tzmmoe.drafting.survey.profile import Profile
+from tzmmoe.drafting.survey.profile import ColumnProfile
 
 OWN = 0.9  # share of distinct values from which on a column names rows
 HASHES = 2.0**53  # from here on a float does not tell integers apart; no amount is so large
@@ -19,9 +22,13 @@ IDENTIFIER = re.compile(
     r"|page|video|movie|song|author|city)$",
     re.IGNORECASE,
 )
+DENSE = 100  # whole numbers below this are rows of a table themselves
+MARKS = ("|", ";", ",")
+OFTEN = 0.1  # share of the distinct cells that hold the mark
+FEWER = 0.5  # distinct parts, as a share of distinct cells: parts come again, whole cells do not
 
 
-def reason(column: Profile) -> str | None:
+def reason(column: ColumnProfile) -> str | None:
     """Why the column is left out; None when it may be a feature."""
     if not column.kind:
         return column.trouble
@@ -39,13 +46,51 @@ def reason(column: Profile) -> str | None:
     return None
 
 
-def is_identifier(column: Profile) -> bool:
+def is_identifier(column: ColumnProfile) -> bool:
     """Integers that count nothing, by their name (user_id, zip, itemId) or as large as hashes."""
     named = IDENTIFIER.search(column.name) or re.search(r"[a-z]Ids?$", column.name)
     return bool(named) or max(abs(column.low), abs(column.high)) >= HASHES
 
 
-def _repeated(column: Profile) -> str | None:
+def is_dense(column: ColumnProfile) -> bool:
+    """Integers from 0 on, without many gaps."""
+    few = column.low >= 0 and column.high < DENSE
+    return few and column.num_distinct > (column.high + 1) / 2
+
+
+def says_true_or_false(column: ColumnProfile) -> bool:
+    return {word.lower() for word in column.words} == {"true", "false"}
+
+
+@dataclass(frozen=True)
+class Separated:
+    """``mark`` cuts cells into ``num_distinct`` parts, at most ``longest`` of them in one."""
+
+    mark: str
+    num_distinct: int
+    longest: int
+
+
+def separated(words: Sequence[str]) -> Separated | None:
+    """Of distinct cells; None when they seem to be whole."""
+    for mark in MARKS:
+        cells = [word.split(mark) for word in words]
+        parts = {part for cell in cells for part in cell if part}
+        holding = sum(len(cell) > 1 for cell in cells)
+        padded = any(part != part.strip() for part in parts)  # prose, as in "Smith, John"
+        if holding >= OFTEN * len(cells) and len(parts) <= FEWER * len(cells) and not padded:
+            return Separated(mark, len(parts), max(map(len, cells)))
+    return None
+
+
+def about(column: ColumnProfile) -> str:
+    """The number of distinct values, in words; an estimate has three digits."""
+    if column.exact:
+        return f"{column.num_distinct:,}"
+    return f"about {float(f'{column.num_distinct:.3g}'):,.0f}"
+
+
+def _repeated(column: ColumnProfile) -> str | None:
     """Of single values: whether they come again in rows to come."""
     if column.kind == "text" and _is_date(column):
         return "dates; tomorrow's are not among them, so make weekday, hour or age of them"
@@ -59,31 +104,24 @@ def _repeated(column: Profile) -> str | None:
     return None
 
 
-def about(column: Profile) -> str:
-    """The number of distinct values, in words; an estimate has three digits."""
-    if column.exact:
-        return f"{column.num_distinct:,}"
-    return f"about {float(f'{column.num_distinct:.3g}'):,.0f}"
-
-
-def _counts_rows(column: Profile) -> bool:
+def _counts_rows(column: ColumnProfile) -> bool:
     """Integers that are all different: ids by name, in order, or without gaps."""
     dense = column.high - column.low < 2 * column.num_values
     return is_identifier(column) or column.ascending or dense
 
 
-def _is_date(column: Profile) -> bool:
+def _is_date(column: ColumnProfile) -> bool:
     return bool(pc.all(pc.match_substring_regex(pa.array(column.words), DATE)).as_py())
 
 
-def _is_time(column: Profile) -> bool:
+def _is_time(column: ColumnProfile) -> bool:
     if is_identifier(column):
         return False
     first, last = TIMES
     return any(column.low >= first * unit and column.high < last * unit for unit in TIME_UNITS)
 
 
-def _is_day(column: Profile) -> bool:
+def _is_day(column: ColumnProfile) -> bool:
     """20240131 and the like."""
     if column.low < 19_700_101 or column.high > 20_401_231:
         return False

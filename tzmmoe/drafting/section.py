@@ -2,11 +2,11 @@
 
 import math
 import numbers
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tzmmoe.drafting.report import Report
-from tzmmoe.drafting.tencent.keys import IDLE, INSTEAD, Keys
 from tzmmoe.errors import Faults, did_you_mean, join
 from tzmmoe.textformat.scalars import json_kind
 
@@ -15,7 +15,7 @@ OFF = (None, False, 0, "", [], {})
 
 
 @dataclass(frozen=True)
-class Given:
+class Entry:
     """A value, and the path of its key; ``""`` when the job does not say."""
 
     value: Any
@@ -24,6 +24,21 @@ class Given:
     def __bool__(self) -> bool:
         """Whether the job says so."""
         return bool(self.path)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Keys of an object: ``read`` ones, ``idle`` ones with the reason why they change nothing here,
+    and ``foreign`` ones, which change what a job does but are not supported, with what to do
+    instead; both may be ""."""
+
+    read: Sequence[str]
+    idle: Mapping[str, str]
+    foreign: Mapping[str, str]
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        return (*self.read, *self.idle, *self.foreign)
 
 
 class Section:
@@ -46,10 +61,9 @@ class Section:
         if name not in known.known:
             self.faults.add(path, f"no such key{did_you_mean(name, known.known)}")
         elif name in known.foreign and value not in OFF:
-            instead = f"; {INSTEAD[name]}" if name in INSTEAD else ""
-            self.faults.add(path, f"is not supported{instead or '; remove it'}")
+            self.faults.add(path, f"is not supported; {known.foreign[name] or 'remove it'}")
         elif name in known.idle and value not in OFF:
-            self.report.idle[path] = IDLE.get(name, "")
+            self.report.idle[path] = known.idle[name]
 
     def path_of(self, name: str) -> str:
         return join(self.path, name)
@@ -65,57 +79,57 @@ class Section:
         if self.has(name):
             self.report.idle[self.path_of(name)] = why
 
-    def any(self, name: str) -> Given:
+    def any(self, name: str) -> Entry:
         """The value as it is."""
-        return Given(self.value[name], self.path_of(name)) if self.has(name) else Given(None)
+        return Entry(self.value[name], self.path_of(name)) if self.has(name) else Entry(None)
 
     def section(self, name: str, known: Keys) -> "Section":
         """The object of a key; an empty one when it is not given."""
         value = self.value[name] if self.has(name) else {}
         return Section(value, self.path_of(name), known, self.faults, self.report)
 
-    def text(self, name: str, default: str = "") -> Given:
+    def text(self, name: str, default: str = "") -> Entry:
         found = self.any(name)
         if not found:
-            return Given(default)
+            return Entry(default)
         if not isinstance(found.value, str):
             self.fault(name, f"is {json_kind(found.value)}; give a text")
-            return Given(default, found.path)
+            return Entry(default, found.path)
         return found
 
-    def flag(self, name: str, default: bool = False) -> Given:
+    def flag(self, name: str, default: bool = False) -> Entry:
         found = self.any(name)
         if not found:
-            return Given(default)
+            return Entry(default)
         if not isinstance(found.value, bool):
             self.fault(name, f"is {json_kind(found.value)}; give true or false")
-            return Given(default, found.path)
+            return Entry(default, found.path)
         return found
 
     def whole(
         self, name: str, default: int | None = None, least: int | None = None, most: int = MOST
-    ) -> Given:
+    ) -> Entry:
         found = self.number(name, default, least)
         if not found or found.value is None:
             return found
         if found.value != int(found.value):
             self.fault(name, f"is {found.value}; give a whole number")
-            return Given(default, found.path)
+            return Entry(default, found.path)
         if abs(found.value) > most:
             self.fault(name, f"is {found.value}; give {most} at most")
-            return Given(default, found.path)
-        return Given(int(found.value), found.path)
+            return Entry(default, found.path)
+        return Entry(int(found.value), found.path)
 
-    def number(self, name: str, default: float | None = None, least: float | None = None) -> Given:
+    def number(self, name: str, default: float | None = None, least: float | None = None) -> Entry:
         found = self.any(name)
         if not found:
-            return Given(default)
+            return Entry(default)
         if not is_number(found.value):
             self.fault(name, f"is {json_kind(found.value)}; give a number")
-            return Given(default, found.path)
+            return Entry(default, found.path)
         if least is not None and found.value < least:
             self.fault(name, f"is {found.value}; give {least} or more")
-            return Given(default, found.path)
+            return Entry(default, found.path)
         return found
 
 
