@@ -16,13 +16,13 @@ OFF = (None, False, 0, "", [], {})
 
 @dataclass(frozen=True)
 class Entry:
-    """A value, and the path of its key; ``""`` when the job does not say."""
+    """A value and the path of its key, "" for a default."""
 
     value: Any
     path: str = ""
 
     def __bool__(self) -> bool:
-        """Whether the job says so."""
+        """Whether the job sets it."""
         return bool(self.path)
 
 
@@ -42,9 +42,9 @@ class Keys:
 
 
 class Section:
-    """An object with the path ``path``. Keys of null count as not given.
+    """An object with the path ``path``. A key that is null counts as not set.
 
-    What cannot be read is kept as a fault, and the default is used.
+    What cannot be read becomes a fault, and its default is used.
     """
 
     def __init__(self, value: Any, path: str, known: Keys, faults: Faults, report: Report) -> None:
@@ -59,7 +59,8 @@ class Section:
     def _look(self, name: str, value: Any, known: Keys) -> None:
         path = self.path_of(name)
         if name not in known.known:
-            self.faults.add(path, f"no such key{did_you_mean(name, known.known)}")
+            hint = did_you_mean(name, known.known) or "; remove it"
+            self.faults.add(path, f"no such key{hint}")
         elif name in known.foreign and value not in OFF:
             self.faults.add(path, f"is not supported; {known.foreign[name] or 'remove it'}")
         elif name in known.idle and value not in OFF:
@@ -75,7 +76,7 @@ class Section:
         self.faults.add(self.path_of(name), words)
 
     def idle(self, name: str, why: str) -> None:
-        """Say that a key has no effect, if it is given."""
+        """Report that a key has no effect, if the job sets it."""
         if self.has(name):
             self.report.idle[self.path_of(name)] = why
 
@@ -84,7 +85,7 @@ class Section:
         return Entry(self.value[name], self.path_of(name)) if self.has(name) else Entry(None)
 
     def section(self, name: str, known: Keys) -> "Section":
-        """The object of a key; an empty one when it is not given."""
+        """The object of a key; an empty one if it is not set."""
         value = self.value[name] if self.has(name) else {}
         return Section(value, self.path_of(name), known, self.faults, self.report)
 
@@ -93,7 +94,7 @@ class Section:
         if not found:
             return Entry(default)
         if not isinstance(found.value, str):
-            self.fault(name, f"is {json_kind(found.value)}; give a text")
+            self.fault(name, f"is {json_kind(found.value)}; give a string")
             return Entry(default, found.path)
         return found
 

@@ -36,7 +36,7 @@ class TracedPart(DraftPart):
     draft: TracedDraft
 
     def put(self, name: str, given: Entry, why: str = "") -> None:
-        """Set a field, with a comment that tells its origin; nothing when there is no value."""
+        """Set a field, with its origin as the comment; nothing for None."""
         if given.value is None:
             return
         self.set(name, given.value)
@@ -57,17 +57,17 @@ class TracedPart(DraftPart):
         self.mark("")
         self.draft.report.defaults[_plain(self.path)] = words
 
-    def told(self, key: str, words: str = "") -> None:
+    def made_from(self, key: str, words: str = "") -> None:
         """Comment on this message, and report it, as made from a key."""
         self.mark(key)
-        self.tell(key, words or in_braces(self.message))
+        self.report(key, words or in_braces(self.message))
 
-    def tell(self, key: str, words: str) -> None:
+    def report(self, key: str, words: str) -> None:
         """Report what a key became within this message."""
         self.draft.report.became.append((key, _plain(self.path), words))
 
     def note(self, words: str) -> None:
-        """Tell the reader of the report something, once."""
+        """Add a note to the report, once."""
         if words not in self.draft.report.notes:
             self.draft.report.notes.append(words)
 

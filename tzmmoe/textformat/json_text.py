@@ -1,8 +1,8 @@
-"""JSON as documents have it -> its value.
+"""JSON copied from a document -> its value.
 
-Between the strings these are read as what they stand for: blanks of other kinds, full-width
-punctuation, curved quotes, a comma after the last element, and the fence of a code block. Each
-character stays in its place, so that lines and columns are those of the file.
+Outside strings, these are repaired: blanks of other kinds, full-width punctuation, curved quotes, a
+comma after the last element, and the fence of a code block. Each character stays in its place, so
+that lines and columns are those of the file.
 """
 
 import json
@@ -33,19 +33,20 @@ def read(path: Path, flag: str) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError.at(flag, f"{path} is no text in UTF-8: {error}") from error
+        words = f"{path} is not UTF-8 text: {error}; save it as UTF-8"
+        raise ConfigError.at(flag, words) from error
     except OSError as error:
-        raise ConfigError.at(flag, f"cannot read {path}: {error.strerror}") from error
-    where, words = str(path), "is no object; write one: {...}"
+        words = f"cannot read {path}: {error.strerror}; check the path"
+        raise ConfigError.at(flag, words) from error
     try:
         value = objects.parse(plain(text))
     except json.JSONDecodeError as error:
-        where, words = f"{path}:{error.lineno}", f"column {error.colno}: is no JSON: {error.msg}"
-        value = None
+        words = f"column {error.colno}: is not JSON: {error.msg}"
+        raise ConfigError([Fault("", words, where=f"{path}:{error.lineno}")]) from error
     except ValueError as error:
-        words, value = str(error), None
+        raise ConfigError([Fault("", str(error), where=str(path))]) from error
     if not isinstance(value, dict):
-        raise ConfigError([Fault("", words, where=where)])
+        raise ConfigError([Fault("", "is not an object; write one: {...}", where=str(path))])
     return value
 
 

@@ -28,7 +28,7 @@ def lines(
 
 
 def remark(text: str) -> Iterator[str]:
-    """Comment lines, a paragraph for each line of the text; code, four blanks in, is not wrapped."""
+    """Comment lines, a paragraph for each line of the text. Code, four blanks in, is kept."""
     for paragraph in text.split("\n"):
         if paragraph.startswith("    "):
             yield f"# {paragraph}"

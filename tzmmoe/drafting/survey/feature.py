@@ -35,7 +35,7 @@ A missing value adds nothing: its embedding is 0."""
 
 @dataclass(frozen=True)
 class DraftedFeature:
-    """A column, its feature, and what a reader should know of it."""
+    """A column, its feature, and what the config says about it."""
 
     column: str
     config: FeatureConfig
@@ -119,7 +119,7 @@ def shown(text: str) -> str:
 
 
 def _cuts(column: ColumnProfile) -> list[float]:
-    """Between the buckets of a column whose numbers count something; none of categories."""
+    """Boundaries for a column of quantities; none for categories."""
     whole = column.kind == "whole"
     if column.listed or column.kind not in ("whole", "number"):
         return []
@@ -181,7 +181,7 @@ def _described(column: ColumnProfile, parts: Separated | None) -> str:
     if column.kind == "text":
         return f"text, {count}{_examples(column)}"
     if column.kind == "whole" and is_identifier(column):
-        return f"whole numbers, {count}; ids, it seems, which count nothing"
+        return f"whole numbers, {count}; probably ids, whose size means nothing"
     return f"{column.type}, {count}"
 
 
@@ -210,5 +210,5 @@ def _vector(column: ColumnProfile) -> tuple[RawFeature, str]:
     if column.deviation:
         moments = f"mean={column.mean:.6g},standard_deviation={column.deviation:.6g}"
         feature.normalizer = f"method=zscore,{moments}"
-    why = f"lists of {column.longest} numbers, brought to mean 0 and deviation 1"
+    why = f"lists of {column.longest} numbers, scaled to mean 0 and deviation 1"
     return feature, f"{why}; missing ones take the mean" if column.num_missing else why

@@ -1,4 +1,4 @@
-"""What is asked for, and what the data files say to it."""
+"""What the user asks for, and what the data files show."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -19,12 +19,12 @@ from tzmmoe.drafting.survey.task import LabelTask
 from tzmmoe.errors import ConfigError, DataError, Faults, did_you_mean
 
 MOST_WEIGHT = float(np.finfo(np.float32).max)
-SORTED = 0.9  # AUC of a row's place in the files from which on they are sorted by a label
+SORTED = 0.9  # files are sorted by a label if the AUC of a row's place exceeds it
 
 
 @dataclass(frozen=True)
 class DraftRequest:
-    """The command line. Empty texts: not given."""
+    """The command line; "" for a flag that is not set."""
 
     files: str
     labels: Sequence[str]
@@ -43,7 +43,7 @@ class Findings:
     survey: Survey
     source: Source
     reading: Reading
-    num_rows: int  # at least, when CSV files were not read to their end
+    num_rows: int  # a lower bound if CSV files were not read to their end
     tasks: Sequence[LabelTask]
     features: Sequence[DraftedFeature]
     left_out: Sequence[ExcludedColumn]
@@ -56,10 +56,10 @@ class Findings:
 
 
 def find(request: DraftRequest) -> Findings:
-    """Look at the files.
+    """Survey the files.
 
     Raises:
-        DataError, ConfigError: what the user can repair; faults of the flags all at once.
+        DataError, ConfigError: what the user can repair; all faults of the flags at once.
     """
     source, reading = request.csv.open(request.files, "--data")
     _check_names(request, source, reading)
@@ -82,7 +82,7 @@ def find(request: DraftRequest) -> Findings:
     left_out = [each for each in drafts if isinstance(each, ExcludedColumn)]
     if not features:
         reasons = "".join(f"\n  {each.column}: {each.why}" for each in left_out)
-        raise DataError(f"{source.files[0]}: no column can be a feature{reasons}")
+        raise DataError(f"{source.files[0]}: no column can be a feature:{reasons}")
     if evaluation:
         weights = [request.weight] if request.weight else []
         needed = [*request.labels, *weights, *(each.column for each in features)]
@@ -104,12 +104,12 @@ def find(request: DraftRequest) -> Findings:
 
 
 def _check_names(request: DraftRequest, source: Source, reading: Reading) -> None:
-    """Raise ConfigError for names that are no columns, or that have two uses."""
+    """Raise ConfigError for names that are not columns, or that have two uses."""
     faults = Faults()
     columns = source.columns(source.files[0])
     mark = other_delimiter(columns) if isinstance(source, CsvSource) else None
     if mark and not set(request.labels) <= set(columns):
-        text = f"is {reading.delimiter!r}, but {source.files[0]} has one column then"
+        text = f"is {reading.delimiter!r}, which makes {source.files[0]} one column"
         raise ConfigError.at("--delimiter", f"{text}; give {mark!r}, or leave it out")
     given = {"--labels": request.labels, "--ignore": request.ignore}
     given |= {"--weights": [request.weight]} if request.weight else {}
@@ -120,10 +120,10 @@ def _check_names(request: DraftRequest, source: Source, reading: Reading) -> Non
                 guess = did_you_mean(name, columns)
                 faults.add(flag, f"{source.files[0]} has no column {name!r}{guess}")
             if name in uses:
-                faults.add(flag, f"{name!r} is already in {uses[name]}")
+                faults.add(flag, f"{name!r} is already in {uses[name]}; remove one")
             uses[name] = flag
     if not request.labels:
-        faults.add("--labels", "names no column")
+        faults.add("--labels", "names no column; name one to predict")
     headed = isinstance(source, CsvSource) and reading.with_header
     if faults and headed and looks_like_data(columns):
         faults.add("--data", "its first line seems to hold data, not names; pass --no_header")
@@ -134,9 +134,11 @@ def _check_weight(column: ColumnProfile, faults: Faults) -> None:
     if not column.kind or column.listed or column.low is None:
         faults.add("--weights", f"{column.name!r} is a column of {column.type}; give numbers")
     elif column.num_missing:
-        faults.add("--weights", f"{column.name!r} is missing in {column.num_missing:,} rows")
+        faults.add(
+            "--weights", f"{column.name!r} is missing in {column.num_missing:,} rows; fill it in"
+        )
     elif column.low < 0 or column.high > MOST_WEIGHT or not column.finite:
-        words = f"must be 0 or more, and at most {MOST_WEIGHT:.3g}, everywhere"
+        words = f"must be from 0 to at most {MOST_WEIGHT:.3g} in every row"
         faults.add("--weights", f"{column.name!r} {words}")
 
 

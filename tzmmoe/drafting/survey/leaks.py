@@ -1,4 +1,4 @@
-"""Columns that tell a label too well, and files sorted by a label: AUCs of one column alone."""
+"""Columns that give a label away, and files sorted by a label: the AUC of one column alone."""
 
 from collections.abc import Iterable
 
@@ -9,14 +9,14 @@ from tzmmoe.drafting.survey.profile import ColumnProfile
 from tzmmoe.drafting.survey.survey import SEED
 
 SUSPECT = 0.99  # AUC of a single column
-LEAST = 10  # rows of each class, to say anything
-CODES = 256  # of numbers
+LEAST = 10  # rows of each class for an AUC
+CODES = 256  # quantiles of numbers
 
 
 def leaks(
     columns: Iterable[ColumnProfile], labels: Iterable[ColumnProfile]
 ) -> dict[str, dict[str, float]]:
-    """{column: {label: AUC}} of those above ``SUSPECT``. Labels are 0 or 1; lists are not tried."""
+    """{column: {label: AUC}} above ``SUSPECT``. Labels are 0 or 1; lists are not tried."""
     found: dict[str, dict[str, float]] = {}
     truths = {label.name: label.numbers for label in labels}
     for column in columns:

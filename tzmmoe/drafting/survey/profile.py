@@ -50,7 +50,7 @@ class ColumnProfile:
 
     @property
     def listed(self) -> bool:
-        """Rows hold several values."""
+        """Whether rows hold several values."""
         return self.sample is None
 
     @property
@@ -93,7 +93,7 @@ class Counts:
 
     @property
     def flat(self) -> bool:
-        """Rows hold at most one value each, which can be read."""
+        """Whether rows hold at most one value each, which can be read."""
         several = is_list(self.type) or pa.types.is_map(self.type) or self._longest > 1
         return not (self.trouble or several)
 
@@ -277,7 +277,7 @@ class Numbers:
 
 
 def numbers_of(flat: pa.Array) -> np.ndarray:
-    """float64; pa.ArrowInvalid when a text is no number."""
+    """As float64. Raises pa.ArrowInvalid for text that is not a number."""
     if not is_text(flat.type):
         return as_numbers(flat)
     return pc.utf8_trim_whitespace(flat).cast(pa.float64()).to_numpy(zero_copy_only=False)

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from tzmmoe.drafting.survey.profile import ColumnProfile
 
-OWN = 0.9  # share of distinct values from which on a column names rows
-HASHES = 2.0**53  # from here on a float does not tell integers apart; no amount is so large
+OWN = 0.9  # a column with a larger share of distinct values names its rows
+HASHES = 2.0**53  # beyond it float64 skips integers; no amount is so large
 TIMES = (946_684_800, 2_208_988_800)  # 2000 to 2040 in seconds since 1970
 TIME_UNITS = (1, 10**3, 10**6, 10**9)
 DATE = r"^\s*\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(\D|$)|^\s*\d{1,2}[-/.]\d{1,2}[-/.]\d{4}(\D|$)"
@@ -91,16 +91,18 @@ def about(column: ColumnProfile) -> str:
 
 
 def _repeated(column: ColumnProfile) -> str | None:
-    """Of single values: whether they come again in rows to come."""
+    """Why single values will not come again in later rows."""
     if column.kind == "text" and _is_date(column):
-        return "dates; tomorrow's are not among them, so make weekday, hour or age of them"
+        return "dates, which do not come again; derive weekday, hour or age from them"
     if column.kind == "whole" and (_is_time(column) or _is_day(column)):
-        return "points in time; those to come are not among them, so make weekday or hour of them"
+        return "points in time, which do not come again; derive weekday or hour from them"
     own = column.num_distinct > OWN * column.num_values
     if own and column.kind == "text":
-        return f"{about(column)} distinct texts in {column.num_values:,} rows: names the row"
+        return f"{about(column)} distinct texts in {column.num_values:,} rows: identifies the row"
     if own and column.kind == "whole" and _counts_rows(column):
-        return f"{about(column)} distinct integers in {column.num_values:,} rows: names the row"
+        return (
+            f"{about(column)} distinct integers in {column.num_values:,} rows: identifies the row"
+        )
     return None
 
 

@@ -14,7 +14,7 @@ from tzmmoe.protos.loss_pb2 import (
 )
 from tzmmoe.protos.metric_pb2 import AUC, Accuracy, MeanAbsoluteError, MeanSquaredError, Metric
 
-CLASSES = 20  # more whole numbers than that are taken for quantities
+CLASSES = 20  # whole numbers from here on are taken for quantities
 LARGEST = 1e15  # of a label: the sum of squares of a batch must be a number of 32 bits
 LARGE = 10  # a label of this size trains slowly, since a network begins near 0
 
@@ -38,7 +38,7 @@ class LabelTask:
 
 
 def draft(column: ColumnProfile, *, typed: bool, faults: Faults) -> LabelTask | None:
-    """The task of a label; what makes it none is added to ``faults``."""
+    """The task of a label; None after a fault."""
     flag = not typed and column.kind == "text" and says_true_or_false(column)
     problem = None if flag else _problem(column)
     if problem:

@@ -23,6 +23,7 @@ from tzmmoe.registry import fields
 from tzmmoe.run.session import watch
 from tzmmoe.tasks.task_set import TaskSet
 from tzmmoe.textformat import json_text
+from tzmmoe.textformat.scalars import json_kind
 
 
 def converted(
@@ -47,9 +48,9 @@ def converted(
     if not of_job and not of_inputs:
         for fault in check(draft):
             (of_inputs if fault.path.startswith("inputs") else of_job).append(fault)
-    told = [*_told(of_job, path), *_told(of_inputs, source or path)]
-    if told:
-        raise ConfigError(dict.fromkeys(told))
+    faults = [*_located(of_job, path), *_located(of_inputs, source or path)]
+    if faults:
+        raise ConfigError(dict.fromkeys(faults))
     return draft, [path, source]
 
 
@@ -86,13 +87,14 @@ def _inputs_file(
     detail = job.get("job_detail")
     name = detail.get("model_input_config_file") if isinstance(detail, dict) else None
     if not isinstance(name, str) or not name.strip():
-        raise ConfigError.at(key, "is not set; set it, or pass --inputs")
+        state = "not set" if name is None else json_kind(name)
+        raise ConfigError.at(key, f"is {state}; give a path, or pass --inputs")
     path = Path(place(Entry(name.strip(), key)))
     return path, json_text.read(path, key)
 
 
-def _told(faults: Faults, path: Path) -> list[Fault]:
-    """The faults with the file that they are in; those of flags are in none."""
+def _located(faults: Faults, path: Path) -> list[Fault]:
+    """The faults with the file that they are in; those of flags have none."""
     return [
         fault if fault.where or fault.path.startswith("--") else replace(fault, where=str(path))
         for fault in faults

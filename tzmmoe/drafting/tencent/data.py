@@ -126,6 +126,6 @@ def _headers(section: Section) -> list[str]:
     value = section.any("headers").value
     names = value.split(",") if isinstance(value, str) else value or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        section.fault("headers", "is no list of names; give the columns in order")
+        section.fault("headers", f"is {json_kind(value)}; give the names of the columns in order")
         return []
     return [name.strip() for name in names if name.strip()]

@@ -13,7 +13,7 @@ ONE_LIST = "all features are in both groups, wide and mmoe"
 def read_groups(inputs: Inputs, model: Section, faults: Faults) -> dict[str, list[str]]:
     """The features of each group that the model reads, in the order of the groups."""
     use_wide = model.flag("use_wide", True)
-    if not inputs.definitions:  # they could not be read, which is told elsewhere
+    if not inputs.definitions:  # they could not be read, which is a fault of its own
         return {}
     groups = inputs.groups
     if groups is None:
@@ -28,7 +28,7 @@ def read_groups(inputs: Inputs, model: Section, faults: Faults) -> dict[str, lis
     if DEEP not in groups:
         hint = did_you_mean(DEEP, groups)
         faults.add("inputs", f"has no group {DEEP}{hint}; name the features of the experts")
-    _tell_unused(inputs, groups, [*wanted, LABELS], model)
+    _report_unused(inputs, groups, [*wanted, LABELS], model)
     found = {}
     for group in (group for group in wanted if group in groups):
         found[group] = [name for name in groups[group] if inputs.is_feature(name)]
@@ -61,7 +61,7 @@ def put_groups(
         part.set("group_type", part.message.group_type)
 
 
-def _tell_unused(
+def _report_unused(
     inputs: Inputs, groups: dict[str, list[str]], wanted: list[str], model: Section
 ) -> None:
     """Name groups and definitions that the model does not read."""

@@ -47,7 +47,7 @@ class Job:
         detail = job.section("job_detail", DETAIL)
         for name in ("model_args", "train_args", "train_data_args"):
             if not detail.has(name):
-                detail.fault(name, "is not set")
+                detail.fault(name, "is not set; add it")
         return cls(
             job,
             detail.section("model_args", MODEL),

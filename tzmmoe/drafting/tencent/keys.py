@@ -2,11 +2,11 @@
 
 from tzmmoe.drafting.section import Keys
 
-# Why a key changes nothing.
+# Why a key has no effect here.
 IDLE = {
-    "pod_affin": "where a cluster puts its pods is not ours",
+    "pod_affin": "the cluster decides where pods run",
     "cache": "files are streamed",
-    "verbose": "a run always tells the same",
+    "verbose": "a run always logs the same",
     "term_on_nan": "a run always ends at a loss that is NaN",
     "num_test_samples": "all rows of test_data_args count",
     "log_dir": "TensorBoard's files go to model_dir",

@@ -34,8 +34,8 @@ class LossOfTower:
 def losses(
     training: Section, num_towers: int, labels: Sequence[str], acts: Sequence[str]
 ) -> list[LossOfTower]:
-    """One for each tower; none after a fault. ``labels`` are the towers', and none when they could
-    not be told; ``acts`` are the towers' output activations."""
+    """One for each tower; none after a fault. ``labels`` are the towers', none if they are not
+    known; ``acts`` are the towers' output activations."""
     given = training.any("losses")
     path, values = given.path, given.value
     if not values:
@@ -88,7 +88,7 @@ def put_loss(tower: TracedPart, loss: LossOfTower, num_class: int) -> None:
     inner = owner.part(loss.word)
     for name, value in loss.arguments.items():
         inner.set(name, value)
-    owner.told(loss.path, loss.word)
+    owner.made_from(loss.path, loss.word)
     if loss.weight:
         tower.put("weight", loss.weight)
     else:

@@ -56,7 +56,7 @@ def put_metrics(part: TracedPart, metrics: Sequence[Named], section: Section) ->
         word, arguments = found
         text = f"{word} {arguments}"
         if words.get(word) == text:
-            section.report.idle[path] = f"{word} is there already"
+            section.report.idle[path] = f"{word} is already listed"
             continue
         if word in words:
             section.faults.add(path, f"is another {word}; a tower has one of each kind")
@@ -69,7 +69,7 @@ def put_metrics(part: TracedPart, metrics: Sequence[Named], section: Section) ->
         owner.mark(path)
     if words:
         source = metrics[0][0].partition("[")[0]
-        part.tell(source, f"metrics: {', '.join(words)}")
+        part.report(source, f"metrics: {', '.join(words)}")
 
 
 def _labelled(section: Section, value: dict[str, Any], labels: Sequence[str]) -> list[list[Named]]:

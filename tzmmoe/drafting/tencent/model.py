@@ -28,7 +28,9 @@ def structs(model: Section) -> list[list[int]]:
         model.fault("task_structs", "is not set; give the widths of each tower, [[64, 16, 1]]")
         return []
     if not isinstance(value.value, list) or not value.value:
-        model.fault("task_structs", "is no list of lists; give the widths of each tower")
+        model.fault(
+            "task_structs", f"is {json_kind(value.value)}; give a list of the widths of each tower"
+        )
         return []
     found = [_widths(model, f"{value.path}[{i}]", each) for i, each in enumerate(value.value)]
     return found if all(found) else []
@@ -125,7 +127,7 @@ def _put_wide(part: TracedPart, model: Section, groups: dict[str, list[str]]) ->
         model.fault("feature_cross", f"is {feature_cross.value}; give 0 to {CROSSES}")
     part.put("use_wide", use_wide)
     part.put("mmoe_group", Entry(DEEP))
-    _tell_wide(model, use_wide.value, kind.value, feature_cross.value, output_cross.value)
+    _report_wide(model, use_wide.value, kind.value, feature_cross.value, output_cross.value)
     if not use_wide.value:
         return
     part.put("wide_group", Entry(WIDE))
@@ -149,7 +151,7 @@ def _put_wide(part: TracedPart, model: Section, groups: dict[str, list[str]]) ->
 
 
 def _wide_type(model: Section) -> Entry:
-    """FM and LR in any case, and with blanks; anything else is no wide model."""
+    """FM and LR in any case, and with blanks; anything else means no wide model."""
     if "wide_type" not in model.value:
         return Entry("FM")
     value, path = model.value["wide_type"], model.path_of("wide_type")
@@ -166,7 +168,7 @@ def _wide_type(model: Section) -> Entry:
     return Entry(text or "none", path)
 
 
-def _tell_wide(
+def _report_wide(
     model: Section, use_wide: bool, kind: str, feature_cross: int, output_cross: int
 ) -> None:
     """Name the settings of the wide side that change nothing."""
@@ -195,8 +197,8 @@ def _tell_wide(
 
 @dataclass(frozen=True)
 class Kind:
-    """What a layer can be told: how a value is read, what stands for null and for a layer that a
-    list lacks, and the default."""
+    """A setting of a layer: how a value is read, what null and a layer beyond the list's end get,
+    and the default."""
 
     read: Callable[[Any], Any]
     none: Any

@@ -84,7 +84,9 @@ def _stopping(part: TracedPart, training: Section, has_validation: bool) -> None
         return
     section = training.section("early_stopping", STOPPING)
     if not has_validation:
-        training.fault("early_stopping", "needs val_data_args; there is nothing to watch")
+        training.fault(
+            "early_stopping", "needs val_data_args to watch; add it, or remove early_stopping"
+        )
     stopping = part.part("early_stopping")
     stopping.put("monitor", section.text("monitor", "val_loss"))
     stopping.put("mode", section.text("mode", "auto"))
@@ -106,7 +108,7 @@ def _speed(part: TracedPart, training: Section) -> None:
 
 
 def _tensorboard(part: TracedPart, training: Section) -> None:
-    """Keras writes nothing for TensorBoard unless told to."""
+    """Off unless the job asks for it, as in Keras."""
     given = training.any("tensorboard")
     part.put("use_tensorboard", Entry(bool(given), given.path))
     if not given:
@@ -211,7 +213,7 @@ def _put(part: TracedPart, name: str, word: str, values: dict[str, Any], source:
         inner.set(field, value)
     optimizer.part("constant_learning_rate")
     if source:
-        optimizer.told(source)
+        optimizer.made_from(source)
         for each in ("sparse_optimizer", "dense_optimizer"):  # which the one becomes
             part.draft.origins[join(part.path, each)] = source
     else:
