@@ -1,7 +1,7 @@
 """JSON copied from a document: which repairs are made, and that nothing else is read or changed.
 
-The oracle is Python's json: whatever it reads is read alike, a damaged copy of a document is read as
-the document, and what is not JSON is refused with the line and column in the file.
+The oracle is Python's json: whatever it reads is read alike, a damaged copy of a document is read
+as the document, and what is not JSON is refused with the line and column in the file.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Message -> commented text: it says the same as the message, and each comment stands by its field."""
+"""Message -> commented text, which says the same, with each comment at its field."""
 
 import re
 

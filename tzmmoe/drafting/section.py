@@ -1,5 +1,6 @@
 """One object of a job: its keys are read one by one, and every fault is kept with its path."""
 
+import json
 import math
 import numbers
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from tzmmoe.errors import Faults, did_you_mean, join
 from tzmmoe.textformat.scalars import json_kind
 
 MOST = 2**31 - 1  # of whole numbers
+LONGEST = 40  # characters of a value in a message
 OFF = (None, False, 0, "", [], {})
 
 
@@ -132,6 +134,12 @@ class Section:
             self.fault(name, f"is {found.value}; give {least} or more")
             return Entry(default, found.path)
         return found
+
+
+def shown(value: Any) -> str:
+    """A value of JSON, cut short."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def is_whole(value: Any, least: int = 1) -> bool:

@@ -156,7 +156,7 @@ def binary_auc(scores: np.ndarray, truth: np.ndarray) -> float:
 
 
 def test_every_line_that_sets_something_is_explained(everything):
-    """A comment stands beside it or right above it; what repeats an explained word may have none."""
+    """A comment stands beside it or right above it."""
     free = {"group_name", "feature_names"}
     text = everything.read_text()
     head, _, rest = text.partition("\nfeature_configs {")

@@ -138,7 +138,7 @@ def _check_weight(column: ColumnProfile, faults: Faults) -> None:
             "--weights", f"{column.name!r} is missing in {column.num_missing:,} rows; fill it in"
         )
     elif column.low < 0 or column.high > MOST_WEIGHT or not column.finite:
-        words = f"must be from 0 to at most {MOST_WEIGHT:.3g} in every row"
+        words = f"must be 0 or more and at most {MOST_WEIGHT:.3g} in every row"
         faults.add("--weights", f"{column.name!r} {words}")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tzmmoe.drafting.section import Section, is_number, is_whole
+from tzmmoe.drafting.section import Section, is_number, is_whole, shown
 from tzmmoe.drafting.tencent.inputs import plain_name
 from tzmmoe.drafting.tencent.words import DTYPES, INITIALIZERS, OTHER_POOLINGS, POOLINGS, meant
 from tzmmoe.drafting.traced import TracedPart
@@ -50,7 +50,7 @@ def table(section: Section, dtype: str, folder: str) -> TableSize:
 def _listed(section: Section) -> list[str]:
     words = section.any("vocab_list").value
     if not isinstance(words, list) or not words:
-        section.fault("vocab_list", f"is {json_kind(words)}; give a list of words")
+        section.fault("vocab_list", f"is {shown(words)}; give a list of words")
         return []
     if not all(isinstance(word, str | int) and not isinstance(word, bool) for word in words):
         section.fault(
@@ -174,7 +174,7 @@ class Features:
         if dtype == "text":
             section.fault("bucket_boundaries", "cut numbers, but dtype is text; remove them")
         if not isinstance(cuts, list) or not cuts or not all(is_number(cut) for cut in cuts):
-            section.fault("bucket_boundaries", f"is {json_kind(cuts)}; give a list of numbers")
+            section.fault("bucket_boundaries", f"is {shown(cuts)}; give a list of numbers")
         elif len(set(cuts)) < len(cuts):
             section.fault("bucket_boundaries", "lists a number twice; remove one")
         else:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tzmmoe.drafting.report import Report
-from tzmmoe.drafting.section import Section
+from tzmmoe.drafting.section import Section, shown
 from tzmmoe.drafting.tencent.keys import DEFINITION, GROUPED, INPUTS
 from tzmmoe.errors import Faults, did_you_mean, few
 from tzmmoe.textformat.scalars import json_kind
@@ -103,7 +103,7 @@ def _second(section: Section) -> Inputs:
 def _names(value: Any, path: str, known: dict[str, Section], faults: Faults) -> list[str]:
     """The names in a group."""
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        faults.add(path, f"is {json_kind(value)}; give a list of names of inputs")
+        faults.add(path, f"is {shown(value)}; give a list of names of inputs")
         return []
     names = [name.strip() for name in value]
     if not known:  # they could not be read, which is a fault of its own

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tzmmoe.drafting.section import Entry, Section, is_number, is_whole
+from tzmmoe.drafting.section import Entry, Section, is_number, is_whole, shown
 from tzmmoe.drafting.tencent.groups import DEEP, WIDE, wide_side
 from tzmmoe.drafting.tencent.words import ACTIVATIONS, OF_LOGITS, meant
 from tzmmoe.drafting.traced import TracedPart
@@ -29,7 +29,7 @@ def structs(model: Section) -> list[list[int]]:
         return []
     if not isinstance(value.value, list) or not value.value:
         model.fault(
-            "task_structs", f"is {json_kind(value.value)}; give a list of the widths of each tower"
+            "task_structs", f"is {shown(value.value)}; give a list of the widths of each tower"
         )
         return []
     found = [_widths(model, f"{value.path}[{i}]", each) for i, each in enumerate(value.value)]
@@ -106,8 +106,7 @@ def output_acts(model: Section, num_towers: int) -> list[str]:
 def _widths(model: Section, path: str, value: Any) -> list[int]:
     widths = value if isinstance(value, list) else []
     if not widths or not all(is_whole(width) for width in widths):
-        shown = value if isinstance(value, list) else json_kind(value)
-        model.faults.add(path, f"is {shown}; give a list of widths above 0")
+        model.faults.add(path, f"is {shown(value)}; give a list of widths above 0")
         return []
     return [int(width) for width in widths]
 
