@@ -2,22 +2,25 @@
 
 import argparse
 from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
 
+from tzmmoe.drafting import command
 from tzmmoe.errors import did_you_mean
 from tzmmoe.system import cli
 
-COMMANDS = {"tencent": "a JSON job of the MMoE V2 template, with its JSON of inputs"}
+OURS = "the written config has faults, which is a bug in tzmmoe; the file is kept:"
 
 
 def main(argv: Sequence[str]) -> None:
-    forms = "".join(f"\n  {name}  {what}" for name, what in COMMANDS.items())
+    forms = "".join(f"\n  {name}  {what}" for name, (what, _) in COMMANDS.items())
     parser = cli.Parser(
         prog="python -m tzmmoe.convert",
         usage="%(prog)s COMMAND --job FILE --out FILE ...",
         description=f"Write a config that does what a job of another system does.{forms}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    known = f"there are: {', '.join(COMMANDS)}"
+    known = f"available: {', '.join(COMMANDS)}"
     if not argv:
         parser.error(f"name a command; {known}")
     name, *flags = argv
@@ -26,10 +29,54 @@ def main(argv: Sequence[str]) -> None:
         return
     if name not in COMMANDS:
         parser.error(f"no command {name!r}{did_you_mean(name, COMMANDS)}; {known}")
+    _, convert = COMMANDS[name]
+    convert(flags)
 
-    from tzmmoe.drafting.tencent import command
 
-    command.main(flags)
+def tencent(argv: Sequence[str]) -> None:
+    """A job of the MMoE V2 template, and its inputs, as a config."""
+    arguments = _tencent_parser().parse_args(argv)
+    out = command.output(arguments, [arguments.job, arguments.inputs])
+
+    from tzmmoe import config
+    from tzmmoe.drafting.placeholders import Placeholders, variables
+    from tzmmoe.drafting.report import Report
+    from tzmmoe.drafting.tencent import conversion
+
+    job, given = Path(arguments.job), variables(arguments.var)
+    placeholders = Placeholders(given, str(job.parent), datetime.now(), Report())
+    labels = cli.names(arguments.labels)
+    draft, sources = conversion.converted(job, arguments.inputs, placeholders, labels)
+    command.write(out, draft.text(conversion.heading(sources, command.training(out))))
+    for name in placeholders.unused():
+        draft.report.idle[f"--var {name}"] = "no placeholder has this name"
+    command.show(draft.report.text(), out)
+    faults = config.load(out).faults
+    assert not faults, "\n".join([OURS, *(str(fault) for fault in faults)])
+
+
+def _tencent_parser() -> command.CommandParser:
+    parser = command.CommandParser(
+        "tzmmoe.convert tencent",
+        "Write a config that does what a JSON job of the MMoE V2 template does, with a comment on "
+        "every setting, and report what became what.",
+        needed=("--job", "--out"),
+    )
+    add = parser.add_argument
+    add("--job", metavar="FILE", help="the job")
+    add("--inputs", metavar="FILE", help="the inputs, in place of model_input_config_file")
+    add(
+        "--var",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="the value of ${NAME}$ in the job; repeatable; takes precedence over the environment",
+    )
+    add("--labels", help="the labels of the towers, a,b,c, in the order of task_structs")
+    return parser
+
+
+COMMANDS = {"tencent": ("a JSON job of the MMoE V2 template, with its JSON of inputs", tencent)}
 
 
 if __name__ == "__main__":

@@ -1,33 +1,21 @@
 """python -m tzmmoe.init: draft a config from data files, with a comment on every choice."""
 
-import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
-from tzmmoe.errors import ConfigError
+from tzmmoe.drafting import command
 from tzmmoe.system import cli
-
-NEEDED = ("data", "labels", "out")
 
 
 def main(argv: Sequence[str]) -> None:
-    parser = _parser()
-    arguments = parser.parse_args(argv)
-    lacking = [f"--{name}" for name in NEEDED if getattr(arguments, name) is None]
-    if lacking:
-        parser.error(f"{' and '.join(lacking)} must be given")
-    out = Path(arguments.out)
-    if out.exists() and not arguments.force:
-        raise ConfigError.at("--out", f"{out} is there already; pass --force to replace it")
-    if not out.parent.is_dir():
-        raise ConfigError.at("--out", f"{out.parent} is no folder; make it first")
+    arguments = _parser().parse_args(argv)
+    out = command.output(arguments, [])
 
-    from tzmmoe.drafting.survey import draft, report
-    from tzmmoe.drafting.survey.findings import Request, find
+    from tzmmoe.drafting.survey import draft
+    from tzmmoe.drafting.survey.findings import DraftRequest, find
     from tzmmoe.drafting.survey.reading import CsvFlags
 
     names = cli.names(arguments.columns) or []
-    request = Request(
+    request = DraftRequest(
         files=arguments.data,
         labels=cli.names(arguments.labels),
         weight=arguments.weights or "",
@@ -41,40 +29,32 @@ def main(argv: Sequence[str]) -> None:
             dataset_type=arguments.dataset_type,
         ),
     )
-    command = f"python -m tzmmoe.train --pipeline_config {shlex.quote(str(out))}"
     findings = find(request)
-    try:
-        out.write_text(draft.text(findings, command), encoding="utf-8")
-    except OSError as error:
-        raise ConfigError.at("--out", f"cannot write {out}: {error.strerror}") from error
-    print(report.summary(findings, out, command))
+    heading = draft.heading(findings, command.training(out))
+    command.write(out, draft.drafted(findings).text(heading))
+    command.show(draft.summary(findings), out)
 
 
-def _parser() -> cli.Parser:
-    """What is needed is not marked as required: a misspelt flag is told before what it stands for
-    is missed."""
-    parser = cli.Parser(
-        prog="python -m tzmmoe.init",
-        description="Draft a config from data files, with a comment on every choice. --data, "
-        "--labels and --out are needed.",
-        allow_abbrev=False,
+def _parser() -> command.CommandParser:
+    parser = command.CommandParser(
+        "tzmmoe.init",
+        "Draft a config from data files, with a comment on every choice.",
+        needed=("--data", "--labels", "--out"),
     )
     add = parser.add_argument
-    add("--data", help="Parquet or CSV: a file, folder, glob, or several by commas")
-    add("--labels", help="columns to learn, a,b")
-    add("--out", metavar="FILE", help="the config to write")
-    add("--force", action="store_true", help="replace FILE if it is there")
-    add("--eval_data", help="files to measure on, as --data")
-    add("--weights", help="the column that tells how much each row counts")
+    add("--data", help="Parquet or CSV: a file, a folder, a glob, or several, separated by commas")
+    add("--labels", help="columns to predict, a,b")
+    add("--eval_data", help="files to evaluate on, as --data")
+    add("--weights", help="the column of sample weights")
     add("--ignore", help="columns to leave out, a,b")
-    add("--model_dir", help="where training will write; experiments/<FILE> if unset")
-    add("--delimiter", help="between the columns of CSV files; found out if unset")
-    add("--no_header", "--no-header", action="store_true", help="CSV files have no line of names")
-    add("--columns", help="names for CSV files without header, a,b,c, in order")
+    add("--model_dir", help="where training writes; default: experiments/<FILE>")
+    add("--delimiter", help="between the columns of CSV files; detected by default")
+    add("--no_header", "--no-header", action="store_true", help="CSV files have no header line")
+    add("--columns", help="column names of CSV files without a header, a,b,c, in order")
     add(
         "--dataset_type",
         choices=("ParquetDataset", "CsvDataset"),
-        help="for files whose names do not tell",
+        help="for files whose names do not show their format",
     )
     return parser
 

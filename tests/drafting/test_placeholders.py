@@ -103,12 +103,12 @@ def test_texts_without_placeholders_and_other_values_stay():
 WRONG = {
     "${PAK_PATH}$/x": ["'${PAK_PATH}$' has no value", "did you mean 'PACK_PATH'"],
     "$NOTHING$": ["'$NOTHING$' has no value", "--var NOTHING=VALUE"],
-    "${PACK_PATH}/x": ["holds a placeholder that is none", "write ${NAME}$"],
+    "${PACK_PATH}/x": ["holds an incomplete placeholder", "write ${NAME}$"],
     "${PACK_PATH-1d}$": ["only DATE can be shifted or formatted"],
     "${PACK_PATH:%Y}$": ["only DATE can be shifted or formatted"],
-    "${DATE-1x}$": ["holds a placeholder that is none"],
-    "${DATE-9999999999d}$": ["is no date"],
-    "${DATE-9999y}$": ["is no date"],
+    "${DATE-1x}$": ["holds an incomplete placeholder"],
+    "${DATE-9999999999d}$": ["is not a date"],
+    "${DATE-9999y}$": ["is not a date"],
 }
 
 
@@ -124,7 +124,7 @@ def test_what_is_no_placeholder_is_refused_with_its_path(text):
 def test_a_variable_has_a_name_and_a_value(setting):
     with pytest.raises(ConfigError, match="--var"):
         variables([setting])
-    with pytest.raises(ConfigError, match="given twice"):
+    with pytest.raises(ConfigError, match="set twice"):
         variables(["A=1", "A=2"])
     assert variables(["A=b=c", "_1= "]) == {"A": "b=c", "_1": " "}
 

@@ -30,16 +30,16 @@ def test_the_printed_optimum_is_the_recorded_one(tmp_path, capsys) -> None:
 
 def peaks(out: Path, rows: int) -> tuple[int, int]:
     """Most bytes of Python and numpy, and of Arrow between two blocks, while rows are written."""
-    pool, count, arrow = pa.default_memory_pool(), files.Tally.add, []
+    pool, count, arrow = pa.default_memory_pool(), files.OutcomeTally.add, []
     before = pool.bytes_allocated()
 
-    def add(tally: files.Tally, block: population.Block) -> None:
+    def add(tally: files.OutcomeTally, block: population.Block) -> None:
         arrow.append(pool.bytes_allocated() - before)
         count(tally, block)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "BLOCK_ROWS", 1000)
-        patch.setattr(files.Tally, "add", add)
+        patch.setattr(files.OutcomeTally, "add", add)
         tracemalloc.start()
         made(out, "--rows", str(rows), "--eval_rows", "0")
         peak = tracemalloc.get_traced_memory()[1]
@@ -126,7 +126,7 @@ def test_files_of_others_are_not_touched_and_end_the_command_with_code_2(tmp_pat
 
 def test_the_help_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from tzmmoe.data import synthetic; synthetic.parser().format_help(); "
+        "import sys; from tzmmoe.synthetic import __main__; __main__.parser().format_help(); "
         "sys.exit(','.join({'numpy', 'pyarrow', 'torch', 'google'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

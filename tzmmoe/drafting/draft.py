@@ -1,96 +1,73 @@
-"""A config in the making: messages, and a comment on each setting."""
+"""A config in the making: messages, and comments on their settings."""
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 from google.protobuf.message import Message
 
-from tzmmoe.drafting.report import Report
-from tzmmoe.drafting.tencent.section import Given
 from tzmmoe.errors import join
 from tzmmoe.protos.pipeline_pb2 import Pipeline
-from tzmmoe.textformat.writer import in_braces, written
-
-DETAIL = "job_detail."  # in all paths of a job; comments leave it out
+from tzmmoe.textformat import writer
 
 
 @dataclass(frozen=True)
 class Draft:
-    """The config. comments: {path: comment}. origins: {path: key that it comes from}."""
+    """The config, {path: comment beside its setting} and {path: remark above it}."""
 
-    pipeline: Pipeline
-    report: Report
+    pipeline: Pipeline = field(default_factory=Pipeline)
     comments: dict[str, str] = field(default_factory=dict)
-    origins: dict[str, str] = field(default_factory=dict)
+    remarks: dict[str, str] = field(default_factory=dict)
 
     @property
-    def root(self) -> "Part":
-        return Part(self, self.pipeline, "")
+    def root(self) -> "DraftPart":
+        return DraftPart(self, self.pipeline, "")
 
-    def mark(self, path: str, key: str, why: str = "") -> None:
-        """Comment on a setting with the key that it comes from; without one it is a default."""
-        if key:
-            self.origins[path] = key
-        origin = key.removeprefix(DETAIL) or "default"
-        self.comments[path] = f"{origin}: {why}" if why else origin
+    def text(self, heading: Iterable[str]) -> str:
+        """The config's file; each text of the heading is a comment of its own."""
+        head = [line for each in heading for line in writer.remark(each)]
+        body = writer.lines(self.pipeline, self.comments, self.remarks)
+        return "\n".join([*head, "", *body]) + "\n"
 
 
 @dataclass(frozen=True)
-class Part:
+class DraftPart:
     """One message of the config, and its path."""
 
     draft: Draft
     message: Message
     path: str
 
-    def put(self, name: str, given: Given, why: str = "") -> None:
-        """Set a field, with a comment that tells its origin; nothing when there is no value."""
-        if given.value is None:
-            return
-        self.set(name, given.value)
-        field = self.message.DESCRIPTOR.fields_by_name[name]
-        path, value = join(self.path, name), written(field, getattr(self.message, name))
-        plain = re.sub(r"\[\d+\]", "", path)
-        if given:
-            self.draft.report.became.append((given.path, plain, value))
-        else:
-            self.draft.report.defaults[plain] = value
-        self.draft.mark(path, given.path, why)
-
-    def set(self, name: str, value: Any) -> None:
+    def set(self, name: str, value: Any, comment: str = "") -> None:
         """Set a field, or add to a repeated one; nothing for None."""
         if value is None:
             return
         if self.message.DESCRIPTOR.fields_by_name[name].is_repeated:
-            getattr(self.message, name).extend(value if _is_several(value) else [value])
+            several = isinstance(value, Sequence) and not isinstance(value, str)
+            getattr(self.message, name).extend(value if several else [value])
         else:
             setattr(self.message, name, value)
+        if comment:
+            self.draft.comments[join(self.path, name)] = comment
 
-    def part(self, name: str, source: str = "", why: str = "") -> "Part":
-        """The message in a field, which is set with it; a new one of a repeated field. ``source``
-        is the key that it comes from."""
+    def part(self, name: str, comment: str = "") -> Self:
+        """The message in a field, which is set with it; a new one of a repeated field."""
         path, inner = join(self.path, name), getattr(self.message, name)
         if self.message.DESCRIPTOR.fields_by_name[name].is_repeated:
             path = f"{path}[{len(inner)}]"
             inner = inner.add()
         else:
             inner.SetInParent()
-        if source:
-            self.draft.mark(path, source, why)
-        return Part(self.draft, inner, path)
+        if comment:
+            self.draft.comments[path] = comment
+        return replace(self, message=inner, path=path)
 
-    def told(self, source: str, words: str = "") -> None:
-        """Comment on this message, and report it, as made from the key ``source``."""
-        self.draft.mark(self.path, source)
-        self.tell(source, words or in_braces(self.message))
+    def copy(self, name: str, message: Message, comment: str = "") -> None:
+        """Set a field to a message, or add it to a repeated one."""
+        self.part(name, comment).message.CopyFrom(message)
 
-    def tell(self, source: str, words: str) -> None:
-        """Report what the key ``source`` became within this message."""
-        plain = re.sub(r"\[\d+\]", "", self.path)
-        self.draft.report.became.append((source, plain, words))
-
-
-def _is_several(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
+    def remark(self, name: str, text: str) -> None:
+        """Write paragraphs above a field, or above the next element of a repeated one."""
+        if self.message.DESCRIPTOR.fields_by_name[name].is_repeated:
+            name = f"{name}[{len(getattr(self.message, name))}]"
+        self.draft.remarks[join(self.path, name)] = text

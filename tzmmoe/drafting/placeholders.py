@@ -1,6 +1,6 @@
 """``${PACK_PATH}$/train.csv`` -> a path.
 
-A value comes from --var, then from the environment; folders are otherwise that of the job.
+A value comes from --var, else from the environment; folders default to the job's own.
 """
 
 import calendar
@@ -25,7 +25,7 @@ ALIASES = {
 FOLDERS = (*ALIASES, "EXPORT_PATH")
 UNITS = {"d": "days", "w": "weeks", "h": "hours", "m": "minutes", "s": "seconds"}
 MONTHS = {"M": 1, "y": 12}
-VERBATIM = ("val_sep", "field_delim")  # texts in which any character means itself
+VERBATIM = ("val_sep", "field_delim")  # keys whose characters stand for themselves
 
 NAME = r"[A-Za-z_]\w*"
 PLACEHOLDER = re.compile(
@@ -46,7 +46,7 @@ def variables(settings: Sequence[str]) -> dict[str, str]:
         if not (re.fullmatch(NAME, name) and equals and value):
             raise ConfigError.at("--var", f"is {setting!r}; write NAME=VALUE")
         if name in found:
-            raise ConfigError.at("--var", f"{name} is given twice; give it once")
+            raise ConfigError.at("--var", f"{name} is set twice; remove one")
         found[name] = value
     return found
 
@@ -61,7 +61,7 @@ class Placeholders:
     report: Report
 
     def expand(self, value: Any, path: str, faults: Faults) -> Any:
-        """The same value, with all texts in it expanded and reported under their paths."""
+        """The value with all strings in it expanded, each reported under its path."""
         if isinstance(value, dict):
             return {k: self.expand(each, join(path, k), faults) for k, each in value.items()}
         if isinstance(value, list):
@@ -71,17 +71,17 @@ class Placeholders:
         try:
             in_utf8(value)
         except ValueError as error:
-            faults.add(path, str(error))
+            faults.add(path, f"{error}; replace it")
             return ""
         if path.rpartition(".")[2] in VERBATIM:
             return value
         if "\0" in value:
-            faults.add(path, f"is {value!r}, which holds a NUL")
+            faults.add(path, f"is {value!r}, which holds a NUL; remove it")
             return ""
         with faults.under(path):
             text = PLACEHOLDER.sub(self._value, value.replace("`", ""))
             if "${" in text or "}$" in text:
-                words = f"{value!r} holds a placeholder that is none; write ${{NAME}}$"
+                words = f"{value!r} holds an incomplete placeholder; write ${{NAME}}$"
                 raise ConfigError.at("", words)
             if text != value:
                 self.report.expansions[path] = (value, text)
@@ -89,7 +89,7 @@ class Placeholders:
         return value
 
     def unused(self) -> list[str]:
-        """Names given by --var that stand in no text."""
+        """Names of --var that no placeholder has."""
         return [name for name in self.given if name not in self.report.values]
 
     def _value(self, match: re.Match) -> str:
@@ -117,7 +117,9 @@ class Placeholders:
             else:
                 date = _months_later(self.now, number * MONTHS[unit])
         except (OverflowError, ValueError) as error:
-            raise ConfigError.at("", f"{match[0]!r} is no date: {error}") from error
+            raise ConfigError.at(
+                "", f"{match[0]!r} is not a date: {error}; shift it by less"
+            ) from error
         text = date.strftime(match["form"] or "%Y%m%d")
         self.report.values[match[0]] = (text, "the clock")
         return text

@@ -25,7 +25,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
 
     def text(self) -> str:
-        """Sections of lines; what there is nothing of is left out."""
+        """Sections of lines, without empty ones."""
         expansions = [f"{path}: {new}" for path, (_, new) in self.expansions.items()]
         values = [f"{name} = {value} ({source})" for name, (value, source) in self.values.items()]
         idle = [f"{path}{f': {why}' if why else ''}" for path, why in self.idle.items()]
@@ -45,7 +45,7 @@ class Report:
         )
 
     def _became(self) -> Iterator[str]:
-        """Keys that keep their names are told together, by object; others one by one."""
+        """Keys that keep their names, together by object; then the others, one by one."""
         kept: dict[tuple[str, str], list[str]] = {}
         for source, path, value in self.became:
             (owner, _, key), (place, _, name) = source.rpartition("."), path.rpartition(".")

@@ -13,7 +13,7 @@ Files: OUT/train/part-000.parquet ..., OUT/eval/part-000.parquet, OUT/optimum.js
 
 No model can rank rows better than these probabilities do. Their AUC is printed and kept in
 optimum.json: auc_ctr of P(click), auc_cvr_in_space of P(conversion | click) over the clicked rows,
-auc_ctcvr of P(conversion). tzmmoe/data/population.py tells how they follow from the columns.
+auc_ctcvr of P(conversion). tzmmoe/synthetic/population.py tells how they follow from the columns.
 The rows follow from the seed and the sizes, not from the number of files or the format.
 """
 
@@ -117,14 +117,14 @@ def main(argv: Sequence[str]) -> None:
     if found:
         command.error("\n".join(found))
 
-    from tzmmoe.synthetic.files import OPTIMUM, Request, write
+    from tzmmoe.synthetic.files import OPTIMUM, DatasetRequest, write
     from tzmmoe.synthetic.population import Sizes
 
     names = ("users", "items", "categories", "tags", "max_values")
     sizes = Sizes(*(getattr(arguments, name) for name in names))
     rest = {name: value for name, value in vars(arguments).items() if name not in names}
     try:
-        written = write(Request(sizes=sizes, **rest))
+        written = write(DatasetRequest(sizes=sizes, **rest))
     except MemoryError as error:
         raise UserError(
             "the memory does not hold so many ids; give fewer --users, --items, --categories or "

@@ -21,7 +21,7 @@ SPLITS = ("train", "eval")
 
 
 @dataclass(frozen=True)
-class Request:
+class DatasetRequest:
     """What to write where. ``missing`` is a share in [0, 1); ``ids`` "int" or "string", ``format``
     "parquet" or "csv". CSV cells are always text."""
 
@@ -37,10 +37,10 @@ class Request:
     seed: int
 
 
-def write(request: Request) -> dict[str, dict[str, float | None]]:
+def write(request: DatasetRequest) -> dict[str, dict[str, float | None]]:
     """Write the files of both splits, in place of an earlier data set, and the optimum.
 
-    Returns ``Tally.summary`` by split, as in the file.
+    Returns ``OutcomeTally.summary`` by split, as in the file.
 
     Raises:
         DataError: ``out`` holds files of others, or cannot be written.
@@ -51,7 +51,7 @@ def write(request: Request) -> dict[str, dict[str, float | None]]:
         raise DataError(f"{request.out}: cannot be written: {error}") from error
 
 
-def _write(request: Request) -> dict[str, dict[str, float | None]]:
+def _write(request: DatasetRequest) -> dict[str, dict[str, float | None]]:
     _clear(request.out)
     population = Population(request.sizes, request.seed)
     as_text = request.text_cells or request.format == "csv"
@@ -62,7 +62,7 @@ def _write(request: Request) -> dict[str, dict[str, float | None]]:
         if not rows:
             continue
         (request.out / split).mkdir(parents=True, exist_ok=True)
-        tally = Tally()
+        tally = OutcomeTally()
         digits = max(3, len(str(files - 1)))  # so that names sort as rows do
         for number in range(files):
             path = request.out / split / f"part-{number:0{digits}}.{request.format}"
@@ -93,7 +93,7 @@ def _blocks(
         yield population.rows(split, first, min(first + BLOCK_ROWS, end), missing)
 
 
-def _write_file(path: Path, blocks: Iterator[Block], cells: "Cells", tally: "Tally") -> None:
+def _write_file(path: Path, blocks: Iterator[Block], cells: "Cells", tally: "OutcomeTally") -> None:
     """A file has its name only when it is complete."""
     unfinished = path.with_name(f".{path.name}")
     try:
@@ -175,7 +175,7 @@ def _number(column: np.ndarray) -> pa.Array:
 
 
 @dataclass
-class Tally:
+class OutcomeTally:
     """Rows by outcome (nothing, click, conversion) and by the levels of both probabilities."""
 
     counts: np.ndarray = field(

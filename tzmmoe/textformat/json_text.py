@@ -1,8 +1,8 @@
 """JSON text -> its value: strictly, or as people paste it into documents.
 
-In a document, blanks of other kinds, full-width punctuation, curved quotes, a comma after the last
-element and the fence of a code block are read as what they stand for, outside of strings. Each
-character stays in its place, so that lines and columns are those of the file.
+In a document, outside strings, these are repaired: blanks of other kinds, full-width punctuation,
+curved quotes, a comma after the last element, and the fence of a code block. Each character stays in
+its place, so that lines and columns are those of the file.
 """
 
 import json
@@ -48,19 +48,20 @@ def read(path: Path, flag: str) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError.at(flag, f"{path} is not valid UTF-8: {error}") from error
+        words = f"{path} is not UTF-8 text: {error}; save it as UTF-8"
+        raise ConfigError.at(flag, words) from error
     except OSError as error:
-        raise ConfigError.at(flag, f"cannot read {path}: {error.strerror}") from error
-    where, words = str(path), "is not an object; write one: {...}"
+        words = f"cannot read {path}: {error.strerror}; check the path"
+        raise ConfigError.at(flag, words) from error
     try:
         value = parse(plain(text))
     except json.JSONDecodeError as error:
-        where, words = f"{path}:{error.lineno}", f"column {error.colno}: is not JSON: {error.msg}"
-        value = None
+        words = f"column {error.colno}: is not JSON: {error.msg}"
+        raise ConfigError([Fault("", words, where=f"{path}:{error.lineno}")]) from error
     except ValueError as error:
-        words, value = str(error), None
+        raise ConfigError([Fault("", str(error), where=str(path))]) from error
     if not isinstance(value, dict):
-        raise ConfigError([Fault("", words, where=where)])
+        raise ConfigError([Fault("", "is not an object; write one: {...}", where=str(path))])
     return value
 
 

@@ -2,7 +2,7 @@
 
 import io
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from google.protobuf import text_format
@@ -14,47 +14,28 @@ from tzmmoe.errors import join
 WIDTH = 100
 
 
-def remark(text: str) -> list[str]:
-    """A comment on lines of its own."""
-    return textwrap.wrap(text, WIDTH, initial_indent="# ", subsequent_indent="#   ")
-
-
-def lines(message: Message, comments: Mapping[str, str]) -> Iterator[str]:
-    """Fields in the order of the schema; ``comments`` go by path. A field with a comment, or with
-    one inside of it, gets lines of its own; the others of a message stand side by side."""
-    owners = {owner for path in comments for owner in _owners(path)}
-    yield from _lines(message, comments, owners, "", "")
-
-
-def _owners(path: str) -> Iterator[str]:
-    """Paths of the messages that a field lies in."""
-    while path := path.rpartition(".")[0]:
-        yield path
-
-
-def _lines(
-    message: Message, comments: Mapping[str, str], owners: Set[str], path: str, indent: str
+def lines(
+    message: Message, comments: Mapping[str, str], remarks: Mapping[str, str]
 ) -> Iterator[str]:
-    beside: list[str] = []
-    for field, value in _fields(message):
-        for number, each in enumerate(value if _messages(field) else [value]):
-            here = join(path, f"{field.name}[{number}]" if _messages(field) else field.name)
-            code, comment = _line(field, each), comments.get(here, "")
-            whole = len(indent) + len(code) <= WIDTH and here not in owners
-            if whole and not comment:
-                beside.append(code)
-                continue
-            yield from wrapped(beside, " ", indent)
-            beside = []
-            if field.message_type is None:
-                yield from _commented(field, each, indent, comment)
-            elif whole:
-                yield from _beside(f"{indent}{code}", comment)
-            else:
-                yield from _beside(f"{indent}{field.name} {{", comment)
-                yield from _lines(each, comments, owners, here, f"{indent}  ")
-                yield f"{indent}}}"
-    yield from wrapped(beside, " ", indent)
+    """Fields in the order of the schema, with a blank line before each kind of message.
+
+    A comment stands beside the field with its path, or above it where the line is too short; such a
+    field, and every message around it, gets lines of its own. The other fields of a message share
+    lines. A remark is a paragraph for each of its lines, above its field or, if that is not set, in
+    its place.
+    """
+    yield from _Page(comments, remarks).lines(message, "", "")
+
+
+def remark(text: str) -> Iterator[str]:
+    """Comment lines, a paragraph for each line of the text. Code, four blanks in, is kept."""
+    for paragraph in text.split("\n"):
+        if paragraph.startswith("    "):
+            yield f"# {paragraph}"
+        else:
+            yield from textwrap.wrap(
+                paragraph, WIDTH, initial_indent="# ", subsequent_indent="#   "
+            )
 
 
 def written(field: FieldDescriptor, value: Any) -> str:
@@ -67,38 +48,86 @@ def written(field: FieldDescriptor, value: Any) -> str:
 def in_braces(message: Message) -> str:
     """The fields of a message on one line."""
     inner = " ".join(
-        _line(field, each)
-        for field, value in _fields(message)
-        for each in (value if _messages(field) else [value])
+        _code(field, value)
+        for field in message.DESCRIPTOR.fields
+        for _, value in _entries(message, field, "")
     )
     return f"{{ {inner} }}" if inner else "{}"
 
 
-def wrapped(items: Sequence[str], between: str, indent: str) -> Iterator[str]:
-    """Items on as few lines as hold them; no item is cut."""
-    line = ""
-    for number, item in enumerate(items, start=1):
-        after = between.rstrip() if number < len(items) else ""
-        if line and len(indent) + len(line) + len(between) + len(item) + len(after) > WIDTH:
-            yield indent + line + between.rstrip()
-            line = item
+class _Page:
+    """``apart``: paths of the messages that a comment or a remark lies in."""
+
+    def __init__(self, comments: Mapping[str, str], remarks: Mapping[str, str]) -> None:
+        self.comments, self.remarks = comments, remarks
+        self.apart = {owner for path in (*comments, *remarks) for owner in _owners(path)}
+
+    def lines(self, message: Message, path: str, indent: str) -> Iterator[str]:
+        shared: list[str] = []  # settings that share lines
+        for field in message.DESCRIPTOR.fields:
+            entries = list(_entries(message, field, path))
+            block = bool(entries) and not path and field.message_type is not None
+            if not entries and join(path, field.name) in self.remarks:
+                entries = [(join(path, field.name), None)]
+            for number, (here, value) in enumerate(entries):
+                if not block and self._may_share(field, here, value, indent):
+                    shared.append(_code(field, value))
+                    continue
+                yield from _filled(shared, " ", indent)
+                shared = []
+                if block and number == 0:
+                    yield ""
+                yield from self._own_lines(field, here, value, indent)
+        yield from _filled(shared, " ", indent)
+
+    def _may_share(self, field: FieldDescriptor, path: str, value: Any, indent: str) -> bool:
+        if value is None or path in self.comments or path in self.remarks or path in self.apart:
+            return False
+        return len(indent) + len(_code(field, value)) <= WIDTH
+
+    def _own_lines(
+        self, field: FieldDescriptor, path: str, value: Any, indent: str
+    ) -> Iterator[str]:
+        if path in self.remarks:
+            yield from (f"{indent}{line}" for line in remark(self.remarks[path]))
+            if field.message_type is not None:
+                yield ""  # the remark is not a comment on the message alone
+        if value is None:
+            return
+        code, comment = f"{indent}{_code(field, value)}", self.comments.get(path, "")
+        is_message, fits = field.message_type is not None, len(code) <= WIDTH
+        if is_message and not (fits and path not in self.apart):
+            yield from _beside(f"{indent}{field.name} {{", comment)
+            yield from self.lines(value, path, f"{indent}  ")
+            yield f"{indent}}}"
+        elif field.is_repeated and not is_message and not fits:
+            yield from _beside(f"{indent}{field.name}: [", comment)
+            yield from _filled(_items(field, value), ", ", f"{indent}  ")
+            yield f"{indent}]"
         else:
-            line = f"{line}{between}{item}" if line else item
-    if line:
-        yield indent + line
+            yield from _beside(code, comment)
 
 
-def _fields(message: Message) -> list[tuple[FieldDescriptor, Any]]:
-    """Those that are set, in the order of the schema."""
-    order = {field.name: place for place, field in enumerate(message.DESCRIPTOR.fields)}
-    return sorted(message.ListFields(), key=lambda each: order[each[0].name])
+def _owners(path: str) -> Iterator[str]:
+    """Paths of the messages that a field lies in."""
+    while path := path.rpartition(".")[0]:
+        yield path
 
 
-def _messages(field: FieldDescriptor) -> bool:
-    return field.is_repeated and field.message_type is not None
+def _entries(message: Message, field: FieldDescriptor, path: str) -> Iterator[tuple[str, Any]]:
+    """The field's path and value if it is set; of a list of messages, those of each."""
+    value, here = getattr(message, field.name), join(path, field.name)
+    if not field.is_repeated:
+        if message.HasField(field.name):
+            yield here, value
+    elif field.message_type is None:
+        if value:
+            yield here, value
+    else:
+        yield from ((f"{here}[{number}]", each) for number, each in enumerate(value))
 
 
-def _line(field: FieldDescriptor, value: Any) -> str:
+def _code(field: FieldDescriptor, value: Any) -> str:
     colon = "" if field.message_type is not None else ":"
     return f"{field.name}{colon} {written(field, value)}"
 
@@ -112,22 +141,25 @@ def _item(field: FieldDescriptor, value: Any) -> str:
         return in_braces(value)
     out = io.StringIO()
     text_format.PrintFieldValue(field, value, out, as_utf8=True)
-    return out.getvalue()
+    return out.getvalue().removesuffix(".0")  # 3, not 3.0; text ends with a quote
 
 
-def _commented(field: FieldDescriptor, value: Any, indent: str, comment: str) -> Iterator[str]:
-    """A scalar, or a list of them, on as many lines as it needs."""
-    code = f"{indent}{_line(field, value)}"
-    if len(code) <= WIDTH or not field.is_repeated:
-        yield from _beside(code, comment)
-        return
-    yield from _beside(f"{indent}{field.name}: [", comment)
-    yield from wrapped(_items(field, value), ", ", f"{indent}  ")
-    yield f"{indent}]"
+def _filled(items: Sequence[str], between: str, indent: str) -> Iterator[str]:
+    """Items on as few lines as hold them; no item is cut."""
+    line = ""
+    for number, item in enumerate(items, start=1):
+        after = between.rstrip() if number < len(items) else ""
+        if line and len(indent) + len(line) + len(between) + len(item) + len(after) > WIDTH:
+            yield indent + line + between.rstrip()
+            line = item
+        else:
+            line = f"{line}{between}{item}" if line else item
+    if line:
+        yield indent + line
 
 
 def _beside(code: str, comment: str) -> Iterator[str]:
-    """Code with its comment, which goes before it where it does not fit."""
+    """Code with its comment, which goes above it where it does not fit."""
     line = f"{code}  # {comment}" if comment else code
     if len(line) <= WIDTH:
         yield line

@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tzmmoe.drafting.survey.counts import KEPT, Distinct, Numbers
-from tzmmoe.drafting.survey.exclusion import IDENTIFIER
+from tzmmoe.drafting.survey.draft import TrainingPlan
 from tzmmoe.drafting.survey.feature import HASH_ROWS, boundaries, hash_rows
-from tzmmoe.drafting.survey.findings import auc_of
-from tzmmoe.drafting.survey.sample import SEED, Sample
-from tzmmoe.drafting.survey.task import Schedule
+from tzmmoe.drafting.survey.leaks import auc_of
+from tzmmoe.drafting.survey.profile import KEPT, Distinct, Numbers
+from tzmmoe.drafting.survey.semantics import IDENTIFIER
+from tzmmoe.drafting.survey.survey import SEED, Sample
 
 RANDOM = np.random.default_rng(3)
 
@@ -114,7 +114,7 @@ def test_the_area_of_one_column_equals_a_loop_over_pairs():
 
 @pytest.mark.parametrize("rows", [1, 50, 2000, 200_000, 10**7, 10**10])
 def test_a_schedule_has_steps_enough_to_learn_and_no_more_passes_than_needed(rows):
-    schedule = Schedule.of(rows)
+    schedule = TrainingPlan.of(rows)
     steps = rows / schedule.batch_size
     assert 32 <= schedule.batch_size <= 4096
     assert schedule.num_epochs == 10 or steps * schedule.num_epochs >= 2000

@@ -73,7 +73,7 @@ def convert(
     placeholders = Placeholders(variables or {}, str(folder), NOW, Report())
     draft, sources = conversion.converted(path, None, placeholders, labels)
     out = folder / "out.config"
-    out.write_text(conversion.text(draft, sources, "train"), encoding="utf-8")
+    out.write_text(draft.text(conversion.heading(sources, "train")), encoding="utf-8")
     config = load(out)
     assert not config.faults, config.faults
     return Converted(out.read_text(encoding="utf-8"), config, draft.report)

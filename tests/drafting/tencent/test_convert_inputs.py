@@ -118,7 +118,7 @@ def test_boundaries_go_before_a_vocabulary(tmp_path):
     """S0.75."""
     found = convert(tmp_path, {}, definition(**INT, bucket_boundaries=[1, 2]))
     assert list(age(found).boundaries) == [1, 2]
-    assert "inputs.defs[0].vocab_size: bucket_boundaries are there" in found.plain
+    assert "inputs.defs[0].vocab_size: bucket_boundaries are set" in found.plain
 
 
 @pytest.mark.parametrize("dtype", ["int32", "str"])
@@ -231,22 +231,28 @@ def test_tables_begin_as_in_keras(tmp_path, name):
         ({**INT, "padding": 1}, "padding: is not supported"),
         ({**INT, "embedding_l1_reg": 0.1}, "embedding_l1_reg: is not supported"),
         ({**INT, "embedding_l2_reg": 0.1}, "embedding_l2_reg: is not supported"),
-        ({"dtype": "str", "embedding_dim": 4}, "vocab_size: is not set; text needs"),
+        ({"dtype": "str", "embedding_dim": 4}, "vocab_size: is not set; give vocab_size"),
         ({"dtype": "float32", "vocab_size": 5}, "vocab_size: is not supported for floats"),
         ({"dtype": "str", "bucket_boundaries": [1], "embedding_dim": 4}, "dtype is text"),
         ({"dtype": "int32", "bucket_boundaries": [1, 1], "embedding_dim": 4}, "a number twice"),
-        ({"dtype": "int32", "bucket_boundaries": [], "embedding_dim": 4}, "is no list of numbers"),
+        (
+            {"dtype": "int32", "bucket_boundaries": [], "embedding_dim": 4},
+            "is []; give a list of numbers",
+        ),
         ({"dtype": "int32", "bucket_boundaries": [1]}, "embedding_dim: is not set"),
         ({"dtype": "float32", "zscore": True, "mean": 1}, "zscore: needs mean, and std above 0"),
         ({"dtype": "float32", "zscore": True, "mean": 1, "std": 0}, "std above 0"),
         ({"dtype": "float32", "shape": [0]}, "shape: is [0]; give the number of values"),
         ({"dtype": "float32", "shape": [None]}, "shape: is [None]"),
         ({"dtype": "float32", "default_value": "x"}, 'default_value: is "x"; give a number'),
-        ({"dtype": "str", "vocab_list": [], "embedding_dim": 4}, "vocab_list: is no list of words"),
-        ({"dtype": "str", "vocab_list": ["a", "a"], "embedding_dim": 4}, "holds a word twice"),
+        (
+            {"dtype": "str", "vocab_list": [], "embedding_dim": 4},
+            "is []; give a list of words",
+        ),
+        ({"dtype": "str", "vocab_list": ["a", "a"], "embedding_dim": 4}, "lists a word twice"),
         (
             {"dtype": "int", "vocab_list": ["a"], "embedding_dim": 4},
-            "holds what is no whole number",
+            "give whole numbers",
         ),
         ({"dtype": "str", "vocab_file": "no.txt", "embedding_dim": 4}, "cannot read no.txt"),
     ],
@@ -333,7 +339,7 @@ def test_version_1_may_define_inputs_by_group(tmp_path):
     other = {**defs[2], "vocab_size": 99}
     inputs["inputs"]["mmoe"] = [other, *defs[-5:]]
     (said,) = refused(tmp_path, {}, inputs)
-    assert "'sex' is defined in another way at inputs.wide[2]" in said
+    assert "'sex' is defined differently at inputs.wide[2]" in said
 
 
 @pytest.mark.parametrize("version", [0, 3, "2.0", "two", 1.5])
@@ -385,11 +391,11 @@ def test_groups_of_other_names_are_reported_with_the_one_that_may_be_meant(tmp_p
     ("inputs", "words"),
     [
         ({"inputs.groups.wide[1]": "age_levle"}, "'age_levle' is not in defs; did you mean 'age_l"),
-        ({"inputs.groups.wide[1]": "age"}, "groups.wide[1]: 'age' is there twice"),
-        ({"inputs.groups.wide": "age"}, "groups.wide: is no list of names"),
+        ({"inputs.groups.wide[1]": "age"}, "groups.wide[1]: 'age' is listed twice"),
+        ({"inputs.groups.wide": "age"}, 'groups.wide: is "age"; give a list'),
         ({"inputs.groups.mmoe": ["is_click"]}, "the group mmoe holds no features"),
         ({"inputs.groups": ["wide"]}, "groups: is a list; give {group: [names]}"),
-        ({"inputs.defs[1].name": "age"}, "defs[1].name: is 'age', which is there twice"),
+        ({"inputs.defs[1].name": "age"}, "defs[1].name: is 'age', which is defined twice"),
         ({"inputs.defs[1].name": " "}, "defs[1].name: is not set; name the column"),
         ({"inputs.defs[1]": "age"}, 'defs[1]: is "age"; give an object'),
         ({"inputs.defs": REMOVED}, "defs: is not set"),
@@ -423,4 +429,4 @@ def test_a_column_of_weights_weighs_the_rows_of_every_task(tmp_path):
     assert "genre_0 weighs rows by their share of a batch's weights" in found.plain
     inputs["inputs.defs[5].is_sample_weight"] = True
     said = "\n".join(refused(tmp_path, {}, inputs))
-    assert "os_type, genre_0 are all is_sample_weight: true; there may be one" in said
+    assert "os_type, genre_0 are all is_sample_weight: true; keep one" in said

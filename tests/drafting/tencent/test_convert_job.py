@@ -357,7 +357,7 @@ def test_the_command_writes_the_config_and_prints_the_report_and_the_next_comman
     assert printed.endswith(
         f"wrote {out}; train with it:\n  python -m tzmmoe.train --pipeline_config {out}\n"
     )
-    assert f"#   python -m tzmmoe.train --pipeline_config {out}" in out.read_text()
+    assert f"#     python -m tzmmoe.train --pipeline_config {out}" in out.read_text()
 
 
 def test_another_file_of_inputs_goes_before_the_jobs(tmp_path, capsys):
@@ -409,14 +409,14 @@ def test_faults_end_the_command_with_code_2_and_write_nothing(tmp_path, monkeypa
 
 def test_what_is_missing_in_the_command_is_told(tmp_path, monkeypatch, capsys):
     job, out = str(FIXTURES / "job.json"), str(tmp_path / "m.config")
-    assert "name a command; there are: tencent" in ended(monkeypatch, capsys)
+    assert "name a command; available: tencent" in ended(monkeypatch, capsys)
     said = ended(monkeypatch, capsys, "tencnt", "--job", job)
-    assert "no command 'tencnt'; did you mean 'tencent'?; there are: tencent" in said
+    assert "'tencnt'; did you mean 'tencent'?; available: tencent" in said
     assert "--job and --out must be given" in ended(monkeypatch, capsys, "tencent")
     assert "did you mean '--labels'" in ended(monkeypatch, capsys, *command(tmp_path, "--label=a"))
     said = ended(monkeypatch, capsys, "tencent", "--job", job, "--out", f"{out}/deep/m.config")
     assert "--out" in said
-    assert "is no folder" in said
+    assert f"{out}/deep is not a folder; create it" in said
     said = ended(monkeypatch, capsys, "tencent", "--job", f"{job}n", "--out", out)
     assert said.startswith("--job: cannot read")
     said = ended(monkeypatch, capsys, *command(tmp_path, "--inputs", "nothing.json"))
@@ -430,7 +430,8 @@ def test_a_file_of_inputs_that_is_not_there_is_told_with_the_jobs_other_faults(t
     assert "job_detail.model_input_config_file: cannot read other.json" in said
     assert "node_affin: is 'moon'" in said
     (said,) = refused(tmp_path, {"job_detail.model_input_config_file": REMOVED})
-    assert said.endswith("is not set; set it, or pass --inputs")
+    assert said.startswith("job.json: job_detail.model_input_config_file: is not set; ")
+    assert "--inputs" in said
 
 
 @pytest.mark.parametrize("flags", [["--help"], ["-h"], ["tencent", "--help"]])

@@ -41,7 +41,7 @@ REGULARIZERS = [name for name in PLAIN if name.endswith("_reg")]
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_key_of_the_model_becomes_the_field_of_its_name(tmp_path, name):
-    """Given, and left out. S0.12, S0.13, S0.14, S0.15, S0.16, S0.17, S0.18: the wide side; S0.19,
+    """Entry, and left out. S0.12, S0.13, S0.14, S0.15, S0.16, S0.17, S0.18: the wide side; S0.19,
     S0.21, S0.25, S0.26: experts; S0.27, S0.32, S0.33: towers; S0.34, S0.35, S0.36, S0.37: gates;
     S0.38: the name."""
     value, default = PLAIN[name]
@@ -239,7 +239,7 @@ def test_activations_go_by_their_names_in_any_case(tmp_path, name):
         ("expert_layers", [], "is []; give a list of widths above 0"),
         ("expert_layers", [8, 0], "is [8, 0]; give a list of widths above 0"),
         ("expert_layers", 64, "is 64; give a list"),
-        ("task_structs", [], "is no list of lists"),
+        ("task_structs", [], "is []; give a list"),
         ("task_structs", [[64, 1], [], [1]], "task_structs[1]: is []"),
         ("task_structs", [[64, 1], [1], [-1]], "task_structs[2]: is [-1]"),
         ("task_structs", [64, 1], "task_structs[0]: is 64; give a list"),
@@ -250,7 +250,7 @@ def test_activations_go_by_their_names_in_any_case(tmp_path, name):
         ("feature_cross", -1, "is -1; give 0 to 5"),
         ("output_cross", "0", 'is "0"; give a number'),
         ("share_gates", 1, "is 1; give true or false"),
-        ("name", 5, "is 5; give a text"),
+        ("name", 5, "is 5; give a string"),
     ],
 )
 def test_what_a_key_cannot_be_is_refused(tmp_path, name, value, words):

@@ -285,7 +285,7 @@ def test_a_misspelt_label_is_named_with_the_nearest_even_when_towers_have_no_lab
     value = {"is_clik": "bce", "play_num1": "bce", "is_favor": "bce"}
     changes = {f"{TRAINING}.{key}": value, "job_detail.eval_args.metrics": REMOVED}
     said = refused(tmp_path, changes)
-    wrong = f"job.json: {TRAINING}.{key}.is_clik: 'is_clik' is no label of the inputs"
+    wrong = f"job.json: {TRAINING}.{key}.is_clik: 'is_clik' is not a label of the inputs"
     assert f"{wrong}; did you mean 'is_click'?" in said
 
 
@@ -293,7 +293,7 @@ def test_a_label_without_loss_is_named_together_with_the_misspelt_one(tmp_path):
     """S0.63."""
     said = refused(tmp_path, {f"{TRAINING}.losses": {"is_clik": "bce", "is_favor": "bce"}})
     assert said == [
-        f"job.json: {TRAINING}.losses.is_clik: 'is_clik' is no label of the inputs; "
+        f"job.json: {TRAINING}.losses.is_clik: 'is_clik' is not a label of the inputs; "
         "did you mean 'is_click'?",
         f"job.json: {TRAINING}.losses: has none of is_click, play_num1; give a loss for the label "
         "of each tower",
@@ -324,10 +324,10 @@ def test_losses_in_a_list_are_the_tasks_own_with_arguments_and_weights(tmp_path)
         ("mape", "'mape' is not supported"),
         ("bec", "did you mean 'bce'"),
         (["bce", "bce"], "has 2 losses for 3 towers"),
-        ({"tpe": "bce"}, "losses.tpe: 'tpe' is no label of the inputs; did you mean 'type'?"),
+        ({"tpe": "bce"}, "losses.tpe: 'tpe' is not a label of the inputs; did you mean 'type'?"),
         ({"type": "bce", "args": {"delta": 1}}, "args.delta: no such key"),
         ({"type": "bce", "weight": -1}, "weight: is -1"),
-        ({"weight": 1}, "losses.weight: 'weight' is no label of the inputs"),
+        ({"weight": 1}, "losses.weight: 'weight' is not a label of the inputs"),
         ({"type": "", "weight": 1}, "losses.type: is not set"),
         ({"type": "bce", "args": {"from_logits": True}}, "task_output_act is sigmoid"),
         ({"type": "mse", "args": {"reduction": "sum"}}, "'sum', which is not supported"),
@@ -436,7 +436,7 @@ def test_towers_without_metrics_have_those_that_suit_their_loss_and_they_are_wri
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ({"is_clik": ["auc"]}, "'is_clik' is no label of the inputs; did you mean 'is_click'"),
+        ({"is_clik": ["auc"]}, "'is_clik' is not a label of the inputs; did you mean 'is_click'"),
         ([["auc"], ["auc"]], "has 2 entries for 3 towers"),
         ("gauc", "'gauc' is not supported"),
         ("aucc", "metrics: is 'aucc'; give one of"),
@@ -545,7 +545,9 @@ def test_early_stopping_needs_a_mode_that_there_is_and_something_to_watch(tmp_pa
     (said,) = refused(tmp_path, {f"{TRAINING}.early_stopping.mode": "mim"})
     assert said.endswith("early_stopping.mode: is 'mim'; give auto, min or max")
     (said,) = refused(tmp_path, {"job_detail.val_data_args": REMOVED})
-    assert said.endswith("early_stopping: needs val_data_args; there is nothing to watch")
+    assert said.endswith(
+        "early_stopping: needs val_data_args to watch; add it, or remove early_stopping"
+    )
 
 
 MONITORS = ("val_is_click_auc", "val_is_click_bacc", "auc_is_click", "val_is_click_loss")

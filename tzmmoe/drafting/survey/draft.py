@@ -1,216 +1,22 @@
-"""The text of a config, with a comment on every choice."""
+"""Findings -> a config with a comment on every choice, and a summary for the person who asked."""
 
-import textwrap
-from collections.abc import Iterator, Sequence
+import math
+import shlex
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from google.protobuf import text_encoding, text_format
-from google.protobuf.message import Message
+from tzmmoe.drafting.draft import Draft, DraftPart
+from tzmmoe.drafting.survey.feature import NOTES, DraftedFeature, shown
+from tzmmoe.drafting.survey.findings import DraftRequest, Findings, unique_names
+from tzmmoe.drafting.survey.task import LabelTask
+from tzmmoe.protos.data_pb2 import FG_DAG, DatasetType, FieldType
+from tzmmoe.protos.model_pb2 import DEEP
 
-from tzmmoe.drafting.survey.feature import HASH_ROWS, Drafted, shown
-from tzmmoe.drafting.survey.findings import Findings, Request, unique_names
-from tzmmoe.drafting.survey.task import Schedule, Task
-from tzmmoe.protos.data_pb2 import DataConfig, Field, FieldType
-from tzmmoe.protos.feature_pb2 import FeatureConfig
-
-WIDTH = 100
-NOTES = f"""\
-id_feature: categories. hash_bucket_size: rows of its table; the hash of a value tells its row. \
-Ten rows for each distinct value (two, where there are very many), at least {HASH_ROWS:,}, so that \
-few values share one. num_buckets: the value itself is the row.
-raw_feature: numbers. boundaries cut them into buckets with about equally many rows, each with an \
-embedding: any curve can be learned, and extreme values do no harm.
-embedding_dim: numbers that stand for a value; 8, or 16 where there are many values.
-A missing value adds nothing: its embedding is 0."""
-
-
-def text(findings: Findings, command: str) -> str:
-    """The config. ``command`` trains with it."""
-    schedule = Schedule.of(findings.num_rows)
-    lines = [
-        *_head(findings, command),
-        "",
-        *_paths(findings.request),
-        "",
-        *_training(findings.request, schedule),
-        "",
-        *_reading(findings, schedule),
-        "",
-        *_features(findings),
-        "",
-        *_model(findings),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _head(findings: Findings, command: str) -> Iterator[str]:
-    first, more = findings.source.files[0], len(findings.source.files) - 1
-    files = f"{first} and {more} more files" if more else first
-    yield from _remark("Drafted by python -m tzmmoe.init. It trains as it is:")
-    yield f"#   {command}"
-    seen = findings.survey.seen
-    yield from _remark(f"Counts and ranges in the comments are those of {seen} of {files}.")
-    for each in findings.tasks:
-        if each.advice:
-            yield from _remark(each.advice)
-
-
-def _paths(request: Request) -> Iterator[str]:
-    path = f"train_input_path: {quoted(request.files)}"
-    yield from _line(path, "a file, a folder, a glob, or several by commas")
-    if request.eval_files:
-        yield from _line(
-            f"eval_input_path: {quoted(request.eval_files)}", "measured on, never learned from"
-        )
-    else:
-        yield from _line(
-            '# eval_input_path: ""', "name files with other rows here; without, nothing is measured"
-        )
-    yield from _line(f"model_dir: {quoted(request.model_dir)}", "checkpoints, logs and results")
-
-
-def _training(request: Request, schedule: Schedule) -> Iterator[str]:
-    yield "train_config {"
-    for name, what in (
-        ("sparse", "of the embedding tables; only the rows of a batch change"),
-        ("dense", "of all the rest: experts, gates, towers"),
-    ):
-        yield from _line(f"  {name}_optimizer {{", what)
-        adam = "    adam_optimizer { lr: 0.001 }"
-        yield from _line(adam, "the first number to vary, threefold each way")
-        yield from _line("    constant_learning_rate {}", "the same lr throughout")
-        yield "  }"
-    yield from _line(f"  num_epochs: {schedule.num_epochs}", "passes over the data")
-    if request.eval_files:
-        yield from _line("  save_checkpoints_epochs: 1", "save and measure after every pass")
-        yield from _line(
-            '  early_stopping { monitor: "val_loss" patience: 1 }',
-            "stop when a pass did not lower the losses on eval_input_path; the best one counts",
-        )
-    else:
-        yield from _line("  save_checkpoints_epochs: 1", "save after every pass")
-    yield from _line("  keep_checkpoint_max: 3", "the newest, and the best beside them")
-    yield "}"
-
-
-def _reading(findings: Findings, schedule: Schedule) -> Iterator[str]:
-    request = findings.request
-    yield "data_config {"
-    yield from _line(
-        f"  batch_size: {schedule.batch_size}",
-        "rows of a step; 32 to 4096, for some hundred steps a pass",
-    )
-    if request.eval_files:
-        yield from _line("  eval_batch_size: 4096", "larger is faster, and changes no result")
-    labels = ", ".join(quoted(name) for name in request.labels)
-    yield from _line(f"  label_fields: [{labels}]", "columns to learn")
-    if request.weight:
-        yield from _line(
-            f"  sample_weight_fields: [{quoted(request.weight)}]", "how much each row counts"
-        )
-    yield from _line("  fg_mode: FG_DAG", "columns hold raw values, not numbers of table rows")
-    if findings.sorted_by:
-        labels = ", ".join(findings.sorted_by)
-        why = f"the files are sorted by {labels}: shuffle them, this reaches 32 batches far"
-    else:
-        why = "a new order of the rows in every pass"
-    yield from _line("  shuffle: true", why)
-    yield from _line("  num_workers: 2", "threads that read ahead")
-    yield from _csv(findings)
-    yield "}"
-
-
-def _csv(findings: Findings) -> Iterator[str]:
-    """What only CSV files need to be told."""
-    reading = findings.reading
-    if reading.dataset_type:
-        yield from _line(f"  dataset_type: {reading.dataset_type}", "the files' names do not tell")
-    if findings.typed:
-        return
-    if reading.with_header:
-        yield from _line("  with_header: true", "the first line of each file names the columns")
-    if reading.delimiter != ",":
-        yield from _line(f"  delimiter: {quoted(reading.delimiter)}", "between two columns")
-    flags = [each.column.name for each in findings.tasks if each.flag]
-    for name in reading.types or flags:
-        field = Field(input_name=name)
-        if name in flags:
-            field.input_type = FieldType.BOOL
-        meaning = "true is 1, false is 0" if name in flags else ""
-        yield from _line(f"  {short(DataConfig(input_fields=[field]))}", meaning)
-
-
-def _features(findings: Findings) -> Iterator[str]:
-    for note in NOTES.split("\n"):
-        yield from _remark(note)
-    for each in findings.features:
-        yield from _line("feature_configs {", _why(each, findings))
-        yield from _feature(each.config)
-        yield "}"
-    if findings.left_out:
-        yield from _remark("Columns that are no features:")
-    for column in findings.left_out:
-        yield from _remark(f"  {shown(column.column)}: {column.why}")
-
-
-def _why(feature: Drafted, findings: Findings) -> str:
-    suspects = findings.leaks.get(feature.column, {})
-    found = ", ".join(f"{shown(label)} (AUC {auc:.4f})" for label, auc in suspects.items())
-    if not found:
-        return feature.why
-    return f"{feature.why}; leaks? alone it tells {found}: remove it if it is made from the label"
-
-
-def _feature(config: FeatureConfig) -> Iterator[str]:
-    """One line, and the boundaries of numbers as many as they need."""
-    cuts = [repr(cut).removesuffix(".0") for cut in config.raw_feature.boundaries]
-    if not cuts:
-        yield f"  {short(config)}"
-        return
-    rest = FeatureConfig()
-    rest.CopyFrom(config)
-    rest.raw_feature.ClearField("boundaries")
-    yield f"  {short(rest)[:-2]}"
-    yield from _list("boundaries", cuts)
-    yield "  }"
-
-
-def _model(findings: Findings) -> Iterator[str]:
-    request = findings.request
-    yield "model_config {"
-    yield from _line("  feature_groups {", "what enters the model; a name less is a column less")
-    yield '    group_name: "all"'
-    yield from _list("feature_names", [quoted(each.name) for each in findings.features])
-    yield from _line("    group_type: DEEP", "embeddings and numbers side by side")
-    yield "  }"
-    yield from _line("  mmoe {", "each task mixes the same experts by a gate of its own")
-    yield from _line("    expert_mlp { hidden_units: [64] }", "layers of an expert")
-    yield from _line("    num_expert: 8", "more help tasks that have little in common")
-    towers = unique_names(request.labels)
-    for task in findings.tasks:
-        yield from _tower(task, towers[task.column.name], request.weight)
-    yield "  }"
-    yield "}"
-
-
-def _tower(task: Task, name: str, weight: str) -> Iterator[str]:
-    yield from _line("    task_towers {", task.why)
-    yield from _line(f"      tower_name: {quoted(name)}", "outputs and metrics end in it")
-    yield from _line(f"      label_name: {quoted(task.column.name)}", "the column it learns")
-    if task.num_class > 1:
-        yield from _line(f"      num_class: {task.num_class}", "one output for each class")
-    yield from _line("      mlp { hidden_units: [16] }", "the task's own layers")
-    for metric in task.metrics:
-        meaning = METRICS[metric.WhichOneof("metric")]
-        yield from _line(f"      metrics {{ {short(metric)} }}", meaning)
-    yield from _line(f"      losses {{ {short(task.loss)} }}", LOSSES[task.loss.WhichOneof("loss")])
-    if weight:
-        yield from _line(f"      sample_weight_name: {quoted(weight)}", "how much each row counts")
-    if task.weight != 1:
-        why = "1 / variance, so that no task drowns the others"
-        yield from _line(f"      weight: {task.weight:g}", why)
-    yield "    }"
-
-
+STEPS = 300  # of a pass, at least
+ALL_STEPS = 2000  # of the run, where that takes no more than LONGEST passes
+SMALLEST_BATCH, LARGEST_BATCH = 32, 4096
+LONGEST = 10
 METRICS = {
     "auc": "chance that a 1 gets a higher prediction than a 0; thresholds: 0 makes it exact",
     "accuracy": "share of rows whose most likely class is right",
@@ -218,43 +24,189 @@ METRICS = {
     "mean_squared_error": "what the loss measures",
 }
 LOSSES = {
-    "binary_cross_entropy": "the prediction is the chance of a 1",
-    "softmax_cross_entropy": "the prediction is a chance for each class",
-    "l2_loss": "the prediction is what to expect on average",
+    "binary_cross_entropy": "the prediction is the probability of a 1",
+    "softmax_cross_entropy": "the prediction is a probability for each class",
+    "l2_loss": "the prediction is the expected value",
 }
 
 
-def quoted(value: str) -> str:
-    """A string as the text format writes it."""
-    return f'"{text_encoding.CEscape(value, as_utf8=True)}"'
+@dataclass(frozen=True)
+class TrainingPlan:
+    """``batch_size`` rows a step, a power of two; ``num_epochs`` passes."""
+
+    batch_size: int
+    num_epochs: int
+
+    @classmethod
+    def of(cls, num_rows: int) -> "TrainingPlan":
+        power = 2 ** int(math.log2(max(num_rows / STEPS, 1)))
+        size = min(max(power, SMALLEST_BATCH), LARGEST_BATCH)
+        steps = max(num_rows / size, 1)
+        return cls(size, min(math.ceil(ALL_STEPS / steps), LONGEST))
 
 
-def short(message: Message) -> str:
-    return text_format.MessageToString(
-        message, as_one_line=True, as_utf8=True, use_short_repeated_primitives=True
-    )
+def drafted(findings: Findings) -> Draft:
+    """The config."""
+    schedule = TrainingPlan.of(findings.num_rows)
+    draft = Draft()
+    root = draft.root
+    _paths(root, findings.request)
+    _training(root.part("train_config"), findings.request, schedule)
+    _reading(root.part("data_config"), findings, schedule)
+    _features(root, findings)
+    _model(root.part("model_config"), findings)
+    return draft
 
 
-def _list(name: str, items: Sequence[str]) -> Sequence[str]:
-    """Items without spaces in them, on as many lines as they need."""
-    return textwrap.wrap(
-        f"{name}: [{', '.join(items)}]",
-        WIDTH,
-        initial_indent="    ",
-        subsequent_indent="      ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+def heading(findings: Findings, command: str) -> Iterator[str]:
+    """What the config's file begins with. ``command`` trains with it."""
+    first, more = findings.source.files[0], len(findings.source.files) - 1
+    files = f"{first} and {more} more files" if more else first
+    yield f"Drafted by python -m tzmmoe.init. It trains as it is:\n    {command}"
+    yield f"Counts and ranges in the comments are those of {findings.survey.seen} of {files}."
+    yield from (each.advice for each in findings.tasks if each.advice)
 
 
-def _line(code: str, comment: str) -> Iterator[str]:
-    """Code with its comment, which goes on below where it is long."""
-    room = max(WIDTH - len(code) - 4, 40)
-    first, *more = textwrap.wrap(comment, room) or [""]
-    yield f"{code}  # {first}" if first else code
-    for part in more:
-        yield f"{' ' * len(code)}  # {part}"
+def summary(findings: Findings) -> str:
+    """A few lines: what was looked at, and what became of each column."""
+    lines = [f"looked at {findings.survey.seen} of {len(findings.source.files)} file(s)"]
+    lines += [f"task {shown(each.column.name)}: {each.why}" for each in findings.tasks]
+    kinds = Counter(each.config.WhichOneof("feature") for each in findings.features)
+    counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    lines.append(f"{len(findings.features)} features: {counts}")
+    lines += [f"left out {shown(each.column)}: {each.why}" for each in findings.left_out]
+    for column in findings.leaks:
+        lines.append(
+            f"leaks? {shown(column)} alone predicts {_leaked(column, findings, ' and ')}; if it "
+            f"is made from the label, draft again with --ignore {shlex.quote(column)}"
+        )
+    lines += [
+        f"sorted by {shown(label)}? shuffle the files' rows; training permutes them only nearby"
+        for label in findings.sorted_by
+    ]
+    lines += [each.advice for each in findings.tasks if each.advice]
+    if not findings.request.eval_files:
+        lines.append("no --eval_data: training will not evaluate")
+    return "\n".join(lines)
 
 
-def _remark(comment: str) -> Sequence[str]:
-    return textwrap.wrap(comment, WIDTH, initial_indent="# ", subsequent_indent="#   ")
+def _paths(root: DraftPart, request: DraftRequest) -> None:
+    files = "a file, a folder, a glob, or several, separated by commas"
+    root.set("train_input_path", request.files, files)
+    if request.eval_files:
+        root.set("eval_input_path", request.eval_files, "evaluated, never trained on")
+    else:
+        remark = 'eval_input_path: ""  # name files with other rows here; without, no evaluation'
+        root.remark("eval_input_path", remark)
+    root.set("model_dir", request.model_dir, "checkpoints, logs and results")
+
+
+def _training(train: DraftPart, request: DraftRequest, schedule: TrainingPlan) -> None:
+    for name, what in (
+        ("sparse_optimizer", "of the embedding tables; only the rows of a batch change"),
+        ("dense_optimizer", "of all the rest: experts, gates, towers"),
+    ):
+        optimizer = train.part(name, what)
+        adam = optimizer.part("adam_optimizer", "the first number to tune, by factors of three")
+        adam.set("lr", 0.001)
+        optimizer.part("constant_learning_rate", "the same lr throughout")
+    train.set("num_epochs", schedule.num_epochs, "passes over the data")
+    if not request.eval_files:
+        train.set("save_checkpoints_epochs", 1, "save after every pass")
+    else:
+        train.set("save_checkpoints_epochs", 1, "save and evaluate after every pass")
+        why = "stop once a pass does not lower the loss on eval_input_path; the best one counts"
+        stopping = train.part("early_stopping", why)
+        stopping.set("monitor", "val_loss")
+        stopping.set("patience", 1)
+    train.set("keep_checkpoint_max", 3, "the newest ones, and the best beside them")
+
+
+def _reading(part: DraftPart, findings: Findings, schedule: TrainingPlan) -> None:
+    request = findings.request
+    why = "rows of a step; 32 to 4096, for a few hundred steps a pass"
+    part.set("batch_size", schedule.batch_size, why)
+    if request.eval_files:
+        part.set("eval_batch_size", 4096, "larger is faster, and changes no result")
+    part.set("label_fields", request.labels, "columns to predict")
+    if request.weight:
+        part.set("sample_weight_fields", [request.weight], "how much each row counts")
+    part.set("fg_mode", FG_DAG, "columns hold raw values, not numbers of table rows")
+    why = "a new order of the rows in every pass"
+    if findings.sorted_by:
+        labels = ", ".join(findings.sorted_by)
+        why = f"the files are sorted by {labels}: shuffle them, this reaches 32 batches far"
+    part.set("shuffle", True, why)
+    part.set("num_workers", 2, "threads that read ahead")
+    _csv(part, findings)
+
+
+def _csv(part: DraftPart, findings: Findings) -> None:
+    """What only CSV files need to be told."""
+    reading = findings.reading
+    if reading.dataset_type:
+        kind = DatasetType.Value(reading.dataset_type)
+        part.set("dataset_type", kind, "the files' names do not show it")
+    if findings.typed:
+        return
+    if reading.with_header:
+        part.set("with_header", True, "the first line of each file names the columns")
+    if reading.delimiter != ",":
+        part.set("delimiter", reading.delimiter, "between two columns")
+    flags = [each.column.name for each in findings.tasks if each.flag]
+    for name in reading.types or flags:
+        field = part.part("input_fields", "true is 1, false is 0" if name in flags else "")
+        field.set("input_name", name)
+        field.set("input_type", FieldType.BOOL if name in flags else None)
+
+
+def _features(root: DraftPart, findings: Findings) -> None:
+    root.remark("feature_configs", NOTES)
+    for each in findings.features:
+        root.copy("feature_configs", each.config, _why(each, findings))
+    if findings.left_out:
+        reasons = [f"  {shown(each.column)}: {each.why}" for each in findings.left_out]
+        root.remark("model_config", "\n".join(["Columns that are not features:", *reasons]))
+
+
+def _why(feature: DraftedFeature, findings: Findings) -> str:
+    if feature.column not in findings.leaks:
+        return feature.why
+    labels = _leaked(feature.column, findings, ", ")
+    return f"{feature.why}; leaks? alone it predicts {labels}: remove it if made from the label"
+
+
+def _leaked(column: str, findings: Findings, between: str) -> str:
+    suspects = findings.leaks[column].items()
+    return between.join(f"{shown(label)} (AUC {auc:.4f})" for label, auc in suspects)
+
+
+def _model(part: DraftPart, findings: Findings) -> None:
+    request = findings.request
+    why = "what enters the model; one name fewer is one column fewer"
+    group = part.part("feature_groups", why)
+    group.set("group_name", "all")
+    group.set("feature_names", [each.name for each in findings.features])
+    group.set("group_type", DEEP, "embeddings and numbers side by side")
+    mmoe = part.part("mmoe", "each task mixes the same experts by a gate of its own")
+    mmoe.part("expert_mlp", "layers of an expert").set("hidden_units", [64])
+    mmoe.set("num_expert", 8, "more help tasks that have little in common")
+    towers = unique_names(request.labels)
+    for task in findings.tasks:
+        _tower(mmoe, task, towers[task.column.name], request.weight)
+
+
+def _tower(mmoe: DraftPart, task: LabelTask, name: str, weight: str) -> None:
+    tower = mmoe.part("task_towers", task.why)
+    tower.set("tower_name", name, "names of outputs and metrics end in it")
+    tower.set("label_name", task.column.name, "the column it learns")
+    if task.num_class > 1:
+        tower.set("num_class", task.num_class, "one output for each class")
+    tower.part("mlp", "the task's own layers").set("hidden_units", [16])
+    for metric in task.metrics:
+        tower.copy("metrics", metric, METRICS[metric.WhichOneof("metric")])
+    tower.copy("losses", task.loss, LOSSES[task.loss.WhichOneof("loss")])
+    if weight:
+        tower.set("sample_weight_name", weight, "how much each row counts")
+    if task.weight != 1:
+        tower.set("weight", task.weight, "1 / variance, so that no task drowns the others")

@@ -1,17 +1,80 @@
-"""A column -> the feature that it becomes, and why."""
+"""A column -> the feature that it becomes, and why. The one place that names kinds of features."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tzmmoe.drafting.survey.exclusion import about, is_identifier, reason
-from tzmmoe.drafting.survey.profile import Profile
+from tzmmoe.drafting.survey.profile import ColumnProfile
+from tzmmoe.drafting.survey.semantics import (
+    Separated,
+    about,
+    is_dense,
+    is_identifier,
+    reason,
+    separated,
+)
 from tzmmoe.protos.feature_pb2 import FeatureConfig, IdFeature, RawFeature
 
 BUCKETS = 32
 LEAST = 20  # sampled rows of a bucket; an embedding learned from fewer is noise
+HASH_ROWS = 1000  # at least: rows that are not used cost next to nothing
+ROOMY = 100_000  # distinct values up to which a table has ten rows for each, beyond it two
+NARROW, WIDE, WIDE_FROM = 8, 16, 10_000  # embedding_dim, and the distinct values that need WIDE
+FIRST_VALUES = 50  # of longer lists
+EXAMPLES, SHOWN = 3, 20  # examples, and characters of each
+NOTES = f"""\
+id_feature: categories. hash_bucket_size: rows of its table; the hash of a value selects its row. \
+Ten rows for each distinct value (two, where there are very many), at least {HASH_ROWS:,}, so that \
+few values share one. num_buckets: the value itself is the row.
+raw_feature: numbers. boundaries cut them into buckets with about equally many rows, each with an \
+embedding: any curve can be learned, and extreme values do no harm.
+embedding_dim: numbers that represent a value; 8, or 16 where there are many values.
+A missing value adds nothing: its embedding is 0."""
+
+
+@dataclass(frozen=True)
+class DraftedFeature:
+    """A column, its feature, and what the config says about it."""
+
+    column: str
+    config: FeatureConfig
+    why: str
+
+    @property
+    def name(self) -> str:
+        return getattr(self.config, self.config.WhichOneof("feature")).feature_name
+
+
+@dataclass(frozen=True)
+class ExcludedColumn:
+    """A column that becomes no feature."""
+
+    column: str
+    why: str
+
+
+def draft(column: ColumnProfile, name: str) -> DraftedFeature | ExcludedColumn:
+    """The feature called ``name`` of a column."""
+    cells = column.kind == "text" and not column.listed and column.num_values
+    parts = separated(column.words) if cells else None
+    why = None if parts else reason(column)
+    if why:
+        return ExcludedColumn(column.name, why)
+    if column.kind == "number" and column.listed and column.shortest == column.longest:
+        feature, why = _vector(column)
+    elif cuts := _cuts(column):
+        feature, why = _number(column, cuts)
+    else:
+        feature, why = _category(column, parts)
+    feature.feature_name = name
+    if name != column.name:
+        feature.expression = f"context:{column.name}"
+    if column.num_missing:
+        why += f"; {share(column.num_missing / column.num_rows)} missing"
+    if isinstance(feature, IdFeature):
+        return DraftedFeature(column.name, FeatureConfig(id_feature=feature), why)
+    return DraftedFeature(column.name, FeatureConfig(raw_feature=feature), why)
 
 
 def boundaries(numbers: np.ndarray, whole: bool) -> list[float]:
@@ -45,84 +108,6 @@ def _rounded(cuts: np.ndarray) -> list[float]:
     return [round(cut, digit) for cut, digit in zip(cuts.tolist(), digits.tolist(), strict=True)]
 
 
-MARKS = ("|", ";", ",")
-OFTEN = 0.1  # share of the distinct cells that hold the mark
-FEWER = 0.5  # distinct parts, as a share of distinct cells: parts come again, whole cells do not
-
-
-@dataclass(frozen=True)
-class Separated:
-    """``mark`` cuts cells into ``num_distinct`` parts, at most ``longest`` of them in one."""
-
-    mark: str
-    num_distinct: int
-    longest: int
-
-
-def separated(words: Sequence[str]) -> Separated | None:
-    """Of distinct cells; None when they seem to be whole."""
-    for mark in MARKS:
-        cells = [word.split(mark) for word in words]
-        parts = {part for cell in cells for part in cell if part}
-        holding = sum(len(cell) > 1 for cell in cells)
-        padded = any(part != part.strip() for part in parts)  # prose, as in "Smith, John"
-        if holding >= OFTEN * len(cells) and len(parts) <= FEWER * len(cells) and not padded:
-            return Separated(mark, len(parts), max(map(len, cells)))
-    return None
-
-
-DENSE = 100  # whole numbers below this are rows of a table themselves
-HASH_ROWS = 1000  # at least: rows that are not used cost next to nothing
-ROOMY = 100_000  # distinct values up to which a table has ten rows for each, beyond it two
-NARROW, WIDE, WIDE_FROM = 8, 16, 10_000  # embedding_dim, and the distinct values that need WIDE
-FIRST_VALUES = 50  # of longer lists
-EXAMPLES, SHOWN = 3, 20  # examples, and characters of each
-
-
-@dataclass(frozen=True)
-class Drafted:
-    """A column, its feature, and what a reader should know of it."""
-
-    column: str
-    config: FeatureConfig
-    why: str
-
-    @property
-    def name(self) -> str:
-        return getattr(self.config, self.config.WhichOneof("feature")).feature_name
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A column that becomes no feature."""
-
-    column: str
-    why: str
-
-
-def draft(column: Profile, name: str) -> Drafted | LeftOut:
-    """The feature called ``name`` of a column."""
-    cells = column.kind == "text" and not column.listed and column.num_values
-    parts = separated(column.words) if cells else None
-    why = None if parts else reason(column)
-    if why:
-        return LeftOut(column.name, why)
-    if column.kind == "number" and column.listed and column.shortest == column.longest:
-        feature, why = _vector(column)
-    elif cuts := _cuts(column):
-        feature, why = _number(column, cuts)
-    else:
-        feature, why = _category(column, parts)
-    feature.feature_name = name
-    if name != column.name:
-        feature.expression = f"context:{column.name}"
-    if column.num_missing:
-        why += f"; {share(column.num_missing / column.num_rows)} missing"
-    if isinstance(feature, IdFeature):
-        return Drafted(column.name, FeatureConfig(id_feature=feature), why)
-    return Drafted(column.name, FeatureConfig(raw_feature=feature), why)
-
-
 def share(part: float) -> str:
     """``3.2%``; small ones do not become 0."""
     return f"{part:.1%}" if part >= 0.001 or part == 0 else f"{100 * part:.2g}%"
@@ -133,29 +118,23 @@ def shown(text: str) -> str:
     return text if text.isprintable() else repr(text)
 
 
-def _cuts(column: Profile) -> list[float]:
-    """Between the buckets of a column whose numbers count something; none of categories."""
+def _cuts(column: ColumnProfile) -> list[float]:
+    """Boundaries for a column of quantities; none for categories."""
     whole = column.kind == "whole"
     if column.listed or column.kind not in ("whole", "number"):
         return []
-    if whole and (_is_dense(column) or is_identifier(column)):
+    if whole and (is_dense(column) or is_identifier(column)):
         return []
     return boundaries(column.numbers, whole)
 
 
-def _is_dense(column: Profile) -> bool:
-    """Integers from 0 on, without many gaps."""
-    few = column.low >= 0 and column.high < DENSE
-    return few and column.num_distinct > (column.high + 1) / 2
-
-
-def _category(column: Profile, parts: Separated | None) -> tuple[IdFeature, str]:
+def _category(column: ColumnProfile, parts: Separated | None) -> tuple[IdFeature, str]:
     distinct = parts.num_distinct if parts else column.num_distinct
     feature = IdFeature()
     if column.kind == "flag" and not column.listed:
         feature.num_buckets = 2
         why = f"true or false, {share(column.mean)} true"
-    elif column.kind == "whole" and not column.listed and _is_dense(column):
+    elif column.kind == "whole" and not column.listed and is_dense(column):
         feature.num_buckets = int(column.high) + 1
         why = f"whole numbers 0 to {column.high:.0f}; others would share the row of 0"
     else:
@@ -186,7 +165,7 @@ def hash_rows(distinct: int) -> int:
     return next(factor * power for factor in (1, 2, 5, 10, 20) if factor * power >= least)
 
 
-def _described(column: Profile, parts: Separated | None) -> str:
+def _described(column: ColumnProfile, parts: Separated | None) -> str:
     """What a column of categories holds."""
     if parts:
         return (
@@ -202,17 +181,17 @@ def _described(column: Profile, parts: Separated | None) -> str:
     if column.kind == "text":
         return f"text, {count}{_examples(column)}"
     if column.kind == "whole" and is_identifier(column):
-        return f"whole numbers, {count}; ids, it seems, which count nothing"
+        return f"whole numbers, {count}; probably ids, whose size means nothing"
     return f"{column.type}, {count}"
 
 
-def _examples(column: Profile) -> str:
+def _examples(column: ColumnProfile) -> str:
     most = [word if len(word) <= SHOWN else f"{word[:SHOWN]}..." for word in column.words]
     more = ", ..." if len(most) > EXAMPLES else ""
     return ": " + ", ".join(f"{word!r}" for word in most[:EXAMPLES]) + more
 
 
-def _number(column: Profile, cuts: list[float]) -> tuple[RawFeature, str]:
+def _number(column: ColumnProfile, cuts: list[float]) -> tuple[RawFeature, str]:
     """Buckets that hold about equally many rows, each with an embedding."""
     feature = RawFeature(boundaries=cuts, embedding_dim=NARROW)
     what = "whole numbers" if column.kind == "whole" else "numbers"
@@ -225,11 +204,11 @@ def _number(column: Profile, cuts: list[float]) -> tuple[RawFeature, str]:
     return feature, why
 
 
-def _vector(column: Profile) -> tuple[RawFeature, str]:
+def _vector(column: ColumnProfile) -> tuple[RawFeature, str]:
     """Numbers as they are, but of a size that suits a network."""
     feature = RawFeature(value_dim=column.longest)
     if column.deviation:
         moments = f"mean={column.mean:.6g},standard_deviation={column.deviation:.6g}"
         feature.normalizer = f"method=zscore,{moments}"
-    why = f"lists of {column.longest} numbers, brought to mean 0 and deviation 1"
+    why = f"lists of {column.longest} numbers, scaled to mean 0 and deviation 1"
     return feature, f"{why}; missing ones take the mean" if column.num_missing else why

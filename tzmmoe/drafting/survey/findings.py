@@ -1,93 +1,30 @@
-"""What is asked for, and what the data files say to it."""
+"""What the user asks for, and what the data files show."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow.compute as pc
 
 from tzmmoe.data.reading.base import Source
 from tzmmoe.data.reading.csv import CsvSource, other_delimiter
 from tzmmoe.data.reading.files import Reading
 from tzmmoe.drafting.survey import feature, task
-from tzmmoe.drafting.survey.feature import Drafted, LeftOut
-from tzmmoe.drafting.survey.profile import Profile
+from tzmmoe.drafting.survey.feature import DraftedFeature, ExcludedColumn
+from tzmmoe.drafting.survey.leaks import leaks, sortedness
+from tzmmoe.drafting.survey.profile import ColumnProfile
 from tzmmoe.drafting.survey.reading import CsvFlags, looks_like_data
-from tzmmoe.drafting.survey.sample import SEED
 from tzmmoe.drafting.survey.survey import Survey, survey
-from tzmmoe.drafting.survey.task import Task
+from tzmmoe.drafting.survey.task import LabelTask
 from tzmmoe.errors import ConfigError, DataError, Faults, did_you_mean
 
-SUSPECT = 0.99  # AUC of a single column
-LEAST = 10  # rows of each class, to say anything
-CODES = 256  # of numbers
-
-
-def leaks(columns: Iterable[Profile], labels: Iterable[Profile]) -> dict[str, dict[str, float]]:
-    """{column: {label: AUC}} of those above ``SUSPECT``. Labels are 0 or 1; lists are not tried."""
-    found: dict[str, dict[str, float]] = {}
-    truths = {label.name: label.numbers for label in labels}
-    for column in columns:
-        if column.listed or not column.kind:
-            continue
-        codes = codes_of(column)
-        for label, truth in truths.items():
-            auc = auc_of(codes, truth)
-            if auc > SUSPECT:
-                found.setdefault(column.name, {})[label] = auc
-    return found
-
-
-def sortedness(label: Profile) -> float:
-    """AUC of a row's place in the files: near 1 when the files are sorted by the label."""
-    rows = len(label.numbers)
-    return auc_of(np.arange(rows) * CODES // max(rows, 1), label.numbers)
-
-
-def codes_of(column: Profile) -> np.ndarray:
-    """A small whole number for each sampled row: its value's, or its quantile's; 0 for missing."""
-    if column.kind == "number" or (column.kind == "whole" and column.num_distinct > CODES):
-        numbers = column.numbers
-        finite = numbers[np.isfinite(numbers)]
-        places = np.linspace(0, max(len(finite) - 1, 0), CODES).astype(np.int64)
-        cuts = np.unique(np.sort(finite)[places]) if len(finite) else finite
-        return np.where(np.isnan(numbers), 0, np.searchsorted(cuts, numbers, side="right") + 1)
-    codes = pc.dictionary_encode(column.sample).indices
-    return codes.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64) + 1
-
-
-def auc_of(codes: np.ndarray, truth: np.ndarray) -> float:
-    """AUC of a code's share of ones: the shares come from one half of the rows, the area from the
-    other, so that a rare code cannot know its own label. Equal shares count half.
-
-    0.5 when a class has fewer than ``LEAST`` rows in a half.
-    """
-    known = ~np.isnan(truth)
-    codes, truth = codes[known], truth[known] > 0.5
-    size = int(codes.max(initial=0)) + 1
-    half = np.random.default_rng(SEED).random(len(codes)) < 0.5
-    ones, zeros, positives, negatives = (
-        np.bincount(codes[part & side], minlength=size)
-        for part in (half, ~half)
-        for side in (truth, ~truth)
-    )
-    if min(each.sum() for each in (ones, zeros, positives, negatives)) < LEAST:
-        return 0.5
-    share = (ones + ones.sum() / (ones.sum() + zeros.sum())) / (ones + zeros + 1)
-    _, tie = np.unique(share, return_inverse=True)
-    positives, negatives = np.bincount(tie, positives), np.bincount(tie, negatives)
-    below = negatives.cumsum() - negatives
-    return float((positives * (below + negatives / 2)).sum() / (positives.sum() * negatives.sum()))
-
-
 MOST_WEIGHT = float(np.finfo(np.float32).max)
-SORTED = 0.9  # AUC of a row's place in the files from which on they are sorted by a label
+SORTED = 0.9  # files are sorted by a label if the AUC of a row's place exceeds it
 
 
 @dataclass(frozen=True)
-class Request:
-    """The command line. Empty texts: not given."""
+class DraftRequest:
+    """The command line; "" for a flag that is not set."""
 
     files: str
     labels: Sequence[str]
@@ -102,14 +39,14 @@ class Request:
 class Findings:
     """All that the config is drafted from. ``leaks``: {column: {label: AUC}}."""
 
-    request: Request
+    request: DraftRequest
     survey: Survey
     source: Source
     reading: Reading
-    num_rows: int  # at least, when CSV files were not read to their end
-    tasks: Sequence[Task]
-    features: Sequence[Drafted]
-    left_out: Sequence[LeftOut]
+    num_rows: int  # a lower bound if CSV files were not read to their end
+    tasks: Sequence[LabelTask]
+    features: Sequence[DraftedFeature]
+    left_out: Sequence[ExcludedColumn]
     leaks: Mapping[str, Mapping[str, float]]
     sorted_by: Sequence[str]  # labels
 
@@ -118,11 +55,11 @@ class Findings:
         return not isinstance(self.source, CsvSource)
 
 
-def find(request: Request) -> Findings:
-    """Look at the files.
+def find(request: DraftRequest) -> Findings:
+    """Survey the files.
 
     Raises:
-        DataError, ConfigError: what the user can repair; faults of the flags all at once.
+        DataError, ConfigError: what the user can repair; all faults of the flags at once.
     """
     source, reading = request.csv.open(request.files, "--data")
     _check_names(request, source, reading)
@@ -141,11 +78,11 @@ def find(request: Request) -> Findings:
     tasks = [each for each in labels if each]
     names = unique_names(list(profiles))
     drafts = [feature.draft(column, names[column.name]) for column in profiles.values()]
-    features = [each for each in drafts if isinstance(each, Drafted)]
-    left_out = [each for each in drafts if isinstance(each, LeftOut)]
+    features = [each for each in drafts if isinstance(each, DraftedFeature)]
+    left_out = [each for each in drafts if isinstance(each, ExcludedColumn)]
     if not features:
         reasons = "".join(f"\n  {each.column}: {each.why}" for each in left_out)
-        raise DataError(f"{source.files[0]}: no column can be a feature{reasons}")
+        raise DataError(f"{source.files[0]}: no column can be a feature:{reasons}")
     if evaluation:
         weights = [request.weight] if request.weight else []
         needed = [*request.labels, *weights, *(each.column for each in features)]
@@ -166,13 +103,13 @@ def find(request: Request) -> Findings:
     )
 
 
-def _check_names(request: Request, source: Source, reading: Reading) -> None:
-    """Raise ConfigError for names that are no columns, or that have two uses."""
+def _check_names(request: DraftRequest, source: Source, reading: Reading) -> None:
+    """Raise ConfigError for names that are not columns, or that have two uses."""
     faults = Faults()
     columns = source.columns(source.files[0])
     mark = other_delimiter(columns) if isinstance(source, CsvSource) else None
     if mark and not set(request.labels) <= set(columns):
-        text = f"is {reading.delimiter!r}, but {source.files[0]} has one column then"
+        text = f"is {reading.delimiter!r}, which makes {source.files[0]} one column"
         raise ConfigError.at("--delimiter", f"{text}; give {mark!r}, or leave it out")
     given = {"--labels": request.labels, "--ignore": request.ignore}
     given |= {"--weights": [request.weight]} if request.weight else {}
@@ -183,23 +120,25 @@ def _check_names(request: Request, source: Source, reading: Reading) -> None:
                 guess = did_you_mean(name, columns)
                 faults.add(flag, f"{source.files[0]} has no column {name!r}{guess}")
             if name in uses:
-                faults.add(flag, f"{name!r} is already in {uses[name]}")
+                faults.add(flag, f"{name!r} is already in {uses[name]}; remove one")
             uses[name] = flag
     if not request.labels:
-        faults.add("--labels", "names no column")
+        faults.add("--labels", "names no column; name one to predict")
     headed = isinstance(source, CsvSource) and reading.with_header
     if faults and headed and looks_like_data(columns):
         faults.add("--data", "its first line seems to hold data, not names; pass --no_header")
     faults.stop()
 
 
-def _check_weight(column: Profile, faults: Faults) -> None:
+def _check_weight(column: ColumnProfile, faults: Faults) -> None:
     if not column.kind or column.listed or column.low is None:
         faults.add("--weights", f"{column.name!r} is a column of {column.type}; give numbers")
     elif column.num_missing:
-        faults.add("--weights", f"{column.name!r} is missing in {column.num_missing:,} rows")
+        faults.add(
+            "--weights", f"{column.name!r} is missing in {column.num_missing:,} rows; fill it in"
+        )
     elif column.low < 0 or column.high > MOST_WEIGHT or not column.finite:
-        words = f"must be 0 or more, and at most {MOST_WEIGHT:.3g}, everywhere"
+        words = f"must be 0 or more and at most {MOST_WEIGHT:.3g} in every row"
         faults.add("--weights", f"{column.name!r} {words}")
 
 

@@ -1,5 +1,6 @@
-"""What a column holds, as far as the rows show that were looked at."""
+"""What a column holds, counted as its rows stream by."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -7,15 +8,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tzmmoe.features.column import plain, read
-from tzmmoe.features.forms import as_numbers, is_text
+from tzmmoe.features.column import distinct, is_list, plain, read
+from tzmmoe.features.forms import BadType, BadValue, as_numbers, as_text, is_text
+from tzmmoe.features.hashing import hash_texts
 from tzmmoe.jagged import Jagged
 
 SEPARATOR = "\x1d"  # the schema's default, at which features split text
+KEPT = 1 << 16
+U64 = np.uint64
+CODE = r"^\s*[+-]?0\d"  # 007 is a code, not the number 7
+POWER = r"\d[eE]"  # 1e300 is an amount, though it is whole
 
 
 @dataclass(frozen=True)
-class Profile:
+class ColumnProfile:
     """One column. ``kind``: ``flag`` (true or false), ``whole`` (integers), ``number``, ``text``,
     ``weights`` (maps from values to weights), or ``""``: no feature can read it, for ``trouble``.
 
@@ -45,7 +51,7 @@ class Profile:
 
     @property
     def listed(self) -> bool:
-        """Rows hold several values."""
+        """Whether rows hold several values."""
         return self.sample is None
 
     @property
@@ -73,8 +79,211 @@ class Profile:
         return plain(read(self.sample, SEPARATOR, weighted=False))
 
 
+class Counts:
+    """One column. ``typed``: the file tells text from numbers, as CSV files do not."""
+
+    def __init__(self, name: str, *, typed: bool) -> None:
+        self.name = name
+        self.typed = typed
+        self.type = pa.null()
+        self.trouble = ""
+        self._missing = self._values = self._shortest = self._longest = 0
+        self._distinct = Distinct()
+        self._numbers: Numbers | None = Numbers()  # None: not all values read as numbers
+        self._code = self._power = False
+
+    @property
+    def flat(self) -> bool:
+        """Whether rows hold at most one value each, which can be read."""
+        several = is_list(self.type) or pa.types.is_map(self.type) or self._longest > 1
+        return not (self.trouble or several)
+
+    def add(self, column: pa.Array) -> None:
+        if not pa.types.is_null(column.type):
+            self.type = column.type
+        if self.trouble:
+            return
+        try:
+            values = read(column, SEPARATOR, weighted=pa.types.is_map(column.type))
+        except (BadType, BadValue) as error:
+            self.trouble = str(error)
+            return
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # bytes, and rare kinds of text
+            self.trouble = f"{column.type} cannot be used as values"
+            return
+        self._count(values)
+        self._distinct.add(distinct(values.values)[0])
+        self._add_numbers(values)
+
+    def _count(self, values: Jagged) -> None:
+        self._values += values.num_values
+        if values.lengths is None:
+            self._shortest, self._longest = 1, max(self._longest, 1)
+            return
+        present = values.lengths[values.lengths > 0]
+        self._missing += len(values.lengths) - len(present)
+        if len(present):
+            shortest = int(present.min())
+            self._shortest = min(self._shortest or shortest, shortest)
+            self._longest = max(self._longest, int(present.max()))
+
+    def _add_numbers(self, values: Jagged) -> None:
+        if self._numbers is None:
+            return
+        flat, codes = distinct(values.values)
+        if is_text(flat.type) and not self.typed:
+            self._code |= _any(flat, CODE)
+            self._power |= _any(flat, POWER)
+        try:
+            numbers = numbers_of(flat)
+        except pa.ArrowInvalid:
+            self._numbers = None
+            return
+        self._numbers.add(numbers if codes is None else numbers[codes])
+
+    def profile(self, num_rows: int, sample: pa.Array | None) -> ColumnProfile:
+        numbers = self._numbers or Numbers()
+        known = numbers.count > 0
+        return ColumnProfile(
+            name=self.name,
+            type=self.type,
+            kind=self._kind(),
+            trouble=self.trouble,
+            num_rows=num_rows,
+            num_missing=self._missing + numbers.nans,
+            num_values=self._values - numbers.nans,
+            num_distinct=self._distinct.count - bool(numbers.nans),
+            exact=self._distinct.exact,
+            shortest=self._shortest,
+            longest=self._longest,
+            low=float(numbers.low) if known else None,
+            high=float(numbers.high) if known else None,
+            mean=numbers.mean,
+            deviation=numbers.deviation,
+            whole=known and numbers.whole,
+            finite=numbers.finite,
+            ascending=known and numbers.ascending,
+            sample=sample,
+        )
+
+    def _kind(self) -> str:
+        if self.trouble:
+            return ""
+        kind = self.type
+        if pa.types.is_map(kind):
+            return "weights"
+        while is_list(kind) or pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        if is_text(kind):
+            if self.typed or self._code or self._numbers is None:
+                return "text"
+            return "whole" if self._numbers.whole and not self._power else "number"
+        if pa.types.is_boolean(kind):
+            return "flag"
+        integers = pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale == 0)
+        return "whole" if integers and self._numbers.whole else "number"
+
+
+class Distinct:
+    """Counts distinct values: exactly up to ``KEPT`` of them, beyond that to about 0.4 %.
+
+    It keeps the KEPT smallest 64-bit hashes. Hashes are uniform, so the largest one kept tells how
+    densely all of them lie: (k - 1) / u_k, as a share of 2^64. The standard error is 1 / sqrt(k).
+    Beyer et al., "On Synopses for Distinct-Value Estimation Under Multiset Operations",
+    SIGMOD 2007.
+    """
+
+    def __init__(self) -> None:
+        self._smallest = np.zeros(0, U64)
+        self.exact = True
+
+    def add(self, flat: pa.Array) -> None:
+        """Take in values without nulls."""
+        fresh = hashes(flat)
+        if not self.exact:
+            fresh = fresh[fresh < self._smallest[-1]]
+        merged = np.union1d(self._smallest, fresh)
+        self.exact = self.exact and len(merged) <= KEPT
+        self._smallest = merged[:KEPT]
+
+    @property
+    def count(self) -> int:
+        if self.exact:
+            return len(self._smallest)
+        return round((KEPT - 1) / (float(self._smallest[-1]) / 2.0**64))
+
+
+def hashes(flat: pa.Array) -> np.ndarray:
+    """uint64 hashes (N,); numbers by their bits, which is far faster than by their text."""
+    if is_text(flat.type):
+        return hash_texts(as_text(flat), "MURMUR_HASH")
+    if pa.types.is_integer(flat.type):
+        bits = flat.to_numpy(zero_copy_only=False).astype(U64)
+    else:
+        bits = (as_numbers(flat) + 0.0).view(U64)  # + 0.0: -0.0 is 0.0
+    with np.errstate(over="ignore"):  # the finalizer of SplitMix64
+        bits = (bits ^ (bits >> U64(30))) * U64(0xBF58476D1CE4E5B9)
+        bits = (bits ^ (bits >> U64(27))) * U64(0x94D049BB133111EB)
+    return bits ^ (bits >> U64(31))
+
+
+class Numbers:
+    """Range and moments of a stream of numbers. Moments merge as in Chan et al., "Updating Formulae
+    and a Pairwise Algorithm for Computing Sample Variances", 1979."""
+
+    def __init__(self) -> None:
+        self.count = self.nans = 0
+        self.low, self.high = np.inf, -np.inf
+        self._mean = self._squares = 0.0  # in units of _scale, and of its square
+        self._scale = 0.0
+        self.whole = self.finite = self.ascending = True
+        self._last = -np.inf
+
+    def add(self, numbers: np.ndarray) -> None:
+        """Take in numbers; NaN, which texts may spell, is a missing value."""
+        self.nans += int(np.isnan(numbers).sum())
+        finite = numbers[np.isfinite(numbers)]
+        self.finite &= not np.isinf(numbers).any()
+        self.whole &= len(finite) == len(numbers) and bool((np.floor(finite) == finite).all())
+        if not len(finite):
+            return
+        self.ascending &= bool(finite[0] > self._last and (finite[1:] > finite[:-1]).all())
+        self._last = finite[-1]
+        self.low, self.high = min(self.low, finite.min()), max(self.high, finite.max())
+        self._rescale(float(max(-self.low, self.high)))
+        scaled = finite / (self._scale or 1.0)
+        total = self.count + len(scaled)
+        shift = scaled.mean() - self._mean
+        self._squares += np.square(scaled - scaled.mean()).sum()
+        self._squares += shift**2 * self.count * len(scaled) / total
+        self._mean += float(shift * len(scaled) / total)
+        self.count = total
+
+    def _rescale(self, largest: float) -> None:
+        """Keep squares within float64, whose range ends at the square of 1e154. A power of two
+        moves no digit."""
+        scale = math.ldexp(1.0, math.frexp(largest)[1] - 1) if largest else 0.0
+        if scale > self._scale:
+            part = self._scale / scale
+            self._mean, self._squares = self._mean * part, self._squares * part**2
+            self._scale = scale
+
+    @property
+    def mean(self) -> float:
+        return self._mean * self._scale
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation."""
+        return math.sqrt(self._squares / max(self.count, 1)) * self._scale
+
+
 def numbers_of(flat: pa.Array) -> np.ndarray:
-    """float64; pa.ArrowInvalid when a text is no number."""
+    """As float64. Raises pa.ArrowInvalid for text that is not a number."""
     if not is_text(flat.type):
         return as_numbers(flat)
     return pc.utf8_trim_whitespace(flat).cast(pa.float64()).to_numpy(zero_copy_only=False)
+
+
+def _any(texts: pa.Array, pattern: str) -> bool:
+    return bool(pc.any(pc.match_substring_regex(texts, pattern)).as_py())

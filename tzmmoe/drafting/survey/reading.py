@@ -14,7 +14,7 @@ from tzmmoe.features.forms import parse_number
 
 @dataclass(frozen=True)
 class CsvFlags:
-    """``delimiter`` None: found out. ``names``: of the columns of files without header."""
+    """``delimiter`` None: detected. ``names``: the columns of files without a header."""
 
     delimiter: str | None
     header: bool
@@ -25,8 +25,8 @@ class CsvFlags:
         """The files, and how they are read.
 
         Raises:
-            DataError: files that are not there, or of unknown kind, or that repeat a column.
-            ConfigError: flags that do not fit the files.
+            DataError: missing files, files of unknown kind, or a column that is repeated.
+            ConfigError: flags that do not suit the files.
         """
         self._check()
         reading = Reading(self.dataset_type, self.delimiter or ",", True, types={}, targets=())
@@ -48,18 +48,18 @@ class CsvFlags:
             faults.add("--delimiter", words)
         for name, count in Counter(self.names).items():
             if count > 1:
-                faults.add("--columns", f"{name!r} is there {count} times; names must differ")
+                faults.add("--columns", f"{name!r} is listed {count} times; rename all but one")
         faults.stop()
 
     def _with_names(self, source: CsvSource, reading: Reading) -> Reading:
-        """Without a header: the names that were given, or column_1, column_2, ..."""
+        """Files without a header: the names of --columns, or column_1, column_2, ..."""
         width = len(source.columns(source.files[0]))
         names = self.names or [f"column_{number + 1}" for number in range(width)]
         if len(names) != width:
             raise ConfigError.at(
                 "--columns",
                 f"names {len(names)} columns, but {source.files[0]} has {width}, separated by "
-                f"{reading.delimiter!r}",
+                f"{reading.delimiter!r}; name each",
             )
         return replace(reading, with_header=False, types=dict.fromkeys(names))
 
@@ -70,19 +70,21 @@ class CsvFlags:
             "--no_header": not self.header,
         }
         for flag in (flag for flag, value in given.items() if value):
-            raise ConfigError.at(flag, "is for CSV files, but --data names Parquet files")
+            raise ConfigError.at(
+                flag, "is for CSV files, but --data names Parquet files; leave it out"
+            )
 
 
 def looks_like_data(names: Sequence[str]) -> bool:
-    """Some column is called a number: the first line is hardly a header."""
+    """Whether a name is a number, which hardly ever happens in a header."""
     return any(parse_number(name) is not None for name in names)
 
 
 def _delimiter(path: str, flag: str, reading: Reading) -> str:
-    """The one that cuts the files' rows into the most columns, the comma first.
+    """The one that splits the first line into the most columns; the comma wins ties.
 
     Raises:
-        DataError: none does, and rows differ in width by the one that cuts the first line best.
+        DataError: none splits it without rows of different widths.
     """
     widths: dict[str, int] = {}
     failures: dict[str, DataError] = {}

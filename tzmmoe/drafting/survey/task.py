@@ -1,10 +1,10 @@
 """A label column -> the tower that learns it, and why."""
 
-import math
 from dataclasses import dataclass
 
 from tzmmoe.drafting.survey.feature import share
-from tzmmoe.drafting.survey.profile import Profile
+from tzmmoe.drafting.survey.profile import ColumnProfile
+from tzmmoe.drafting.survey.semantics import says_true_or_false
 from tzmmoe.errors import Faults
 from tzmmoe.protos.loss_pb2 import (
     BinaryCrossEntropy,
@@ -14,37 +14,16 @@ from tzmmoe.protos.loss_pb2 import (
 )
 from tzmmoe.protos.metric_pb2 import AUC, Accuracy, MeanAbsoluteError, MeanSquaredError, Metric
 
-STEPS = 300  # of a pass, at least
-ALL_STEPS = 2000  # of the run, where that takes no more than LONGEST passes
-SMALLEST, LARGEST = 32, 4096  # batches
-LONGEST = 10
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """``batch_size`` rows a step, a power of two; ``num_epochs`` passes."""
-
-    batch_size: int
-    num_epochs: int
-
-    @classmethod
-    def of(cls, num_rows: int) -> "Schedule":
-        power = 2 ** int(math.log2(max(num_rows / STEPS, 1)))
-        size = min(max(power, SMALLEST), LARGEST)
-        steps = max(num_rows / size, 1)
-        return cls(size, min(math.ceil(ALL_STEPS / steps), LONGEST))
-
-
-CLASSES = 20  # more whole numbers than that are taken for quantities
+CLASSES = 20  # whole numbers from here on are taken for quantities
 LARGEST = 1e15  # of a label: the sum of squares of a batch must be a number of 32 bits
 LARGE = 10  # a label of this size trains slowly, since a network begins near 0
 
 
 @dataclass(frozen=True)
-class Task:
+class LabelTask:
     """A label and what its tower needs. ``flag``: a CSV column of true and false."""
 
-    column: Profile
+    column: ColumnProfile
     loss: Loss
     metrics: tuple[Metric, ...]
     num_class: int
@@ -58,9 +37,9 @@ class Task:
         return self.loss.HasField("binary_cross_entropy")
 
 
-def draft(column: Profile, *, typed: bool, faults: Faults) -> Task | None:
-    """The task of a label; what makes it none is added to ``faults``."""
-    flag = not typed and column.kind == "text" and _says_true_or_false(column)
+def draft(column: ColumnProfile, *, typed: bool, faults: Faults) -> LabelTask | None:
+    """The task of a label; None after a fault."""
+    flag = not typed and column.kind == "text" and says_true_or_false(column)
     problem = None if flag else _problem(column)
     if problem:
         faults.add("--labels", f"{column.name!r} {problem}")
@@ -71,7 +50,7 @@ def draft(column: Profile, *, typed: bool, faults: Faults) -> Task | None:
     if flag or (column.whole and column.low == 0 and column.high == 1):
         loss = Loss(binary_cross_entropy=BinaryCrossEntropy())
         ones = "true or false" if flag else f"0 or 1, {share(column.mean)} are 1"
-        return Task(
+        return LabelTask(
             column, loss, (Metric(auc=AUC(thresholds=0)),), 1, 1.0, flag, ones + missing, ""
         )
     if column.whole and column.low >= 0 and column.high < CLASSES:
@@ -79,7 +58,7 @@ def draft(column: Profile, *, typed: bool, faults: Faults) -> Task | None:
     return _quantity(column, missing)
 
 
-def _problem(column: Profile) -> str | None:
+def _problem(column: ColumnProfile) -> str | None:
     if not column.kind or column.listed:
         return f"is a column of {column.type}; a label is one number in each row"
     if not column.num_values:
@@ -99,11 +78,7 @@ def _problem(column: Profile) -> str | None:
     return None
 
 
-def _says_true_or_false(column: Profile) -> bool:
-    return {word.lower() for word in column.words} == {"true", "false"}
-
-
-def _classes(column: Profile, missing: str) -> Task:
+def _classes(column: ColumnProfile, missing: str) -> LabelTask:
     classes = int(column.high) + 1
     why = f"whole numbers {column.low:.0f} to {column.high:.0f}: classes 0 to {classes - 1}"
     advice = ""
@@ -114,10 +89,10 @@ def _classes(column: Profile, missing: str) -> Task:
         )
     loss = Loss(softmax_cross_entropy=SoftmaxCrossEntropy())
     metrics = (Metric(accuracy=Accuracy()),)
-    return Task(column, loss, metrics, classes, 1.0, False, why + missing, advice)
+    return LabelTask(column, loss, metrics, classes, 1.0, False, why + missing, advice)
 
 
-def _quantity(column: Profile, missing: str) -> Task:
+def _quantity(column: ColumnProfile, missing: str) -> LabelTask:
     why = f"numbers {column.low:.6g} to {column.high:.6g}, mean {column.mean:.4g}"
     advice = ""
     if max(abs(column.mean), column.deviation) > LARGE:
@@ -133,4 +108,4 @@ def _quantity(column: Profile, missing: str) -> Task:
     )
     weight = float(f"{1 / max(column.deviation, 1e-6) ** 2:.2g}")
     loss = Loss(l2_loss=L2Loss())
-    return Task(column, loss, metrics, 1, weight, False, why + missing, advice)
+    return LabelTask(column, loss, metrics, 1, weight, False, why + missing, advice)

@@ -10,33 +10,33 @@ from tzmmoe.build.features import build_features, feature_setting, feature_specs
 from tzmmoe.build.rules import rules
 from tzmmoe.build.tasks import build_tasks, final_tasks
 from tzmmoe.config.towers import task_towers
-from tzmmoe.drafting.draft import Draft
 from tzmmoe.drafting.placeholders import PLACEHOLDER, Placeholders
+from tzmmoe.drafting.section import Entry
 from tzmmoe.drafting.tencent import inputs
-from tzmmoe.drafting.tencent.job import Job, convert, open_job
-from tzmmoe.drafting.tencent.section import Given
+from tzmmoe.drafting.tencent.job import Job, convert
+from tzmmoe.drafting.traced import TracedDraft
 from tzmmoe.errors import ConfigError, Fault, Faults
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.run.ends import Watch
 from tzmmoe.run.settings import RunSettings
 from tzmmoe.tasks.task_set import TaskSet
-from tzmmoe.textformat import json_text, writer
+from tzmmoe.textformat import json_text
+from tzmmoe.textformat.scalars import json_kind
 
 
 def converted(
     path: Path, inputs_path: str | None, placeholders: Placeholders, labels: list[str] | None
-) -> tuple[Draft, list[Path]]:
+) -> tuple[TracedDraft, list[Path]]:
     """The draft, and the files that it was made from.
 
     Raises:
         ConfigError: all faults of both files.
     """
-    draft = Draft(Pipeline(), placeholders.report)
+    draft = TracedDraft(report=placeholders.report)
     of_job, of_inputs = Faults(), Faults()
     value = placeholders.expand(json_text.read(path, "--job"), "", of_job)
-    section = open_job(value, of_job, draft)
     place = _placing(placeholders)
-    job = Job.of(section, placeholders.folder, place)
+    job = Job.of(value, placeholders.folder, place, of_job, draft.report)
     source, found = None, inputs.Inputs({}, None)
     with of_job.under(""):
         source, content = _inputs_file(value, inputs_path, place)
@@ -46,30 +46,25 @@ def converted(
     if not of_job and not of_inputs:
         for fault in check(draft):
             (of_inputs if fault.path.startswith("inputs") else of_job).append(fault)
-    told = [*_told(of_job, path), *_told(of_inputs, source or path)]
-    if told:
-        raise ConfigError(dict.fromkeys(told))
+    faults = [*_located(of_job, path), *_located(of_inputs, source or path)]
+    if faults:
+        raise ConfigError(dict.fromkeys(faults))
     return draft, [path, source]
 
 
-def text(draft: Draft, sources: Sequence[Path], command: str) -> str:
-    """The config. ``command`` trains with it."""
+def heading(sources: Sequence[Path], command: str) -> list[str]:
+    """What the config begins with. ``command`` trains with it."""
     files = " and ".join(str(each) for each in sources)
-    lines = [
-        *writer.remark(f"Converted by python -m tzmmoe.convert tencent from {files}:"),
-        f"#   {command}",
-        *writer.remark(
-            "Comments name the keys behind settings, without job_detail; default: not in the job."
-        ),
-        *writer.lines(draft.pipeline, draft.comments),
+    return [
+        f"Converted by python -m tzmmoe.convert tencent from {files}:\n    {command}",
+        "Comments name the keys behind settings, without job_detail; default: not in the job.",
     ]
-    return "\n".join(lines) + "\n"
 
 
-def _placing(placeholders: Placeholders) -> Callable[[Given], str]:
+def _placing(placeholders: Placeholders) -> Callable[[Entry], str]:
     """Paths lie in the job's folder, unless they are absolute or began with that of another."""
 
-    def place(given: Given) -> str:
+    def place(given: Entry) -> str:
         before, _ = placeholders.report.expansions.get(given.path, (given.value, ""))
         found = PLACEHOLDER.match(before.replace("`", ""))
         began = found and (found["braced"] or found["bare"]) != "DATE"
@@ -81,7 +76,7 @@ def _placing(placeholders: Placeholders) -> Callable[[Given], str]:
 
 
 def _inputs_file(
-    job: dict[str, Any], inputs_path: str | None, place: Callable[[Given], str]
+    job: dict[str, Any], inputs_path: str | None, place: Callable[[Entry], str]
 ) -> tuple[Path, dict[str, Any]]:
     """The file of the inputs, and what it holds. Raises ConfigError."""
     key = "job_detail.model_input_config_file"
@@ -90,20 +85,21 @@ def _inputs_file(
     detail = job.get("job_detail")
     name = detail.get("model_input_config_file") if isinstance(detail, dict) else None
     if not isinstance(name, str) or not name.strip():
-        raise ConfigError.at(key, "is not set; set it, or pass --inputs")
-    path = Path(place(Given(name.strip(), key)))
+        state = "not set" if name is None else json_kind(name)
+        raise ConfigError.at(key, f"is {state}; give a path, or pass --inputs")
+    path = Path(place(Entry(name.strip(), key)))
     return path, json_text.read(path, key)
 
 
-def _told(faults: Faults, path: Path) -> list[Fault]:
-    """The faults with the file that they are in; those of flags are in none."""
+def _located(faults: Faults, path: Path) -> list[Fault]:
+    """The faults with the file that they are in; those of flags have none."""
     return [
         fault if fault.where or fault.path.startswith("--") else replace(fault, where=str(path))
         for fault in faults
     ]
 
 
-def check(draft: Draft) -> list[Fault]:
+def check(draft: TracedDraft) -> list[Fault]:
     """The faults that need neither data nor the memory of a model."""
     pipeline, faults = Pipeline(), Faults()
     pipeline.CopyFrom(draft.pipeline)

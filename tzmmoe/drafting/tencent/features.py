@@ -6,52 +6,56 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tzmmoe.drafting.draft import Part
+from tzmmoe.drafting.section import Section, is_number, is_whole, shown
 from tzmmoe.drafting.tencent.inputs import plain_name
-from tzmmoe.drafting.tencent.section import Section, is_number, is_whole
 from tzmmoe.drafting.tencent.words import DTYPES, INITIALIZERS, OTHER_POOLINGS, POOLINGS, meant
+from tzmmoe.drafting.traced import TracedPart
 from tzmmoe.textformat.scalars import json_kind
 
 
 @dataclass(frozen=True)
-class Table:
-    """The field that tells the rows, and its value; None when it cannot be told."""
+class TableSize:
+    """The field that sets the number of rows, and its value; None after a fault."""
 
     field: str
     size: Any
 
 
-def table(section: Section, dtype: str, folder: str) -> Table:
+def table(section: Section, dtype: str, folder: str) -> TableSize:
     """Rows by number, by hash or by word. ``dtype`` is int or text; ``folder`` is the job's."""
     given = [name for name in SIZES if section.has(name)]
     if len(given) > 1:
         section.fault(given[1], f"and {given[0]} are both set; keep one")
     if section.whole("num_oov_buckets", 0, least=0).value > 1:
-        section.fault("num_oov_buckets", "above 1 is not supported: unknown words share one row")
+        section.fault(
+            "num_oov_buckets", "above 1 is not supported: unknown words share one row; remove it"
+        )
     if given[0] != "vocab_size":
         section.idle("hash_type", "there is a vocabulary")
         words = _listed(section) if given[0] == "vocab_list" else _of_file(section, folder)
         if dtype == "int":
             words = _as_integers(section, given[0], words)
         if len(set(words)) < len(words):
-            section.fault(given[0], "holds a word twice; give each once")
-        return Table("vocab_list", words or None)
+            section.fault(given[0], "lists a word twice; remove one")
+        return TableSize("vocab_list", words or None)
     size = section.whole("vocab_size", None, least=1).value
     kind = section.text("hash_type", "hash" if dtype == "text" else "mod").value.strip().lower()
     if kind not in ("hash", "mod"):
         section.fault("hash_type", f"is {kind!r}; give hash or mod")
     if kind == "mod" and dtype == "text":
         section.fault("hash_type", "is mod, which text cannot have; give hash")
-    return Table("hash_bucket_size" if kind == "hash" else "num_buckets", size)
+    return TableSize("hash_bucket_size" if kind == "hash" else "num_buckets", size)
 
 
 def _listed(section: Section) -> list[str]:
     words = section.any("vocab_list").value
     if not isinstance(words, list) or not words:
-        section.fault("vocab_list", "is no list of words; give some")
+        section.fault("vocab_list", f"is {shown(words)}; give a list of words")
         return []
     if not all(isinstance(word, str | int) and not isinstance(word, bool) for word in words):
-        section.fault("vocab_list", "holds what is no word; give texts or whole numbers")
+        section.fault(
+            "vocab_list", "holds something other than strings and whole numbers; remove it"
+        )
         return []
     return [str(word) for word in words]
 
@@ -65,15 +69,17 @@ def _of_file(section: Section, folder: str) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
-        words = f"cannot read {given}: {error.strerror}; its words go into the config"
+        words = (
+            f"cannot read {given}: {error.strerror}; check the path, its words go into the config"
+        )
         section.fault("vocab_file", words)
         return []
     except UnicodeDecodeError as error:
-        section.fault("vocab_file", f"{given} is no text in UTF-8: {error}")
+        section.fault("vocab_file", f"{given} is not UTF-8 text: {error}; save it as UTF-8")
         return []
     words = [line.strip() for line in lines if line.strip()]
     if not words:
-        section.fault("vocab_file", f"{given} is empty")
+        section.fault("vocab_file", f"{given} is empty; give one word a line")
     return words
 
 
@@ -82,10 +88,18 @@ def _as_integers(section: Section, name: str, words: list[str]) -> list[str]:
     try:
         return [str(int(word)) for word in words]
     except ValueError as error:
-        section.fault(name, f"holds what is no whole number, but dtype is int: {error}")
+        section.fault(name, f"holds text, but dtype is int: {error}; give whole numbers")
         return []
 
 
+OF_TABLES = (
+    "embedding_dim",
+    "embedding_name",
+    "embedding_combiner",
+    "embedding_initializer",
+    "hash_type",
+    "num_oov_buckets",
+)
 ROWS = (
     "whole numbers with vocab_size are rows of their table, or their remainder is; where the job "
     "comes from, they are hashed unless hash_type is mod (hash_type: hash does so here too)"
@@ -95,7 +109,7 @@ ROWS = (
 class Features:
     """Adds features to a config. Those that share a table must describe it alike."""
 
-    def __init__(self, root: Part, definitions: Mapping[str, Section], folder: str) -> None:
+    def __init__(self, root: TracedPart, definitions: Mapping[str, Section], folder: str) -> None:
         self.root, self.definitions, self.folder = root, definitions, folder
         self.names: dict[str, str] = {}  # of features, by column
         self.tables: dict[str, tuple[str, Any]] = {}
@@ -111,18 +125,17 @@ class Features:
         if dtype is None:
             return
         kind = section.text("dtype").value.strip()
-        owner = self.root.part("feature_configs", section.path, kind)
+        owner = self.root.part("feature_configs")
+        owner.mark(section.path, kind)
         sizes = [size for size in SIZES if section.has(size)]
         if section.has("bucket_boundaries"):
             for size in sizes:
-                section.idle(size, "bucket_boundaries are there")
+                section.idle(size, "bucket_boundaries are set")
             found = self._bucketed(owner, section, dtype)
         elif sizes and dtype != "float":
             found = self._category(owner, section, dtype)
         elif dtype == "text":
-            section.fault(
-                "vocab_size", "is not set; text needs vocab_size, vocab_list or vocab_file"
-            )
+            section.fault("vocab_size", "is not set; give vocab_size, vocab_list or vocab_file")
             return
         else:
             for size in sizes:
@@ -134,50 +147,50 @@ class Features:
         what = f"{found.path.rpartition('.')[2]} {size_of(found)}".rstrip()
         self.root.draft.report.features.append(f"{column} ({kind}) -> {what}")
 
-    def _category(self, owner: Part, section: Section, dtype: str) -> Part:
+    def _category(self, owner: TracedPart, section: Section, dtype: str) -> TracedPart:
         part, found = owner.part("id_feature"), table(section, dtype, self.folder)
         self.hashes |= found.field == "hash_bucket_size"
         if found.size is not None:
             part.set(found.field, found.size)
         if found.field == "num_buckets":
             part.message.out_of_range = part.message.MODULO
-            self._tell_rows(section)
+            self._note_rows(section)
         self._embed(part, section, found)
         part.set("default_value", _default(section, dtype, found))
-        if section.flag("zscore").value:
-            section.idle("zscore", "it is an id")
+        section.flag("zscore")
+        for key in ("zscore", "mean", "std"):
+            section.idle(key, "it is an id")
         if section.has("shape") and section.value["shape"] not in (1, [1]):
             section.idle("shape", "a row has as many values as its cell")
         return part
 
-    def _tell_rows(self, section: Section) -> None:
+    def _note_rows(self, section: Section) -> None:
         """Say once that numbers are rows, which the job may not expect."""
-        notes = self.root.draft.report.notes
-        if not section.has("hash_type") and ROWS not in notes:
-            notes.append(ROWS)
+        if not section.has("hash_type"):
+            self.root.note(ROWS)
 
-    def _bucketed(self, owner: Part, section: Section, dtype: str) -> Part:
+    def _bucketed(self, owner: TracedPart, section: Section, dtype: str) -> TracedPart:
         part, cuts = owner.part("raw_feature"), section.any("bucket_boundaries").value
         if dtype == "text":
-            section.fault("bucket_boundaries", "cut numbers; dtype is text")
+            section.fault("bucket_boundaries", "cut numbers, but dtype is text; remove them")
         if not isinstance(cuts, list) or not cuts or not all(is_number(cut) for cut in cuts):
-            section.fault("bucket_boundaries", "is no list of numbers; give some")
+            section.fault("bucket_boundaries", f"is {shown(cuts)}; give a list of numbers")
         elif len(set(cuts)) < len(cuts):
-            section.fault("bucket_boundaries", "holds a number twice; give each once")
+            section.fault("bucket_boundaries", "lists a number twice; remove one")
         else:
             part.set("boundaries", sorted(cuts))
         _numeric(part, section)
-        self._embed(part, section, Table("boundaries", cuts))
+        self._embed(part, section, TableSize("boundaries", cuts))
         return part
 
-    def _number(self, owner: Part, section: Section) -> Part:
+    def _number(self, owner: TracedPart, section: Section) -> TracedPart:
         part = owner.part("raw_feature")
         _numeric(part, section)
-        for name in ("embedding_dim", "embedding_name"):
+        for name in OF_TABLES:
             section.idle(name, "a number without vocabulary or boundaries enters as it is")
         return part
 
-    def _embed(self, part: Part, section: Section, found: Table) -> None:
+    def _embed(self, part: TracedPart, section: Section, found: TableSize) -> None:
         """Width, name, pooling and start of the feature's table."""
         dim = section.whole("embedding_dim", None, least=1)
         if not dim:
@@ -194,18 +207,18 @@ class Features:
             own = (found.field, found.size, dim.value, start)
             path, known = self.tables.setdefault(name, (section.path, own))
             if own != known:
-                words = f"is {name!r}, but {path} describes that table in another way"
+                words = f"is {name!r}, but {path} describes that table differently; make them equal"
                 section.fault("embedding_name", words)
 
 
-def _numeric(part: Part, section: Section) -> None:
+def _numeric(part: TracedPart, section: Section) -> None:
     """How many numbers, how they are scaled, and what stands for a missing one."""
     part.set("value_dim", _value_dim(section))
     default = section.number("default_value", 0).value or 0
     if section.flag("zscore").value:
         mean, deviation = section.number("mean").value, section.number("std").value
         if mean is None or deviation is None or deviation <= 0:
-            section.fault("zscore", "needs mean, and std above 0")
+            section.fault("zscore", "needs mean, and std above 0; set both")
             return
         part.set("normalizer", f"method=zscore,mean={mean!r},standard_deviation={deviation!r}")
         default = (default - mean) / deviation  # ours stands for a missing value after scaling
@@ -226,7 +239,7 @@ def _value_dim(section: Section) -> int:
     return math.prod(int(size) for size in sizes)
 
 
-def _default(section: Section, dtype: str, found: Table) -> str:
+def _default(section: Section, dtype: str, found: TableSize) -> str:
     """The id that stands for a missing value. Unset: 0 for numbers, nothing for text and lists."""
     given = section.any("default_value").value
     is_list = bool(section.text("val_sep").value)
@@ -260,7 +273,7 @@ def word(
         return None
 
 
-def size_of(part: Part) -> str:
+def size_of(part: TracedPart) -> str:
     """What tells the size of a feature."""
     message = part.message
     for name in ("num_buckets", "hash_bucket_size"):

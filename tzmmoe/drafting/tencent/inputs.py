@@ -5,21 +5,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tzmmoe.drafting.draft import Part
 from tzmmoe.drafting.report import Report
+from tzmmoe.drafting.section import Section, shown
 from tzmmoe.drafting.tencent.keys import DEFINITION, GROUPED, INPUTS
-from tzmmoe.drafting.tencent.section import Given, Section
 from tzmmoe.errors import Faults, did_you_mean, few
 from tzmmoe.textformat.scalars import json_kind
 
-WIDE, DEEP, LABELS = "wide", "mmoe", "labels"
-NO_GROUP = "the inputs have no group wide"
-ONE_LIST = "all features are in both groups, wide and mmoe"
+LABELS = "labels"  # the group that sets the order of the labels
+OF_ANY = ("name", "dtype", "is_label", "is_sample_weight", "label_index", "exclude")
+OF_FEATURES = tuple(key for key in DEFINITION.read if key not in OF_ANY)
 
 
 @dataclass
 class Inputs:
-    """definitions: {name: what is said of it}. groups: {group: names}; None when the file has no
+    """definitions: {name: its object}. groups: {group: names}; None when the file has no
     groups. labels: in the order of the file.
     """
 
@@ -30,7 +29,7 @@ class Inputs:
 
     @property
     def features(self) -> list[str]:
-        """All but the labels, the weight, and what is excluded."""
+        """All but labels, weights and excluded columns."""
         return [name for name in self.definitions if self.is_feature(name)]
 
     def is_feature(self, name: str) -> bool:
@@ -39,7 +38,7 @@ class Inputs:
 
 
 def parse(value: dict[str, Any], faults: Faults, report: Report) -> Inputs:
-    """Of version 1, a list or ``{group: list}``, or 2, ``{defs, groups}``."""
+    """Version 1 is a list or ``{group: list}``, version 2 ``{defs, groups}``."""
     file = Section(value, "", INPUTS, faults, report)
     version = str(value.get("version", 1))
     if version not in ("1", "2"):
@@ -56,13 +55,13 @@ def parse(value: dict[str, Any], faults: Faults, report: Report) -> Inputs:
     else:
         inputs = Inputs(dict(_definitions(found.value, "inputs", faults, report)), None)
     _sort_out(inputs, faults)
-    if not inputs.definitions:
-        faults.add("inputs", "defines nothing")
+    if not inputs.definitions and not faults:
+        faults.add("inputs", "defines nothing; list the columns")
     return inputs
 
 
 def _first(groups: dict[str, Any], faults: Faults, report: Report) -> Inputs:
-    """Version 1 with groups. A definition that stands in two groups alike is one."""
+    """Version 1 with groups; equal definitions in several groups are one."""
     inputs = Inputs({}, {})
     if "defs" in groups:
         faults.add("version", "is 1, but inputs has defs, as version 2 does; set it to 2")
@@ -72,7 +71,9 @@ def _first(groups: dict[str, Any], faults: Faults, report: Report) -> Inputs:
         for name, section in _definitions(values, f"inputs.{group}", faults, report):
             known = inputs.definitions.setdefault(name, section)
             if known.value != section.value:
-                faults.add(section.path, f"{name!r} is defined in another way at {known.path}")
+                faults.add(
+                    section.path, f"{name!r} is defined differently at {known.path}; keep one"
+                )
             names.append(name)
     return inputs
 
@@ -102,15 +103,17 @@ def _second(section: Section) -> Inputs:
 def _names(value: Any, path: str, known: dict[str, Section], faults: Faults) -> list[str]:
     """The names in a group."""
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        faults.add(path, "is no list of names; give the names of inputs")
+        faults.add(path, f"is {shown(value)}; give a list of names of inputs")
         return []
     names = [name.strip() for name in value]
+    if not known:  # they could not be read, which is a fault of its own
+        return []
     for index, name in enumerate(names):
         if name not in known:
-            words = f"{name!r} is not in defs{did_you_mean(name, known)}"
-            faults.add(f"{path}[{index}]", words)
+            hint = did_you_mean(name, known) or "; define it, or remove it here"
+            faults.add(f"{path}[{index}]", f"{name!r} is not in defs{hint}")
         elif name in names[:index]:
-            faults.add(f"{path}[{index}]", f"{name!r} is there twice; name it once")
+            faults.add(f"{path}[{index}]", f"{name!r} is listed twice; remove one")
     return [name for name in dict.fromkeys(names) if name in known]
 
 
@@ -128,14 +131,14 @@ def _definitions(
         if not name:
             section.fault("name", "is not set; name the column")
         elif name in seen:
-            section.fault("name", f"is {name!r}, which is there twice; each name may be there once")
+            section.fault("name", f"is {name!r}, which is defined twice; remove one")
         else:
             seen.add(name)
             yield name, section
 
 
 def _sort_out(inputs: Inputs, faults: Faults) -> None:
-    """Find the labels, in their order, and the weight."""
+    """Set the labels, in their order, and the weight."""
     for each in inputs.definitions.values():
         each.flag("exclude")
     marked = [n for n, each in inputs.definitions.items() if each.flag("is_label").value]
@@ -149,20 +152,26 @@ def _sort_out(inputs: Inputs, faults: Faults) -> None:
     labels = [*first, *(name for name in marked if name not in first)]
     inputs.labels = _ordered(labels, inputs, faults)
     if len(weights) > 1:
-        words = f"{few(weights)} are all is_sample_weight: true; there may be one"
+        words = f"{few(weights)} are all is_sample_weight: true; keep one"
         faults.add("inputs", words)
     inputs.weight = weights[0] if weights else ""
+    for name, each in inputs.definitions.items():
+        if name not in inputs.labels:
+            each.idle("label_index", "it is not a label")
+        if not inputs.is_feature(name):
+            for key in OF_FEATURES:
+                each.idle(key, "it is not a feature")
 
 
 def _ordered(labels: list[str], inputs: Inputs, faults: Faults) -> list[str]:
-    """By label_index, when it is set."""
+    """Sorted by label_index if it is set."""
     indices = {name: inputs.definitions[name].whole("label_index") for name in labels}
     given = [name for name, index in indices.items() if index]
     if not given:
         return labels
     lacking = [name for name in labels if name not in given]
     if lacking:
-        words = f"is set for {few(given)}, but not for {few(lacking)}; set all, or none"
+        words = f"is set for {few(given)}, but not for {few(lacking)}; set it for all, or for none"
         faults.add("inputs", f"label_index {words}")
         return labels
     values = [index.value for index in indices.values()]
@@ -174,67 +183,3 @@ def _ordered(labels: list[str], inputs: Inputs, faults: Faults) -> list[str]:
 def plain_name(name: str) -> str:
     """A column's name as features, towers and folders may be called."""
     return re.sub(r"[^\w\-]+", "_", name) or "_"
-
-
-def used(inputs: Inputs, model: Section, faults: Faults) -> dict[str, list[str]]:
-    """The features of each group that the model reads, in the order of the groups."""
-    use_wide = model.flag("use_wide", True)
-    if not inputs.definitions:  # they could not be read, which is told elsewhere
-        return {}
-    groups = inputs.groups
-    if groups is None:
-        groups = {WIDE: inputs.features, DEEP: inputs.features}
-        if use_wide.value:
-            model.report.notes.append(f"the inputs have no groups: {ONE_LIST}")
-    wanted = [DEEP]
-    if use_wide.value and WIDE in groups:
-        wanted = [WIDE, DEEP]
-    elif use_wide and use_wide.value:
-        model.fault("use_wide", f"is true, but {NO_GROUP}{did_you_mean(WIDE, groups)}; add it")
-    if DEEP not in groups:
-        hint = did_you_mean(DEEP, groups)
-        faults.add("inputs", f"has no group {DEEP}{hint}; name the features of the experts")
-    _tell_unused(inputs, groups, [*wanted, LABELS], model)
-    found = {}
-    for group in (group for group in wanted if group in groups):
-        found[group] = [name for name in groups[group] if inputs.is_feature(name)]
-        others = [name for name in groups[group] if not inputs.is_feature(name)]
-        if others:
-            model.report.notes.append(f"no features, and left out of {group}: {few(others, 20)}")
-        if not found[group]:
-            faults.add("inputs", f"the group {group} holds no features; name some")
-    return found
-
-
-def use_wide(groups: dict[str, list[str]], model: Section) -> Given:
-    """Whether there is a wide side; unset, it needs its group."""
-    given = model.flag("use_wide", True)
-    if given or WIDE in groups:
-        return given
-    model.report.notes.append(f"{NO_GROUP}: there is no wide side (use_wide: false)")
-    return Given(False)
-
-
-def put(groups: dict[str, list[str]], names: dict[str, str], model_config: Part) -> None:
-    for group, columns in groups.items():
-        part = model_config.part("feature_groups")
-        part.set("group_name", group)
-        part.put(
-            "feature_names", Given([names[name] for name in columns], f"inputs, group {group}")
-        )
-        part.set("group_type", part.message.group_type)
-
-
-def _tell_unused(
-    inputs: Inputs, groups: dict[str, list[str]], wanted: list[str], model: Section
-) -> None:
-    """Name groups and definitions that the model does not read."""
-    report = model.report
-    for group in groups:
-        if group not in wanted and inputs.groups is not None:
-            why = "use_wide is false" if group == WIDE else "this model reads wide and mmoe"
-            report.idle[f"inputs, group {group}"] = f"{why}{did_you_mean(group, (WIDE, DEEP))}"
-    read = {name for group in wanted for name in groups.get(group, [])}
-    unread = [name for name in inputs.features if name not in read]
-    if unread:
-        report.notes.append(f"in no group that is read, and left out: {few(unread, 20)}")

@@ -1,23 +1,45 @@
 """The keys of each object of a job: read, without effect here, and not supported."""
 
-from dataclasses import dataclass
+from tzmmoe.drafting.section import Keys
 
-
-@dataclass(frozen=True)
-class Keys:
-    """Names of keys. ``foreign`` ones change what a job does, and have no counterpart here."""
-
-    read: tuple[str, ...]
-    idle: tuple[str, ...]
-    foreign: tuple[str, ...]
-
-    @property
-    def known(self) -> tuple[str, ...]:
-        return (*self.read, *self.idle, *self.foreign)
+# Why a key has no effect here.
+IDLE = {
+    "pod_affin": "the cluster decides where pods run",
+    "cache": "files are streamed",
+    "verbose": "a run always logs the same",
+    "term_on_nan": "a run always ends at a loss that is NaN",
+    "num_test_samples": "all rows of test_data_args count",
+    "log_dir": "TensorBoard's files go to model_dir",
+    "name": "results are named after the metric and the tower",
+    "is_sparse": "a row has as many values as its cell",
+    "is_ragged": "a row has as many values as its cell",
+    "is_varlen": "a row has as many values as its cell",
+}
+# What to do instead of a key that is not supported.
+INSTEAD = {
+    "one_hot": "give embedding_dim",
+    "weight_col": "put the weights into the cells, as value:weight, and set id_feature.weighted",
+    "self_weighted": "put the weights into the cells, as value:weight",
+    "max_len": "set id_feature.value_dim in the config",
+    "save_path": "pass --export_dir to tzmmoe.export",
+    "load_model_from": "a Keras model cannot be loaded",
+    "continue_training": "pass --continue_train to tzmmoe.train",
+    "predict_args": "call tzmmoe.predict",
+    "predict_data_args": "call tzmmoe.predict",
+    "pred_args": "call tzmmoe.predict",
+    "pred_data_args": "call tzmmoe.predict",
+    "train_type": "there is one way to train",
+    "named_outputs": "outputs are named after their tower",
+}
 
 
 def keys(read: str, idle: str = "", foreign: str = "") -> Keys:
-    return Keys(tuple(read.split()), tuple(idle.split()), tuple(foreign.split()))
+    """Names between blanks."""
+    return Keys(
+        read.split(),
+        {name: IDLE.get(name, "") for name in idle.split()},
+        {name: INSTEAD.get(name, "") for name in foreign.split()},
+    )
 
 
 JOB = keys(
@@ -83,33 +105,3 @@ DEFINITION = keys(
     idle="is_sparse is_ragged is_varlen",
     foreign="one_hot weight_col self_weighted max_len padding embedding_l1_reg embedding_l2_reg",
 )
-
-# Why a key changes nothing.
-IDLE = {
-    "pod_affin": "where a cluster puts its pods is not ours",
-    "cache": "files are streamed",
-    "verbose": "a run always tells the same",
-    "term_on_nan": "a run always ends at a loss that is NaN",
-    "num_test_samples": "all rows of test_data_args count",
-    "log_dir": "TensorBoard's files go to model_dir",
-    "name": "results are named after the metric and the tower",
-    "is_sparse": "a row has as many values as its cell",
-    "is_ragged": "a row has as many values as its cell",
-    "is_varlen": "a row has as many values as its cell",
-}
-# What to do instead of a key that is not supported.
-INSTEAD = {
-    "one_hot": "give embedding_dim",
-    "weight_col": "put the weights into the cells, as value:weight, and set id_feature.weighted",
-    "self_weighted": "put the weights into the cells, as value:weight",
-    "max_len": "set id_feature.value_dim in the config",
-    "save_path": "pass --export_dir to tzmmoe.export",
-    "load_model_from": "a Keras model cannot be loaded",
-    "continue_training": "pass --continue_train to tzmmoe.train",
-    "predict_args": "call tzmmoe.predict",
-    "predict_data_args": "call tzmmoe.predict",
-    "pred_args": "call tzmmoe.predict",
-    "pred_data_args": "call tzmmoe.predict",
-    "train_type": "there is one way to train",
-    "named_outputs": "outputs are named after their tower",
-}

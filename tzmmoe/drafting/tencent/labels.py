@@ -1,10 +1,10 @@
-"""Which label is learned by which tower."""
+"""Which tower learns which label."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tzmmoe.drafting.tencent.section import Section
+from tzmmoe.drafting.section import Section
 from tzmmoe.errors import ConfigError, did_you_mean, few
 
 
@@ -20,10 +20,10 @@ class Binding:
 def bind(
     labels: Sequence[str], num_towers: int, measured: Sequence[str], chosen: Sequence[str] | None
 ) -> Binding:
-    """``measured`` are the labels that have metrics, ``chosen`` the ones of --labels.
+    """``measured`` are the labels that have metrics, ``chosen`` those of --labels.
 
     Raises:
-        ConfigError: the labels of the towers do not follow from these.
+        ConfigError: these do not determine the labels of the towers.
     """
     if chosen is not None:
         taken, why = _chosen(chosen, labels, num_towers), "as --labels says"
@@ -36,7 +36,7 @@ def bind(
             raise ConfigError.at(
                 "job_detail.model_args.task_structs",
                 f"has {num_towers} towers for {len(labels)} labels ({few(labels)}), of which "
-                f"{len(taken)} have metrics; tell the labels of the towers by --labels",
+                f"{len(taken)} have metrics; name the labels of the towers with --labels",
             )
     return Binding(taken, why, [label for label in labels if label not in taken])
 
@@ -46,10 +46,10 @@ def _chosen(chosen: Sequence[str], labels: Sequence[str], num_towers: int) -> li
         if name not in labels:
             raise ConfigError.at(
                 "--labels",
-                f"{name!r} is no label{did_you_mean(name, labels)}; there are {few(labels)}",
+                f"{name!r} is not a label{did_you_mean(name, labels)}; choose from {few(labels)}",
             )
     if len(set(chosen)) < len(chosen):
-        raise ConfigError.at("--labels", "names a label twice")
+        raise ConfigError.at("--labels", "names a label twice; remove one")
     if len(chosen) != num_towers:
         words = f"names {len(chosen)} labels for {num_towers} towers; give one for each"
         raise ConfigError.at("--labels", words)
@@ -57,17 +57,17 @@ def _chosen(chosen: Sequence[str], labels: Sequence[str], num_towers: int) -> li
 
 
 def by_label(value: Any) -> bool:
-    """Whether a value of losses or metrics is an object of one entry for each label."""
+    """Whether losses or metrics are an object with a key for each label."""
     return isinstance(value, dict) and "type" not in value
 
 
 def check_labels(section: Section, name: str, learned: Sequence[str], known: Sequence[str]) -> None:
-    """Of a key that goes by label: tell which are no labels, and which no tower learns."""
+    """Find faults of a key whose value goes by label; report labels that no tower learns."""
     given = section.any(name)
     for label in given.value if by_label(given.value) else ():
         path = f"{given.path}.{label}"
         if label not in known:
-            hint = did_you_mean(label, [*known, "type"])
-            section.faults.add(path, f"{label!r} is no label of the inputs{hint}")
+            hint = did_you_mean(label, [*known, "type"]) or "; set its is_label, or remove it here"
+            section.faults.add(path, f"{label!r} is not a label of the inputs{hint}")
         elif label not in learned:
             section.report.idle[path] = "no tower learns this label"

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tzmmoe.drafting.draft import Part
-from tzmmoe.drafting.tencent.keys import LOSS, Keys
+from tzmmoe.drafting.section import Entry, Section
+from tzmmoe.drafting.tencent.keys import LOSS, keys
 from tzmmoe.drafting.tencent.labels import by_label
-from tzmmoe.drafting.tencent.section import Given, Section
 from tzmmoe.drafting.tencent.words import LOSSES, OTHER_LOSSES, meant
+from tzmmoe.drafting.traced import TracedPart
 from tzmmoe.errors import few
 
 ARGUMENTS = {
@@ -27,15 +27,15 @@ class LossOfTower:
 
     word: str
     arguments: dict[str, float]
-    weight: Given
+    weight: Entry
     path: str
 
 
 def losses(
     training: Section, num_towers: int, labels: Sequence[str], acts: Sequence[str]
 ) -> list[LossOfTower]:
-    """One for each tower; none after a fault. ``labels`` are the towers', and none when they could
-    not be told; ``acts`` are the towers' output activations."""
+    """One for each tower; none after a fault. ``labels`` are the towers', none if they are not
+    known; ``acts`` are the towers' output activations."""
     given = training.any("losses")
     path, values = given.path, given.value
     if not values:
@@ -60,7 +60,7 @@ def losses(
 
 
 def _labelled(
-    training: Section, given: Given, labels: Sequence[str], acts: Sequence[str]
+    training: Section, given: Entry, labels: Sequence[str], acts: Sequence[str]
 ) -> list[LossOfTower]:
     lacking = [label for label in labels if not given.value.get(label)]
     if lacking:
@@ -80,16 +80,15 @@ def _each(
     return found if all(found) else []
 
 
-def put_loss(tower: Part, loss: LossOfTower, num_class: int) -> None:
+def put_loss(tower: TracedPart, loss: LossOfTower, num_class: int) -> None:
     """The loss and the weight of one tower."""
-    notes = tower.draft.report.notes
-    if loss.word == "kld_loss" and num_class == 1 and KLD not in notes:
-        notes.append(KLD)
+    if loss.word == "kld_loss" and num_class == 1:
+        tower.note(KLD)
     owner = tower.part("losses")
     inner = owner.part(loss.word)
     for name, value in loss.arguments.items():
         inner.set(name, value)
-    owner.told(loss.path, loss.word)
+    owner.made_from(loss.path, loss.word)
     if loss.weight:
         tower.put("weight", loss.weight)
     else:
@@ -115,7 +114,7 @@ def _arguments(section: Section, word: str, acts: Sequence[str]) -> dict[str, fl
     """Arguments by the schema's names, all of them."""
     defaults = ARGUMENTS.get(word, {})
     logits = ("from_logits",) if word in OF_LOGITS else ()
-    known = Keys((*defaults, *logits, "reduction"), ("name",), ("axis", "ignore_class"))
+    known = keys(" ".join([*defaults, *logits, "reduction"]), "name", "axis ignore_class")
     given = section.section("args", known)
     linked = [act for act in acts if act in ("sigmoid", "softmax")]
     if given.flag("from_logits").value and linked:

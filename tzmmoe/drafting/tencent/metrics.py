@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tzmmoe.drafting.draft import Part
-from tzmmoe.drafting.tencent.keys import METRIC, Keys
+from tzmmoe.drafting.section import Section, is_number, is_whole
+from tzmmoe.drafting.tencent.keys import METRIC, keys
 from tzmmoe.drafting.tencent.labels import by_label
-from tzmmoe.drafting.tencent.section import Section, is_number, is_whole
 from tzmmoe.drafting.tencent.words import METRICS, OTHER_METRICS, MetricWords, meant
+from tzmmoe.drafting.traced import TracedPart
 from tzmmoe.textformat.scalars import json_kind
 
 # Arguments of Keras that may say what holds anyway.
@@ -17,6 +17,7 @@ FIXED = {
     "multi_label": False,
     "from_logits": False,
 }
+FOREIGN = "top_k class_id num_labels"
 WHOLE = ("thresholds", "top_k")
 
 Named = tuple[str, Any]  # path and value of one metric
@@ -45,7 +46,7 @@ def of_towers(section: Section, labels: Sequence[str]) -> list[list[Named]] | No
     return [_several(value, path)] * len(labels)
 
 
-def put_metrics(part: Part, metrics: Sequence[Named], section: Section) -> None:
+def put_metrics(part: TracedPart, metrics: Sequence[Named], section: Section) -> None:
     """Add metrics to a tower, or to what an evaluation measures of it."""
     words: dict[str, str] = {}
     for path, value in metrics:
@@ -55,7 +56,7 @@ def put_metrics(part: Part, metrics: Sequence[Named], section: Section) -> None:
         word, arguments = found
         text = f"{word} {arguments}"
         if words.get(word) == text:
-            section.report.idle[path] = f"{word} is there already"
+            section.report.idle[path] = f"{word} is already listed"
             continue
         if word in words:
             section.faults.add(path, f"is another {word}; a tower has one of each kind")
@@ -65,10 +66,10 @@ def put_metrics(part: Part, metrics: Sequence[Named], section: Section) -> None:
         inner = owner.part(word)
         for name, number in arguments.items():
             inner.set(name, number)
-        owner.draft.mark(owner.path, path)
+        owner.mark(path)
     if words:
         source = metrics[0][0].partition("[")[0]
-        part.tell(source, f"metrics: {', '.join(words)}")
+        part.report(source, f"metrics: {', '.join(words)}")
 
 
 def _labelled(section: Section, value: dict[str, Any], labels: Sequence[str]) -> list[list[Named]]:
@@ -102,7 +103,7 @@ def _metric(section: Section, path: str, value: Any) -> tuple[str, dict[str, Any
 
 
 def _arguments(metric: Section, words: MetricWords) -> dict[str, Any]:
-    known = Keys((*words.arguments, *FIXED), ("name", "dtype"), ("top_k", "class_id", "num_labels"))
+    known = keys(" ".join([*words.arguments, *FIXED]), "name dtype", FOREIGN)
     given = metric.section("args", known)
     for name, value in FIXED.items():
         if given.has(name) and given.value[name] != value:

@@ -5,11 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tzmmoe.drafting.draft import Part
-from tzmmoe.drafting.tencent import inputs as groups
-from tzmmoe.drafting.tencent.inputs import DEEP, WIDE
-from tzmmoe.drafting.tencent.section import Given, Section, is_number, is_whole
+from tzmmoe.drafting.section import Entry, Section, is_number, is_whole, shown
+from tzmmoe.drafting.tencent.groups import DEEP, WIDE, wide_side
 from tzmmoe.drafting.tencent.words import ACTIVATIONS, OF_LOGITS, meant
+from tzmmoe.drafting.traced import TracedPart
 from tzmmoe.errors import did_you_mean
 from tzmmoe.textformat.scalars import json_kind
 
@@ -29,14 +28,18 @@ def structs(model: Section) -> list[list[int]]:
         model.fault("task_structs", "is not set; give the widths of each tower, [[64, 16, 1]]")
         return []
     if not isinstance(value.value, list) or not value.value:
-        model.fault("task_structs", "is no list of lists; give the widths of each tower")
+        model.fault(
+            "task_structs", f"is {shown(value.value)}; give a list of the widths of each tower"
+        )
         return []
     found = [_widths(model, f"{value.path}[{i}]", each) for i, each in enumerate(value.value)]
     return found if all(found) else []
 
 
-def put_model(part: Part, model: Section, towers: list[list[int]], has: dict[str, Any]) -> None:
-    """All fields of mmoe_v2 but its towers; ``has`` are the groups that are read."""
+def put_model(
+    part: TracedPart, model: Section, towers: list[list[int]], groups: dict[str, list[str]]
+) -> None:
+    """All fields of mmoe_v2 but its towers; ``groups`` are those that are read."""
     part.put("name", model.text("name", "mmoe v2"))
     put_structs(part, model, towers)
     part.put("task_use_bias", model.flag("task_use_bias", True))
@@ -51,7 +54,7 @@ def put_model(part: Part, model: Section, towers: list[list[int]], has: dict[str
         layers = []
     else:
         layers = _widths(model, widths.path, widths.value)
-    part.put("expert_layers", Given(layers, widths.path))
+    part.put("expert_layers", Entry(layers, widths.path))
     part.put("expert_use_bias", model.flag("expert_use_bias", True))
     for name, kind in LISTS.items():
         part.put(f"expert_{name}", of_network(model, f"expert_{name}", kind, len(layers)))
@@ -59,18 +62,18 @@ def put_model(part: Part, model: Section, towers: list[list[int]], has: dict[str
     part.put("gate_use_bias", model.flag("gate_use_bias", True))
     _regularization(part, model, "gate")
     part.put("share_gates", model.flag("share_gates"))
-    _put_wide(part, model, has)
+    _put_wide(part, model, groups)
     config = part.message
     acts = [*config.expert_act, *config.task_hidden_act]
     if "prelu" in [*acts, *(act for each in config.task_structs for act in each.hidden_act)]:
         model.report.notes.append(PRELU)
 
 
-def put_structs(part: Part, model: Section, towers: list[list[int]]) -> None:
+def put_structs(part: TracedPart, model: Section, towers: list[list[int]]) -> None:
     """Widths and settings of the towers' layers."""
     entries = [part.part("task_structs") for _ in towers]
     for index, (entry, widths) in enumerate(zip(entries, towers, strict=True)):
-        entry.put("units", Given(widths, f"{model.path}.task_structs[{index}]"))
+        entry.put("units", Entry(widths, f"{model.path}.task_structs[{index}]"))
     depths = [len(widths) - 1 for widths in towers]
     for name, kind in (("hidden_act", ACT), ("dropout", DROPOUT), ("use_bn", BN)):
         shared, own = of_towers(model, f"task_{name}", kind, depths)
@@ -103,69 +106,68 @@ def output_acts(model: Section, num_towers: int) -> list[str]:
 def _widths(model: Section, path: str, value: Any) -> list[int]:
     widths = value if isinstance(value, list) else []
     if not widths or not all(is_whole(width) for width in widths):
-        shown = value if isinstance(value, list) else json_kind(value)
-        model.faults.add(path, f"is {shown}; give a list of widths above 0")
+        model.faults.add(path, f"is {shown(value)}; give a list of widths above 0")
         return []
     return [int(width) for width in widths]
 
 
-def _regularization(part: Part, model: Section, owner: str) -> None:
+def _regularization(part: TracedPart, model: Section, owner: str) -> None:
     """L1 and L2; null is 0."""
     for name in (f"{owner}_l1_reg", f"{owner}_l2_reg"):
         part.put(name, model.number(name, 0.0, least=0))
 
 
-def _put_wide(part: Part, model: Section, has: dict[str, Any]) -> None:
+def _put_wide(part: TracedPart, model: Section, groups: dict[str, list[str]]) -> None:
     """The wide side; settings that cannot have an effect are left out."""
-    use_wide, kind = groups.use_wide(has, model), _wide_type(model)
+    use_wide, kind = wide_side(groups, model), _wide_type(model)
     width = model.whole("wide_width", 8, least=1)
     feature_cross, output_cross = model.whole("feature_cross", 0), model.whole("output_cross", 0)
     if feature_cross.value not in range(CROSSES + 1):
         model.fault("feature_cross", f"is {feature_cross.value}; give 0 to {CROSSES}")
     part.put("use_wide", use_wide)
-    part.put("mmoe_group", Given(DEEP))
-    _tell_wide(model, use_wide.value, kind.value, feature_cross.value, output_cross.value)
+    part.put("mmoe_group", Entry(DEEP))
+    _report_wide(model, use_wide.value, kind.value, feature_cross.value, output_cross.value)
     if not use_wide.value:
         return
-    part.put("wide_group", Given(WIDE))
+    part.put("wide_group", Entry(WIDE))
     part.put("wide_type", kind, "" if kind.value in ("FM", "LR") else "no wide model")
     part.put("feature_cross", feature_cross, "where x_w and y_w enter")
     part.put("output_cross", output_cross, "at 0, y_w is added to the logits")
-    part.put("wide_feature", Given("auto"), "x_w: latents for FM, embeddings otherwise")
-    part.put("dedup_cross_features", Given(True))
+    part.put("wide_feature", Entry("auto"), "x_w: latents for FM, embeddings otherwise")
+    part.put("dedup_cross_features", Entry(True))
     if kind.value == "FM":
         part.put("wide_width", width)
     if kind.value == "LR":
-        part.put("wide_use_bn", Given(False))
+        part.put("wide_use_bn", Entry(False))
     if kind.value in ("FM", "LR"):
         _regularization(part, model, "wide")
-        part.put("wide_per_task", Given(False), "one y_w for all towers")
-        part.put("wide_output_is_prob", Given(False), "y_w is a logit")
+        part.put("wide_per_task", Entry(False), "one y_w for all towers")
+        part.put("wide_output_is_prob", Entry(False), "y_w is a logit")
     for name, given in (("feature_cross", feature_cross), ("output_cross", output_cross)):
         if not given:
             words = f"{name} is not set: {UNSET[name]}; where the job comes from, the wide side"
             model.report.notes.append(f"{words} would not take part")
 
 
-def _wide_type(model: Section) -> Given:
-    """FM and LR in any case, and with blanks; anything else is no wide model."""
+def _wide_type(model: Section) -> Entry:
+    """FM and LR in any case, and with blanks; anything else means no wide model."""
     if "wide_type" not in model.value:
-        return Given("FM")
+        return Entry("FM")
     value, path = model.value["wide_type"], model.path_of("wide_type")
     text = "none" if value is None else value
     if not isinstance(text, str):
         model.fault("wide_type", f"is {json_kind(value)}; give FM, LR, or another name for none")
-        return Given("none", path)
+        return Entry("none", path)
     plain = re.sub(r"\s", "", text).upper()
     if plain in ("FM", "LR"):
-        return Given(plain, path)
+        return Entry(plain, path)
     hint = did_you_mean(plain, ("FM", "LR"))
     words = f"{path} is {text!r}, neither FM nor LR: the wide side has no model{hint}"
     model.report.notes.append(words)
-    return Given(text or "none", path)
+    return Entry(text or "none", path)
 
 
-def _tell_wide(
+def _report_wide(
     model: Section, use_wide: bool, kind: str, feature_cross: int, output_cross: int
 ) -> None:
     """Name the settings of the wide side that change nothing."""
@@ -194,8 +196,8 @@ def _tell_wide(
 
 @dataclass(frozen=True)
 class Kind:
-    """What a layer can be told: how a value is read, what stands for null and for a layer that a
-    list lacks, and the default."""
+    """A setting of a layer: how a value is read, what null and a layer beyond the list's end get,
+    and the default."""
 
     read: Callable[[Any], Any]
     none: Any
@@ -226,17 +228,17 @@ BN = Kind(_switch, False, False)
 LISTS = {"act": ACT, "dropout": DROPOUT, "use_bn": BN}
 
 
-def of_network(section: Section, name: str, kind: Kind, num_layers: int) -> Given:
+def of_network(section: Section, name: str, kind: Kind, num_layers: int) -> Entry:
     """Values for the layers of one network: one for all, or one for each."""
     if name not in section.value:
-        return Given([kind.default])
+        return Entry([kind.default])
     path = section.path_of(name)
-    return Given(_filled(section, path, section.value[name], kind, num_layers), path)
+    return Entry(_filled(section, path, section.value[name], kind, num_layers), path)
 
 
 def of_towers(
     section: Section, name: str, kind: Kind, depths: Sequence[int]
-) -> tuple[Given, list[Given]]:
+) -> tuple[Entry, list[Entry]]:
     """Values for the hidden layers of all towers, and each tower's own where they differ.
 
     ``depths``: their numbers of hidden layers. A list in the list is one tower's own, as is every
@@ -247,15 +249,15 @@ def of_towers(
     if nested and len(value) != len(depths):
         words = f"has {len(value)} lists for {len(depths)} towers; give one for each"
         section.fault(name, words)
-        return Given([kind.default]), []
+        return Entry([kind.default]), []
     if not nested and (not isinstance(value, list) or len(set(depths)) == 1):
         return of_network(section, name, kind, max(depths, default=0)), []
     values = value if nested else [value] * len(depths)
     own = [
-        Given(_filled(section, f"{path}[{i}]" if nested else path, each, kind, depth), path)
+        Entry(_filled(section, f"{path}[{i}]" if nested else path, each, kind, depth), path)
         for i, (each, depth) in enumerate(zip(values, depths, strict=True))
     ]
-    return Given(None), own
+    return Entry(None), own
 
 
 def _filled(section: Section, path: str, value: Any, kind: Kind, num_layers: int) -> list[Any]:

@@ -1,12 +1,12 @@
-"""train_args.optimizer -> the optimizers of train_config."""
+"""train_args and eval_args -> model_dir, train_config and eval_config."""
 
 import re
 from collections.abc import Callable
 from typing import Any
 
-from tzmmoe.drafting.draft import Part
-from tzmmoe.drafting.tencent.keys import OPTIMIZER, SPEED, STOPPING, TENSORBOARD, Keys
-from tzmmoe.drafting.tencent.section import Given, Section, is_whole
+from tzmmoe.drafting.section import Entry, Keys, Section, is_whole
+from tzmmoe.drafting.tencent.keys import OPTIMIZER, SPEED, STOPPING, TENSORBOARD, keys
+from tzmmoe.drafting.tencent.metrics import of_towers, put_metrics
 from tzmmoe.drafting.tencent.words import (
     OPTIMIZERS,
     OTHER_ARGUMENTS,
@@ -14,18 +14,21 @@ from tzmmoe.drafting.tencent.words import (
     OptimizerWords,
     meant,
 )
+from tzmmoe.drafting.traced import TracedPart
 from tzmmoe.errors import join
 
 MOST_ROWS = 2**63 - 1
 BATCH_SIZE = 128  # of a job that names none
+RATES = ("learning_rate", "lr")
+APART = "tables take the plain {word}; {names} act on the dense part alone (experts, gates, towers)"
 
 
-def put_training(part: Part, training: Section, *, has_validation: bool) -> None:
+def put_training(part: TracedPart, training: Section, *, has_validation: bool) -> None:
     """Everything of train_config."""
-    put_optimizer(part, training)
+    _put_optimizer(part, training)
     epochs = training.whole("epochs", 1, least=1)
     part.put("num_epochs", epochs, "passes over the data")
-    part.put("save_checkpoints_epochs", Given(1), "save and evaluate after every pass")
+    part.put("save_checkpoints_epochs", Entry(1), "save and evaluate after every pass")
     part.put("num_samples", training.whole("num_samples", None, 1, MOST_ROWS), "rows of an epoch")
     num_val_samples = training.whole("num_val_samples", None, 1, MOST_ROWS)
     if has_validation:
@@ -33,44 +36,69 @@ def put_training(part: Part, training: Section, *, has_validation: bool) -> None
     else:
         training.idle("num_val_samples", "there is no val_data_args")
     mixed = training.flag("mix_precision")
-    part.put("mixed_precision", Given("FP16" if mixed.value else "", mixed.path))
+    part.put("mixed_precision", Entry("FP16" if mixed.value else "", mixed.path))
     _stopping(part, training, has_validation)
     _speed(part, training)
     _tensorboard(part, training)
 
 
-def put_model_dir(root: Part, training: Section, name: str, place: Callable[[Given], str]) -> None:
+def put_model_dir(
+    root: TracedPart, training: Section, name: str, place: Callable[[Entry], str]
+) -> None:
     """Where the run writes: the job's folder for checkpoints, or one named after the model."""
     given = training.text("ckpt_path")
     if given.value:
-        root.put("model_dir", Given(place(given), given.path))
+        root.put("model_dir", Entry(place(given), given.path))
     else:
         plain = re.sub(r"[^\w\-.]+", "_", name)
-        root.put("model_dir", Given(f"experiments/{plain}"), "after model_args.name")
+        root.put("model_dir", Entry(f"experiments/{plain}"), "after model_args.name")
 
 
-def batch_size(section: Section) -> Given:
+def put_evaluation(
+    root: TracedPart, evaluation: Section, towers: dict[str, str], place: Callable[[Entry], str]
+) -> None:
+    """The final evaluation; ``towers`` are {label: tower}."""
+    part = root.part("eval_config")
+    if not root.message.test_input_path:
+        evaluation.report.notes.append(
+            "there is no test_data_args: eval_args measures val_data_args"
+        )
+    part.put("batch_size", batch_size(evaluation), "changes no result")
+    output = evaluation.text("output_file")
+    if output.value:
+        part.put("output_file", Entry(place(output), output.path))
+    metrics = of_towers(evaluation, list(towers))
+    for name, each in zip(towers.values(), metrics or [], strict=False):
+        if each:
+            own = part.part("task_metrics")
+            own.set("name", name)
+            put_metrics(own, each, evaluation)
+
+
+def batch_size(section: Section) -> Entry:
     return section.whole("batch_size", BATCH_SIZE, least=1)
 
 
-def _stopping(part: Part, training: Section, has_validation: bool) -> None:
+def _stopping(part: TracedPart, training: Section, has_validation: bool) -> None:
     if not training.has("early_stopping"):
         return
     section = training.section("early_stopping", STOPPING)
     if not has_validation:
-        training.fault("early_stopping", "needs val_data_args; there is nothing to watch")
+        training.fault(
+            "early_stopping", "needs val_data_args to watch; add it, or remove early_stopping"
+        )
     stopping = part.part("early_stopping")
     stopping.put("monitor", section.text("monitor", "val_loss"))
     stopping.put("mode", section.text("mode", "auto"))
     stopping.put("patience", section.whole("patience", 0, least=0), "evaluations without gain")
     delta = section.number("min_delta", 0.0)
-    stopping.put("min_delta", Given(abs(delta.value), delta.path), "a gain is larger")
+    stopping.put("min_delta", Entry(abs(delta.value), delta.path), "a gain is larger")
     if not section.flag("restore_best_weights", True).value:
         section.idle("restore_best_weights", "the best weights are always restored")
-    stopping.put("restore_best_weights", Given(True))
+    stopping.put("restore_best_weights", Entry(True))
 
 
-def _speed(part: Part, training: Section) -> None:
+def _speed(part: TracedPart, training: Section) -> None:
     if not training.has("train_speed_logger"):
         return
     section = training.section("train_speed_logger", SPEED)
@@ -79,10 +107,10 @@ def _speed(part: Part, training: Section) -> None:
     logger.put("with_metrics", section.flag("with_metrics"))
 
 
-def _tensorboard(part: Part, training: Section) -> None:
-    """Keras writes nothing for TensorBoard unless told to."""
+def _tensorboard(part: TracedPart, training: Section) -> None:
+    """Off unless the job asks for it, as in Keras."""
     given = training.any("tensorboard")
-    part.put("use_tensorboard", Given(bool(given), given.path))
+    part.put("use_tensorboard", Entry(bool(given), given.path))
     if not given:
         return
     section = training.section("tensorboard", TENSORBOARD)
@@ -96,14 +124,10 @@ def _tensorboard(part: Part, training: Section) -> None:
     if not is_window and not (len(values) == 1 and whole):
         section.fault("profile_batch", f"is {value}; give a batch, or [first, last]")
         return
-    part.part("tensorboard").put("profile_batch", Given(values, batches.path), "traced batches")
+    part.part("tensorboard").put("profile_batch", Entry(values, batches.path), "traced batches")
 
 
-RATES = ("learning_rate", "lr")
-APART = "tables take the plain {word}; {names} act on the dense part alone (experts, gates, towers)"
-
-
-def put_optimizer(part: Part, training: Section) -> None:
+def _put_optimizer(part: TracedPart, training: Section) -> None:
     """One optimizer for everything, or one of tables and one of the rest where they must differ."""
     given = training.any("optimizer")
     section = _section(training, given.value)
@@ -126,13 +150,13 @@ def put_optimizer(part: Part, training: Section) -> None:
     training.report.notes.append(APART.format(word=words.word, names=" and ".join(own)))
 
 
-def _put_grad_process(part: Part, training: Section, section: Section) -> None:
+def _put_grad_process(part: TracedPart, training: Section, section: Section) -> None:
     """Told beside the optimizer, or in it."""
     if training.has("grad_process") and section.has("grad_process"):
         section.fault("grad_process", "is set beside the optimizer too; keep one")
     given = (section if section.has("grad_process") else training).text("grad_process")
     word = given.value.strip().lower()
-    part.put("grad_process", Given("" if word == "none" else word, given.path))
+    part.put("grad_process", Entry("" if word == "none" else word, given.path))
 
 
 def _section(training: Section, value: Any) -> Section:
@@ -151,9 +175,9 @@ def _section(training: Section, value: Any) -> Section:
 
 
 def _keys(words: OptimizerWords) -> Keys:
-    read = (*RATES, *words.arguments, *words.dense)
-    foreign = tuple(name for name in OTHER_ARGUMENTS.split() if name not in read)
-    return Keys(read, ("name",), foreign)
+    read = [*RATES, *words.arguments, *words.dense]
+    foreign = [name for name in OTHER_ARGUMENTS.split() if name not in read]
+    return keys(" ".join(read), "name", " ".join(foreign))
 
 
 def _values(section: Section, words: OptimizerWords) -> dict[str, float]:
@@ -182,16 +206,15 @@ def _own(section: Section, words: OptimizerWords) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value}
 
 
-def _put(part: Part, name: str, word: str, values: dict[str, Any], source: str) -> None:
+def _put(part: TracedPart, name: str, word: str, values: dict[str, Any], source: str) -> None:
     optimizer = part.part(name)
     inner = optimizer.part(word)
     for field, value in values.items():
         inner.set(field, value)
     optimizer.part("constant_learning_rate")
     if source:
-        optimizer.told(source)
+        optimizer.made_from(source)
         for each in ("sparse_optimizer", "dense_optimizer"):  # which the one becomes
             part.draft.origins[join(part.path, each)] = source
     else:
-        optimizer.draft.mark(optimizer.path, "")
-        optimizer.draft.report.defaults[optimizer.path] = f"{word}, lr {values['lr']:g}"
+        optimizer.default(f"{word}, lr {values['lr']:g}")

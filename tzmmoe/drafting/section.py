@@ -1,35 +1,52 @@
 """One object of a job: its keys are read one by one, and every fault is kept with its path."""
 
+import json
 import math
 import numbers
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tzmmoe.drafting.report import Report
-from tzmmoe.drafting.tencent.keys import IDLE, INSTEAD, Keys
 from tzmmoe.errors import Faults, did_you_mean, join
 from tzmmoe.textformat.scalars import json_kind
 
 MOST = 2**31 - 1  # of whole numbers
+LONGEST = 40  # characters of a value in a message
 OFF = (None, False, 0, "", [], {})
 
 
 @dataclass(frozen=True)
-class Given:
-    """A value, and the path of its key; ``""`` when the job does not say."""
+class Entry:
+    """A value and the path of its key, "" for a default."""
 
     value: Any
     path: str = ""
 
     def __bool__(self) -> bool:
-        """Whether the job says so."""
+        """Whether the job sets it."""
         return bool(self.path)
 
 
-class Section:
-    """An object with the path ``path``. Keys of null count as not given.
+@dataclass(frozen=True)
+class Keys:
+    """Keys of an object: ``read`` ones, ``idle`` ones with the reason why they change nothing here,
+    and ``foreign`` ones, which change what a job does but are not supported, with what to do
+    instead; both may be ""."""
 
-    What cannot be read is kept as a fault, and the default is used.
+    read: Sequence[str]
+    idle: Mapping[str, str]
+    foreign: Mapping[str, str]
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        return (*self.read, *self.idle, *self.foreign)
+
+
+class Section:
+    """An object with the path ``path``. A key that is null counts as not set.
+
+    What cannot be read becomes a fault, and its default is used.
     """
 
     def __init__(self, value: Any, path: str, known: Keys, faults: Faults, report: Report) -> None:
@@ -44,12 +61,12 @@ class Section:
     def _look(self, name: str, value: Any, known: Keys) -> None:
         path = self.path_of(name)
         if name not in known.known:
-            self.faults.add(path, f"no such key{did_you_mean(name, known.known)}")
+            hint = did_you_mean(name, known.known) or "; remove it"
+            self.faults.add(path, f"no such key{hint}")
         elif name in known.foreign and value not in OFF:
-            instead = f"; {INSTEAD[name]}" if name in INSTEAD else ""
-            self.faults.add(path, f"is not supported{instead or '; remove it'}")
+            self.faults.add(path, f"is not supported; {known.foreign[name] or 'remove it'}")
         elif name in known.idle and value not in OFF:
-            self.report.idle[path] = IDLE.get(name, "")
+            self.report.idle[path] = known.idle[name]
 
     def path_of(self, name: str) -> str:
         return join(self.path, name)
@@ -61,62 +78,68 @@ class Section:
         self.faults.add(self.path_of(name), words)
 
     def idle(self, name: str, why: str) -> None:
-        """Say that a key has no effect, if it is given."""
+        """Report that a key has no effect, if the job sets it."""
         if self.has(name):
             self.report.idle[self.path_of(name)] = why
 
-    def any(self, name: str) -> Given:
+    def any(self, name: str) -> Entry:
         """The value as it is."""
-        return Given(self.value[name], self.path_of(name)) if self.has(name) else Given(None)
+        return Entry(self.value[name], self.path_of(name)) if self.has(name) else Entry(None)
 
     def section(self, name: str, known: Keys) -> "Section":
-        """The object of a key; an empty one when it is not given."""
+        """The object of a key; an empty one if it is not set."""
         value = self.value[name] if self.has(name) else {}
         return Section(value, self.path_of(name), known, self.faults, self.report)
 
-    def text(self, name: str, default: str = "") -> Given:
+    def text(self, name: str, default: str = "") -> Entry:
         found = self.any(name)
         if not found:
-            return Given(default)
+            return Entry(default)
         if not isinstance(found.value, str):
-            self.fault(name, f"is {json_kind(found.value)}; give a text")
-            return Given(default, found.path)
+            self.fault(name, f"is {json_kind(found.value)}; give a string")
+            return Entry(default, found.path)
         return found
 
-    def flag(self, name: str, default: bool = False) -> Given:
+    def flag(self, name: str, default: bool = False) -> Entry:
         found = self.any(name)
         if not found:
-            return Given(default)
+            return Entry(default)
         if not isinstance(found.value, bool):
             self.fault(name, f"is {json_kind(found.value)}; give true or false")
-            return Given(default, found.path)
+            return Entry(default, found.path)
         return found
 
     def whole(
         self, name: str, default: int | None = None, least: int | None = None, most: int = MOST
-    ) -> Given:
+    ) -> Entry:
         found = self.number(name, default, least)
         if not found or found.value is None:
             return found
         if found.value != int(found.value):
             self.fault(name, f"is {found.value}; give a whole number")
-            return Given(default, found.path)
+            return Entry(default, found.path)
         if abs(found.value) > most:
             self.fault(name, f"is {found.value}; give {most} at most")
-            return Given(default, found.path)
-        return Given(int(found.value), found.path)
+            return Entry(default, found.path)
+        return Entry(int(found.value), found.path)
 
-    def number(self, name: str, default: float | None = None, least: float | None = None) -> Given:
+    def number(self, name: str, default: float | None = None, least: float | None = None) -> Entry:
         found = self.any(name)
         if not found:
-            return Given(default)
+            return Entry(default)
         if not is_number(found.value):
             self.fault(name, f"is {json_kind(found.value)}; give a number")
-            return Given(default, found.path)
+            return Entry(default, found.path)
         if least is not None and found.value < least:
             self.fault(name, f"is {found.value}; give {least} or more")
-            return Given(default, found.path)
+            return Entry(default, found.path)
         return found
+
+
+def shown(value: Any) -> str:
+    """A value of JSON, cut short."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def is_whole(value: Any, least: int = 1) -> bool:

@@ -1,0 +1,132 @@
+"""What the values of a column seem to mean beyond their type: ids, dates, points in time, several
+values in one text, true and false; and why a column cannot be a feature."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tzmmoe.drafting.survey.profile import ColumnProfile
+
+OWN = 0.9  # a column with a larger share of distinct values names its rows
+HASHES = 2.0**53  # beyond it float64 skips integers; no amount is so large
+TIMES = (946_684_800, 2_208_988_800)  # 2000 to 2040 in seconds since 1970
+TIME_UNITS = (1, 10**3, 10**6, 10**9)
+DATE = r"^\s*\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(\D|$)|^\s*\d{1,2}[-/.]\d{1,2}[-/.]\d{4}(\D|$)"
+IDENTIFIER = re.compile(
+    r"(^|[\W_])(id|uid|guid|uuid|key|code|zip|sku)s?$|(user|item|product|session)id$"
+    r"|^(user|item|product|shop|store|seller|merchant|ad|advertiser|campaign|creative|category|brand"
+    r"|page|video|movie|song|author|city)$",
+    re.IGNORECASE,
+)
+DENSE = 100  # whole numbers below this are rows of a table themselves
+MARKS = ("|", ";", ",")
+OFTEN = 0.1  # share of the distinct cells that hold the mark
+FEWER = 0.5  # distinct parts, as a share of distinct cells: parts come again, whole cells do not
+
+
+def reason(column: ColumnProfile) -> str | None:
+    """Why the column is left out; None when it may be a feature."""
+    if not column.kind:
+        return column.trouble
+    if not column.num_values:
+        return "has no value in any row"
+    if column.constant:
+        return "has the same value in every row"
+    if not column.listed:
+        return _repeated(column)
+    if column.kind == "number" and column.shortest != column.longest and not column.whole:
+        return (
+            f"lists of {column.shortest} to {column.longest} numbers; a raw_feature needs equally "
+            "many in every row"
+        )
+    return None
+
+
+def is_identifier(column: ColumnProfile) -> bool:
+    """Integers that count nothing, by their name (user_id, zip, itemId) or as large as hashes."""
+    named = IDENTIFIER.search(column.name) or re.search(r"[a-z]Ids?$", column.name)
+    return bool(named) or max(abs(column.low), abs(column.high)) >= HASHES
+
+
+def is_dense(column: ColumnProfile) -> bool:
+    """Integers from 0 on, without many gaps."""
+    few = column.low >= 0 and column.high < DENSE
+    return few and column.num_distinct > (column.high + 1) / 2
+
+
+def says_true_or_false(column: ColumnProfile) -> bool:
+    return {word.lower() for word in column.words} == {"true", "false"}
+
+
+@dataclass(frozen=True)
+class Separated:
+    """``mark`` cuts cells into ``num_distinct`` parts, at most ``longest`` of them in one."""
+
+    mark: str
+    num_distinct: int
+    longest: int
+
+
+def separated(words: Sequence[str]) -> Separated | None:
+    """Of distinct cells; None when they seem to be whole."""
+    for mark in MARKS:
+        cells = [word.split(mark) for word in words]
+        parts = {part for cell in cells for part in cell if part}
+        holding = sum(len(cell) > 1 for cell in cells)
+        padded = any(part != part.strip() for part in parts)  # prose, as in "Smith, John"
+        if holding >= OFTEN * len(cells) and len(parts) <= FEWER * len(cells) and not padded:
+            return Separated(mark, len(parts), max(map(len, cells)))
+    return None
+
+
+def about(column: ColumnProfile) -> str:
+    """The number of distinct values, in words; an estimate has three digits."""
+    if column.exact:
+        return f"{column.num_distinct:,}"
+    return f"about {float(f'{column.num_distinct:.3g}'):,.0f}"
+
+
+def _repeated(column: ColumnProfile) -> str | None:
+    """Why single values will not come again in later rows."""
+    if column.kind == "text" and _is_date(column):
+        return "dates, which do not come again; derive weekday, hour or age from them"
+    if column.kind == "whole" and (_is_time(column) or _is_day(column)):
+        return "points in time, which do not come again; derive weekday or hour from them"
+    own = column.num_distinct > OWN * column.num_values
+    if own and column.kind == "text":
+        return f"{about(column)} distinct texts in {column.num_values:,} rows: identifies the row"
+    if own and column.kind == "whole" and _counts_rows(column):
+        return (
+            f"{about(column)} distinct integers in {column.num_values:,} rows: identifies the row"
+        )
+    return None
+
+
+def _counts_rows(column: ColumnProfile) -> bool:
+    """Integers that are all different: ids by name, in order, or without gaps."""
+    dense = column.high - column.low < 2 * column.num_values
+    return is_identifier(column) or column.ascending or dense
+
+
+def _is_date(column: ColumnProfile) -> bool:
+    return bool(pc.all(pc.match_substring_regex(pa.array(column.words), DATE)).as_py())
+
+
+def _is_time(column: ColumnProfile) -> bool:
+    if is_identifier(column):
+        return False
+    first, last = TIMES
+    return any(column.low >= first * unit and column.high < last * unit for unit in TIME_UNITS)
+
+
+def _is_day(column: ColumnProfile) -> bool:
+    """20240131 and the like."""
+    if column.low < 19_700_101 or column.high > 20_401_231:
+        return False
+    days = column.numbers[~np.isnan(column.numbers)].astype(np.int64)
+    month, day = days // 100 % 100, days % 100
+    return bool(((month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)).all())
