@@ -13,6 +13,7 @@ from torch import Tensor
 from tzmmoe.batch import Batch, Inputs, Ragged
 from tzmmoe.models import RankModel
 from tzmmoe.run.evaluate import evaluate
+from tzmmoe.tables.penalties import Penalty, penalize
 from tzmmoe.tasks.task_set import TaskSet, TaskSpace
 
 NAN = math.nan
@@ -133,6 +134,27 @@ def test_without_any_labelled_row_everything_is_nan(num_rows: int) -> None:
     results = evaluate(model(), tasks(), [parts.batch(rows, inputs)], CPU)
     assert set(results) == {*tasks().named_metrics(), *tasks().loss_keys(), "val_loss"}
     assert all(math.isnan(value) for value in results.values())
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_val_loss_holds_the_penalty_of_the_weights_only_beside_a_loss(labelled: bool) -> None:
+    """The penalty is reported either way. On its own it says nothing about the predictions: as
+    val_loss it would be the best there is, and early stopping would keep that checkpoint."""
+    net = model()
+    penalize(net.body.experts, Penalty(l1=0.5, l2=2.0))
+    wanted = sum(
+        0.5 * number.abs().sum() + 2.0 * (number**2).sum()
+        for layer in net.body.experts.layers
+        for number in layer.linear.weight.detach()
+    ).item()
+    rows = columns()
+    if not labelled:
+        rows = {name: torch.full((ROWS,), NAN) for name in rows}
+    results = evaluate(net, tasks(), batches(rows, 50), CPU)
+    assert results["regularization"] == pytest.approx(wanted)
+    losses = [results[key] for key in tasks().loss_keys()]
+    assert labelled or all(map(math.isnan, losses))
+    assert results["val_loss"] == pytest.approx(sum(losses) + wanted, nan_ok=True)
 
 
 def test_an_empty_batch_changes_nothing() -> None:
