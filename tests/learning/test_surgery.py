@@ -1,4 +1,4 @@
-"""PCGrad against algorithm 1 of the paper, carried out on one dense vector for each task: S0.62."""
+"""PCGrad against algorithm 1 of the paper, carried out on one dense vector for each task."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

@@ -155,7 +155,7 @@ KERAS_FORMULAS = {
 @pytest.mark.parametrize("name", KERAS_FORMULAS)
 @pytest.mark.parametrize("spelled", [str.lower, str.upper, str.title])
 def test_a_name_of_keras_in_any_case_computes_its_formula(name: str, spelled: Callable) -> None:
-    """S0.22, S0.29: of a layer, and of the logits of a tower."""
+    """Of a layer, and of the logits of a tower."""
     x = torch.tensor(POINTS, dtype=torch.float64)
     wanted = torch.tensor([KERAS_FORMULAS[name](point) for point in POINTS], dtype=torch.float64)
     layer = activation(keras_activation(spelled(name)), channels=1, copies=1)
