@@ -1,21 +1,21 @@
 """Each item of Tencent's MMoE V2 document, S0.1 to S0.83, has tests that show it.
 
-``seed_items.toml`` names them. That a test shows its item is for a reader to judge; this holds that
+``seed_items.json`` names them. That a test shows its item is for a reader to judge; this holds that
 no item is forgotten and that every test named there exists.
 """
 
 import ast
-import tomllib
+import json
 from difflib import get_close_matches
 from pathlib import Path
 
 HERE = Path(__file__).parent
-TABLE = HERE / "seed_items.toml"
+TABLE = HERE / "seed_items.json"
 ITEMS = [f"S0.{number}" for number in range(1, 84)]
 
 
 def mapped() -> dict[str, dict]:
-    return tomllib.loads(TABLE.read_text())
+    return json.loads(TABLE.read_text())
 
 
 def existing() -> set[str]:
@@ -51,4 +51,4 @@ def test_every_test_that_is_named_exists() -> None:
             near = same or moved or get_close_matches(test, names, n=2)
             missing.setdefault(test, ([], near))[0].append(number)
     lines = [f"{test} ({', '.join(n)}); perhaps {near}" for test, (n, near) in missing.items()]
-    assert not missing, "\n".join(["seed_items.toml names tests that do not exist:", *lines])
+    assert not missing, "\n".join(["seed_items.json names tests that do not exist:", *lines])
