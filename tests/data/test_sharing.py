@@ -199,7 +199,7 @@ def begun_passes(draw: st.DrawFn) -> tuple[list[Pass], dict[str, int]]:
             begin, counts[name] = draw(st.integers(0, 4)), draw(st.integers(0, 12))
             has_end = draw(st.booleans()) and begin <= counts[name]
             spans.append(Span(name, begin, counts[name] if has_end else None))
-        each = Pass(2, tuple(spans), True, 7, draw(st.integers(1, 9)), first_chunk=number)
+        each = Pass(2, tuple(spans), True, 7, draw(st.integers(1, 9)), first_chunk=number + 1)
         chunk = len(rows_in(each, counts)[: each.chunk_rows])
         used = draw(st.integers(0, chunk))
         passes.append(Pass(**vars(each) | {"used": used, "part": draw(st.integers(0, 3))}))

@@ -174,6 +174,27 @@ def test_a_second_evaluation_starts_anew() -> None:
     assert found["auc_ctr"] == pytest.approx(1 - before["auc_ctr"])
 
 
+def test_rows_of_an_evaluation_that_broke_off_do_not_count_in_the_next() -> None:
+    """As when a signal stops one in the middle."""
+    net, used = model(), tasks()
+
+    def broken() -> Iterator[Batch]:
+        yield next(batches(columns() | {"click": 1 - columns()["click"]}, 50))
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        evaluate(net, used, broken(), CPU)
+    found = evaluate(net, used, batches(columns(), 50), CPU)
+    assert found == evaluate(net, tasks(), batches(columns(), 50), CPU)
+
+
+def test_no_rows_are_kept_after_an_evaluation() -> None:
+    """An exact AUC holds every row, which would stay in memory while training goes on."""
+    used = tasks()
+    evaluate(model(), used, batches(columns(), 50), CPU)
+    assert not any(metric.update_called for metric in used.named_metrics().values())
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_evaluation_leaves_the_model_as_it_was(training: bool) -> None:
     """Weights, running statistics, gradients, and the mode of training or not."""
