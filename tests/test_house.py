@@ -24,6 +24,18 @@ FILES = [
     for path in sorted(PACKAGE.rglob("*.py"))
     if "protos" not in path.relative_to(PACKAGE).parts and path != PACKAGE / "__init__.py"
 ]
+# Who may see a message of the schema, and why: whole folders, and single files of others.
+SEES_MESSAGES = {
+    "config": "loads, rewrites and checks the config",
+    "build": "makes objects of it",
+    "run": "makes one object of settings of it",
+    "drafting": "writes configs",
+    "features/base.py": "its registry says which words features have",
+    "models/base.py": "its registry says which words models have",
+    "models/*/rules.py": "a model's own rules",
+    "tasks/losses/base.py": "its registry says which words losses have",
+    "tasks/metrics/base.py": "its registry says which words metrics have",
+}
 LONGEST_FILE, LONGEST_FUNCTION, MOST_PARAMETERS, MOST_FILES = 400, 50, 6, 14
 
 
@@ -59,6 +71,34 @@ def test_a_file_imports_only_from_lower_floors_or_its_own_folder(file: Path) -> 
     assert not wrong, f"floor {FLOOR[here]} must not import {wrong}"
 
 
+def sees_messages(tree: ast.AST) -> bool:
+    """Whether a file imports the compiled schema anywhere, also lazily."""
+    return "protos" in imported(tree)
+
+
+def may_see_messages(file: Path) -> bool:
+    return any(covers(place, file) for place in SEES_MESSAGES)
+
+
+def covers(place: str, file: Path) -> bool:
+    """Whether a file is that of a pattern, or lies in the folder."""
+    inside = file.relative_to(PACKAGE)
+    return inside.match(place) or place in map(str, inside.parents)
+
+
+def test_messages_of_the_schema_are_seen_only_where_there_is_a_reason(file: Path) -> None:
+    """Or a plain object could be given in their place: proto stops at the registry."""
+    if sees_messages(ast.parse(file.read_text())):
+        assert may_see_messages(file), "imports tzmmoe.protos; take plain values instead"
+
+
+def test_every_place_that_may_see_messages_does() -> None:
+    """So that the list does not outlive its reasons."""
+    seeing = {f for f in FILES if sees_messages(ast.parse(f.read_text()))}
+    for place in SEES_MESSAGES:
+        assert any(covers(place, file) for file in seeing), f"{place} sees no message"
+
+
 def test_a_file_is_short_and_so_are_its_functions(file: Path) -> None:
     lines = file.read_text().splitlines()
     assert len(lines) <= LONGEST_FILE
@@ -78,6 +118,22 @@ def test_a_folder_holds_few_files() -> None:
 
 def test_a_file_opens_with_what_it_is_for(file: Path) -> None:
     assert ast.get_docstring(ast.parse(file.read_text()))
+
+
+def test_every_folder_opens_with_what_it_is_for() -> None:
+    """Its ``__init__.py`` has words of its own: no folder's name alone, nothing left to do later,
+    nothing that another folder says."""
+    said = {}
+    for folder in {
+        parent for path in FILES for parent in path.parents if PACKAGE in parent.parents
+    }:
+        if not list(folder.glob("*.py")):
+            continue
+        text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+        assert len(text.split()) >= 3, folder
+        assert not {"todo", "fixme", "tbd", "..."} & set(text.lower().split()), folder
+        assert text not in said, f"{folder} says what {said.get(text)} says"
+        said[text] = folder
 
 
 def test_the_environment_is_read_in_one_place_and_nothing_is_caught_broadly(file: Path) -> None:

@@ -1,10 +1,11 @@
 """Rows shared out among processes: each is read once, in equal parts, and on from any position."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numbered import COUNTS, KINDS, Memory, flat, folder, loader, read, small_chunks
 
@@ -174,3 +175,93 @@ def test_sharing_ten_thousand_files_among_512_processes_is_exact_and_quick() -> 
     sizes = [sum(rows_of(each.spans) for each in passes) for passes in shares]
     assert sum(sizes) == sum(counts.values())
     assert max(sizes) - min(sizes) <= 1
+
+
+Row = tuple[str, int]
+
+
+def rows_in(each: Pass, counts: Mapping[str, int]) -> list[Row]:
+    """The rows of a pass one by one, consumed ones too; a file may have become shorter."""
+    ends = [counts[span.file] if span.end is None else span.end for span in each.spans]
+    pairs = zip(each.spans, ends, strict=True)
+    return [(span.file, row) for span, end in pairs for row in range(span.begin, end)]
+
+
+@st.composite
+def begun_passes(draw: st.DrawFn) -> tuple[list[Pass], dict[str, int]]:
+    """Passes of files of their own, many with a chunk of which a part is consumed, and the rows of
+    the files, of which one may end before the place where reading goes on."""
+    passes, counts = [], {}
+    for number in range(draw(st.integers(1, 5))):
+        spans = []
+        for part in range(draw(st.integers(1, 2))):
+            name = f"{number}-{part}"
+            begin, counts[name] = draw(st.integers(0, 4)), draw(st.integers(0, 12))
+            has_end = draw(st.booleans()) and begin <= counts[name]
+            spans.append(Span(name, begin, counts[name] if has_end else None))
+        each = Pass(2, tuple(spans), True, 7, draw(st.integers(1, 9)), first_chunk=number + 1)
+        chunk = len(rows_in(each, counts)[: each.chunk_rows])
+        used = draw(st.integers(0, chunk))
+        passes.append(Pass(**vars(each) | {"used": used, "part": draw(st.integers(0, 3))}))
+    return passes, counts
+
+
+def begun(*lengths: int) -> tuple[list[Pass], dict[str, int]]:
+    """Chunks of which the first of so many rows and one is consumed."""
+    counts = {f"{number}-0": length + 1 for number, length in enumerate(lengths)}
+    passes = [Pass(0, (Span(file),), True, 7, 9, part=0, used=1) for file in counts]
+    return passes, counts
+
+
+@settings(deadline=None, max_examples=300)
+@given(begun_passes(), st.integers(1, 3), st.none() | st.integers(0, 20))
+@example(begun(1, 1, 1, 1, 4), 2, None)  # the longest chunk must not come last
+@example(begun(8, 0, 1), 2, None)
+@example(([*begun(6)[0], Pass(0, (Span("fresh"),), True, 7, 9)], {"0-0": 7, "fresh": 1}), 2, None)
+def test_begun_chunks_stay_whole_and_other_rows_fill_up_the_least_loaded(
+    drawn, world, limit
+) -> None:
+    """By enumeration of rows. The sizes are those of handing one row after the other to whoever
+    has the fewest; the begun chunks alone keep to Graham's bound for the longest first."""
+    passes, counts = drawn
+    chunks, others = [], []
+    for each in passes:
+        rows = rows_in(each, counts)
+        cut = each.chunk_rows if each.used else 0
+        if rows[each.used : cut]:
+            chunks.append((rows[:cut], each.used, each.first_chunk, each.part))
+        others += rows[cut:]
+    shares = share(passes, counts, world, limit)
+    kept, fresh, loads, sizes = [], [], [], []
+    for rank, taken_by_rank in enumerate(shares):
+        read = [(each, rows_in(each, counts)) for each in taken_by_rank]
+        assert all(rows[each.used :] for each, rows in read), "a pass without rows"
+        own = [(rows, e.used, e.first_chunk, e.part) for e, rows in read if e.used]
+        stretches = [each for each, _ in read if not each.used]
+        assert len(stretches) <= 1
+        for each in stretches:
+            assert (each.part, each.first_chunk) == (None if world == 1 else rank, 0)
+            assert (each.epoch, each.seed) == (passes[0].epoch, passes[0].seed)
+            fresh += rows_in(each, counts)
+        kept += own
+        loads.append(sum(len(rows) - used for rows, used, *_ in own))
+        sizes.append(sum(len(rows) - each.used for each, rows in read))
+    assert sorted(kept) == sorted(chunks)
+    assert fresh == others[:limit]
+    by_one = list(loads)
+    for _ in fresh:
+        by_one[by_one.index(min(by_one))] += 1
+    assert sorted(sizes) == sorted(by_one)
+    lengths = [len(rows) - used for rows, used, *_ in chunks]
+    assert max(loads) <= (4 / 3 - 1 / (3 * world)) * least_maximum(lengths, world) + 1e-9
+
+
+def least_maximum(lengths: Sequence[int], world: int) -> int:
+    """The largest load of a process under the best of all assignments."""
+    best = sum(lengths)
+    for ranks_of in product(range(world), repeat=len(lengths)):
+        loads = [0] * world
+        for rank, length in zip(ranks_of, lengths, strict=True):
+            loads[rank] += length
+        best = min(best, max(loads))
+    return best

@@ -171,28 +171,29 @@ def archive(content: bytes) -> bytes:
     return held.getvalue()
 
 
-UNREACHABLE = [
-    urllib.error.URLError("Name or service not known"),
-    TimeoutError("timed out"),
-    ConnectionResetError("reset by peer"),
-    http.client.IncompleteRead(b"half"),
-    urllib.error.HTTPError("https://x", 503, "Service Unavailable", {}, None),
-]
-BROKEN = [
-    urllib.error.HTTPError("https://x", 404, "Not Found", {}, None),
-    b"<html>moved</html>",
-    archive(b"no gzip"),
-    archive(gzip.compress(b"other rows")),
-    archive(gzip.compress(b"cut"))[:60],
-]
+UNREACHABLE = {
+    "name": urllib.error.URLError("Name or service not known"),
+    "timeout": TimeoutError("timed out"),
+    "reset": ConnectionResetError("reset by peer"),
+    "half": http.client.IncompleteRead(b"half"),
+    "503": urllib.error.HTTPError("https://x", 503, "Service Unavailable", {}, None),
+}
+BROKEN = {
+    "404": urllib.error.HTTPError("https://x", 404, "Not Found", {}, None),
+    "html": b"<html>moved</html>",
+    "no gzip": archive(b"no gzip"),
+    "other rows": archive(gzip.compress(b"other rows")),
+    "cut": archive(gzip.compress(b"cut"))[:60],
+}
 
 
-@pytest.mark.parametrize("came", [*UNREACHABLE, *BROKEN], ids=lambda came: repr(came)[:16])
+@pytest.mark.parametrize("name", [*UNREACHABLE, *BROKEN])
 def test_only_where_uci_cannot_be_reached_another_data_set_stands_in(
-    tmp_path, monkeypatch, capsys, scripts, came
+    tmp_path, monkeypatch, capsys, scripts, name
 ) -> None:
     """Whatever else goes wrong with the download ends the demo, with one line that says what."""
     prepare, demo = scripts
+    came = (UNREACHABLE | BROKEN)[name]
 
     def fetched() -> bytes:
         if isinstance(came, Exception):
@@ -215,7 +216,7 @@ def test_only_where_uci_cannot_be_reached_another_data_set_stands_in(
     monkeypatch.setattr(prepare, "fetched", fetched)
     monkeypatch.setattr(demo, "run", run)
     monkeypatch.delenv("CENSUS_INCOME_DIR", raising=False)
-    if came in UNREACHABLE:
+    if name in UNREACHABLE:
         assert demo.chosen()[0] == "configs/synthetic_mmoe.config"
         assert "no way to UCI" in capsys.readouterr().out
         return

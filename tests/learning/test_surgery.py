@@ -1,4 +1,4 @@
-"""PCGrad against algorithm 1 of the paper, carried out on one dense vector for each task: S0.62."""
+"""PCGrad against algorithm 1 of the paper, carried out on one dense vector for each task."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,12 +8,14 @@ import pytest
 import torch
 from parts import normal, task
 from pcgrad import all_orders, by_loops
+from ranks import Ranks
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tzmmoe.learning.surgery import Surgery
+from tzmmoe.learning.surgery import Surgery, shares
+from tzmmoe.system.world import World
 from tzmmoe.tasks.task_set import TaskSet
 
 ROWS, TRAINED, WIDTH = 9, 7, 3
@@ -142,6 +144,22 @@ def test_tasks_of_opposite_directions_stand_still(factor) -> None:
     assert_close(found, torch.zeros(2).double(), rtol=0, atol=1e-14 * max(1, factor))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "size"),
+    [(torch.float32, 1e-25), (torch.float32, 1e15), (torch.float64, 1e-20), (torch.float64, 1e20)],
+)
+def test_gradients_whose_squares_single_precision_cannot_hold_conflict_all_the_same(
+    dtype: torch.dtype, size: float
+) -> None:
+    """(1, 0) / 2 + (0, 1.5), as by hand, of gradients of any size: 1e-25 squared is 0 in float32,
+    1e15 squared four times over is near its end."""
+    weight = nn.Parameter(torch.zeros(2, dtype=dtype))
+    tasks = torch.tensor([[size, 0.0], [-size, size]], dtype=dtype)
+    update = operated({"weight": weight}, [weight @ grad for grad in tasks])["weight"]
+    assert update.dtype == dtype
+    assert_close(update / size, torch.tensor([0.5, 1.5], dtype=dtype))
+
+
 def test_without_conflict_the_update_is_the_sum_to_the_last_bit() -> None:
     named = parameters(3)
     found = [normal(WIDTH, 2, seed=seed).abs() for seed in range(3)]
@@ -206,6 +224,41 @@ def test_terms_of_no_task_are_added_as_they_are() -> None:
     added = {"kernel": named["kernel"].sign(), "table": 2 * named["table"]}
     for name, grad in grads.items():
         assert_close(grad.to_dense(), without[name] + added.get(name, 0), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("has_rest", [True, False])
+def test_terms_of_no_task_may_share_the_forward_pass_which_is_freed_afterwards(has_rest) -> None:
+    """As a penalty on what was looked up does; the last of them frees the memory of the graph."""
+    named, inputs = {"kernel": nn.Parameter(normal(WIDTH, 2))}, normal(5, WIDTH)
+
+    def terms() -> tuple[list[Tensor], Tensor]:
+        hidden = (inputs @ named["kernel"]).tanh()
+        return [hidden.sum(), hidden.square().sum()], hidden.pow(4).sum()
+
+    [penalty] = torch.autograd.grad(terms()[1], [named["kernel"]])
+    expected = operated(named, terms()[0])["kernel"] + penalty * has_rest
+    losses, rest = terms()
+    grads = operated(named, losses, {"regularization": rest} if has_rest else None)
+    assert_close(grads["kernel"], expected)
+    with pytest.raises(RuntimeError, match="second time"):
+        losses[0].backward()
+
+
+def shares_of(world: World, products: Tensor) -> tuple[Tensor, Tensor]:
+    """What this process gets, and what the orders of its own generator would give."""
+    torch.manual_seed(world.rank)
+    got = shares(products, world)
+    torch.manual_seed(world.rank)
+    return got, shares(products, World())
+
+
+def test_all_processes_go_by_the_orders_of_the_first(two: Ranks) -> None:
+    """Whatever their own generators hold; or replicas would drift apart."""
+    grads = normal(4, 3, seed=3)
+    (first, alone), (second, other) = two.run(shares_of, grads @ grads.T)
+    assert torch.equal(first, second)
+    assert torch.equal(first, alone)
+    assert not torch.equal(other, alone), "the orders of the second process make a difference"
 
 
 def test_gradients_that_are_there_are_added_to() -> None:

@@ -1,4 +1,4 @@
-"""PCGrad in a run: with tables, accumulation, half precision, and from where it stopped: S0.62."""
+"""PCGrad in a run: with tables, accumulation, half precision, and from where it stopped."""
 
 import logging
 from collections.abc import Mapping

@@ -4,10 +4,12 @@ import oracles
 import parts
 import pytest
 import torch
+from torch import Tensor
 from torch.testing import assert_close
 
 from tzmmoe.batch import Inputs
 from tzmmoe.jagged import Jagged
+from tzmmoe.models.rank import RankModel
 from tzmmoe.models.tower import Tower
 
 MLP = parts.LAYERS
@@ -31,18 +33,55 @@ def test_a_tower_is_its_layers_and_a_linear_map_with_bias(
     assert_close(tower(x), wanted[:, 0] if num_class == 1 else wanted)
 
 
-@pytest.mark.parametrize("num_rows", [0, 1, 7])
-def test_logits_are_those_of_encoder_mixture_and_tower_one_by_one(num_rows: int) -> None:
-    whole, rows = parts.rank_model({"ctr": 1, "kind": 3}), parts.model_inputs(num_rows)
-    table = whole.encoder.tables["width_4"].weight
-    x = torch.cat([table[rows.ids[4].values], rows.numbers], dim=1)
-    logits = whole(rows)
+@torch.no_grad()
+def logits_by_loops(whole: RankModel, rows: Inputs) -> dict[str, Tensor]:
+    """A lookup and the numbers side by side, the mixture, the tower's layers and its linear map,
+    row by row and class by class."""
+    [table] = whole.encoder.tables.values()
+    ids, numbers = rows.ids[4].values.tolist(), rows.numbers.tolist()
+    x = torch.tensor(
+        [[*table.weight[i].tolist(), *r] for i, r in zip(ids, numbers, strict=True)],
+        dtype=torch.float64,
+    ).view(len(ids), -1)
+    found = {}
+    for name, mixed in zip(whole.names, oracles.mmoe_by_loops(whole.body, x), strict=True):
+        tower = whole.towers[f"tower_{name}"]
+        [network] = oracles.networks(tower.mlp, "nn.ReLU")
+        weight, bias = tower.linear.weight, tower.linear.bias
+        of_rows = [
+            [
+                sum(w * h for w, h in zip(weight[c], hidden, strict=True)) + bias[c]
+                for c in range(len(bias))
+            ]
+            for hidden in network(mixed)
+        ]
+        logits = torch.tensor(of_rows, dtype=torch.float64).view(len(ids), len(bias))
+        found[name] = logits[:, 0] if len(bias) == 1 else logits
+    return found
+
+
+@pytest.mark.parametrize("num_rows", [1, 7])
+@pytest.mark.parametrize("use_bn", [False, True])
+@pytest.mark.parametrize("training", [False, True])
+def test_logits_are_those_of_loops_over_rows_experts_and_classes(
+    num_rows: int, use_bn: bool, training: bool
+) -> None:
+    """Batch norm goes by the rows of the batch while training, and one row by the statistics."""
+    whole, rows = (
+        parts.rank_model({"ctr": 1, "kind": 3}, use_bn=use_bn),
+        parts.model_inputs(num_rows),
+    )
+    wanted = logits_by_loops(whole.train(training and num_rows > 1), rows)
+    logits = whole.train(training)(rows)
     assert list(logits) == ["ctr", "kind"]
-    if num_rows:
-        for name, part in zip(logits, oracles.mmoe_by_loops(whole.body, x), strict=True):
-            assert_close(logits[name], whole.towers[f"tower_{name}"](part))
-    assert logits["ctr"].shape == (num_rows,)
-    assert logits["kind"].shape == (num_rows, 3)
+    for name, of_rows in wanted.items():
+        assert_close(logits[name], of_rows)
+
+
+def test_no_rows_have_no_logits() -> None:
+    whole = parts.rank_model({"ctr": 1, "kind": 3})
+    shapes = {name: tuple(logits.shape) for name, logits in whole(parts.model_inputs(0)).items()}
+    assert shapes == {"ctr": (0,), "kind": (0, 3)}
 
 
 def test_permuted_rows_give_permuted_logits_and_one_row_its_own() -> None:

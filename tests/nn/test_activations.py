@@ -12,8 +12,8 @@ from torch.testing import assert_close
 from tzmmoe.errors import ConfigError
 from tzmmoe.nn.activations import (
     KERAS,
-    KNOWN,
     OF_LOGITS,
+    TORCH,
     Dice,
     PReLU,
     activation,
@@ -53,7 +53,7 @@ def test_an_activation_computes_its_formula_at_extremes_too(text: str, spelled: 
 
 
 def test_every_known_activation_has_its_formula_above() -> None:
-    assert {name.partition("(")[0].removeprefix("nn.") for name in FORMULAS} == set(KNOWN)
+    assert {name.partition("(")[0].removeprefix("nn.") for name in FORMULAS} == set(TORCH)
 
 
 def test_the_name_may_leave_out_nn_and_have_empty_brackets() -> None:
@@ -106,8 +106,8 @@ def test_prelu_learns_one_slope_for_each_network() -> None:
     ("text", "said"),
     [
         ("nn.Relu", "did you mean 'ReLU'"),
-        ("nn.Softmax", "no activation 'nn.Softmax'"),
-        ("nn.Linear(in_features=3)", "no activation"),
+        ("nn.Softmax", "unknown activation 'nn.Softmax'"),
+        ("nn.Linear(in_features=3)", "unknown activation"),
         ("nn.ReLU(inplace=True)", "no argument 'inplace'"),
         ("nn.PReLU(num_parameters=4)", "no argument 'num_parameters'"),
         ("nn.LeakyReLU(0.1)", "write nn.Name(argument=value"),
@@ -120,7 +120,7 @@ def test_prelu_learns_one_slope_for_each_network() -> None:
         ("nn.PReLU(init=a)", "init"),
         ("Dice(3)", "write nn.Name(argument=value"),
         ("Dice(alpha=3)", "no argument 'alpha'"),
-        ("lambda: 0", "no activation"),
+        ("lambda: 0", "unknown activation"),
         ("nn.ReLU; nn.ReLU", "write nn.Name(argument=value"),
     ],
 )
@@ -155,7 +155,7 @@ KERAS_FORMULAS = {
 @pytest.mark.parametrize("name", KERAS_FORMULAS)
 @pytest.mark.parametrize("spelled", [str.lower, str.upper, str.title])
 def test_a_name_of_keras_in_any_case_computes_its_formula(name: str, spelled: Callable) -> None:
-    """S0.22, S0.29: of a layer, and of the logits of a tower."""
+    """Of a layer, and of the logits of a tower."""
     x = torch.tensor(POINTS, dtype=torch.float64)
     wanted = torch.tensor([KERAS_FORMULAS[name](point) for point in POINTS], dtype=torch.float64)
     layer = activation(keras_activation(spelled(name)), channels=1, copies=1)

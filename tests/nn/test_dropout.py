@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tzmmoe.nn.mlp import Dropout
+from tzmmoe.nn.dropout import Dropout
 
 
 @pytest.fixture(autouse=True)

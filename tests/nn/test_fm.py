@@ -34,7 +34,7 @@ def by_pairs(weights_BNT: Tensor, latents_BNK: Tensor) -> Tensor:
 def test_the_logits_are_weights_and_products_of_all_pairs(
     num_fields: int, num_heads: int, width: int
 ) -> None:
-    """S0.52: a logit, no probability, and without a global bias."""
+    """A logit, no probability, and without a global bias."""
     weights, latents = drawn(5, num_fields, num_heads, width)
     assert_close(factorization_machine(weights, latents), by_pairs(weights, latents))
 
@@ -54,7 +54,7 @@ def test_the_order_of_the_fields_does_not_matter() -> None:
 
 
 def test_without_latents_or_pairs_the_weights_alone_are_left() -> None:
-    """S0.54: that is the classic logistic regression, with one weight for each category."""
+    """That is the classic logistic regression, with one weight for each category."""
     weights, latents = drawn(6, 5, 2, 3)
     alone = weights.sum(dim=1)
     assert_close(factorization_machine(weights, torch.zeros_like(latents)), alone)

@@ -12,8 +12,9 @@ from torch.func import functional_call
 from torch.testing import assert_close
 
 from tzmmoe.errors import ConfigError
-from tzmmoe.nn import mlp as mlp_file
-from tzmmoe.nn.mlp import LARGE, MLP, StackedLinear
+from tzmmoe.nn import linear
+from tzmmoe.nn.linear import LARGE, StackedLinear
+from tzmmoe.nn.mlp import MLP
 
 NORMS = {"plain": {}, "batch": {"use_bn": True}, "layer": {"use_ln": True}}
 ALL = pytest.mark.parametrize("activation", oracles.ACTIVATIONS)
@@ -29,31 +30,6 @@ def made(hidden_units: list[int], copies: int, activation: str, **settings: obje
 def one_by_one(networks: list[nn.Module], x: Tensor) -> Tensor:
     """(B, E, H)."""
     return torch.stack([network(x) for network in networks], dim=1)
-
-
-@ALL
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize(("copies", "hidden_units"), [(1, [5]), (3, [5, 4]), (2, [7, 1, 5])])
-def test_networks_side_by_side_equal_networks_apart_in_training_and_after(
-    activation: str, norm: str, copies: int, hidden_units: list[int]
-) -> None:
-    """Outputs, gradients of all parameters and, after three batches, running statistics."""
-    mlp = made(hidden_units, copies, activation, **NORMS[norm])
-    apart = oracles.networks(mlp, activation)
-    for step in range(3):
-        x = (3 * parts.normal(7, 6, seed=step)).requires_grad_()
-        wanted_x = x.detach().clone().requires_grad_()
-        direction = parts.normal(7, copies, hidden_units[-1], seed=10 + step)
-        y, wanted = mlp(x), one_by_one(apart, wanted_x)
-        assert_close(y, wanted)
-        (y * direction).sum().backward()
-        (wanted * direction).sum().backward()
-        assert_close(x.grad, wanted_x.grad)
-    separate = zip(*[network.parameters() for network in apart], strict=True)
-    for parameter, of_each in zip(mlp.parameters(), separate, strict=True):
-        assert_close(parameter.grad.flatten(), torch.cat([each.grad.flatten() for each in of_each]))
-    x = parts.normal(5, 6, seed=20)
-    assert_close(mlp.eval()(x), one_by_one([network.eval() for network in apart], x))
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -85,7 +61,7 @@ def test_one_product_and_many_give_the_same_with_gradients(
     layer = StackedLinear(5, 4, 3, bias).double()
     direction, found = parts.normal(7, 3, 4, seed=1), []
     for large in (1, 1000):
-        monkeypatch.setattr(mlp_file, "LARGE", large)
+        monkeypatch.setattr(linear, "LARGE", large)
         x = parts.normal(7, 3, 5).requires_grad_()
         y = layer(x)
         found.append([y, *torch.autograd.grad((y * direction).sum(), [x, *layer.parameters()])])
@@ -104,24 +80,6 @@ def test_gradients_equal_finite_differences(activation: str, norm: str, rows: in
         return functional_call(mlp, dict(zip(names, parameters, strict=True)), x)
 
     assert gradcheck(run, (x, *values))
-
-
-@ALL
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("rows", [0, 1])
-def test_a_batch_without_variance_trains_on_the_running_statistics_and_leaves_them(
-    activation: str, norm: str, rows: int
-) -> None:
-    mlp = made([5, 4], 3, activation, **NORMS[norm])
-    before = {name: buffer.clone() for name, buffer in mlp.named_buffers()}
-    x = parts.normal(8, 6)[:rows].requires_grad_()
-    y = mlp.train()(x)
-    assert_close(y, one_by_one([net.eval() for net in oracles.networks(mlp, activation)], x))
-    y.sum().backward()
-    assert x.grad.isfinite().all()
-    assert dict(mlp.named_buffers()).keys() == before.keys()
-    for name, buffer in mlp.named_buffers():
-        assert torch.equal(buffer, before[name]), name
 
 
 @ALL

@@ -34,34 +34,41 @@ def passed(x: Tensor, norm: BatchNorm) -> dict[str, Tensor]:
         (y * torch.sin(x.detach()) + y**3).sum().backward()
         outputs.append(y.detach())
     found = {"y": torch.cat(outputs, dim=1), "x": x.grad}
-    grads = {"weight": norm.weight.grad, "bias": norm.bias.grad}
+    grads = {name: parameter.grad for name, parameter in norm.named_parameters()}
     kept = {"mean": norm.running_mean, "var": norm.running_var}
     return found | grads | kept | {"batches": norm.num_batches_tracked}
 
 
-def made(dtype: torch.dtype, *, synced: bool) -> BatchNorm:
-    norm = BatchNorm(CHANNELS).to(dtype)
-    with torch.no_grad():
-        norm.weight.copy_(torch.tensor([0.5, 2.0, -1.0]))
+def made(dtype: torch.dtype, *, synced: bool, affine: bool = True) -> BatchNorm:
+    norm = BatchNorm(CHANNELS, affine=affine).to(dtype)
+    if affine:
+        with torch.no_grad():
+            norm.weight.copy_(weights())
     norm.synced = synced
     return norm
 
 
-def over_ranks(world: World, counts: Sequence[int], dtype: torch.dtype) -> dict[str, Tensor]:
-    return passed(drawn(counts[world.rank], world.rank).to(dtype), made(dtype, synced=True))
+def over_ranks(
+    world: World, counts: Sequence[int], dtype: torch.dtype, affine: bool = True
+) -> dict[str, Tensor]:
+    norm = made(dtype, synced=True, affine=affine)
+    return passed(drawn(counts[world.rank], world.rank).to(dtype), norm)
 
 
 @pytest.mark.parametrize("counts", [(4, 4, 4), (7, 0, 2), (1, 1, 0), (0, 0, 5)])
 @pytest.mark.parametrize(("dtype", "most"), [(torch.float64, 1e-9), (torch.float32, 2e-4)])
-def test_outputs_gradients_and_statistics_are_those_of_all_rows(three, counts, dtype, most) -> None:
+@pytest.mark.parametrize("affine", [True, False])
+def test_outputs_gradients_and_statistics_are_those_of_all_rows(
+    three, counts, dtype, most, affine
+) -> None:
     """However the rows are spread; a process may have none. The numbers lie far from 0."""
-    parts = three.run(over_ranks, counts, dtype)
+    parts = three.run(over_ranks, counts, dtype, affine)
     whole = torch.cat([drawn(count, rank) for rank, count in enumerate(counts)])
-    expected = passed(whole, made(torch.float64, synced=False))
+    expected = passed(whole, made(torch.float64, synced=False, affine=affine))
     for name in ("y", "x"):
         found = torch.cat([part[name] for part in parts]).double()
         assert_close(found, expected[name], rtol=most, atol=most)
-    for name in ("weight", "bias"):
+    for name in ("weight", "bias") if affine else ():
         assert_close(
             sum(part[name] for part in parts).double(), expected[name], rtol=most, atol=1e-3
         )

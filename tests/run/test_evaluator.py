@@ -14,6 +14,7 @@ from tzmmoe.batch import Batch, Inputs
 from tzmmoe.jagged import Jagged
 from tzmmoe.models import RankModel
 from tzmmoe.run.evaluate import evaluate
+from tzmmoe.tables.penalties import Penalty, penalize
 from tzmmoe.tasks.task import TaskSpace
 from tzmmoe.tasks.task_set import TaskSet
 
@@ -137,6 +138,27 @@ def test_without_any_labelled_row_everything_is_nan(num_rows: int) -> None:
     assert all(math.isnan(value) for value in results.values())
 
 
+@pytest.mark.parametrize("labelled", [True, False])
+def test_val_loss_holds_the_penalty_of_the_weights_only_beside_a_loss(labelled: bool) -> None:
+    """The penalty is reported either way. On its own it says nothing about the predictions: as
+    val_loss it would be the best there is, and early stopping would keep that checkpoint."""
+    net = model()
+    penalize(net.body.experts, Penalty(l1=0.5, l2=2.0))
+    wanted = sum(
+        0.5 * number.abs().sum() + 2.0 * (number**2).sum()
+        for layer in net.body.experts.layers
+        for number in layer.linear.weight.detach()
+    ).item()
+    rows = columns()
+    if not labelled:
+        rows = {name: torch.full((ROWS,), NAN) for name in rows}
+    results = evaluate(net, tasks(), batches(rows, 50), CPU)
+    assert results["regularization"] == pytest.approx(wanted)
+    losses = [results[key] for key in tasks().loss_keys()]
+    assert labelled or all(map(math.isnan, losses))
+    assert results["val_loss"] == pytest.approx(sum(losses) + wanted, nan_ok=True)
+
+
 def test_an_empty_batch_changes_nothing() -> None:
     given = list(batches(columns(), 50))
     nothing = parts.batch(columns(0), parts.model_inputs(0))
@@ -152,6 +174,27 @@ def test_a_second_evaluation_starts_anew() -> None:
     found = evaluate(net, used, batches(columns(), 50), CPU)
     assert found == evaluate(net, tasks(), batches(columns(), 50), CPU)
     assert found["auc_ctr"] == pytest.approx(1 - before["auc_ctr"])
+
+
+def test_rows_of_an_evaluation_that_broke_off_do_not_count_in_the_next() -> None:
+    """As when a signal stops one in the middle."""
+    net, used = model(), tasks()
+
+    def broken() -> Iterator[Batch]:
+        yield next(batches(columns() | {"click": 1 - columns()["click"]}, 50))
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        evaluate(net, used, broken(), CPU)
+    found = evaluate(net, used, batches(columns(), 50), CPU)
+    assert found == evaluate(net, tasks(), batches(columns(), 50), CPU)
+
+
+def test_no_rows_are_kept_after_an_evaluation() -> None:
+    """An exact AUC holds every row, which would stay in memory while training goes on."""
+    used = tasks()
+    evaluate(model(), used, batches(columns(), 50), CPU)
+    assert not any(metric.update_called for metric in used.named_metrics().values())
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -38,7 +38,8 @@ class PReLU(nn.Module):
         return nn.functional.prelu(x_BC, self.weight.repeat_interleave(self.width))
 
 
-KNOWN = {
+# The layers of torch.nn that may be named, and the arguments that they may be given.
+TORCH = {
     name: getattr(nn, name)
     for name in ("ReLU", "LeakyReLU", "GELU", "SiLU", "ELU", "SELU", "Sigmoid", "Tanh", "PReLU")
 }
@@ -73,14 +74,15 @@ def activation(text: str, channels: int, copies: int) -> nn.Module | None:
             check_arguments(Dice, arguments, set())
             return Dice(channels)
         short = name.removeprefix("torch.").removeprefix("nn.")
-        if short not in KNOWN:
-            known = ", ".join(["Dice", *(f"nn.{each}" for each in KNOWN)])
-            raise ValueError(f"no activation {name!r}{did_you_mean(short, KNOWN)}; known: {known}")
-        check_arguments(KNOWN[short], arguments, ARGUMENTS)
+        if short not in TORCH:
+            choices = ", ".join(["Dice", *(f"nn.{word}" for word in TORCH)])
+            near = did_you_mean(short, TORCH)
+            raise ValueError(f"unknown activation {name!r}; give one of {choices}{near}")
+        check_arguments(TORCH[short], arguments, ARGUMENTS)
         if short == "PReLU":
             return PReLU(channels, copies, float(arguments.get("init", 0.25)))
-        layer = KNOWN[short](**arguments)
-        layer(torch.zeros(1))  # torch looks at words only when it computes
+        layer = TORCH[short](**arguments)
+        layer(torch.zeros(1))  # torch checks these only when it computes
     except (ValueError, RuntimeError) as error:
         raise ConfigError.at("activation", f"{text!r}: {error}") from error
     return layer
@@ -103,9 +105,9 @@ def output_activation(name: str) -> nn.Module | None:
     return nn.Softmax(dim=-1) if word == "softmax" else activation(KERAS[word], 1, 1)
 
 
-def _one_of(known: Collection[str], name: str) -> str:
+def _one_of(choices: Collection[str], name: str) -> str:
     word = name.lower() or "none"
-    if word not in known:
-        words = f"is {name!r}; give one of {', '.join(known)}"
-        raise ConfigError.at("", words + did_you_mean(word, known))
+    if word not in choices:
+        text = f"is {name!r}; give one of {', '.join(choices)}"
+        raise ConfigError.at("", text + did_you_mean(word, choices))
     return word

@@ -35,8 +35,8 @@ def parse_list(text: str) -> tuple[str, dict[str, Argument]]:
 
 
 def check_arguments(function: Callable, arguments: dict[str, Argument], allowed: set[str]) -> None:
-    """Raise ValueError for an argument that the function lacks, one of another kind than its
-    default, or a required one left out."""
+    """Raise ValueError for an argument that the function does not take, a value of another kind
+    than its default, or a required argument that is missing."""
     signature = inspect.signature(function).parameters
     known = {name for name in signature if name in allowed}
     for name, value in arguments.items():
@@ -56,7 +56,7 @@ def _literal(text: str) -> Argument:
     except (SyntaxError, ValueError):
         value = text.strip()
     if not isinstance(value, float | int | bool | str):
-        raise ValueError(f"{text.strip()!r} is no plain value")
+        raise ValueError(f"{text.strip()!r} is not a plain value")
     if isinstance(value, str) and not value.isidentifier():
-        raise ValueError(f"{text.strip()!r} is no plain value")
+        raise ValueError(f"{text.strip()!r} is not a plain value")
     return value

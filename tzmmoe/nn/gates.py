@@ -4,7 +4,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tzmmoe.nn.mlp import MLP, StackedLinear
+from tzmmoe.nn.linear import StackedLinear
+from tzmmoe.nn.mlp import MLP
 
 
 class Gates(nn.Module):

@@ -1,122 +1,21 @@
-"""Perceptron layers, of one network or of several of one shape side by side.
+"""Multilayer perceptrons: one network, or several of one shape side by side."""
 
-The networks' weights are stacked, so that experts or gates cost a few large products instead of
-many small ones: (E, H, D) for E networks.
-"""
-
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tzmmoe.errors import ConfigError
-from tzmmoe.nn.activations import activation as activation_layer
+from tzmmoe.nn.activations import activation
+from tzmmoe.nn.dropout import Dropout
+from tzmmoe.nn.linear import StackedLinear
 from tzmmoe.nn.norms import BatchNorm, LayerNorm
-
-LEVELS = 1 << 16
-
-
-class Dropout(nn.Module):
-    """Zeroes each number with chance ``p`` in training, and scales the others to keep the mean.
-
-    Srivastava et al., JMLR 2014. On a CPU torch draws one number at a time, which takes four times
-    as long as this: four numbers of 16 bits from one of 64. The chance is the nearest 65,536th.
-    """
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Of the shape of x."""
-        if not self.training:
-            return x
-        if x.device.type != "cpu" or torch.compiler.is_compiling():
-            return F.dropout(x, self.p)
-        dropped = min(round(self.p * LEVELS), LEVELS - 1)
-        words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64)
-        lanes = words.random_(-(2**63), None).view(torch.int16)[: x.numel()].view(x.shape)
-        kept = lanes >= dropped - LEVELS // 2
-        return x * kept.to(x.dtype).mul_(LEVELS / (LEVELS - dropped))
-
-
-# Weights (H, D) of one network from which on E products beat one batched product, measured on two
-# CPU cores: at 64 x 32 batched is twice as fast, at 256 x 512 it takes a quarter longer.
-LARGE = 128 * 128
-
-
-class StackedLinear(nn.Module):
-    """E linear maps side by side, initialised as E ``nn.Linear``."""
-
-    def __init__(self, in_features: int, out_features: int, copies: int, bias: bool) -> None:
-        super().__init__()
-        bound = 1 / math.sqrt(in_features)
-        self.weight = nn.Parameter(torch.empty(copies, out_features, in_features))
-        nn.init.uniform_(self.weight, -bound, bound)
-        self.bias = nn.Parameter(torch.empty(copies, out_features)) if bias else None
-        if self.bias is not None:
-            nn.init.uniform_(self.bias, -bound, bound)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, D), which all networks read, or (B, E, D), one part each -> (B, E, H)."""
-        copies, width, _ = self.weight.shape
-        if x.dim() == 2:
-            bias = None if self.bias is None else self.bias.flatten()
-            return F.linear(x, self.weight.flatten(0, 1), bias).unflatten(-1, (copies, width))
-        if copies == 1:
-            bias = None if self.bias is None else self.bias[0]
-            return F.linear(x[:, 0], self.weight[0], bias).unsqueeze(1)
-        if self.weight[0].numel() >= LARGE:
-            return self._one_by_one(x)
-        y = torch.bmm(x.transpose(0, 1), self.weight.transpose(1, 2)).transpose(0, 1)
-        return y if self.bias is None else y + self.bias
-
-    def _one_by_one(self, x_BED: Tensor) -> Tensor:
-        copies, width, _ = self.weight.shape
-        biases = [None] * copies if self.bias is None else self.bias.unbind(0)
-        parts = zip(x_BED.unbind(1), self.weight.unbind(0), biases, strict=True)
-        return torch.cat([F.linear(*part) for part in parts], dim=1).unflatten(-1, (copies, width))
-
-
-class Perceptron(nn.Module):
-    """Linear, batch or layer norm, activation, dropout, of E networks side by side."""
-
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        *,
-        copies: int,
-        dropout: float,
-        activation: str,
-        norm: str,
-        bias: bool,
-    ) -> None:
-        super().__init__()
-        channels = copies * out_features
-        self.linear = StackedLinear(in_features, out_features, copies, bias and norm != "batch")
-        norms = {"batch": lambda: BatchNorm(channels), "layer": lambda: LayerNorm(channels, copies)}
-        self.norm = norms[norm]() if norm else None
-        self.activation = activation_layer(activation, channels, copies)
-        self.dropout = Dropout(dropout) if dropout else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, D) or (B, E, D) -> (B, E, H)."""
-        y_BEH = self.linear(x)
-        y = y_BEH.flatten(1)
-        for layer in (self.norm, self.activation, self.dropout):
-            if layer is not None:
-                y = layer(y)
-        return y.view_as(y_BEH)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: its width, ``activation`` as activations.py reads it, ``norm`` "batch", "layer" or
-    ""."""
+    """What one layer is: its width, the text of its ``activation`` (activations.py), its ``norm``:
+    "batch", "layer" or "" for none, and the chance that it drops a unit."""
 
     width: int
     activation: str
@@ -125,22 +24,39 @@ class Layer:
     bias: bool
 
 
+class Perceptron(nn.Module):
+    """Linear map, norm, activation, dropout, of E = ``copies`` networks side by side.
+
+    Batch norm takes the mean off again, so a bias before it would have no effect.
+    """
+
+    def __init__(self, in_features: int, layer: Layer, *, copies: int) -> None:
+        super().__init__()
+        channels, bias = copies * layer.width, layer.bias and layer.norm != "batch"
+        self.linear = StackedLinear(in_features, layer.width, copies, bias)
+        norms = {"batch": lambda: BatchNorm(channels), "layer": lambda: LayerNorm(channels, copies)}
+        self.norm = norms[layer.norm]() if layer.norm else None
+        self.activation = activation(layer.activation, channels, copies)
+        self.dropout = Dropout(layer.dropout) if layer.dropout else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, D) or (B, E, D) -> (B, E, H)."""
+        y_BEH = self.linear(x)
+        y = y_BEH.flatten(1)
+        for part in (self.norm, self.activation, self.dropout):
+            if part is not None:
+                y = part(y)
+        return y.view_as(y_BEH)
+
+
 class Network(nn.Module):
-    """Perceptrons one after the other, of E = ``copies`` networks that share their input."""
+    """Perceptrons one after another, of E = ``copies`` networks that share their input."""
 
     def __init__(self, in_features: int, layers: Sequence[Layer], *, copies: int = 1) -> None:
         super().__init__()
         widths = [in_features, *(layer.width for layer in layers)]
         self.layers = nn.ModuleList(
-            Perceptron(
-                inner,
-                layer.width,
-                copies=copies,
-                dropout=layer.dropout,
-                activation=layer.activation,
-                norm=layer.norm,
-                bias=layer.bias,
-            )
+            Perceptron(inner, layer, copies=copies)
             for inner, layer in zip(widths[:-1], layers, strict=True)
         )
         self.out_features = widths[-1]
@@ -154,9 +70,9 @@ class Network(nn.Module):
 
 
 class MLP(Network):
-    """A network whose layers are alike but for their widths.
+    """A network whose layers differ in width and dropout only.
 
-    ``dropout_ratio`` has no value, one for all layers, or one for each.
+    ``dropout_ratio``: empty, one value for all layers, or one for each.
     """
 
     def __init__(

@@ -9,32 +9,35 @@ from torch.nn import functional as F
 class BatchNorm(nn.BatchNorm1d):
     """Batch norm over (B, C). One row has no variance, so it uses the running statistics.
 
-    ``synced``: over the rows of all processes, which then must call it together. Sums are float64,
-    so that they hardly depend on how the rows are spread. Gradients are those of torch's
-    SyncBatchNorm, which knows GPUs only.
+    ``affine``: with a scale and a shift of its own for each channel. ``synced``: over the rows of
+    all processes, which then must call it together. Sums are float64, so that they hardly depend
+    on how the rows are spread. Gradients are those of torch's SyncBatchNorm, which needs GPUs.
     """
 
     synced = False
+
+    def __init__(self, channels: int, *, affine: bool = True) -> None:
+        super().__init__(channels, affine=affine)
 
     def forward(self, x_BC: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x_BC)
         if self.synced:
-            return self._over_all(x_BC)
-        return super().forward(x_BC) if len(x_BC) > 1 else self._by_running(x_BC)
+            return self._over_processes(x_BC)
+        return super().forward(x_BC) if len(x_BC) > 1 else self._by_running_statistics(x_BC)
 
-    def _by_running(self, x_BC: Tensor) -> Tensor:
+    def _by_running_statistics(self, x_BC: Tensor) -> Tensor:
         return F.batch_norm(
             x_BC, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
         )
 
-    def _over_all(self, x_BC: Tensor) -> Tensor:
+    def _over_processes(self, x_BC: Tensor) -> Tensor:
         x = x_BC.double()
         own_3C = torch.stack([x.sum(0), x.square().sum(0), torch.full_like(x.sum(0), len(x))])
         sum_C, square_C, count_C = _Total.apply(own_3C)
         count = float(count_C[0].detach())
         if count < 2:
-            return self._by_running(x_BC)
+            return self._by_running_statistics(x_BC)
         mean_C = sum_C / count
         var_C = (square_C / count - mean_C.square()).clamp(min=0)
         with torch.no_grad():
@@ -42,8 +45,10 @@ class BatchNorm(nn.BatchNorm1d):
             unbiased_C = var_C * (count / (count - 1))
             for kept, new in ((self.running_mean, mean_C), (self.running_var, unbiased_C)):
                 kept.lerp_(new.to(kept.dtype), self.momentum)
-        scale_C = self.weight / (var_C + self.eps).sqrt()
-        return ((x - mean_C) * scale_C + self.bias).to(x_BC.dtype)
+        spread_C = (var_C + self.eps).sqrt()
+        if not self.affine:
+            return ((x - mean_C) / spread_C).to(x_BC.dtype)
+        return ((x - mean_C) * (self.weight / spread_C) + self.bias).to(x_BC.dtype)
 
 
 class _Total(torch.autograd.Function):

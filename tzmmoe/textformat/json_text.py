@@ -1,8 +1,8 @@
 """JSON text -> its value: strictly, or as people paste it into documents.
 
-In a document, outside strings, these are repaired: blanks of other kinds, full-width punctuation,
-curved quotes, a comma after the last element, and the fence of a code block. Each character stays in
-its place, so that lines and columns are those of the file.
+Outside the strings of a document these are repaired: blanks of other kinds, full-width
+punctuation, curved quotes, a comma after the last element, and the fence of a code block. Each
+character stays in its place, so that lines and columns are those of the file.
 """
 
 import json
