@@ -34,7 +34,7 @@ def scattered(whole: Tensor, blocks: list[tuple[slice, slice]], world: int) -> l
 def write(folder: Path, held: list[Named]) -> None:
     """As processes that hold these would."""
     world = len(held)
-    files = [tensorfiles.shared_out(named, rank, world) for rank, named in enumerate(held)]
+    files = [tensorfiles.files_of(named, rank, world) for rank, named in enumerate(held)]
     counts = [len(own) for own in files]
     for rank, own in enumerate(files):
         tensorfiles.write(folder, own, sum(counts[:rank]), sum(counts))
@@ -64,7 +64,7 @@ def test_a_tensor_in_any_parts_is_read_into_any_others(tmp_path_factory, data, s
 
 def test_what_all_hold_is_written_once_and_about_equally_by_each() -> None:
     named = {f"t{number}": torch.zeros(number) for number in range(100)}
-    written = [tensorfiles.shared_out(named, rank, 3) for rank in range(3)]
+    written = [tensorfiles.files_of(named, rank, 3) for rank in range(3)]
     names = [part.name for own in written for file in own for part in file]
     assert sorted(names) == sorted(named)
     loads = [sum(part.size_bytes for file in own for part in file) for own in written]
