@@ -1,4 +1,4 @@
-"""Every field of a config with values that it is not made for: it works, or says which field."""
+"""Every field of a config with values that it is not made for: they work, or the error names it."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Data files that were cut off, or a bit of which was flipped: read as before, or told by name."""
+"""Data files that are cut off, or have a flipped bit: read as before, or an error names them."""
 
 import gzip
 import random
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from e2e import tiny
 from faults.reading import Read, opened, reading
+from messages import says
 
 from tzmmoe.errors import DataError
 from tzmmoe.run.session import Session
@@ -52,7 +53,7 @@ STRIDES = pytest.mark.parametrize("stride", [pytest.param(61, id="some bytes"), 
 
 
 @STRIDES
-def test_a_parquet_file_that_was_cut_off_anywhere_is_refused(parquet, tmp_path, stride) -> None:
+def test_a_parquet_file_that_was_cut_off_anywhere_is_rejected(parquet, tmp_path, stride) -> None:
     file = tmp_path / "cut.parquet"
     content = write_parquet(file)
     for length in lengths(len(content), stride):
@@ -61,7 +62,7 @@ def test_a_parquet_file_that_was_cut_off_anywhere_is_refused(parquet, tmp_path, 
 
 
 @STRIDES
-def test_a_compressed_csv_file_that_was_cut_off_anywhere_is_refused(
+def test_a_compressed_csv_file_that_was_cut_off_anywhere_is_rejected(
     texts, tmp_path, stride
 ) -> None:
     file = tmp_path / "cut.csv.gz"
@@ -72,7 +73,7 @@ def test_a_compressed_csv_file_that_was_cut_off_anywhere_is_refused(
 
 
 @STRIDES
-def test_a_csv_file_that_was_cut_off_is_refused_where_a_line_lacks_cells(
+def test_a_csv_file_that_was_cut_off_is_rejected_where_a_line_lacks_cells(
     texts, tmp_path, stride
 ) -> None:
     """A cut between two lines, or within the last cell of one, leaves a file like any other."""
@@ -91,7 +92,7 @@ def test_a_csv_file_that_was_cut_off_is_refused_where_a_line_lacks_cells(
         refused += 1
         assert isinstance(found, DataError), length
         if len(lines) > 1 and not is_whole:
-            assert f"row {len(lines) - 1}: expected {width + 1} columns" in str(found)
+            says(found, f"{file}, row {len(lines) - 1}: ", f"expected {width + 1} columns")
     assert refused > len(lengths(len(content), stride)) / 2
 
 
@@ -101,7 +102,7 @@ def test_a_csv_file_that_was_cut_off_is_refused_where_a_line_lacks_cells(
 def test_a_flipped_bit_of_a_parquet_file_is_harmless_or_told_or_another_value(
     parquet, tmp_path, bit
 ) -> None:
-    """Without checksums in the file nobody can tell other values from right ones."""
+    """Without checksums in the file, wrong values cannot be told from right ones."""
     file = tmp_path / "flipped.parquet"
     content = write_parquet(file)
     right = reading(parquet, file)
@@ -199,7 +200,7 @@ def test_a_flipped_bit_of_a_csv_file_is_told_or_another_text(texts, tmp_path, su
 
 
 def test_a_damaged_file_ends_every_command_with_its_name(tiny_folder, tmp_path) -> None:
-    """What the loader tells, training, evaluation and prediction tell."""
+    """Training, evaluation and prediction raise the error of the loader."""
     model_dir = tmp_path / "model"
     good = tiny.pipeline(tiny_folder, model_dir, train_config__num_steps=1)
     good.fit()

@@ -1,4 +1,4 @@
-"""Values of every kind in columns of every role: they work, or file, column and row are told."""
+"""Values of every kind in columns of every role: they work, or an error names their place."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""A disk that fills up: exit code 2, the place is named, nothing that is half written stays."""
+"""A disk that fills up: exit code 2, the path is named, and no partial file stays."""
 
 import subprocess
 import sys

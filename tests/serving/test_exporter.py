@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from full_disk import files_up_to
+from messages import fails
 from serving.small import Small, assert_same, random_inputs
 
 from tzmmoe.config import load as load_config
@@ -143,7 +144,7 @@ def test_a_folder_that_holds_anything_is_not_written_to(light: Small, tmp_path: 
     folder = tmp_path / "export"
     folder.mkdir()
     (folder / "mine.txt").write_text("mine")
-    with pytest.raises(CheckpointError, match="is there already; name a new --export_dir"):
+    with fails(CheckpointError, str(folder), "already", "--export_dir"):
         light.export(folder)
     assert files_of(tmp_path) == {"export/mine.txt": b"mine"}
 
@@ -165,7 +166,7 @@ def test_an_empty_folder_and_what_a_killed_export_left_are_no_obstacle(
 def test_a_full_disk_is_an_error_that_leaves_nothing_behind(
     light: Small, tmp_path: Path, size_bytes: int
 ) -> None:
-    with files_up_to(size_bytes), pytest.raises(CheckpointError, match="could not be written"):
+    with files_up_to(size_bytes), fails(CheckpointError, "export", "could not be written"):
         light.export(tmp_path / "export")
     assert not list(tmp_path.iterdir())
 

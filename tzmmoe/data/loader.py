@@ -83,9 +83,9 @@ class Loader:
                 missing = [span.file for span in leg.spans if span.file not in paths]
                 if missing:
                     raise DataError(
-                        f"{missing[0]}: the checkpoint was saved in an epoch that has yet to read "
-                        "this file, but --train_input_path does not include it; add it, or start a "
-                        "new model_dir with --fine_tune_checkpoint"
+                        f"{missing[0]}: the checkpoint's epoch still has rows of this file to "
+                        "read, but --train_input_path does not include it; add it, or start a new "
+                        "model_dir with --fine_tune_checkpoint"
                     )
 
     def steps(self, num_steps: int | None, num_epochs: int | None) -> int | None:

@@ -213,8 +213,7 @@ def newest(model_dir: Path) -> Path:
     checkpoints = find(model_dir)
     if not checkpoints:
         raise CheckpointError(
-            f"{model_dir}: no checkpoint found; train first, or choose another with "
-            "--checkpoint_path"
+            f"{model_dir}: no checkpoint found; train first, or choose another path"
         )
     return checkpoints[-1]
 

@@ -43,7 +43,7 @@ class Delivery:
 
     @property
     def most_rows(self) -> int | None:
-        """The most rows of an epoch in all processes: ``cut``, or ``epoch_rows`` in whole batches."""
+        """Most rows of an epoch in all processes: ``cut``, or ``epoch_rows`` in whole batches."""
         size = self.batch_size * self.world
         if self.cut is not None:
             return self.cut
