@@ -57,14 +57,14 @@ def test_cells_come_back_as_they_were_written_from_any_row_on(
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".csv.bz2", ".csv.zst", ".csv.lz4"])
-def test_compression_is_told_by_the_name(tmp_path, suffix) -> None:
+def test_the_suffix_decides_the_compression(tmp_path, suffix) -> None:
     file = str(tmp_path / f"a{suffix}")
     with pa.output_stream(file, compression="detect") as stream:
         stream.write(b"x,y\n1,2\n3,4\n")
     assert rows(file, ["y"]) == [{"y": "2"}, {"y": "4"}]
 
 
-def test_what_is_no_column_of_a_type_stays_text(tmp_path) -> None:
+def test_a_column_without_a_type_stays_text(tmp_path) -> None:
     """007 stays 007, and an empty cell is a missing value, quoted or not."""
     file = write(tmp_path / "a.csv", 'code,name\n007,NA\n,""\n1e3,null\n')
     assert rows(file, ["code", "name"]) == [
@@ -187,7 +187,7 @@ def test_without_header_the_names_come_from_the_config(tmp_path) -> None:
     assert rows(file, ["y"], 1, **plain) == [{"y": "4"}]
 
 
-def test_without_header_equal_cells_in_the_first_line_are_no_columns_of_one_name(tmp_path) -> None:
+def test_without_header_equal_cells_in_the_first_line_are_not_names(tmp_path) -> None:
     file = write(tmp_path / "a.csv", "5,5\n6,7\n")
     assert rows(file, ["y"], with_header=False, names=("x", "y")) == [{"y": "5"}, {"y": "7"}]
 
@@ -214,7 +214,7 @@ def test_any_character_may_delimit(tmp_path) -> None:
     assert rows(file, ["x", "y"], delimiter="\t") == [{"x": "1,5", "y": "2"}]
 
 
-def test_a_mark_of_byte_order_and_line_ends_of_windows_are_no_part_of_the_data(tmp_path) -> None:
+def test_byte_order_marks_and_windows_line_ends_are_not_data(tmp_path) -> None:
     file = write(tmp_path / "a.csv", b"\xef\xbb\xbfx,y\r\n1,2\r\n3,4\r\n")
     assert rows(file, ["x", "y"], 1) == [{"x": "3", "y": "4"}]
 

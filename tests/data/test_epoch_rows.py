@@ -92,7 +92,7 @@ def test_rows_of_files_that_were_read_before_count_in_the_same_epoch(
         assert flat(read(third, position)) == list(range(rows[-1] + 1, 20 + left))
 
 
-def test_an_epoch_that_is_over_needs_its_unread_files_no_more(tmp_path) -> None:
+def test_an_epoch_that_is_over_no_longer_needs_its_unread_files(tmp_path) -> None:
     files = numbered.write_parquet(tmp_path, [8, 8, 8])
     first = loader(files, epoch_rows=8)
     end = read(first)[-1][1]
@@ -186,7 +186,7 @@ def test_only_rows_of_the_epoch_are_counted_and_the_mask_is_that_of_all(
     assert cut == whole[: -(-epoch_rows // size)]
 
 
-def test_a_bad_value_of_a_cut_chunk_is_told_by_its_row_of_the_file() -> None:
+def test_a_bad_value_of_a_cut_chunk_is_reported_by_its_row_of_the_file() -> None:
     """Row 5 of the second file comes to the front of a shuffled chunk."""
     rows = pa.RecordBatch.from_pydict({"y": ["0"] * 7 + ["oops"] + ["0"] * 4})
     whole = Chunk(0, rows, (Piece("a.csv", 0, 3), Piece("b.csv", 0, 9)))

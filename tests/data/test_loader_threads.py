@@ -108,7 +108,7 @@ def test_an_error_of_reading_comes_after_the_rows_before_it_and_ends_the_threads
 
 
 @pytest.mark.parametrize("num_workers", [0, 1, 4])
-def test_a_bad_value_is_told_with_its_file_and_row(tmp_path, num_workers) -> None:
+def test_a_bad_value_is_reported_with_its_file_and_row(tmp_path, num_workers) -> None:
     """The label 7 stands in row 6 of the second file."""
     tables = [[0] * 30, [1] * 5 + [7] + [0] * 20]
     files = []

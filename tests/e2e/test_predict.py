@@ -210,7 +210,7 @@ def test_only_the_chosen_outputs_are_written(trained: Trained, source: str, tmp_
         (["--predict_output_path", "/proc/x/out"], DataError, ["/proc/x/out", "written"]),
     ],
 )
-def test_what_cannot_be_done_is_an_error_that_leaves_nothing(
+def test_a_request_that_cannot_be_met_is_an_error_that_leaves_nothing(
     trained: Trained, source: str, tmp_path: Path, flags: list, kind: type, parts: list
 ) -> None:
     rows = ROWS.append_column("probs_ctr", EVAL["price"])
@@ -283,7 +283,7 @@ def test_a_file_that_is_read_is_not_replaced(
         ),
     ],
 )
-def test_flags_that_do_not_go_together_are_an_error(
+def test_flags_that_exclude_each_other_are_an_error(
     flags: list, parts: list, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -292,7 +292,7 @@ def test_flags_that_do_not_go_together_are_an_error(
     says(capsys.readouterr().err, *parts)
 
 
-def test_a_folder_that_is_no_export_is_an_error(trained: Trained, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_an_export_is_an_error(trained: Trained, tmp_path: Path) -> None:
     file = tiny.write(ROWS, tmp_path / "rows.parquet")
     model = ["--saved_model_dir", str(trained.model_dir)]
     with fails(CheckpointError, f"{trained.model_dir}: ", "not an export"):

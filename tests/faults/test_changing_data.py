@@ -94,8 +94,8 @@ def at_step(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], None
 def test_a_file_that_changes_while_being_read_is_an_error_and_no_new_row_is_learned(
     folder, tmp_path, monkeypatch, change
 ) -> None:
-    """Once the file is restored, a resumed run ends the same. A deleted file can be read while it is
-    open, so the second epoch raises the error."""
+    """Once the file is restored, a resumed run ends the same. A deleted file stays readable
+    while it is open, so the error comes in the second epoch."""
     expected = undisturbed(folder, tmp_path / "undisturbed")
     file = file_of(folder)
     kept = shutil.copy2(file, tmp_path / "kept")

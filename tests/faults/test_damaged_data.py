@@ -80,7 +80,7 @@ def test_a_csv_file_that_was_cut_off_is_rejected_where_a_line_lacks_cells(
     file = tmp_path / "cut.csv"
     content = tiny.write(tiny.rows(0, NUM_ROWS), file).read_bytes()
     width = content.splitlines()[0].count(b",")
-    refused = 0
+    rejected = 0
     for length in lengths(len(content), stride):
         file.write_bytes(content[:length])
         lines = content[:length].splitlines()
@@ -89,17 +89,17 @@ def test_a_csv_file_that_was_cut_off_is_rejected_where_a_line_lacks_cells(
         if is_whole and isinstance(found, Read):
             assert found.rows == [str(row) for row in range(len(lines) - 1)]
             continue
-        refused += 1
+        rejected += 1
         assert isinstance(found, DataError), length
         if len(lines) > 1 and not is_whole:
             says(found, f"{file}, row {len(lines) - 1}: ", f"expected {width + 1} columns")
-    assert refused > len(lengths(len(content), stride)) / 2
+    assert rejected > len(lengths(len(content), stride)) / 2
 
 
 @pytest.mark.parametrize(
     "bit", [0, *(pytest.param(bit, marks=pytest.mark.long) for bit in range(1, 3))]
 )
-def test_a_flipped_bit_of_a_parquet_file_is_harmless_or_told_or_another_value(
+def test_a_flipped_bit_of_a_parquet_file_is_harmless_or_reported_or_another_value(
     parquet, tmp_path, bit
 ) -> None:
     """Without checksums in the file, wrong values cannot be told from right ones."""
@@ -111,8 +111,8 @@ def test_a_flipped_bit_of_a_parquet_file_is_harmless_or_told_or_another_value(
     for place in places:
         file.write_bytes(flipped(content, place, place % 8 ^ bit))
         found = reading(parquet, file)
-        outcomes["told" if isinstance(found, DataError) else found == right] += 1
-    assert min(outcomes["told"], outcomes[True]) > len(places) / 10, outcomes
+        outcomes["error" if isinstance(found, DataError) else found == right] += 1
+    assert min(outcomes["error"], outcomes[True]) > len(places) / 10, outcomes
 
 
 def pages(content: bytes) -> Iterator[tuple[int, int]]:
@@ -149,7 +149,7 @@ def varint(crc: int) -> bytes:
     return found + bytes([rest])
 
 
-def test_a_flipped_bit_in_a_page_with_a_checksum_is_always_told(parquet, tmp_path) -> None:
+def test_a_flipped_bit_in_a_page_with_a_checksum_is_always_reported(parquet, tmp_path) -> None:
     """In every third byte that the checksums are of."""
     file = tmp_path / "flipped.parquet"
     content = write_parquet(file, write_page_checksum=True)
@@ -184,19 +184,21 @@ def test_outside_of_its_pages_a_file_with_checksums_hardly_ever_gives_other_valu
 @pytest.mark.parametrize(
     "seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 4))]
 )
-def test_a_flipped_bit_of_a_csv_file_is_told_or_another_text(texts, tmp_path, suffix, seed) -> None:
+def test_a_flipped_bit_of_a_csv_file_is_reported_or_another_text(
+    texts, tmp_path, suffix, seed
+) -> None:
     """CSV has no checksums; gzip has one, of all of its content."""
     file = tmp_path / f"flipped{suffix}"
     content = tiny.write(tiny.rows(0, NUM_ROWS), file).read_bytes()
     right = reading(texts, file)
     source = random.Random(seed)
-    told = 0
+    errors = 0
     for place in source.sample(range(len(content)), 300):
         file.write_bytes(flipped(content, place, source.randrange(8)))
         found = reading(texts, file)
-        told += isinstance(found, DataError)
+        errors += isinstance(found, DataError)
         assert suffix == ".csv" or isinstance(found, DataError) or found == right, place
-    assert told > 30
+    assert errors > 30
 
 
 def test_a_damaged_file_ends_every_command_with_its_name(tiny_folder, tmp_path) -> None:

@@ -197,7 +197,7 @@ def test_a_part_that_is_missing_or_damaged_is_an_error_with_the_files_name(
         load(write(kept, tmp_path / "model.pt2"))
 
 
-def test_no_file_and_a_folder_are_errors_with_the_name(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_errors_with_the_name(tmp_path: Path) -> None:
     for place in (tmp_path / "missing.pt2", tmp_path):
         with pytest.raises(CheckpointError, match=place.name):
             load(place)

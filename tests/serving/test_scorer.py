@@ -277,13 +277,13 @@ def test_an_export_of_a_later_version_is_an_error_that_says_so(export: Path) -> 
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", "{}", '{"format": 1}', "null", b"\xff".decode("latin-1")]
 )
-def test_a_signature_that_is_none_is_an_error_with_the_folder(export: Path, content: str) -> None:
+def test_a_malformed_signature_is_an_error_with_the_folder(export: Path, content: str) -> None:
     (export / "signature.json").write_bytes(content.encode("latin-1"))
     with fails(CheckpointError, f"{export}: ", "not an export"):
         Scorer.load(export)
 
 
-def test_a_folder_that_is_no_export_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_an_export_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for place in (tmp_path, tmp_path / "missing", tmp_path / "file"):
         with fails(CheckpointError, f"{place}: ", "not an export"):

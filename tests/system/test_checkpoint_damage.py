@@ -107,7 +107,7 @@ def test_a_pickle_in_the_place_of_a_file_is_never_loaded(tmp_path, name) -> None
     assert not trap.exists()
 
 
-def test_tensors_that_were_slipped_in_are_refused(tmp_path) -> None:
+def test_tensors_that_were_slipped_in_are_rejected(tmp_path) -> None:
     """torch reads every file of the folder, so one more would take the place of the right one."""
     path = save(tmp_path)
     save_file({"a.weight": torch.full((2, 3), 7.0)}, path / "tensors" / "z.safetensors")
@@ -115,7 +115,7 @@ def test_tensors_that_were_slipped_in_are_refused(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../secret", "tensors/../../secret", "/etc/passwd"])
-def test_checksums_that_name_a_file_outside_are_refused(tmp_path, name) -> None:
+def test_checksums_that_name_a_file_outside_are_rejected(tmp_path, name) -> None:
     path = save(tmp_path / "run")
     (tmp_path / "run" / "secret").touch()
     sums = json.loads((path / "checksums.json").read_text())
@@ -124,14 +124,14 @@ def test_checksums_that_name_a_file_outside_are_refused(tmp_path, name) -> None:
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "null", '{"state.json": 3}', "7"])
-def test_checksums_that_say_nothing_are_no_proof(tmp_path, content) -> None:
+def test_a_list_without_valid_checksums_proves_nothing(tmp_path, content) -> None:
     path = save(tmp_path)
     (path / "checksums.json").write_text(content)
     says(message(path), str(path), "damaged")
 
 
 @pytest.mark.parametrize("name", ["state.json", "tensors"])
-def test_a_link_out_of_the_folder_is_refused(tmp_path, name) -> None:
+def test_a_link_out_of_the_folder_is_rejected(tmp_path, name) -> None:
     path = save(tmp_path / "model", 3)
     file = next((path / name).iterdir()) if name == "tensors" else path / name
     outside = file.rename(tmp_path / file.name)

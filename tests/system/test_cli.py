@@ -91,7 +91,7 @@ def test_the_version_of_the_package_is_at_hand_and_other_names_are_not():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_flag_has_words_of_help(command, monkeypatch):
+def test_every_flag_has_a_help_text(command, monkeypatch):
     seen = []
     monkeypatch.setattr(cli.Parser, "error", lambda parser, _: seen.append(parser) or sys.exit(2))
     with pytest.raises(SystemExit):

@@ -1,4 +1,4 @@
-"""Tensors in files: whatever processes hold parts of them, any other processes read the same."""
+"""Tensors in files: however they are spread over processes, any other spread reads the same."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ def scattered(whole: Tensor, blocks: list[tuple[slice, slice]], world: int) -> l
 
 
 def write(folder: Path, held: list[Named]) -> None:
-    """As processes that hold these would."""
+    """As processes that hold these tensors would."""
     world = len(held)
     files = [tensorfiles.files_of(named, rank, world) for rank, named in enumerate(held)]
     counts = [len(own) for own in files]
@@ -71,7 +71,7 @@ def test_what_all_hold_is_written_once_and_about_equally_by_each() -> None:
     assert max(loads) - min(loads) <= 99 * 4
 
 
-def test_a_tensor_of_which_a_part_is_missing_is_not_there(tmp_path) -> None:
+def test_a_tensor_of_which_a_part_is_missing_is_not_listed(tmp_path) -> None:
     whole = torch.ones(4, 2)
     held = Scattered((4, 2), (((0, 0), whole[:2]), ((3, 0), whole[3:])))
     write(tmp_path, [{"table": held, "other": torch.ones(2)}])

@@ -25,8 +25,8 @@ def three() -> Iterator[Ranks]:
 def totals(world: World) -> tuple[bytes, list[int], str]:
     torch.manual_seed(world.rank)
     own = torch.randn(1000, dtype=torch.float64)
-    told = world.first(lambda: f"by {world.rank}")
-    return world.total(own).numpy().tobytes(), world.gather(world.rank * 10), told
+    message = world.first(lambda: f"by {world.rank}")
+    return world.total(own).numpy().tobytes(), world.gather(world.rank * 10), message
 
 
 def test_sums_are_the_same_bits_everywhere_and_values_come_by_rank(three) -> None:
@@ -57,9 +57,9 @@ def failing(world: World, failing_ranks: list[int], kind: type[UserError]) -> tu
 @pytest.mark.parametrize("kind", [DataError, ConfigError])
 def test_a_failure_of_one_process_ends_all_with_its_rank_and_message(three, kind) -> None:
     """A failure that all of them share has no rank."""
-    told = ("rank 1: the file is broken", kind.__name__, True)
-    assert three.run(failing, [1], kind) == [told] * 3
-    assert three.run(failing, [1, 2], kind) == [told] * 3
+    outcome = ("rank 1: the file is broken", kind.__name__, True)
+    assert three.run(failing, [1], kind) == [outcome] * 3
+    assert three.run(failing, [1, 2], kind) == [outcome] * 3
     everywhere = ("the file is broken", kind.__name__, True)
     assert three.run(failing, [0, 1, 2], kind) == [everywhere] * 3
     assert three.run(failing, [], kind) == [(str(rank), "", False) for rank in range(3)]
@@ -99,9 +99,9 @@ def test_a_process_that_ends_is_noticed_at_once() -> None:
         for pipe in made._pipes:
             pipe.send((1, gone, (1, 0.0)))
         assert made._pipes[0].poll(20)
-        _, ok, told = made._pipes[0].recv()
+        _, ok, message = made._pipes[0].recv()
     assert ok
-    seconds, text = told.split(" ", 1)
+    seconds, text = message.split(" ", 1)
     assert int(seconds) < 5
     says(text, "rank 0: ", "another process", "while summing values: ")
 

@@ -55,7 +55,7 @@ class Quality:
 
     def report(self) -> str:
         """The table, headed by the number of rows that it covers."""
-        return f"values in the first {self.num_rows:,} rows\n{self.table()}"
+        return f"values of the first {self.num_rows:,} rows\n{self.table()}"
 
     def table(self) -> str:
         """The shares of rows for each feature that has anything to report."""

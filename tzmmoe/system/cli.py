@@ -42,18 +42,18 @@ class Parser(argparse.ArgumentParser):
 
 def parser(description: str) -> Parser:
     """A parser with the flags that every command takes."""
-    made = Parser(description=description, allow_abbrev=False)
-    made.add_argument(
+    flags = Parser(description=description, allow_abbrev=False)
+    flags.add_argument(
         "--pipeline_config",
         "--pipeline_config_path",
         metavar="FILE",
         help="the config, in protobuf text format, or JSON if it ends in .json",
     )
-    made.add_argument("--model_dir", help="overrides the config's")
-    made.add_argument("--train_input_path", help="overrides the config's")
-    made.add_argument("--eval_input_path", help="overrides the config's")
-    made.add_argument("--test_input_path", help="overrides the config's")
-    made.add_argument(
+    flags.add_argument("--model_dir", help="overrides the config's")
+    flags.add_argument("--train_input_path", help="overrides the config's")
+    flags.add_argument("--eval_input_path", help="overrides the config's")
+    flags.add_argument("--test_input_path", help="overrides the config's")
+    flags.add_argument(
         "--set",
         metavar="PATH=VALUE",
         action="append",
@@ -61,13 +61,13 @@ def parser(description: str) -> Parser:
         help="set any field, such as model_config.mmoe.num_expert=6; PATH= unsets a message, such "
         "as train_config.early_stopping; repeatable",
     )
-    made.add_argument(
+    flags.add_argument(
         "--edit_config_json",
         metavar="JSON",
         help='several changes at once: {"feature_configs[:].id_feature.embedding_dim": 8}',
     )
-    made.add_argument("--device", help="auto, cpu, cuda or cuda:1; overrides the config's")
-    return made
+    flags.add_argument("--device", help="auto, cpu, cuda or cuda:1; overrides the config's")
+    return flags
 
 
 FIELDS = ("model_dir", "train_input_path", "eval_input_path", "test_input_path")

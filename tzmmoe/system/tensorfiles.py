@@ -205,7 +205,7 @@ class _Reads(LoadPlanner):
         for name, parts in self._parts.items():
             saved = self._metadata.state_dict_metadata[name]
             chunks = [ChunkStorageMetadata(place, part.shape) for place, part in parts.items()]
-            # One item for each overlap of a saved part with a wanted one.
+            # One item for each overlap of a saved part with a requested one.
             items += create_read_items_for_chunk_list(name, saved, chunks)
         return LoadPlan(items)
 

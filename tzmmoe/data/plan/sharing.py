@@ -31,12 +31,12 @@ def share(
     one stretch for each process, so that the processes' totals differ by a row at most.
     ``counts``: the rows of each file. ``limit``: divide only the first so many of those other rows.
     """
-    begun, spans = _begun([leg for leg in passes if leg.spans], counts)
+    partial, spans = _partial_chunks([leg for leg in passes if leg.spans], counts)
     shares: list[list[Pass]] = [[] for _ in range(world)]
     loads = [0] * world
     # The largest chunk first, each to the process with the fewest rows so far: a greedy assignment
     # that leaves small differences, which the stretches then even out.
-    for rows, chunk in sorted(begun, key=lambda item: -item[0]):
+    for rows, chunk in sorted(partial, key=lambda item: -item[0]):
         least = loads.index(min(loads))
         shares[least].append(chunk)
         loads[least] += rows
@@ -66,11 +66,11 @@ def first_rows(spans: Sequence[Span], count: int) -> Iterator[Span]:
         count -= taken
 
 
-def _begun(
+def _partial_chunks(
     passes: Sequence[Pass], counts: Mapping[str, int]
 ) -> tuple[list[tuple[int, Pass]], list[Span]]:
     """Partly consumed chunks, each with the number of its remaining rows, and all other rows."""
-    begun, others = [], []
+    partial, others = [], []
     for leg in passes:
         # A file may have become shorter than where its span begins: no rows, not fewer than none.
         spans = [
@@ -82,10 +82,10 @@ def _begun(
             head = list(first_rows(spans, leg.chunk_rows))
             remaining = rows_of(head) - leg.used
             if remaining:
-                begun.append((remaining, replace(leg, spans=tuple(head))))
+                partial.append((remaining, replace(leg, spans=tuple(head))))
             spans = list(_without_first(spans, leg.chunk_rows))
         others += [span for span in spans if span.begin < span.end]
-    return begun, others
+    return partial, others
 
 
 def _without_first(spans: Sequence[Span], count: int) -> Iterator[Span]:
@@ -111,7 +111,7 @@ def _quotas(loads: Sequence[int], rows: int) -> list[int]:
         else:
             high = level - 1
     quotas = [max(low - load, 0) for load in loads]
-    # Too few rows are left for one more in each process below that level, so some get one more. A
+    # There are too few spare rows for one in each process at that level, so some get one more. A
     # process whose load is above the level gets none: it has the largest total already.
     spare = rows - sum(quotas)
     for rank in islice((r for r, load in enumerate(loads) if load <= low), spare):

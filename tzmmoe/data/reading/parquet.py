@@ -54,7 +54,7 @@ class ParquetSource(Source):
                 buffer_size=BUFFER_BYTES,
                 page_checksum_verification=True,  # for pages that have a checksum
             ) as opened:
-                # Row groups that end before the first wanted row are not even opened.
+                # Row groups that end before the first requested row are not even opened.
                 groups, begin = [], 0
                 for group in range(opened.num_row_groups):
                     rows = opened.metadata.row_group(group).num_rows
