@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tzmmoe.system import tensorfiles
-from tzmmoe.system.tensorfiles import Named, Scattered
+from tzmmoe.system.tensorfiles import NamedTensors, Scattered
 
 
 @st.composite
@@ -31,7 +31,7 @@ def scattered(whole: Tensor, blocks: list[tuple[slice, slice]], world: int) -> l
     return [Scattered(tuple(whole.shape), tuple(parts[rank::world])) for rank in range(world)]
 
 
-def write(folder: Path, held: list[Named]) -> None:
+def write(folder: Path, held: list[NamedTensors]) -> None:
     """As processes that hold these tensors would."""
     world = len(held)
     files = [tensorfiles.files_of(named, rank, world) for rank, named in enumerate(held)]

@@ -17,7 +17,7 @@ from torch import Tensor
 from tzmmoe.config import duration
 from tzmmoe.errors import ConfigError, NotFiniteError, did_you_mean
 from tzmmoe.system import checkpoint
-from tzmmoe.system.tensorfiles import Named, tensors
+from tzmmoe.system.tensorfiles import NamedTensors, tensors
 
 log = logging.getLogger(__name__)
 
@@ -222,7 +222,7 @@ class Finite:
             key, step = min(bad.items(), key=lambda item: item[1])
             self._stop(f"{key} is NaN or infinite at step {step}")
 
-    def check_weights(self, step: int, weights: Named) -> None:
+    def check_weights(self, step: int, weights: NamedTensors) -> None:
         """The loss of a step does not show what the step itself did to the weights."""
         for name, weight in tensors(weights):
             if not (weight.is_floating_point() and weight.numel()):

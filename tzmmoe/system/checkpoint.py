@@ -20,7 +20,7 @@ from tzmmoe.errors import CheckpointError, did_you_mean
 from tzmmoe.system import tensorfiles
 from tzmmoe.system.digest import inside, sha256
 from tzmmoe.system.durable import Aside, sync
-from tzmmoe.system.tensorfiles import Named, Scattered
+from tzmmoe.system.tensorfiles import NamedTensors, Scattered
 from tzmmoe.system.world import World
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ class Checkpoint:
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{self.path / 'tensors'} is damaged: {error}") from error
 
-    def read(self, targets: Named) -> None:
+    def read(self, targets: NamedTensors) -> None:
         """Fill tensors in place, or the parts of them that this process holds.
 
         Raises:
@@ -81,7 +81,7 @@ class Content:
     """What a checkpoint of a run after ``step`` steps holds: tensors, other state, and config."""
 
     step: int
-    tensors: Named
+    tensors: NamedTensors
     state: dict[str, Any]
     config: str
 

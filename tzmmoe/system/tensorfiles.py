@@ -47,7 +47,7 @@ class Scattered:
     parts: tuple[tuple[Place, Tensor], ...]
 
 
-Named = Mapping[str, Tensor | Scattered]
+NamedTensors = Mapping[str, Tensor | Scattered]
 
 
 class Part(NamedTuple):
@@ -63,7 +63,7 @@ class Part(NamedTuple):
         return self.tensor.numel() * self.tensor.element_size()
 
 
-def tensors(named: Named) -> Iterator[tuple[str, Tensor]]:
+def tensors(named: NamedTensors) -> Iterator[tuple[str, Tensor]]:
     """The tensors, or parts of tensors, that this process holds."""
     for name, value in named.items():
         if isinstance(value, Scattered):
@@ -72,7 +72,7 @@ def tensors(named: Named) -> Iterator[tuple[str, Tensor]]:
             yield name, value
 
 
-def files_of(named: Named, rank: int, world: int) -> list[list[Part]]:
+def files_of(named: NamedTensors, rank: int, world: int) -> list[list[Part]]:
     """The files that process ``rank`` of ``world`` writes: its parts of scattered tensors, and its
     share of the tensors that all processes hold."""
     own, loads = [], [0] * world
@@ -119,7 +119,7 @@ def sizes(folder: Path) -> dict[str, tuple[int, ...]]:
     }
 
 
-def read(folder: Path, targets: Named) -> None:
+def read(folder: Path, targets: NamedTensors) -> None:
     """Fill tensors in place, or the parts that this process holds. Shapes must match the files'."""
     with _quiet(), torch.no_grad():
         dcp.load(
@@ -188,7 +188,7 @@ class _Writes(SavePlanner):
 class _Reads(LoadPlanner):
     """A plan for torch.distributed.checkpoint that fills the given tensors."""
 
-    def __init__(self, targets: Named) -> None:
+    def __init__(self, targets: NamedTensors) -> None:
         self._parts = {}
         for name, target in targets.items():
             whole = isinstance(target, Tensor)
