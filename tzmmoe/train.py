@@ -8,14 +8,10 @@ from tzmmoe.system import cli
 def main(argv: Sequence[str]) -> None:
     parser = cli.parser("Train the model of a config.")
     parser.add_argument(
-        "--continue_train",
-        action="store_true",
-        help="resume from the newest checkpoint in model_dir",
+        "--continue_train", action="store_true", help="resume from model_dir's newest checkpoint"
     )
     parser.add_argument(
-        "--ignore_restore_optimizer",
-        action="store_true",
-        help="with --continue_train: restore the weights only",
+        "--ignore_restore_optimizer", action="store_true", help="resume with the weights only"
     )
     parser.add_argument("--fine_tune_checkpoint", help="start from this checkpoint's weights")
     parser.add_argument(

@@ -212,9 +212,7 @@ def newest(model_dir: Path) -> Path:
     """The checkpoint with the highest step. Raises CheckpointError if there is none."""
     checkpoints = find(model_dir)
     if not checkpoints:
-        raise CheckpointError(
-            f"{model_dir}: no checkpoint found; train first, or choose another path"
-        )
+        raise CheckpointError(f"{model_dir}: no checkpoint found; train first, or choose another")
     return checkpoints[-1]
 
 
