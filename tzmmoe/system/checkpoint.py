@@ -19,7 +19,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 from tzmmoe.errors import CheckpointError, did_you_mean
 from tzmmoe.system import tensorfiles
 from tzmmoe.system.digest import inside, sha256
-from tzmmoe.system.durable import Aside, sync
+from tzmmoe.system.durable import StagedFolder, sync
 from tzmmoe.system.tensorfiles import NamedTensors, Scattered
 from tzmmoe.system.world import World
 
@@ -94,16 +94,16 @@ def save(model_dir: Path, content: Content, world: World | None = None) -> Path:
         CheckpointError: the checkpoint could not be written, for example because the disk is full.
     """
     world, final = world or World(), model_dir / f"model.ckpt-{content.step}"
-    aside = Aside(final)
+    staged = StagedFolder(final)
     try:
-        world.first(lambda: _written(final, aside.make))
+        world.first(lambda: _written(final, staged.make))
         files = tensorfiles.files_of(content.tensors, world.rank, world.size)
         counts = world.gather(len(files))
         first = sum(counts[: world.rank])  # files are numbered through all processes
-        folder = aside.path / "tensors"
+        folder = staged.path / "tensors"
 
         def write() -> dict[str, str]:
-            if not aside.path.is_dir():
+            if not staged.path.is_dir():
                 raise FileNotFoundError(NOT_SHARED)
             tensorfiles.write(folder, files, first, sum(counts))
             pattern = "*-model-{:05d}-of-*"  # as torch.distributed.checkpoint names its files
@@ -114,17 +114,17 @@ def save(model_dir: Path, content: Content, world: World | None = None) -> Path:
             return {f"tensors/{file.name}": sha256(file) for file in own}
 
         sums = world.gather(world.each(lambda: _written(final, write)))
-        world.first(lambda: _written(final, lambda: _commit(aside, content, sums)))
+        world.first(lambda: _written(final, lambda: _commit(staged, content, sums)))
     finally:
         if world.is_first:
-            aside.remove()
+            staged.remove()
     return final
 
 
-def _commit(aside: Aside, content: Content, sums: Sequence[dict[str, str]]) -> None:
+def _commit(staged: StagedFolder, content: Content, sums: Sequence[dict[str, str]]) -> None:
     """Add everything but the tensors, and rename the folder. ``sums``: for each process, the
     checksums of the files that it wrote."""
-    folder, checksums = aside.path, {name: digest for own in sums for name, digest in own.items()}
+    folder, checksums = staged.path, {name: digest for own in sums for name, digest in own.items()}
     if any(not (folder / name).is_file() for name in checksums):
         raise FileNotFoundError(NOT_SHARED)
     header = {"format": FORMAT, "step": content.step}
@@ -132,9 +132,9 @@ def _commit(aside: Aside, content: Content, sums: Sequence[dict[str, str]]) -> N
     (folder / "pipeline.config").write_text(content.config)
     checksums |= {name: sha256(folder / name) for name in ("state.json", "pipeline.config")}
     (folder / "checksums.json").write_text(json.dumps(checksums, indent=1))
-    if aside.final.exists():
-        shutil.rmtree(aside.final)
-    aside.commit()
+    if staged.final.exists():
+        shutil.rmtree(staged.final)
+    staged.commit()
 
 
 def _written(final: Path, act: Callable[[], T]) -> T:
@@ -243,10 +243,10 @@ def prefer(model_dir: Path, step: int | None) -> None:
     if step is None:
         pointer.unlink(missing_ok=True)
         return
-    aside = model_dir / f".writing-{POINTER}"
-    aside.write_text(json.dumps({"checkpoint": f"model.ckpt-{step}"}))
-    sync(aside)
-    aside.replace(pointer)
+    staged = model_dir / f".writing-{POINTER}"
+    staged.write_text(json.dumps({"checkpoint": f"model.ckpt-{step}"}))
+    sync(staged)
+    staged.replace(pointer)
 
 
 def prune(model_dir: Path, keep: int, always: set[int]) -> None:

@@ -9,8 +9,8 @@ from tzmmoe.errors import CheckpointError
 def sha256(file: Path) -> str:
     """The checksum of a file of any size, in hexadecimal."""
     digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while block := opened.read(1 << 20):
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-class Aside:
+class StagedFolder:
     """A temporary folder next to ``final``, renamed to it once everything is written."""
 
     def __init__(self, final: Path) -> None:
@@ -44,13 +44,13 @@ def written_aside(final: Path) -> Iterator[Path]:
     Raises:
         OSError: the folder could not be written.
     """
-    aside = Aside(final)
+    staged = StagedFolder(final)
     try:
-        aside.make()
-        yield aside.path
-        aside.commit()
+        staged.make()
+        yield staged.path
+        staged.commit()
     finally:
-        aside.remove()
+        staged.remove()
 
 
 def write_text(file: Path, text: str) -> None:

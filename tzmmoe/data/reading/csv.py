@@ -66,8 +66,8 @@ class CsvSource(Source):
         if file not in self._columns:
             self.check_unchanged(file)
             try:
-                with self._open(file, None) as opened:
-                    names = opened.schema.names
+                with self._open(file, None) as reader:
+                    names = reader.schema.names
             except FAILURES as error:
                 raise self._fault(file, None, error) from error
             if self._names is not None:
@@ -126,8 +126,8 @@ class CsvSource(Source):
         """Rows after the first ``skip``, with the columns in ``types``."""
         self.check_unchanged(file)
         try:
-            with self._open(file, types) as opened:
-                for batch in opened:
+            with self._open(file, types) as reader:
+                for batch in reader:
                     self.check_unchanged(file)
                     # Arrow's skip_rows counts lines, not rows: it would count empty lines, and each
                     # line of a cell that spans several.
@@ -186,8 +186,8 @@ class CsvSource(Source):
     def _located(self, file: str, types: Mapping[str, pa.DataType] | None) -> Exception | None:
         """The error of reading the file again without threads: only then does Arrow say the row."""
         try:
-            with self._open(file, types, use_threads=False) as opened:
-                for _ in opened:
+            with self._open(file, types, use_threads=False) as reader:
+                for _ in reader:
                     pass
         except FAILURES as error:
             return error
@@ -219,8 +219,8 @@ def other_delimiter(columns: Sequence[str]) -> str | None:
 def first_line(file: str) -> str:
     """The first line of a file that is not empty. Raises DataError if the file cannot be read."""
     try:
-        with _stream(file) as opened:
-            lines = opened.read(FIRST_BYTES).decode("utf-8-sig", errors="replace").splitlines()
+        with _stream(file) as stream:
+            lines = stream.read(FIRST_BYTES).decode("utf-8-sig", errors="replace").splitlines()
     except FAILURES as error:
         raise unreadable(file, error) from error
     return next(filter(None, lines), "")
@@ -228,8 +228,8 @@ def first_line(file: str) -> str:
 
 def _stream(file: str) -> pa.NativeFile:
     """The decompressed bytes of a file. Raises DataError for UTF-16."""
-    with pa.input_stream(file, compression="detect") as opened:
-        if opened.read(2) in UTF16:
+    with pa.input_stream(file, compression="detect") as stream:
+        if stream.read(2) in UTF16:
             raise DataError(f"{file}: is UTF-16; save it as UTF-8")
     return pa.input_stream(file, compression="detect")
 

@@ -53,17 +53,17 @@ class ParquetSource(Source):
                 pre_buffer=False,
                 buffer_size=BUFFER_BYTES,
                 page_checksum_verification=True,  # for pages that have a checksum
-            ) as opened:
+            ) as parquet:
                 # Row groups that end before the first requested row are not even opened.
                 groups, begin = [], 0
-                for group in range(opened.num_row_groups):
-                    rows = opened.metadata.row_group(group).num_rows
+                for group in range(parquet.num_row_groups):
+                    rows = parquet.metadata.row_group(group).num_rows
                     if groups or skip < rows:
                         groups.append(group)
                     else:
                         skip -= rows
                         begin += rows
-                for batch in opened.iter_batches(ROWS, row_groups=groups, columns=list(columns)):
+                for batch in parquet.iter_batches(ROWS, row_groups=groups, columns=list(columns)):
                     self.check_unchanged(file)
                     check_cells(file, begin, batch)
                     begin += batch.num_rows
@@ -80,9 +80,9 @@ class ParquetSource(Source):
         if file not in self._footers:
             self.check_unchanged(file)
             try:
-                with pq.ParquetFile(file) as opened:
-                    schema = opened.schema_arrow
-                    rows = opened.metadata.num_rows
+                with pq.ParquetFile(file) as parquet:
+                    schema = parquet.schema_arrow
+                    rows = parquet.metadata.num_rows
                     self._footers[file] = Footer(schema, schema.names, rows)
             except FAILURES as error:
                 raise unreadable(file, error) from error
