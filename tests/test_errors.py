@@ -1,4 +1,4 @@
-"""Faults: collected with their paths, told in the order of the text, and each one once."""
+"""Faults: collected with their paths, raised in the order of the text, without duplicates."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from tzmmoe.errors import ConfigError, Fault, Faults, UserError, did_you_mean, j
 KNOWN = ["batch_size", "shuffle", "expert_units", "units_of_tasks"]
 
 
-def told(*faults: Fault, lines: dict[str, int] | None = None) -> list[str]:
+def raised(*faults: Fault, lines: dict[str, int] | None = None) -> list[str]:
     def locate(fault: Fault) -> Fault:
         return replace(fault, where=f"a.config:{lines[fault.path]}")
 
@@ -46,14 +46,14 @@ def test_flags_come_first_then_the_text_line_by_line_then_what_it_lacks():
     assert [fault.path for fault in caught.value.faults] == ["c", "--set x", "d", "a", "b"]
 
 
-def test_faults_are_told_in_the_order_of_the_text():
-    found = told(
+def test_faults_come_in_the_order_of_the_text():
+    found = raised(
         Fault("b", "x"), Fault("c", "y"), Fault("a", "z"), lines={"a": 30, "b": 9, "c": 10}
     )
     assert found == ["a.config:9: b: x", "a.config:10: c: y", "a.config:30: a: z"]
 
 
-def test_faults_that_lie_in_one_place_are_told_once():
+def test_a_fault_that_several_paths_lead_to_comes_once():
     found = Faults([Fault("a", "x"), Fault("b", "x"), Fault("b", "y")])
     with pytest.raises(ConfigError) as caught:
         found.stop(lambda fault: replace(fault, path="c", where="a.config:1"))
@@ -89,33 +89,33 @@ def test_only_config_errors_are_collected():
         ("a.b[0]", "has none of c, d"),  # its owner, which lacks it
     ],
 )
-def test_what_only_follows_from_a_setting_that_cannot_be_read_is_not_told(path, text):
+def test_what_merely_follows_from_a_setting_that_cannot_be_read_is_dropped(path, text):
     lost = Fault("a.b[0].c", "is x; give a number", lost=True)
-    assert told(lost, Fault(path, text)) == [str(lost)]
+    assert raised(lost, Fault(path, text)) == [str(lost)]
 
 
 @pytest.mark.parametrize("path", ["a", "a.b[1]", "a.b[1].c", "a.b[0].d", "a.b[0].cc", "b", ""])
-def test_what_does_not_follow_from_it_is_told(path):
+def test_what_does_not_follow_from_it_stays(path):
     lost = Fault("a.b[0].c", "is x; give a number", lost=True)
     other = Fault(path, "is 0")
-    assert told(lost, other) == [str(lost), str(other)]
+    assert raised(lost, other) == [str(lost), str(other)]
 
 
-def test_names_that_a_lost_list_or_a_lost_name_would_hold_are_not_said_to_be_missing():
+def test_names_of_an_unreadable_list_or_item_are_not_reported_as_missing():
     labels = Fault("data.labels[1]", "is 3, without quotes", lost=True)
     tower = Fault("towers[0].label", "'buy' is not in data.labels")
-    assert told(labels, tower) == [str(labels)]
+    assert raised(labels, tower) == [str(labels)]
     name = Fault("features[2].id.feature_name", "is x, without quotes", lost=True)
     group = Fault("groups[0].names[1]", "'x' is not in features; did you mean 'y'?")
-    assert told(name, group) == [str(name)]
+    assert raised(name, group) == [str(name)]
     size = Fault("features[2].id.size", "is x; give a number", lost=True)
-    assert told(size, group) == [str(size), str(group)]
+    assert raised(size, group) == [str(size), str(group)]
 
 
-def test_where_the_text_breaks_off_nothing_else_is_told():
+def test_where_the_text_breaks_off_nothing_else_counts():
     lost = Fault("", "this { is not closed", lost=True)
     first = Fault("a", "no such field", lost=True)
-    assert told(first, lost, Fault("b", "is not set")) == [str(first), str(lost)]
+    assert raised(first, lost, Fault("b", "is not set")) == [str(first), str(lost)]
 
 
 def test_a_path_lies_in_itself_and_in_what_is_around_it():

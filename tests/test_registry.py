@@ -1,6 +1,7 @@
-"""Word of the schema -> class, and message -> plain values."""
+"""From words of the schema to classes, and from messages to plain values."""
 
 import pytest
+from messages import fails
 
 from tzmmoe import registry
 from tzmmoe.features import FEATURES
@@ -20,7 +21,7 @@ def example() -> Registry:
 
 @pytest.mark.parametrize("each", [FEATURES, LOSSES, METRICS, MODELS], ids=lambda r: r.schema.name)
 def test_a_word_that_the_schema_lacks_fails_where_the_class_is_defined(each):
-    with pytest.raises(TypeError, match=rf"'focal_los' is not in .*{each.words[0]}"):
+    with fails(TypeError, "'focal_los'", each.schema.full_name, each.words[0]):
 
         @each.register("focal_los")
         class FocalLoss:
@@ -36,7 +37,7 @@ def test_a_word_cannot_have_two_classes():
     class First:
         pass
 
-    with pytest.raises(TypeError, match="'l2_loss' is already First"):
+    with fails(TypeError, "'l2_loss'", "already", "First"):
         losses.register("l2_loss")
     assert losses["l2_loss"] is First
 

@@ -1,4 +1,4 @@
-"""What a user can repair. The command lines print these without traceback and exit with 2."""
+"""Errors that a user can fix. The command lines print them without a traceback and exit with 2."""
 
 import math
 import re
@@ -7,29 +7,29 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
-NO_SCHEMA = "the compiled schema (tzmmoe/protos) is not there, or not complete; run: make proto"
+NO_SCHEMA = "the compiled schema (tzmmoe/protos) is missing or incomplete; run: make proto"
 
 
 class UserError(Exception):
     """The message says where, what was found, and what to do.
 
-    ``is_shared``: all processes of the run raise it.
+    ``is_shared``: every process of the run raises it.
     """
 
     is_shared = False
 
     @classmethod
     def saying(cls, text: str) -> "UserError":
-        """One with this message."""
+        """An error with this message; subclasses take other arguments."""
         return cls(text)
 
 
 class DataError(UserError):
-    """A file, a column or a value that cannot be read as the config says."""
+    """A file, column or value that cannot be read the way the config says."""
 
 
 class CheckpointError(UserError):
-    """A checkpoint or an export that is missing, damaged, or not of this model."""
+    """A checkpoint or export that is missing, damaged, or of another model."""
 
 
 class NotFiniteError(UserError):
@@ -37,11 +37,11 @@ class NotFiniteError(UserError):
 
 
 class LostProcessError(UserError):
-    """Another process of the run does not answer."""
+    """Another process of the run has stopped responding."""
 
 
 class Interrupted(Exception):
-    """A signal asked the run to stop, and it stopped after saving."""
+    """A signal asked the run to stop; raised once everything worth keeping is saved."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by signal {signum}")
@@ -50,9 +50,9 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault of the config: the field's path, as ``model_config.mmoe.num_expert``, and what
-    is wrong with it. ``where`` is the file and line when the text shows it. ``lost`` says that the
-    text at the path could not be read, so that the setting is missing in the message."""
+    """One fault of the config: the field's path, such as ``model_config.mmoe.num_expert``, and what
+    is wrong with it. ``where``: the file and line, if the fault can be seen in the text. ``lost``:
+    the text at the path could not be parsed, so the message lacks that setting."""
 
     path: str
     text: str
@@ -65,7 +65,7 @@ class Fault:
 
 
 class ConfigError(UserError):
-    """Faults of the config, all that could be found at once."""
+    """Faults of the config: all that could be found in one go."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = list(faults)
@@ -81,14 +81,14 @@ class ConfigError(UserError):
 
 
 class Faults(list[Fault]):
-    """Collects faults, so that a user sees them all at once."""
+    """Faults collected so that a user sees them all at once."""
 
     def add(self, path: str, text: str) -> None:
         self.append(Fault(path, text))
 
     @contextmanager
     def under(self, path: str) -> Iterator[None]:
-        """Collect what the body raises as ConfigError, with ``path`` before its paths."""
+        """Collect the faults of a ConfigError raised in the block, with ``path`` as a prefix."""
         try:
             with within(path):
                 yield
@@ -96,51 +96,53 @@ class Faults(list[Fault]):
             self.extend(error.faults)
 
     def stop(self, locate: Callable[[Fault], Fault] | None = None) -> None:
-        """Raise ConfigError when there are any, each once, in the order of the text.
+        """Raise ConfigError if there are any faults: without duplicates, in the order of the text.
 
-        ``locate`` puts a fault where the user wrote it. One that only follows from another is left
-        out.
+        ``locate`` points a fault at what the user wrote. Faults that are mere consequences of
+        another one are dropped.
         """
         if not self:
             return
-        found = list(dict.fromkeys(map(locate, self))) if locate else list(self)
-        lost = [_meant(fault) for fault in found if fault.lost]
-        own = [f for f in found if f.lost or not any(_follows(f, path) for path in lost)]
-        raise ConfigError(sorted(own, key=_order) if locate else own)
+        faults = list(dict.fromkeys(map(locate, self))) if locate else list(self)
+        lost = [_intended_path(fault) for fault in faults if fault.lost]
+        causes = [f for f in faults if f.lost or not any(_follows(f, path) for path in lost)]
+        raise ConfigError(sorted(causes, key=_order) if locate else causes)
 
 
 def _order(fault: Fault) -> float:
-    """Flags first, then line by line, then what the text lacks."""
+    """Sort key: flags first, then line by line, then settings that the text lacks."""
     if not fault.where or fault.where.startswith("--"):
         return 0
     _, _, line = fault.where.rpartition(":")
     return int(line) if line.isdecimal() else math.inf
 
 
-def _meant(fault: Fault) -> str:
-    """The path of what could not be read, with the name that the fault offers."""
-    offered = re.fullmatch(r"no such field; did you mean '(\w+)'\?", fault.text)
-    return join(fault.path.rpartition(".")[0], offered[1]) if offered else fault.path
+def _intended_path(fault: Fault) -> str:
+    """The path of a setting that could not be read; of a misspelt field, the suggested one."""
+    suggestion = re.fullmatch(r"no such field; did you mean '(\w+)'\?", fault.text)
+    return join(fault.path.rpartition(".")[0], suggestion[1]) if suggestion else fault.path
 
 
 def _follows(fault: Fault, lost: str) -> bool:
-    """Whether a fault only says that the setting at the path ``lost`` is missing."""
-    if not lost:  # the text breaks off
+    """Whether a fault exists only because the setting at the path ``lost`` could not be read."""
+    if not lost:  # the text breaks off, so anything may be missing
         return True
-    lost = re.sub(r"\[\d+\]$", "", lost)
+    lost = re.sub(r"\[\d+\]$", "", lost)  # without one item, the whole list is incomplete
     owner, _, name = lost.rpartition(".")
     if fault.path == owner or lies_in(fault.path, lost):
         return True
-    place = re.search(r" is not in ([\w.]+)", fault.text)
+    # A name that "is not in data.labels" may be the very item of that list that was lost, or the
+    # name of one of its messages.
+    listing = re.search(r" is not in ([\w.]+)", fault.text)
     plain = re.sub(r"\[\d+\]", "", lost)
-    return place is not None and (
-        plain == place[1] or (name.endswith("_name") and plain.startswith(f"{place[1]}."))
+    return listing is not None and (
+        plain == listing[1] or (name.endswith("_name") and plain.startswith(f"{listing[1]}."))
     )
 
 
 @contextmanager
 def within(path: str) -> Iterator[None]:
-    """What the body raises as ConfigError gets ``path`` before its paths."""
+    """Prefix ``path`` to the paths of a ConfigError raised in the block."""
     try:
         yield
     except ConfigError as error:
@@ -149,30 +151,30 @@ def within(path: str) -> Iterator[None]:
 
 
 def join(*paths: str) -> str:
-    """Paths of the config, joined by dots; empty ones are left out."""
+    """Paths of the config, joined by dots; empty ones are skipped."""
     return ".".join(path for path in paths if path)
 
 
 def lies_in(path: str, outer: str) -> bool:
-    """Whether a path is ``outer`` or a part of it."""
+    """Whether a path is ``outer`` or lies below it."""
     return path == outer or path.startswith((f"{outer}.", f"{outer}["))
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'clk'?"``, or nothing when no known word, or several, could be meant."""
-    lower = {each.lower(): each for each in sorted(known)}
+def did_you_mean(word: str, candidates: Iterable[str]) -> str:
+    """``"; did you mean 'clk'?"``, or an empty text unless exactly one candidate is close."""
+    lower = {candidate.lower(): candidate for candidate in sorted(candidates)}
     close = get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
     close = close or parts_with(word.lower(), lower)
     return f"; did you mean {lower[close[0]]!r}?" if len(close) == 1 else ""
 
 
-def parts_with(word: str, known: Iterable[str]) -> list[str]:
-    """The known words that begin or end with a word, as ``hidden_units`` with ``units``."""
-    ends = (f"{word}_", f"_{word}")
-    return [e for e in known if word and (e.startswith(ends[0]) or e.endswith(ends[1]))]
+def parts_with(word: str, candidates: Iterable[str]) -> list[str]:
+    """The candidates that begin or end with a word, as ``hidden_units`` does with ``units``."""
+    prefix, suffix = f"{word}_", f"_{word}"
+    return [c for c in candidates if word and (c.startswith(prefix) or c.endswith(suffix))]
 
 
 def few(names: Sequence[str], most: int = 5) -> str:
-    """The first names, and how many more there are."""
+    """The first ``most`` names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

@@ -8,14 +8,14 @@ from tzmmoe.system import cli
 def main(argv: Sequence[str]) -> None:
     parser = cli.parser("Evaluate a checkpoint.")
     parser.add_argument(
-        "--checkpoint_path", help="a checkpoint, or a model_dir; unset: the config's model_dir"
+        "--checkpoint_path", help="a checkpoint or a model_dir (default: the config's model_dir)"
     )
     parser.add_argument("--predictions_path", help="write outputs and labels to this file")
     arguments = parser.parse_args(argv)
     if not arguments.pipeline_config:
-        parser.error("--pipeline_config is missing")
+        parser.error("--pipeline_config is required")
     if arguments.eval_input_path and arguments.test_input_path is None:
-        arguments.test_input_path = ""  # the files that the command names go before the config's
+        arguments.test_input_path = ""  # else the config's test files would win over the flag
 
     from tzmmoe.pipeline import Pipeline
 

@@ -1,4 +1,4 @@
-"""python -m tzmmoe.export: write a model for serving."""
+"""python -m tzmmoe.export: export a model for serving."""
 
 import logging
 from collections.abc import Sequence
@@ -9,19 +9,19 @@ log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str]) -> None:
-    parser = cli.parser("Export a checkpoint as a program that needs no config.")
+    parser = cli.parser("Export a checkpoint as a program that can be served without its config.")
     parser.add_argument(
-        "--checkpoint_path", help="a checkpoint, or a model_dir; unset: by export_config"
+        "--checkpoint_path", help="a checkpoint or a model_dir (default: as export_config says)"
     )
-    parser.add_argument("--export_dir", help="a new folder")
+    parser.add_argument("--export_dir", help="the folder to create; must not exist yet")
     arguments = parser.parse_args(argv)
     if not arguments.pipeline_config or not arguments.export_dir:
-        parser.error("--pipeline_config and --export_dir are needed")
+        parser.error("--pipeline_config and --export_dir are required")
 
     from tzmmoe.pipeline import Pipeline
 
     if arguments.device not in (None, "auto", "cpu"):
-        log.warning("--device has no effect: an export is made on the CPU, for any device")
+        log.warning("--device has no effect: models are exported on the CPU and run on any device")
     arguments.device = "cpu"
     folder = Pipeline.load(arguments.pipeline_config, **cli.changes(arguments)).export(
         arguments.export_dir, arguments.checkpoint_path

@@ -1,4 +1,4 @@
-"""python -m tzmmoe.predict: write predictions for files, from an export or a checkpoint."""
+"""python -m tzmmoe.predict: score files with an export or a checkpoint."""
 
 import argparse
 import logging
@@ -8,48 +8,50 @@ from tzmmoe.system import cli
 
 log = logging.getLogger(__name__)
 
-PATIENCE_S = 600.0  # how long a process waits for the others
-MOST_ROWS = 1 << 24
+PATIENCE_S = 600.0  # how long a process waits for the others before it gives up
+MAX_ROWS = 1 << 24
 
-OF_A_CONFIG = (
+NEED_CONFIG = (  # flags that mean nothing to an export
     *("checkpoint_path", "model_dir", "train_input_path", "eval_input_path"),
     *("set", "edit_config_json"),
 )
 
 
 def main(argv: Sequence[str]) -> None:
-    parser = cli.parser("Predict for Parquet or CSV files; they need no labels.")
+    parser = cli.parser("Score Parquet or CSV files; they need no labels.")
     parser.add_argument("--saved_model_dir", "--scripted_model_path", help="an exported folder")
     parser.add_argument(
-        "--checkpoint_path", help="with --pipeline_config: a checkpoint, or a model_dir"
+        "--checkpoint_path", help="with --pipeline_config: a checkpoint or a model_dir"
     )
-    parser.add_argument(
-        "--predict_input_path", help="a file, a folder, a glob, or several by commas"
-    )
+    parser.add_argument("--predict_input_path", help="files, folders or globs, separated by commas")
     parser.add_argument(
         "--predict_output_path",
-        help="a .parquet or .csv file, or a folder for part-0.parquet; a file of that name is "
-        "replaced once all is predicted, and stays as it is when predicting fails",
+        help="a .parquet or .csv file, or a folder, which gets part-0.parquet; an existing file is "
+        "replaced once all rows are scored, and left as it is if that fails",
     )
     parser.add_argument(
-        "--reserved_columns", help="input columns to copy, a,b, or ALL_COLUMNS", default=""
+        "--reserved_columns",
+        help="input columns to copy to the output: a,b or ALL_COLUMNS",
+        default="",
     )
-    parser.add_argument("--output_columns", help="outputs to write, such as probs_ctr; unset: all")
-    parser.add_argument("--batch_size", type=int, help="rows at a time, 1 or more")
+    parser.add_argument(
+        "--output_columns", help="outputs to write, such as probs_ctr (default: all)"
+    )
+    parser.add_argument("--batch_size", type=int, help="rows scored at a time")
     arguments = parser.parse_args(argv)
     if not arguments.predict_input_path or not arguments.predict_output_path:
-        parser.error("--predict_input_path and --predict_output_path are needed")
+        parser.error("--predict_input_path and --predict_output_path are required")
     if bool(arguments.saved_model_dir) == bool(arguments.pipeline_config):
-        parser.error("give --saved_model_dir, or --pipeline_config for a checkpoint")
-    without_effect = [name for name in OF_A_CONFIG if getattr(arguments, name)]
+        parser.error("give either --saved_model_dir, or --pipeline_config for a checkpoint")
+    without_effect = [name for name in NEED_CONFIG if getattr(arguments, name)]
     if arguments.saved_model_dir and without_effect:
-        parser.error(f"with --saved_model_dir, --{without_effect[0]} has no effect; leave it out")
-    if arguments.batch_size is not None and not 1 <= arguments.batch_size <= MOST_ROWS:
-        parser.error(f"--batch_size is {arguments.batch_size}; give 1 to {MOST_ROWS:,}")
+        parser.error(f"--{without_effect[0]} has no effect with --saved_model_dir; leave it out")
+    if arguments.batch_size is not None and not 1 <= arguments.batch_size <= MAX_ROWS:
+        parser.error(f"--batch_size is {arguments.batch_size}; must be from 1 to {MAX_ROWS:,}")
     rows = _from_export(arguments) if arguments.saved_model_dir else _from_checkpoint(arguments)
     if not rows:
         path = arguments.predict_input_path
-        log.warning("%s: the files hold no rows, and so will the predictions", path)
+        log.warning("%s: no rows in these files, so the predictions have none either", path)
     log.info("wrote %s predictions to %s", f"{rows:,}", arguments.predict_output_path)
 
 

@@ -1,4 +1,4 @@
-"""Word of the schema -> class, and message -> plain data."""
+"""From words of the schema to classes, and from messages to plain values."""
 
 import importlib
 import pkgutil
@@ -14,10 +14,11 @@ T = TypeVar("T", bound=type)
 
 
 def fields(message: Message) -> dict[str, Any]:
-    """Every field of a message: defaults for unset ones, None for unset messages.
+    """The fields of a message by name, with defaults for those that are unset.
 
-    Repeated fields become tuples, maps and messages dicts. An unset field without a default in
-    the schema is None. Other names of a field, which the schema marks as deprecated, are left out.
+    Repeated fields become tuples, maps and messages dicts, enum values their names. An unset
+    message, or an unset field without a default in the schema, is None. Fields that the schema
+    marks as deprecated are aliases and left out.
     """
     return {
         field.name: _value(message, field)
@@ -45,14 +46,14 @@ def _value(message: Message, field: FieldDescriptor) -> Any:
 
 @dataclass(frozen=True)
 class Choice:
-    """What a oneof of the schema chooses: a word and its fields."""
+    """What a ``oneof`` of the schema is set to: a word, and the fields of its message."""
 
     word: str | None
     arguments: dict[str, Any]
 
 
 class Registry(Generic[T]):
-    """The classes behind the words of one ``oneof`` of the schema."""
+    """The class behind each word of one ``oneof`` of the schema."""
 
     def __init__(self, message: type[Message], oneof: str) -> None:
         self.schema = message.DESCRIPTOR.oneofs_by_name[oneof]
@@ -60,17 +61,18 @@ class Registry(Generic[T]):
         self._classes: dict[str, T] = {}
 
     def register(self, word: str) -> Callable[[T], T]:
-        """Make a class the meaning of a word. TypeError when the schema lacks the word."""
+        """Register the class behind a word. TypeError if the schema lacks the word."""
         if word not in self.words:
             raise TypeError(f"{word!r} is not in {self.schema.full_name}: {', '.join(self.words)}")
         if word in self._classes:
-            raise TypeError(f"{word!r} is already {self._classes[word].__name__}")
+            owner = self._classes[word].__name__
+            raise TypeError(f"{word!r} is already registered for {owner}")
 
-        def enter(cls: T) -> T:
+        def decorate(cls: T) -> T:
             self._classes[word] = cls
             return cls
 
-        return enter
+        return decorate
 
     def __getitem__(self, word: str) -> T:
         return self._classes[word]
@@ -79,17 +81,17 @@ class Registry(Generic[T]):
         return word in self._classes
 
     def chosen(self, message: Message) -> tuple[str, dict[str, Any]]:
-        """The word that a message sets, and the fields of its choice."""
+        """The word that a message sets, and the fields of the message behind it."""
         word = message.WhichOneof(self.schema.name)
         return word, fields(getattr(message, word))
 
     def create(self, message: Message) -> Any:
-        """An object of the class that a message chooses, made from the fields of the choice."""
+        """An object of the class behind the word that a message sets, made from its fields."""
         word, arguments = self.chosen(message)
         return self._classes[word](**arguments)
 
 
 def import_all(package: str, path: list[str]) -> list[ModuleType]:
-    """Import every module of a package, so that each enters its classes; the modules by name."""
+    """Import every module of a package, so that each registers its classes; the modules by name."""
     names = [f"{package}.{module.name}" for module in pkgutil.iter_modules(path)]
     return [importlib.import_module(name) for name in names]

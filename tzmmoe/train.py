@@ -1,4 +1,4 @@
-"""python -m tzmmoe.train: train a model, evaluate it on the way, keep checkpoints."""
+"""python -m tzmmoe.train: train a model, evaluating it and saving checkpoints along the way."""
 
 from collections.abc import Sequence
 
@@ -8,21 +8,21 @@ from tzmmoe.system import cli
 def main(argv: Sequence[str]) -> None:
     parser = cli.parser("Train the model of a config.")
     parser.add_argument(
-        "--continue_train", action="store_true", help="go on from model_dir's newest checkpoint"
+        "--continue_train", action="store_true", help="resume from model_dir's newest checkpoint"
     )
     parser.add_argument(
-        "--ignore_restore_optimizer", action="store_true", help="go on with the weights alone"
+        "--ignore_restore_optimizer", action="store_true", help="resume with the weights only"
     )
-    parser.add_argument("--fine_tune_checkpoint", help="start from the weights of this checkpoint")
+    parser.add_argument("--fine_tune_checkpoint", help="start from this checkpoint's weights")
     parser.add_argument(
-        "--predictions_path", help="write the predictions of the last evaluation to this file"
+        "--predictions_path", help="write the last evaluation's predictions to this file"
     )
     parser.add_argument(
-        "--check", action="store_true", help="build everything, read the first batch, and stop"
+        "--check", action="store_true", help="build everything, read the first batch, then stop"
     )
     arguments = parser.parse_args(argv)
     if not arguments.pipeline_config:
-        parser.error("--pipeline_config is missing")
+        parser.error("--pipeline_config is required")
     from tzmmoe.pipeline import Pipeline
 
     fields = (

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from messages import fails, says
 from numbered import Memory, delivery, flat, loader, read, saved
 from parts import features
 
@@ -91,7 +92,7 @@ def test_rows_of_files_that_were_read_before_count_in_the_same_epoch(
         assert flat(read(third, position)) == list(range(rows[-1] + 1, 20 + left))
 
 
-def test_an_epoch_that_is_over_needs_its_unread_files_no_more(tmp_path) -> None:
+def test_an_epoch_that_is_over_no_longer_needs_its_unread_files(tmp_path) -> None:
     files = numbered.write_parquet(tmp_path, [8, 8, 8])
     first = loader(files, epoch_rows=8)
     end = read(first)[-1][1]
@@ -99,11 +100,11 @@ def test_an_epoch_that_is_over_needs_its_unread_files_no_more(tmp_path) -> None:
     second.resume(saved(first, end))
     assert read(second, end) == []
     assert flat(read(second, Position(1))) == list(range(16, 24))
-    with pytest.raises(DataError, match=r"still has to read this file"):
+    with fails(DataError, files[0], "--train_input_path"):
         loader(files[2:], epoch_rows=9).resume(saved(first, end))
 
 
-def test_steps_of_files_that_do_not_tell_their_rows_are_those_wanted(tmp_path) -> None:
+def test_files_of_unknown_length_are_assumed_to_have_enough_rows(tmp_path) -> None:
     files = numbered.write_csv(tmp_path, [7, 8])
     assert loader(files).steps(None, 3) is None
     assert loader(files, epoch_rows=9).steps(None, 3) == 9
@@ -112,7 +113,7 @@ def test_steps_of_files_that_do_not_tell_their_rows_are_those_wanted(tmp_path) -
 
 @pytest.mark.parametrize("drop", [False, True])
 @pytest.mark.parametrize("epoch_rows", [None, 9, 99])
-def test_an_epoch_that_read_such_files_to_their_end_tells_the_steps(
+def test_an_epoch_that_read_such_files_to_their_end_determines_the_steps(
     tmp_path, epoch_rows, drop
 ) -> None:
     made = loader(numbered.write_csv(tmp_path, [7, 8]), epoch_rows=epoch_rows, drop_remainder=drop)
@@ -121,15 +122,16 @@ def test_an_epoch_that_read_such_files_to_their_end_tells_the_steps(
     assert made.steps(5, None) == 5
 
 
-@pytest.mark.parametrize(("epoch_rows", "told"), [(None, ""), (24, ""), (25, "25"), (5000, "5,0")])
-def test_an_epoch_that_lacks_more_than_a_batch_says_both_numbers(epoch_rows, told) -> None:
+@pytest.mark.parametrize(
+    ("epoch_rows", "target"), [(None, ""), (24, ""), (25, "25"), (5000, "5,000")]
+)
+def test_an_epoch_that_lacks_more_than_a_batch_reports_both_numbers(epoch_rows, target) -> None:
     made = loader(Memory([13, 7]), epoch_rows=epoch_rows)
     end = read(made)[-1][1]
     line = made.shortfall(end)
-    assert bool(line) == bool(told)
-    if told:
-        assert f"num_samples is {told}" in line
-        assert "after 20 rows" in line
+    assert bool(line) == bool(target)
+    if target:
+        says(line, "train_config.num_samples", f" {target},", " 20 rows")
 
 
 class Gaps(Memory):
@@ -184,7 +186,7 @@ def test_only_rows_of_the_epoch_are_counted_and_the_mask_is_that_of_all(
     assert cut == whole[: -(-epoch_rows // size)]
 
 
-def test_a_bad_value_of_a_cut_chunk_is_told_by_its_row_of_the_file() -> None:
+def test_a_bad_value_of_a_cut_chunk_is_reported_by_its_row_of_the_file() -> None:
     """Row 5 of the second file comes to the front of a shuffled chunk."""
     rows = pa.RecordBatch.from_pydict({"y": ["0"] * 7 + ["oops"] + ["0"] * 4})
     whole = Chunk(0, rows, (FileRows("a.csv", 0, 3), FileRows("b.csv", 0, 9)))

@@ -1,12 +1,12 @@
-"""Paths of the config -> files and the source that reads them."""
+"""From paths of the config to files, and the source that reads them."""
 
 import logging
 import os
-import re
 from pathlib import Path
 
 import numbered
 import pytest
+from messages import fails, says
 
 from tzmmoe.data.reading.csv import CsvSource
 from tzmmoe.data.reading.files import Reading, open_source
@@ -30,14 +30,15 @@ def names(path: object, **changes: object) -> list[str]:
     return [Path(file).name for file in source.files]
 
 
-def fails(path: object, text: str, **changes: object) -> None:
-    with pytest.raises(DataError, match=re.escape(text)):
+def rejected(path: object, *parts: str, **changes: object) -> None:
+    """The path is an error whose message names the flag and contains all ``parts``."""
+    with fails(DataError, *parts):
         names(path, **changes)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """b.parquet, a.parquet, c.PQ, and what is no data beside them."""
+    """b.parquet, a.parquet, c.PQ, and entries that are not data."""
     numbered.write_parquet(tmp_path, [1, 1, 1])
     for old, new in (("0", "b.parquet"), ("1", "a.parquet"), ("2", "c.PQ")):
         (tmp_path / f"{old}.parquet").rename(tmp_path / new)
@@ -68,51 +69,45 @@ def test_paths_by_commas_keep_their_order(folder) -> None:
     assert names(both) == ["b.parquet", "a.parquet"]
 
 
-def test_a_file_that_is_named_twice_is_an_error(folder, monkeypatch) -> None:
+def test_a_file_that_is_listed_twice_is_an_error(folder, monkeypatch) -> None:
     monkeypatch.chdir(folder)
-    fails(f"{folder},{folder}/a.parquet", "a.parquet: --train_input_path names it twice")
-    fails(f"a.parquet,{folder}/a.parquet", "a.parquet: --train_input_path names it twice")
+    for path in (f"{folder},{folder}/a.parquet", f"a.parquet,{folder}/a.parquet"):
+        rejected(path, "a.parquet: ", "twice", "--train_input_path", "remove")
 
 
-def test_what_is_not_there_is_told_with_what_comes_close_and_the_flag(folder) -> None:
-    fails(
-        folder / "a.parket",
-        "a.parket: is not there (--train_input_path); did you mean 'a.parquet'?",
-    )
-    fails(folder / "nowhere" / "x.csv", "x.csv: is not there (--train_input_path)")
-    fails(folder / "*.csv", "*.csv: no file matches")
-    fails(f"{folder}/a.parquet,,", "--train_input_path holds an empty path")
-    fails("", "--train_input_path holds an empty path")
+def test_a_missing_file_is_an_error_with_the_nearest_name_and_the_flag(folder) -> None:
+    rejected(folder / "a.parket", "a.parket: ", "--train_input_path", "did you mean 'a.parquet'")
+    rejected(folder / "nowhere" / "x.csv", "x.csv: does not exist", "--train_input_path")
+    rejected(folder / "*.csv", "*.csv: no file", "--train_input_path")
+    rejected(f"{folder}/a.parquet,,", "--train_input_path", "empty path", "comma")
+    rejected("", "--train_input_path", "empty path")
 
 
-def test_a_pipe_which_may_never_have_a_writer_is_refused(tmp_path) -> None:
+def test_a_pipe_which_may_never_have_a_writer_is_rejected(tmp_path) -> None:
     os.mkfifo(tmp_path / "rows.csv")
-    with pytest.raises(DataError, match=r"rows\.csv: is a pipe or a device; name files with --in"):
+    with fails(DataError, "rows.csv: ", "pipe", "--in"):
         open_source(str(tmp_path / "rows.csv"), "--in", reading())
 
 
 def test_a_folder_without_data_files_is_an_error(tmp_path) -> None:
     (tmp_path / "notes.md").touch()
-    fails(tmp_path, "the folder holds no .parquet, .pq, .csv")
+    rejected(tmp_path, f"{tmp_path}: ", "no .parquet, .pq, .csv", "folder")
 
 
 @pytest.mark.parametrize("name", ["part.0.parquet", "part.csv", "part.csv.gz"])
-def test_a_folder_of_folders_is_told_with_the_glob_that_names_their_files(tmp_path, name) -> None:
+def test_a_folder_of_folders_is_an_error_with_the_glob_for_their_files(tmp_path, name) -> None:
     for day in ("date=2024-01-01", "date=2024-01-02"):
         (tmp_path / day / "hour=0").mkdir(parents=True)
         (tmp_path / day / "hour=0" / name).touch()
     glob = f"{tmp_path}/**/*{name.removeprefix('part').removeprefix('.0')}"
-    fails(tmp_path, f"folders in it are not searched: give {glob} for")
+    rejected(tmp_path, f"{tmp_path}: ", "subfolders", f" {glob} ")
     assert names(glob) == [name, name]
 
 
 @pytest.mark.parametrize("path", ["odps://project/tables/t", "s3://bucket/a.parquet"])
-def test_only_local_files_are_read_and_the_flag_that_names_others_is_told(path) -> None:
-    fails(
-        path,
-        f"{path}: only local files can be read; name Parquet or CSV files with --train_input_path",
-        dataset_type="OdpsDataset",
-    )
+def test_only_local_files_are_read(path) -> None:
+    parts = (f"{path}: ", "--train_input_path", "local Parquet or CSV")
+    rejected(path, *parts, dataset_type="OdpsDataset")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +124,7 @@ def test_only_local_files_are_read_and_the_flag_that_names_others_is_told(path) 
     ],
 )
 @pytest.mark.parametrize("dataset_type", [None, "OdpsDataset", "ParquetDataset", "CsvDataset"])
-def test_the_name_tells_the_reader_whatever_dataset_type_says(
+def test_the_suffix_decides_the_reader_whatever_dataset_type_says(
     tmp_path, caplog, name, kind, dataset_type
 ) -> None:
     (tmp_path / name).touch()
@@ -137,13 +132,14 @@ def test_the_name_tells_the_reader_whatever_dataset_type_says(
         source = open_source(str(tmp_path / name), "--x", reading(dataset_type=dataset_type))
     assert type(source) is kind
     fits = dataset_type in (None, kind.__name__.replace("Source", "Dataset"))
-    assert ("is read as" in caplog.text) == (not fits), "a setting without effect is told"
+    assert (f"dataset_type is {dataset_type}, but" in caplog.text) == (not fits)
 
 
-def test_dataset_type_tells_the_reader_where_the_name_does_not(tmp_path) -> None:
+def test_dataset_type_decides_the_reader_of_an_unknown_suffix(tmp_path) -> None:
     (tmp_path / "part-0").touch()
-    fails(tmp_path / "part-0", "set data_config.dataset_type to ParquetDataset or CsvDataset")
-    fails(tmp_path / "part-0", "set data_config.dataset_type", dataset_type="OdpsDataset")
+    parts = ("part-0: ", "data_config.dataset_type", "ParquetDataset or CsvDataset")
+    rejected(tmp_path / "part-0", *parts)
+    rejected(tmp_path / "part-0", *parts, dataset_type="OdpsDataset")
     for kind in (ParquetSource, CsvSource):
         dataset_type = kind.__name__.replace("Source", "Dataset")
         path = str(tmp_path / "part-0")
@@ -152,10 +148,10 @@ def test_dataset_type_tells_the_reader_where_the_name_does_not(tmp_path) -> None
 
 def test_files_of_several_kinds_are_not_read_together(folder) -> None:
     (folder / "d.csv").touch()
-    fails(folder, "holds files of several kinds")
+    rejected(folder, f"{folder}: ", "several kinds", "one kind")
 
 
-def test_settings_of_csv_that_mean_nothing_to_parquet_are_told(folder, caplog) -> None:
+def test_settings_for_csv_without_effect_on_parquet_are_warned_of(folder, caplog) -> None:
     with caplog.at_level(logging.WARNING):
         names(folder, only_csv=["data_config.delimiter"])
-    assert "data_config.delimiter has no effect on" in caplog.text
+    says(caplog.text, "data_config.delimiter", "no effect", str(folder))

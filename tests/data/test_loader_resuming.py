@@ -1,4 +1,4 @@
-"""From any position on, the stream holds exactly the rows that are left."""
+"""From any position, exactly the remaining rows are read."""
 
 from collections import Counter
 from itertools import islice
@@ -8,6 +8,7 @@ import numbered
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from messages import fails
 from numbered import COUNTS, KINDS, flat, folder, loader, read, saved, small_chunks
 
 from tzmmoe.batch import Position
@@ -24,7 +25,7 @@ from tzmmoe.errors import DataError
     sizes=st.tuples(st.integers(1, 7), st.integers(1, 7)),
     data=st.data(),
 )
-def test_any_position_leads_to_exactly_the_rows_that_are_left(
+def test_any_position_leads_to_exactly_the_remaining_rows(
     kind, counts, shuffle, chunk, workers, sizes, data
 ) -> None:
     """In the middle of a chunk or not, by another process, with another batch size."""
@@ -70,7 +71,7 @@ def test_settings_that_change_hold_from_the_next_epoch_on(tmp_path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("done", [2, 100])
-def test_files_that_are_named_later_are_read_after_and_none_twice(
+def test_files_that_are_added_later_come_last_and_no_row_is_read_twice(
     tmp_path, kind, shuffle, done
 ) -> None:
     """Stopped in the middle, or at the end of the epoch."""
@@ -84,11 +85,11 @@ def test_files_that_are_named_later_are_read_after_and_none_twice(
     assert sorted((flat(batches) + flat(left))[:33]) == list(range(33)), "known files come first"
     third = loader(files, shuffle=shuffle)
     third.resume(saved(second, left[-1][1]))
-    assert read(third, left[-1][1]) == [], "what was read later counts as read, too"
+    assert read(third, left[-1][1]) == [], "what was read later counts as read too"
     assert sorted(flat(read(third, Position(1)))) == list(range(61))
 
 
-def test_a_stop_among_the_files_that_were_named_later_is_resumed_like_any_other(tmp_path) -> None:
+def test_a_stop_among_the_added_files_is_resumed_like_any_other(tmp_path) -> None:
     files = numbered.write_parquet(tmp_path, [10, 30, 5])
     first = loader(files[:1])
     end = read(first)[-1][1]
@@ -102,15 +103,13 @@ def test_a_stop_among_the_files_that_were_named_later_is_resumed_like_any_other(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_file_that_is_not_named_any_more_while_rows_of_it_are_unread_is_an_error(
-    tmp_path, kind
-) -> None:
+def test_a_file_that_is_dropped_while_rows_of_it_are_unread_is_an_error(tmp_path, kind) -> None:
     files = KINDS[kind](tmp_path, [10, 30, 5])
     first = loader(files)
     batches = read(first)
     for position in (batches[0][1], batches[5][1]):
         second = loader(files[:1])
-        with pytest.raises(DataError, match=r"1\.(parquet|csv).*still has to read this file"):
+        with fails(DataError, files[1], "--train_input_path", "add it", "--fine_tune_checkpoint"):
             second.resume(saved(first, position))
     at_end = loader(files[:1])
     at_end.resume(saved(first, batches[-1][1]))

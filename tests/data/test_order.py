@@ -98,7 +98,7 @@ def test_chunks_are_the_files_one_after_the_other_cut_at_equal_lengths(
     chunk_rows=st.integers(1, 15),
     data=st.data(),
 )
-def test_a_chunk_tells_the_file_and_row_of_each_of_its_rows(counts, size, chunk_rows, data) -> None:
+def test_a_chunk_knows_the_file_and_row_of_each_of_its_rows(counts, size, chunk_rows, data) -> None:
     source = Memory(counts, size=size)
     order = Pass(0, tuple(map(Span, source.files)), False, 0, chunk_rows)
     made = list(chunks(source, order, ["row"], Position()))

@@ -119,7 +119,7 @@ def test_predictions_of_three_are_those_of_one_in_the_order_of_the_rows(
     file = [*given[:-1], str(tmp_path / "one.parquet")]
     code, printed, _ = job(2, ["-m", "tzmmoe.predict", *file])
     assert code != 0
-    assert printed.count("is one file, but 2 processes write a part each; name a folder") == 1
+    assert printed.count("2 processes cannot write to a single file; choose a folder") == 1
 
 
 @pytest.mark.parametrize("step", [pytest.param(3, marks=pytest.mark.long), 8])
@@ -137,7 +137,7 @@ def test_a_job_whose_process_is_killed_goes_on_by_itself_to_the_same_end(
 @pytest.mark.parametrize(
     ("when", "doing"),
     # Who is killed at once after an exchange may take the end of it along.
-    [("killed", ".+"), ("killed before", "(taking step 3|adding up numbers)")],
+    [("killed", ".+"), ("killed before", "(taking step 3|summing values)")],
 )
 def test_a_killed_process_ends_the_job_in_seconds_and_is_named(
     tiny_folder, tmp_path, when, doing
@@ -149,8 +149,8 @@ def test_a_killed_process_ends_the_job_in_seconds_and_is_named(
     assert seconds < 40
     assert "(SIGKILL)" in printed
     assert "rank      : 1" in printed.partition("Root Cause")[2]
-    assert re.search(f"rank 0: another process is gone or stuck while {doing}: ", printed), printed
-    assert "Traceback" not in printed.partition("rank 0: another process")[0]
+    assert re.search(f"rank 0: .*another process while {doing}: ", printed), printed
+    assert "Traceback" not in printed.partition("another process")[0]
 
 
 def test_a_loss_that_is_not_a_number_in_one_process_ends_all(tiny_folder, tmp_path) -> None:
@@ -223,7 +223,7 @@ def test_a_process_that_is_stuck_is_named_and_the_others_end(tiny_folder, tmp_pa
     ("changes", "found"),
     [
         ({"train_config__num_epoch": 3}, "no such field; did you mean 'num_epochs'?"),
-        ({"train_input_path": "nowhere.parquet"}, "nowhere.parquet: is not there"),
+        ({"train_input_path": "nowhere.parquet"}, "nowhere.parquet: does not exist"),
         ({"data_config__label_fields": '["clik"]'}, "click"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Columns of every type that a file can hold, and values that are made to be in the way."""
+"""Columns of every type that a file can have, and values that are likely to cause trouble."""
 
 import datetime as dt
 from collections.abc import Callable

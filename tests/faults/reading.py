@@ -1,4 +1,4 @@
-"""What comes of reading a file: all its rows as a model gets them, or what the user is told."""
+"""The outcome of reading a file: all its rows as a model gets them, or an error for the user."""
 
 import hashlib
 from dataclasses import dataclass
@@ -12,28 +12,28 @@ from tzmmoe.run.session import Session
 
 @dataclass(frozen=True)
 class Read:
-    """The cells of the column ``row``, and a digest of all that the rows became."""
+    """The cells of the column ``row``, and a digest of everything that the rows were encoded as."""
 
     rows: list
     digest: str
 
 
 def opened(folder: Path, name: str) -> Session:
-    """The tiny config for files of a kind, which the name tells."""
+    """The tiny config, adapted to the kind of file that the name stands for."""
     header = "true" if ".csv" in name else "false"
     changes = {"data_config__num_workers": 0, "data_config__with_header": header}
     return tiny.session(folder, **changes)
 
 
 def reading(session: Session, file: Path) -> Read | DataError:
-    """Any other error is a fault of ours; so is one that does not name the file."""
+    """Any other error is a bug of ours, and so is an error that does not name the file."""
     try:
         return _read(session, file)
     except DataError as error:
-        found = error
-    assert str(file) in str(found)
-    assert str(found).removeprefix(str(file)).strip(" :,\n"), "only the name"
-    return found
+        raised = error
+    assert str(file) in str(raised)
+    assert str(raised).removeprefix(str(file)).strip(" :,\n"), "only the name"
+    return raised
 
 
 def _read(session: Session, file: Path) -> Read:

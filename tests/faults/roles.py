@@ -1,4 +1,4 @@
-"""A config whose columns play every role that a column can play, and the way of rows through it."""
+"""A config whose columns play every role that a column can have, and running rows through it."""
 
 import csv
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Data files that cannot be read on, change or go away while a run is at them."""
+"""Data files that fail, change or disappear while a run reads them."""
 
 import errno
 import io
@@ -66,7 +66,7 @@ def written_over(file: Path, other: Path) -> None:
 
 
 def replaced(file: Path, other: Path) -> None:
-    """By a file that takes its name."""
+    """By another file that is renamed to it."""
     other.replace(file)
 
 
@@ -91,11 +91,11 @@ def at_step(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], None
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
-def test_a_file_that_changes_while_it_is_read_is_told_and_none_of_the_new_rows_is_learned(
+def test_a_file_that_changes_while_being_read_is_an_error_and_no_new_row_is_learned(
     folder, tmp_path, monkeypatch, change
 ) -> None:
-    """When it is as it was, the run goes on to the same end. Of a deleted file, what is open can
-    still be read; the second epoch tells it."""
+    """Once the file is restored, a resumed run ends the same. A deleted file stays readable
+    while it is open, so the error comes in the second epoch."""
     expected = undisturbed(folder, tmp_path / "undisturbed")
     file = file_of(folder)
     kept = shutil.copy2(file, tmp_path / "kept")
@@ -104,9 +104,9 @@ def test_a_file_that_changes_while_it_is_read_is_told_and_none_of_the_new_rows_i
         at_step(patch, FAULT_AT, lambda: change(file, other))
         with pytest.raises(DataError) as raised:
             pipeline(folder, tmp_path / "run").fit()
-    words = "is not there any more" if change is deleted else "was changed or replaced|cannot be r"
-    assert raised.match(f"^{file}: ({words})")
-    assert raised.match("the steps before are in model.ckpt-[0-9]+; once it is repaired, --cont")
+    kinds = "no longer exists" if change is deleted else "changed|cannot be read"
+    assert raised.match(f"^{file}: .*({kinds})")
+    assert raised.match("model.ckpt-[0-9]+; .*--continue_train")
     saved = checkpoint.open_checkpoint(checkpoint.newest(tmp_path / "run"))
     assert saved.step >= FAULT_AT - 1
     shutil.copy2(kept, file)
@@ -115,7 +115,7 @@ def test_a_file_that_changes_while_it_is_read_is_told_and_none_of_the_new_rows_i
 
 
 class Failing(io.RawIOBase):
-    """A file that cannot be read past a place."""
+    """A file that cannot be read beyond some offset."""
 
     def __init__(self, file: Path, most: int) -> None:
         self.content = io.BytesIO(file.read_bytes())
@@ -145,7 +145,7 @@ def failing_in_the_middle(patch: pytest.MonkeyPatch, file: Path) -> None:
     patch.setattr(csv, "_stream", lambda name: pa.PythonFile(Failing(Path(name), most), "r"))
 
 
-def test_a_read_that_fails_in_the_middle_is_told_and_a_later_run_goes_on(
+def test_a_read_that_fails_in_the_middle_is_an_error_and_a_later_run_resumes(
     folder, tmp_path, monkeypatch
 ) -> None:
     expected = undisturbed(folder, tmp_path / "undisturbed")
@@ -163,10 +163,10 @@ def test_a_read_that_fails_in_the_middle_is_told_and_a_later_run_goes_on(
 
 
 @pytest.mark.parametrize("change", [shortened, written_over, deleted], ids=lambda c: c.__name__)
-def test_a_file_that_changes_while_workers_read_ahead_is_told(
+def test_a_file_that_changes_while_workers_read_ahead_is_an_error(
     folder, tmp_path, monkeypatch, change
 ) -> None:
-    """In the first epoch or in the second, in whatever thread it is found."""
+    """In the first epoch or the second, in whatever thread that is noticed."""
     file = file_of(folder)
     other = tiny.write(tiny.rows(5000, NUM_ROWS), tmp_path / f"other{file.suffix}")
     at_step(monkeypatch, FAULT_AT, lambda: change(file, other))

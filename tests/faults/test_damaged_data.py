@@ -1,4 +1,4 @@
-"""Data files that were cut off, or a bit of which was flipped: read as before, or told by name."""
+"""Data files that are cut off, or have a flipped bit: read as before, or an error names them."""
 
 import gzip
 import random
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from e2e import tiny
 from faults.reading import Read, opened, reading
+from messages import says
 
 from tzmmoe.errors import DataError
 from tzmmoe.run.session import Session
@@ -52,7 +53,7 @@ STRIDES = pytest.mark.parametrize("stride", [pytest.param(61, id="some bytes"), 
 
 
 @STRIDES
-def test_a_parquet_file_that_was_cut_off_anywhere_is_refused(parquet, tmp_path, stride) -> None:
+def test_a_parquet_file_that_was_cut_off_anywhere_is_rejected(parquet, tmp_path, stride) -> None:
     file = tmp_path / "cut.parquet"
     content = write_parquet(file)
     for length in lengths(len(content), stride):
@@ -61,7 +62,7 @@ def test_a_parquet_file_that_was_cut_off_anywhere_is_refused(parquet, tmp_path, 
 
 
 @STRIDES
-def test_a_compressed_csv_file_that_was_cut_off_anywhere_is_refused(
+def test_a_compressed_csv_file_that_was_cut_off_anywhere_is_rejected(
     texts, tmp_path, stride
 ) -> None:
     file = tmp_path / "cut.csv.gz"
@@ -72,14 +73,14 @@ def test_a_compressed_csv_file_that_was_cut_off_anywhere_is_refused(
 
 
 @STRIDES
-def test_a_csv_file_that_was_cut_off_is_refused_where_a_line_lacks_cells(
+def test_a_csv_file_that_was_cut_off_is_rejected_where_a_line_lacks_cells(
     texts, tmp_path, stride
 ) -> None:
     """A cut between two lines, or within the last cell of one, leaves a file like any other."""
     file = tmp_path / "cut.csv"
     content = tiny.write(tiny.rows(0, NUM_ROWS), file).read_bytes()
     width = content.splitlines()[0].count(b",")
-    refused = 0
+    rejected = 0
     for length in lengths(len(content), stride):
         file.write_bytes(content[:length])
         lines = content[:length].splitlines()
@@ -88,20 +89,20 @@ def test_a_csv_file_that_was_cut_off_is_refused_where_a_line_lacks_cells(
         if is_whole and isinstance(found, Read):
             assert found.rows == [str(row) for row in range(len(lines) - 1)]
             continue
-        refused += 1
+        rejected += 1
         assert isinstance(found, DataError), length
         if len(lines) > 1 and not is_whole:
-            assert f"row {len(lines) - 1}: expected {width + 1} columns" in str(found)
-    assert refused > len(lengths(len(content), stride)) / 2
+            says(found, f"{file}, row {len(lines) - 1}: ", f"expected {width + 1} columns")
+    assert rejected > len(lengths(len(content), stride)) / 2
 
 
 @pytest.mark.parametrize(
     "bit", [0, *(pytest.param(bit, marks=pytest.mark.long) for bit in range(1, 3))]
 )
-def test_a_flipped_bit_of_a_parquet_file_is_harmless_or_told_or_another_value(
+def test_a_flipped_bit_of_a_parquet_file_is_harmless_or_reported_or_another_value(
     parquet, tmp_path, bit
 ) -> None:
-    """Without checksums in the file nobody can tell other values from right ones."""
+    """Without checksums in the file, wrong values cannot be told from right ones."""
     file = tmp_path / "flipped.parquet"
     content = write_parquet(file)
     right = reading(parquet, file)
@@ -110,8 +111,8 @@ def test_a_flipped_bit_of_a_parquet_file_is_harmless_or_told_or_another_value(
     for place in places:
         file.write_bytes(flipped(content, place, place % 8 ^ bit))
         found = reading(parquet, file)
-        outcomes["told" if isinstance(found, DataError) else found == right] += 1
-    assert min(outcomes["told"], outcomes[True]) > len(places) / 10, outcomes
+        outcomes["error" if isinstance(found, DataError) else found == right] += 1
+    assert min(outcomes["error"], outcomes[True]) > len(places) / 10, outcomes
 
 
 def pages(content: bytes) -> Iterator[tuple[int, int]]:
@@ -148,7 +149,7 @@ def varint(crc: int) -> bytes:
     return found + bytes([rest])
 
 
-def test_a_flipped_bit_in_a_page_with_a_checksum_is_always_told(parquet, tmp_path) -> None:
+def test_a_flipped_bit_in_a_page_with_a_checksum_is_always_reported(parquet, tmp_path) -> None:
     """In every third byte that the checksums are of."""
     file = tmp_path / "flipped.parquet"
     content = write_parquet(file, write_page_checksum=True)
@@ -183,23 +184,25 @@ def test_outside_of_its_pages_a_file_with_checksums_hardly_ever_gives_other_valu
 @pytest.mark.parametrize(
     "seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 4))]
 )
-def test_a_flipped_bit_of_a_csv_file_is_told_or_another_text(texts, tmp_path, suffix, seed) -> None:
+def test_a_flipped_bit_of_a_csv_file_is_reported_or_another_text(
+    texts, tmp_path, suffix, seed
+) -> None:
     """CSV has no checksums; gzip has one, of all of its content."""
     file = tmp_path / f"flipped{suffix}"
     content = tiny.write(tiny.rows(0, NUM_ROWS), file).read_bytes()
     right = reading(texts, file)
     source = random.Random(seed)
-    told = 0
+    errors = 0
     for place in source.sample(range(len(content)), 300):
         file.write_bytes(flipped(content, place, source.randrange(8)))
         found = reading(texts, file)
-        told += isinstance(found, DataError)
+        errors += isinstance(found, DataError)
         assert suffix == ".csv" or isinstance(found, DataError) or found == right, place
-    assert told > 30
+    assert errors > 30
 
 
 def test_a_damaged_file_ends_every_command_with_its_name(tiny_folder, tmp_path) -> None:
-    """What the loader tells, training, evaluation and prediction tell."""
+    """Training, evaluation and prediction raise the error of the loader."""
     model_dir = tmp_path / "model"
     good = tiny.pipeline(tiny_folder, model_dir, train_config__num_steps=1)
     good.fit()

@@ -1,4 +1,4 @@
-"""Values of every kind in columns of every role: they work, or file, column and row are told."""
+"""Values of every kind in columns of every role: they work, or an error names their place."""
 
 import math
 import re
@@ -28,7 +28,7 @@ def sessions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Session]:
 
 
 def outcome(session: Session, file: Path) -> DataError | None:
-    """What the user is told, None if all rows came through. Any other error is a fault of ours."""
+    """The error that the user sees, None if all rows pass. Any other error is a bug of ours."""
     try:
         rows = learn(session, file)
     except DataError as error:
@@ -37,7 +37,7 @@ def outcome(session: Session, file: Path) -> DataError | None:
     return None
 
 
-def told_row(error: DataError, file: Path, column: str) -> int | None:
+def reported_row(error: DataError, file: Path, column: str) -> int | None:
     """The row that the message names, counted from 1, None if it is the column's type."""
     found = re.match(rf"{re.escape(str(file))}(?:, row (\d+))?, column '{column}'[: ]", str(error))
     assert found, error
@@ -46,14 +46,16 @@ def told_row(error: DataError, file: Path, column: str) -> int | None:
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=LONG) for seed in range(1, 3))])
 @pytest.mark.parametrize("role", ROLES)
-def test_a_column_of_any_type_works_in_its_role_or_is_told(sessions, tmp_path, role, seed) -> None:
+def test_a_column_of_any_type_works_in_its_role_or_is_reported(
+    sessions, tmp_path, role, seed
+) -> None:
     outcomes: Counter = Counter()
     for number, (name, draw) in enumerate(COLUMNS.items()):
         random = np.random.default_rng([seed, number])
         array = draw(random, NUM_ROWS)
         file = write({**good_texts(NUM_ROWS), role: array}, tmp_path / "typed.parquet")
         error = outcome(sessions["parquet"], file)
-        row = error and told_row(error, file, role)
+        row = error and reported_row(error, file, role)
         assert row is None or 1 <= row <= NUM_ROWS, (name, error)
         outcomes["works" if error is None else "type" if row is None else "row"] += 1
     assert outcomes["works"] or role == "weight", "of which none may be missing"
@@ -66,7 +68,7 @@ PARTS = [pytest.param(part, marks=LONG if part else ()) for part in range(4)]
 @pytest.mark.parametrize("kind", ["csv", "parquet", "dictionary"])
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("part", PARTS)
-def test_one_odd_text_among_good_ones_works_or_is_told_with_its_row(
+def test_one_odd_text_among_good_ones_works_or_is_reported_with_its_row(
     sessions, tmp_path, role, kind, part
 ) -> None:
     suffix = "csv" if kind == "csv" else "parquet"
@@ -78,11 +80,11 @@ def test_one_odd_text_among_good_ones_works_or_is_told_with_its_row(
             columns[role] = pa.array(columns[role]).dictionary_encode()
         file = write(columns, tmp_path / f"planted.{suffix}")
         error = outcome(sessions[suffix], file)
-        assert error is None or told_row(error, file, role) == row + 1, text[:60]
+        assert error is None or reported_row(error, file, role) == row + 1, text[:60]
 
 
 @pytest.mark.parametrize("role", [role for role in ROLES if role not in ("weighted", "three")])
-def test_one_odd_number_among_good_ones_works_or_is_told_with_its_row(
+def test_one_odd_number_among_good_ones_works_or_is_reported_with_its_row(
     sessions, tmp_path, role
 ) -> None:
     for number, value in enumerate([*FLOATS, -1.0, 20.0, 2.0, None]):
@@ -91,7 +93,7 @@ def test_one_odd_number_among_good_ones_works_or_is_told_with_its_row(
         array = pa.array(cells, pa.float64())
         file = write({**good_texts(NUM_ROWS), role: array}, tmp_path / "planted.parquet")
         error = outcome(sessions["parquet"], file)
-        assert error is None or told_row(error, file, role) == row + 1, value
+        assert error is None or reported_row(error, file, role) == row + 1, value
 
 
 def same(one: object, other: object) -> bool:
@@ -109,7 +111,7 @@ def unchecked(cells: list[bytes]) -> pa.Array:
 
 @pytest.mark.parametrize("row", [0, 7, 11])
 @pytest.mark.parametrize("form", ["plain", "list", "no dictionary"])
-def test_text_that_is_no_utf8_is_told_with_its_row(sessions, tmp_path, form, row) -> None:
+def test_text_that_is_not_utf8_is_reported_with_its_row(sessions, tmp_path, form, row) -> None:
     """The second of two columns, in a file of several row groups."""
     texts = unchecked([b"a"] * row + [b"\xffa"] + [b"a"] * (NUM_ROWS - row - 1))
     if form == "list":
@@ -119,11 +121,11 @@ def test_text_that_is_no_utf8_is_told_with_its_row(sessions, tmp_path, form, row
     pq.write_table(table, file, row_group_size=5, use_dictionary=form == "plain")
     error = outcome(sessions["parquet"], file)
     assert error is not None
-    assert told_row(error, file, "hashed") == row + 1
+    assert reported_row(error, file, "hashed") == row + 1
 
 
 def kept_beside_predictions(session: Session, file: Path, output: Path) -> DataError | None:
-    """Write the column ``other`` of a file beside predictions; what the user is told."""
+    """Write the column ``other`` of a file beside predictions; the error that the user sees."""
     loader = session.loader(str(file), "--in", (), reserved=["other"])
     try:
         with PredictionWriter(output, loader.source.files) as writer:
@@ -134,7 +136,7 @@ def kept_beside_predictions(session: Session, file: Path, output: Path) -> DataE
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
-def test_a_column_of_any_type_is_kept_beside_predictions_or_told(
+def test_a_column_of_any_type_is_kept_beside_predictions_or_reported(
     sessions, tmp_path, suffix
 ) -> None:
     """In Parquet it comes out as it went in."""
@@ -156,7 +158,7 @@ def test_a_column_of_any_type_is_kept_beside_predictions_or_told(
 
 
 def drafting(flags: list[str]) -> str | None:
-    """What the user is told, None if there is a draft."""
+    """The error that the user sees, None if there is a draft."""
     try:
         init(flags)
     except UserError as error:
@@ -165,14 +167,14 @@ def drafting(flags: list[str]) -> str | None:
 
 
 @pytest.mark.parametrize("as_label", [False, True])
-def test_a_config_is_drafted_for_a_column_of_any_type_or_it_is_told(tmp_path, as_label) -> None:
+def test_a_config_is_drafted_for_a_column_of_any_type_or_it_is_reported(tmp_path, as_label) -> None:
     drafted = 0
     for number, (name, draw) in enumerate(COLUMNS.items()):
         array = draw(np.random.default_rng(number), NUM_ROWS)
         file = write({**good_texts(NUM_ROWS), "other": array}, tmp_path / "typed.parquet")
         out = tmp_path / f"{number}.config"
         label = "other" if as_label else "binary"
-        told = drafting([*("--data", str(file)), *("--labels", label), *("--out", str(out))])
-        assert told is None or "other" in told, name
-        drafted += told is None
+        message = drafting([*("--data", str(file)), *("--labels", label), *("--out", str(out))])
+        assert message is None or "other" in message, name
+        drafted += message is None
     assert drafted > (0 if as_label else len(COLUMNS) / 2)

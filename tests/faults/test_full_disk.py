@@ -1,4 +1,4 @@
-"""A disk that fills up: exit code 2, the place is named, nothing that is half written stays."""
+"""A disk that fills up: exit code 2, the path is named, and no partial file stays."""
 
 import subprocess
 import sys
@@ -59,7 +59,7 @@ def disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
         each.__exit__(None, None, None)
 
 
-def assert_told(outcome: tuple[int, str], place: Path, words: str = "No space left") -> None:
+def assert_reported(outcome: tuple[int, str], place: Path, words: str = "No space left") -> None:
     code, line = outcome
     assert code == 2
     assert str(place) in line
@@ -72,7 +72,7 @@ SIZES = [pytest.param(size, marks=LONG if size in (8, 20, 200) else ()) for size
 
 @pytest.mark.parametrize("kilobytes", SIZES)
 @pytest.mark.parametrize("tensorboard", ["true", "false"])
-def test_a_disk_that_fills_up_in_training_is_told_and_with_room_the_run_goes_on(
+def test_a_disk_that_fills_up_in_training_is_reported_and_with_room_the_run_resumes(
     tiny_folder, tmp_path, run, disk, kilobytes, tensorboard
 ) -> None:
     """Wherever it fills up: log, config, TensorBoard, whose thread says nothing of its own,
@@ -83,7 +83,7 @@ def test_a_disk_that_fills_up_in_training_is_told_and_with_room_the_run_goes_on(
     expected = tmp_path / "undisturbed"
     assert run(train.main, *flags(tiny_folder, expected), *settings)[0] == 0
     model_dir = disk(kilobytes) / "run"
-    assert_told(run(train.main, *flags(tiny_folder, model_dir), *settings), model_dir)
+    assert_reported(run(train.main, *flags(tiny_folder, model_dir), *settings), model_dir)
     for path in checkpoint.find(model_dir):
         checkpoint.open_checkpoint(path)
     assert not list(model_dir.glob(".writing*"))
@@ -96,7 +96,7 @@ def test_a_disk_that_fills_up_in_training_is_told_and_with_room_the_run_goes_on(
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ""])
 @pytest.mark.parametrize("size_bytes", [0, 40, 3000])
-def test_a_disk_that_fills_up_in_prediction_is_told_and_leaves_what_was_there(
+def test_a_disk_that_fills_up_in_prediction_is_reported_and_old_files_stay(
     tiny_folder, trained, tmp_path, run, suffix, size_bytes
 ) -> None:
     output = tmp_path / f"out{suffix}"
@@ -105,24 +105,24 @@ def test_a_disk_that_fills_up_in_prediction_is_told_and_leaves_what_was_there(
     file.write_text("old")
     rows = ["--predict_input_path", tiny_folder / "train", "--predict_output_path", output]
     with files_up_to(size_bytes):
-        told = run(predict.main, *flags(tiny_folder, trained), *rows)
-    assert_told(told, file, "File too large")
+        outcome = run(predict.main, *flags(tiny_folder, trained), *rows)
+    assert_reported(outcome, file, "File too large")
     assert file.read_text() == "old"
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
 @pytest.mark.parametrize("size_bytes", [0, 300, 9000])
-def test_a_disk_that_fills_up_in_export_is_told_and_leaves_nothing(
+def test_a_disk_that_fills_up_in_export_is_reported_and_leaves_nothing(
     tiny_folder, trained, tmp_path, run, size_bytes
 ) -> None:
     export_dir = tmp_path / "export"
     with files_up_to(size_bytes):
-        told = run(export.main, *flags(tiny_folder, trained), "--export_dir", export_dir)
-    assert_told(told, export_dir, "File too large")
+        outcome = run(export.main, *flags(tiny_folder, trained), "--export_dir", export_dir)
+    assert_reported(outcome, export_dir, "File too large")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_disk_that_is_full_when_results_are_written_is_told(
+def test_a_disk_that_is_full_when_results_are_written_is_reported(
     tiny_folder, trained, tmp_path, run
 ) -> None:
     """In the model_dir, and in a file that the config names; which stays as it was."""
@@ -130,6 +130,6 @@ def test_a_disk_that_is_full_when_results_are_written_is_told(
     results.write_text("old")
     named = ["--set", f"eval_config.output_file={results}"]
     with files_up_to(0):
-        told = run(eval.main, *flags(tiny_folder, trained), *named)
-    assert_told(told, trained / "eval_result.txt", "File too large")
+        outcome = run(eval.main, *flags(tiny_folder, trained), *named)
+    assert_reported(outcome, trained / "eval_result.txt", "File too large")
     assert results.read_text() == "old"

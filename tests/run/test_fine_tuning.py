@@ -69,5 +69,5 @@ def test_a_resumed_run_does_not_fine_tune_again(tiny_folder, run, tmp_path) -> N
     before = tiny.tensors(run / "model.ckpt-12")
     go_on(tiny_folder, run, **missing)
     assert tiny.tensors(run / "model.ckpt-12") == before
-    with pytest.raises(CheckpointError, match=r"was/here: no checkpoint there"):
+    with pytest.raises(CheckpointError, match=r"was/here: no checkpoint"):
         tiny.pipeline(tiny_folder, tmp_path / "fresh", **missing).fit()

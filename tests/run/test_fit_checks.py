@@ -14,7 +14,7 @@ from tzmmoe.system import checkpoint
 def test_what_is_missing_for_the_end_is_told_before_the_first_step(tiny_folder, tmp_path) -> None:
     """A run should not fail after hours for an evaluation file that was never there."""
     run = tmp_path / "run"
-    with pytest.raises(DataError, match=r"nowhere\.parquet: is not there \(--eval_input_path\)"):
+    with pytest.raises(DataError, match=r"nowhere\.parquet: .*--eval_input_path"):
         tiny.pipeline(tiny_folder, run, eval_input_path=tmp_path / "nowhere.parquet").fit()
     narrow = tiny.write(tiny.rows(0, 9).drop_columns(["buy"]), tmp_path / "narrow.parquet")
     with pytest.raises(DataError, match=r"narrow\.parquet: no column 'buy'"):
@@ -83,14 +83,14 @@ def test_predictions_never_replace_a_file_that_the_config_names(
     before = target.read_bytes()
     run = tiny.pipeline(folder, tmp_path / "run", eval_config__predictions_path=target)
     for act in (run.check, run.fit):
-        with pytest.raises(DataError, match="is read and would be replaced; name another output"):
+        with pytest.raises(DataError, match="would be replaced; choose another output"):
             act()
     assert not checkpoint.find(tmp_path / "run")
     trained = tiny.pipeline(folder, tmp_path / "run", **ONE_EPOCH)
     trained.fit()
-    with pytest.raises(DataError, match="is read and would be replaced"):
+    with pytest.raises(DataError, match="would be replaced"):
         trained.evaluate(predictions_path=str(target))
-    with pytest.raises(DataError, match="is read and would be replaced"):
+    with pytest.raises(DataError, match="would be replaced"):
         trained.predict(str(tiny_folder / "eval.parquet"), str(target))
     assert target.read_bytes() == before
 
@@ -145,7 +145,7 @@ def test_a_check_tells_the_values_of_the_first_rows_and_minds_the_checkpoints(
     first = "feature_configs[feature_name=user]__id_feature__num_buckets"
     tiny.pipeline(tiny_folder, tmp_path, **{first: 1}).check()
     assert "user: " in caplog.text
-    assert "rows hold an id outside its table" in caplog.text
+    assert "id outside its table" in caplog.text
     assert "values of the first" in caplog.text
     with pytest.raises(CheckpointError, match="pass --continue_train"):
         tiny.pipeline(tiny_folder, finished).check()

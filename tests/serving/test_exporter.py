@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from full_disk import files_up_to
+from messages import fails
 from serving.small import Small, assert_same, random_inputs
 from written import load as load_config
 
@@ -79,7 +80,7 @@ def test_an_export_names_no_place_of_the_machine_that_made_it(small: Small, expo
 
 
 @pytest.mark.parametrize("num_rows", [0, 1, 3])
-def test_the_signature_tells_names_types_and_shapes_of_what_goes_in_and_out(
+def test_the_signature_lists_names_types_and_shapes_of_inputs_and_outputs(
     small: Small, export: Path, signature: dict, num_rows: int
 ) -> None:
     inputs = program_inputs(random_inputs(small.layout, num_rows, 2), small.layout)
@@ -94,7 +95,7 @@ def test_the_signature_tells_names_types_and_shapes_of_what_goes_in_and_out(
                 assert size == (word if isinstance(word, int) else sizes.setdefault(word, size))
 
 
-def test_the_signature_tells_the_order_of_features_and_the_rows_of_their_tables(
+def test_the_signature_lists_features_in_order_with_the_rows_of_their_tables(
     signature: dict,
 ) -> None:
     inputs = signature["inputs"]
@@ -140,16 +141,16 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> Small:
     return Small.build(tmp_path_factory.mktemp("light"), [feature], names=["price"])
 
 
-def test_a_folder_that_holds_anything_is_not_written_to(light: Small, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_not_written_to(light: Small, tmp_path: Path) -> None:
     folder = tmp_path / "export"
     folder.mkdir()
     (folder / "mine.txt").write_text("mine")
-    with pytest.raises(CheckpointError, match="is there already; name a new --export_dir"):
+    with fails(CheckpointError, str(folder), "already", "--export_dir"):
         light.export(folder)
     assert files_of(tmp_path) == {"export/mine.txt": b"mine"}
 
 
-def test_an_empty_folder_and_what_a_killed_export_left_are_no_obstacle(
+def test_an_empty_folder_and_leftovers_of_a_killed_export_do_no_harm(
     light: Small, tmp_path: Path
 ) -> None:
     folder = tmp_path / "deep" / "export"
@@ -166,7 +167,7 @@ def test_an_empty_folder_and_what_a_killed_export_left_are_no_obstacle(
 def test_a_full_disk_is_an_error_that_leaves_nothing_behind(
     light: Small, tmp_path: Path, size_bytes: int
 ) -> None:
-    with files_up_to(size_bytes), pytest.raises(CheckpointError, match="could not be written"):
+    with files_up_to(size_bytes), fails(CheckpointError, "export", "could not be written"):
         light.export(tmp_path / "export")
     assert not list(tmp_path.iterdir())
 

@@ -37,5 +37,5 @@ def test_arithmetic_on_sizes_is_a_plain_formula(text: str) -> None:
         "\x00",
     ],
 )
-def test_anything_that_python_could_run_is_no_plain_formula(text: str) -> None:
+def test_anything_that_python_could_run_is_not_a_plain_formula(text: str) -> None:
     assert not is_plain_formula(text)

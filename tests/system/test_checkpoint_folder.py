@@ -1,4 +1,4 @@
-"""Checkpoints of a model_dir: each whole or not there; found, kept and chosen."""
+"""Checkpoints of a model_dir: complete or absent; found, kept and chosen."""
 
 import json
 import os
@@ -8,14 +8,15 @@ import pytest
 import torch
 from checkpoints import message, names, read, save
 from full_disk import files_up_to, small_disk
+from messages import fails, says
 
 from tzmmoe.errors import CheckpointError
 from tzmmoe.system import checkpoint
 
 
-def test_what_is_not_there_is_said(tmp_path) -> None:
-    assert "no checkpoint there" in message(tmp_path / "model.ckpt-3")
-    with pytest.raises(CheckpointError, match="no checkpoint there; train first"):
+def test_a_checkpoint_that_does_not_exist_is_named(tmp_path) -> None:
+    says(message(tmp_path / "model.ckpt-3"), "model.ckpt-3", "does not exist")
+    with fails(CheckpointError, "nowhere", "no checkpoint", "train first"):
         checkpoint.newest(tmp_path / "nowhere")
 
 
@@ -26,7 +27,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_whole(tmp_path, kilobytes) -> 
     with small_disk(tmp_path / "disk", 120 << 10):
         first = save(tmp_path / "disk", 1, tensors)
         (tmp_path / "disk" / "other").write_bytes(bytes(kilobytes << 10))
-        with pytest.raises(CheckpointError, match=r"ckpt-2 could not be written.*No space left"):
+        with fails(CheckpointError, "model.ckpt-2", "No space left"):
             save(tmp_path / "disk", 2, tensors)
         assert names(tmp_path / "disk") == ["model.ckpt-1", "other"]
         assert torch.equal(read(first, tensors)["a"], tensors["a"])
@@ -38,16 +39,16 @@ def test_files_that_cannot_be_written_whole_leave_the_checkpoint_before(tmp_path
     first = save(tmp_path, 1, tensors)
     with (
         files_up_to(limit),
-        pytest.raises(CheckpointError, match=r"ckpt-2 could not be written.*File too large"),
+        fails(CheckpointError, "model.ckpt-2", "File too large"),
     ):
         save(tmp_path, 2, tensors)
     assert names(tmp_path) == ["model.ckpt-1"]
     assert torch.equal(read(first, tensors)["a"], tensors["a"])
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(tmp_path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(CheckpointError, match=r"model\.ckpt-9 could not be written: "):
+    with fails(CheckpointError, "model.ckpt-9", "could not be written: "):
         save(tmp_path / "file")
 
 
@@ -142,8 +143,8 @@ def test_a_choice_that_leads_nowhere_or_outside_is_not_followed(tmp_path) -> Non
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
-def test_a_damaged_choice_is_told(tmp_path, content) -> None:
+def test_a_damaged_choice_is_named(tmp_path, content) -> None:
     save(tmp_path, 3)
     (tmp_path / "best.json").write_text(content)
-    with pytest.raises(CheckpointError, match=r"best\.json is damaged"):
+    with fails(CheckpointError, "best.json", "damaged", "delete"):
         checkpoint.preferred(tmp_path)

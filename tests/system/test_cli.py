@@ -1,8 +1,7 @@
-"""The command lines: flags, help, exit codes, and what they say when they cannot go on."""
+"""The command lines: flags, help, exit codes, and their messages when they cannot proceed."""
 
 import importlib
 import os
-import re
 import shutil
 import statistics
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from messages import says
 from written import CONFIG, ROOT, changed
 
 from tzmmoe.errors import NO_SCHEMA, DataError, Interrupted
@@ -91,7 +91,7 @@ def test_the_version_of_the_package_is_at_hand_and_other_names_are_not():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_flag_has_words_of_help(command, monkeypatch):
+def test_every_flag_has_a_help_text(command, monkeypatch):
     seen = []
     monkeypatch.setattr(cli.Parser, "error", lambda parser, _: seen.append(parser) or sys.exit(2))
     with pytest.raises(SystemExit):
@@ -101,46 +101,46 @@ def test_every_flag_has_words_of_help(command, monkeypatch):
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(
-    ("flag", "hint"),
+    ("flag", "parts"),
     [
-        ("--model_dri", "no flag --model_dri; did you mean '--model_dir'?"),
-        ("--model_dri=x", "no flag --model_dri; did you mean '--model_dir'?"),
-        ("--pipeline", "no flag --pipeline"),
-        ("--zzz", "no flag --zzz"),
-        ("my.config", "no flag my.config"),
+        ("--model_dri", ("flag --model_dri; ", "'--model_dir'")),
+        ("--model_dri=x", ("flag --model_dri; ", "'--model_dir'")),
+        ("--pipeline", ("flag --pipeline; ",)),
+        ("--zzz", ("flag --zzz; ",)),
+        ("my.config", ("flag my.config; ",)),
     ],
 )
-def test_an_unknown_flag_ends_with_2_and_names_the_nearest(command, flag, hint, capsys):
+def test_an_unknown_flag_ends_with_2_and_names_the_nearest(command, flag, parts, capsys):
     code, lines = ended(capsys, command, *WITH_CONFIG[command], "--pipeline_config", "x", flag)
     assert code == 2
-    assert hint in lines[-1]
+    says(lines[-1], *parts, "--help")
 
 
 @pytest.mark.parametrize(
-    ("command", "arguments", "words"),
+    ("command", "arguments", "flags"),
     [
-        ("train", [], "--pipeline_config is missing"),
-        ("eval", [], "--pipeline_config is missing"),
-        ("export", ["--pipeline_config", "x"], "--pipeline_config and --export_dir are needed"),
-        ("export", ["--export_dir", "x"], "--pipeline_config and --export_dir are needed"),
+        ("train", [], ["--pipeline_config"]),
+        ("eval", [], ["--pipeline_config"]),
+        ("export", ["--pipeline_config", "x"], ["--export_dir", "required"]),
+        ("export", ["--export_dir", "x"], ["--pipeline_config", "required"]),
         (
             "predict",
             ["--pipeline_config", "x"],
-            "--predict_input_path and --predict_output_path ar",
+            ["--predict_input_path", "--predict_output_path", "required"],
         ),
-        ("predict", WITH_CONFIG["predict"], "give --saved_model_dir, or --pipeline_config"),
+        ("predict", WITH_CONFIG["predict"], ["--saved_model_dir, or --pipeline_config"]),
         (
             "predict",
             [*WITH_CONFIG["predict"], "--pipeline_config", "x", "--saved_model_dir", "y"],
-            "give --saved_model_dir, or --pipeline_config",
+            ["--saved_model_dir, or --pipeline_config"],
         ),
-        ("train", ["--pipeline_config"], "expected one argument"),
+        ("train", ["--pipeline_config"], ["--pipeline_config", "expected one argument"]),
     ],
 )
-def test_a_missing_flag_ends_with_2_and_is_named(command, arguments, words, capsys):
+def test_a_missing_flag_ends_with_2_and_is_named(command, arguments, flags, capsys):
     code, lines = ended(capsys, command, *arguments)
     assert code == 2
-    assert words in lines[-1]
+    says(lines[-1], *flags)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -191,26 +191,23 @@ def test_the_four_commands_follow_each_other(config, capsys):
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("flags", "parts"),
     [
-        (["--train_input_path", "trian.parquet"], "trian.parquet.*did you mean 'train.parquet'"),
-        (["--eval_input_path", "s3://x/y.parquet"], "only local files.*--eval_input_path"),
-        (["--model_dir", ""], "--model_dir is empty; give a value, or leave it out"),
-        (["--device", "tpu"], "'tpu'.*give auto, cpu or cuda"),
-        (["--fine_tune_checkpoint", "nowhere"], "nowhere"),
-        (["--set", "data_config.label_fields=[click,bye]"], "'buy' is not in data_config.label"),
-        (
-            ["--edit_config_json", "{"],
-            "--edit_config_json: is no JSON",
-        ),
+        (["--train_input_path", "trian.parquet"], ["trian.parquet: ", "'train.parquet'"]),
+        (["--eval_input_path", "s3://x/y.parquet"], ["s3://x/y", "local", "--eval_input_path"]),
+        (["--model_dir", ""], ["--model_dir", "empty", "value", "leave it out"]),
+        (["--device", "tpu"], ["--device: 'tpu'", "auto, cpu or cuda"]),
+        (["--fine_tune_checkpoint", "nowhere"], ["nowhere"]),
+        (["--set", "data_config.label_fields=[click,bye]"], ["'buy'", "data_config.label_fields"]),
+        (["--edit_config_json", "{"], ["--edit_config_json: ", "JSON"]),
     ],
 )
-def test_what_the_user_can_repair_ends_with_2_and_says_how(config, capsys, flags, words):
+def test_what_the_user_can_fix_ends_with_2_and_says_how(config, capsys, flags, parts):
     code, lines = ended(capsys, "train", "--pipeline_config", config, "--device", "cpu", *flags)
     assert code == 2
     text = "\n".join(lines)
     assert "Traceback" not in text
-    assert re.search(words, text), text
+    says(text, *parts)
 
 
 def ending(error: BaseException) -> Callable[[Sequence[str]], None]:
@@ -223,7 +220,7 @@ def ending(error: BaseException) -> Callable[[Sequence[str]], None]:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (DataError("rows.csv: is not there"), 2),
+        (DataError("rows.csv: does not exist"), 2),
         (OSError(28, "No space left on device", "model/train.log"), 2),
         (ModuleNotFoundError("", name="tzmmoe.protos"), 2),
         (ModuleNotFoundError("", name="tzmmoe.protos.model_pb2"), 2),
@@ -241,7 +238,7 @@ def test_how_a_run_ended_is_its_exit_code(error, code):
 @pytest.mark.parametrize(
     "error", [RuntimeError("ours"), AssertionError(), ModuleNotFoundError("", name="torch")]
 )
-def test_a_fault_of_ours_keeps_its_traceback(error):
+def test_a_bug_of_ours_keeps_its_traceback(error):
     with pytest.raises(type(error)):
         cli.run(ending(error))
 
@@ -254,14 +251,15 @@ def test_flags_that_stand_for_fields_come_after_settings_and_keep_their_text():
     assert found["flags"] == {"model_dir": "a=b", "eval_input_path": ""}
 
 
-def test_a_fault_of_a_flag_is_told_with_the_flag(config, capsys):
+def test_a_fault_of_a_flag_names_the_flag(config, capsys):
     """Not with --set, nor with the line of the config."""
     flags = ["--train_input_path", "nowhere.parquet", "--predictions_path", "x.parquet"]
     code, lines = ended(capsys, "train", "--pipeline_config", config, *flags, "--set", "model_dir=")
     assert code == 2
     assert lines[-1].startswith("--set: model_dir: is not set")
     code, lines = ended(capsys, "train", "--pipeline_config", config, "--device", "gpu")
-    assert (code, lines[-1]) == (2, "--device: 'gpu' is no device; give auto, cpu or cuda")
+    assert code == 2
+    says(lines[-1], "--device: 'gpu'", "auto, cpu or cuda")
     changes = ["--set", "runtime_config.device=gpu", "--set", "data_config.batch_size=0"]
     code, lines = ended(capsys, "train", "--pipeline_config", config, *changes)
     assert [line.split(": ")[1] for line in lines[-2:]] == [

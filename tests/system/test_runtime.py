@@ -1,4 +1,4 @@
-"""The process: what it sets, it sets back."""
+"""The process: settings are restored after use."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Tensors in files: whatever processes hold parts of them, any other processes read the same."""
+"""Tensors in files: however they are spread over processes, any other spread reads the same."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tzmmoe.system import tensorfiles
-from tzmmoe.system.tensorfiles import Named, Scattered
+from tzmmoe.system.tensorfiles import NamedTensors, Scattered
 
 
 @st.composite
@@ -31,10 +31,10 @@ def scattered(whole: Tensor, blocks: list[tuple[slice, slice]], world: int) -> l
     return [Scattered(tuple(whole.shape), tuple(parts[rank::world])) for rank in range(world)]
 
 
-def write(folder: Path, held: list[Named]) -> None:
-    """As processes that hold these would."""
+def write(folder: Path, held: list[NamedTensors]) -> None:
+    """As processes that hold these tensors would."""
     world = len(held)
-    files = [tensorfiles.shared_out(named, rank, world) for rank, named in enumerate(held)]
+    files = [tensorfiles.files_of(named, rank, world) for rank, named in enumerate(held)]
     counts = [len(own) for own in files]
     for rank, own in enumerate(files):
         tensorfiles.write(folder, own, sum(counts[:rank]), sum(counts))
@@ -64,14 +64,14 @@ def test_a_tensor_in_any_parts_is_read_into_any_others(tmp_path_factory, data, s
 
 def test_what_all_hold_is_written_once_and_about_equally_by_each() -> None:
     named = {f"t{number}": torch.zeros(number) for number in range(100)}
-    written = [tensorfiles.shared_out(named, rank, 3) for rank in range(3)]
+    written = [tensorfiles.files_of(named, rank, 3) for rank in range(3)]
     names = [part.name for own in written for file in own for part in file]
     assert sorted(names) == sorted(named)
     loads = [sum(part.size_bytes for file in own for part in file) for own in written]
     assert max(loads) - min(loads) <= 99 * 4
 
 
-def test_a_tensor_of_which_a_part_is_missing_is_not_there(tmp_path) -> None:
+def test_a_tensor_of_which_a_part_is_missing_is_not_listed(tmp_path) -> None:
     whole = torch.ones(4, 2)
     held = Scattered((4, 2), (((0, 0), whole[:2]), ((3, 0), whole[3:])))
     write(tmp_path, [{"table": held, "other": torch.ones(2)}])

@@ -1,4 +1,4 @@
-"""Chunks, encoded in the background, as a stream of batches with their positions."""
+"""A stream of batches with their positions, from chunks that are encoded in the background."""
 
 import os.path
 from collections import deque
@@ -21,12 +21,12 @@ from tzmmoe.errors import DataError
 
 
 class Loader:
-    """Reads a source epoch after epoch.
+    """Reads a source, epoch after epoch.
 
-    The order of the rows depends on the seed, the epoch and the number of processes alone, not on
-    ``num_workers``. ``order`` is that of the rows being read; saved with a position, it lets a
-    later run read on, also with more files or another batch size. ``quality`` counts what was
-    handed out. ``counts``: rows of the files, which several processes need.
+    The order of rows depends on the seed, the epoch and the number of processes, but not on
+    ``num_workers``. ``order`` is the current epoch's; saved with a position, it lets a later run
+    resume, even with more files or another batch size. ``quality`` counts the values of encoded
+    rows. ``counts``: the rows of each file, needed with several processes.
     """
 
     def __init__(
@@ -42,73 +42,72 @@ class Loader:
         self.counts = dict(counts or {})
         self.quality = Quality()
         self.order = self._plan(0)
-        self._counted: int | None = None  # rows of an epoch that read all files
+        self._counted: int | None = None  # rows of an epoch, once one has been read to its end
 
     def _plan(self, epoch: int) -> Order:
         files, limit = self.source.files, self.delivery.most_rows
         return Order(epoch, self.delivery.plan(epoch, files, self.counts, limit), files)
 
     def resume(self, saved: Sequence[tuple[Order, Position]]) -> Position:
-        """Read on where the processes of another run stopped; the position to begin at.
+        """Resume where the processes of another run stopped. Returns the position to begin at.
 
-        ``saved``: of each of them, its order and position. As many processes go on as if they had
-        not stopped; any other number shares out what is left.
+        ``saved``: the order and position of each of those processes. An equal number of processes
+        continue as if they had never stopped; any other number divide the remaining rows afresh.
 
         Raises:
-            DataError: a file of which rows are still to be read is not named any more.
+            DataError: a file that still has unread rows is no longer among the source's files.
         """
         world, rank = self.delivery.world, self.delivery.rank
-        self._check_named(saved)
+        self._check_files(saved)
         order, position = saved[rank if len(saved) == world else 0]
-        named = {os.path.abspath(file): file for file in self.source.files}
+        names = {os.path.abspath(file): file for file in self.source.files}
         if len(saved) == world:
-            self.order = order.renamed(named)
+            self.order = order.renamed(names)
             return position
-        orders = [each.renamed(named) for each, _ in saved]
-        left = [p for each, (_, at) in zip(orders, saved, strict=True) for p in each.left(at)]
-        passes = share(left, self._counts(left), world)[rank] if left else ()
-        self.order = Order(order.epoch, passes, orders[0].files)
-        consumed = sum(at.row for _, at in saved)
+        rest = [leg for old, stop in saved for leg in old.renamed(names).left(stop)]
+        passes = share(rest, self._counts(rest), world)[rank] if rest else ()
+        self.order = Order(order.epoch, passes, order.renamed(names).files)
+        consumed = sum(stop.row for _, stop in saved)
         return Position(order.epoch, row=-(-consumed // world))
 
     def _counts(self, passes: Sequence[Pass]) -> dict[str, int]:
-        """Rows of the files whose spans have no end."""
-        open_ended = {span.file for each in passes for span in each.spans if span.end is None}
+        """The rows of the files whose spans have no end yet."""
+        open_ended = {span.file for leg in passes for span in leg.spans if span.end is None}
         return {file: self.counts.get(file) or self.source.num_rows(file) for file in open_ended}
 
-    def _check_named(self, saved: Sequence[tuple[Order, Position]]) -> None:
-        named = {os.path.abspath(file) for file in self.source.files}
+    def _check_files(self, saved: Sequence[tuple[Order, Position]]) -> None:
+        paths = {os.path.abspath(file) for file in self.source.files}
         for order, position in saved:
-            over = self.delivery.ends(position.row)
-            for each in () if over else order.left(position):
-                missing = [span.file for span in each.spans if span.file not in named]
+            is_over = self.delivery.ends(position.row)
+            for leg in () if is_over else order.left(position):
+                missing = [span.file for span in leg.spans if span.file not in paths]
                 if missing:
                     raise DataError(
-                        f"{missing[0]}: the checkpoint stands in the middle of an epoch that still "
-                        "has to read this file, but --train_input_path does not name it; name it "
-                        "too, or start a new model_dir with --fine_tune_checkpoint"
+                        f"{missing[0]}: the checkpoint's epoch still has rows of this file to "
+                        "read, but --train_input_path does not include it; add it, or start a new "
+                        "model_dir with --fine_tune_checkpoint"
                     )
 
     def steps(self, num_steps: int | None, num_epochs: int | None) -> int | None:
-        """Steps of a run, None where counting the rows of the files would take reading them.
+        """The number of steps of a run; None if it takes reading the files to know.
 
-        An epoch that has read them tells. Until then, with ``epoch_rows``, files that do not tell
-        their rows are taken to hold enough.
+        Once an epoch has been read, its rows are known. Until then, with ``epoch_rows``, files of
+        unknown length are assumed to have enough rows.
         """
         if num_steps or not num_epochs:
             return num_steps
         size, most = self.delivery.batch_size * self.delivery.world, self.delivery.epoch_rows
-        found = [-(-most // size)] if most else []
+        limits = [-(-most // size)] if most else []  # steps of an epoch, whichever is less
         counts = [self.counts.get(f, self.source.known_rows(f)) for f in self.source.files]
         rows = self._counted if None in counts else sum(counts)
         if rows is not None:
-            found.append(rows // size if self.delivery.drop_remainder else -(-rows // size))
-        return min(found) * num_epochs if found else None
+            limits.append(rows // size if self.delivery.drop_remainder else -(-rows // size))
+        return min(limits) * num_epochs if limits else None
 
     def epoch(self, since: Position) -> Iterator[tuple[Batch, Position]]:
-        """The rest of an epoch: batches, each with the position after it.
+        """The rest of an epoch after a position: batches, each with the position after it.
 
-        Files that the epoch's order does not know, because they were named later, come last.
+        Files that were added since the epoch was planned come last.
         """
         if self.order.epoch != since.epoch:
             self.order = self._plan(since.epoch)
@@ -120,13 +119,13 @@ class Loader:
                 yield batch, position
                 if self.delivery.ends(position.row):
                     return
-        if not since.row:
+        if not since.row:  # the whole epoch, so its rows are now known
             self._counted = position.row
 
     def _legs(self, since: Position) -> Iterator[tuple[Batch, Position]]:
-        """The rest of the order's passes, and then of the files that it does not know."""
+        """The rest of the order's passes, then the files that were added since."""
         leg, at = since.leg, since
-        while leg < len(self.order.passes) or self._append_fresh():
+        while leg < len(self.order.passes) or self._append_new_files():
             with closing(self._read(at)) as batches:
                 for batch, position in batches:
                     at = position
@@ -134,53 +133,54 @@ class Loader:
             leg += 1
             at = Position(since.epoch, at.row, leg)
 
-    def _append_fresh(self) -> bool:
-        """Let the order end with the files that it does not know; whether there is more to read."""
-        known = {os.path.abspath(file) for file in self.order.files}
-        fresh = [file for file in self.source.files if os.path.abspath(file) not in known]
+    def _append_new_files(self) -> bool:
+        """Append files that the order lacks. Returns whether this process got more to read."""
+        planned = {os.path.abspath(file) for file in self.order.files}
+        new = [file for file in self.source.files if os.path.abspath(file) not in planned]
+        # Several processes divided exactly epoch_rows rows among them, and have read those by now.
         is_full = self.delivery.world > 1 and self.delivery.epoch_rows is not None
-        if not fresh or is_full:
+        if not new or is_full:
             return False
-        passes = self.delivery.plan(self.order.epoch, fresh, self.counts)
-        files = (*self.order.files, *fresh)
+        passes = self.delivery.plan(self.order.epoch, new, self.counts)
+        files = (*self.order.files, *new)
         self.order = Order(self.order.epoch, (*self.order.passes, *passes), files)
         return bool(passes)
 
     def once(self) -> Iterator[Batch]:
-        """All batches of the first epoch; an empty one when there are no rows."""
-        empty = True
+        """All batches of the first epoch; a single empty batch if there are no rows."""
+        is_empty = True
         for batch, _ in self.epoch(Position()):
-            empty = False
+            is_empty = False
             yield batch
-        if empty:
+        if is_empty:
             yield self.no_rows()
 
     def no_rows(self) -> Batch:
-        """An empty batch."""
+        """A batch of 0 rows, for a process that has run out of them."""
         columns = [pa.nulls(0)] * len(self.assembler.needed)
         rows = pa.RecordBatch.from_arrays(columns, names=self.assembler.needed)
         none = FileRows(self.source.files[0], 0, 0)
         return next(self.assembler.assemble(Chunk(0, rows, (none,))).batches(1))
 
     def shortfall(self, end: Position) -> str:
-        """What to say of an epoch with this end that has far fewer rows than it is to have."""
-        wanted = self.delivery.epoch_rows
+        """A warning if an epoch that ended at this position has far too few rows, else empty."""
+        target = self.delivery.epoch_rows
         rows = end.row if self.delivery.world == 1 else sum(self.counts.values())
-        if wanted is None or wanted - rows <= self.delivery.batch_size:
+        if target is None or target - rows <= self.delivery.batch_size:
             return ""
         return (
-            f"train_config.num_samples is {wanted:,}, but the epoch ended with the training "
-            f"files, after {rows:,} rows"
+            f"train_config.num_samples is {target:,}, but the training files have only {rows:,} "
+            "rows; an epoch ends with them"
         )
 
     def lack(self) -> DataError:
-        """Why an epoch gave no batch."""
+        """The error for an epoch without a single batch."""
         file = self.source.files[0]
         if not self.quality.num_rows:
-            return DataError(f"{file}: the training files hold no rows; check train_input_path")
+            return DataError(f"{file}: the training files have no rows; check train_input_path")
         return DataError(
-            f"{file}: the training files hold {self.quality.num_rows:,} rows, fewer than a batch "
-            f"of {self.delivery.batch_size:,}, and drop_remainder leaves the last batch out"
+            f"{file}: the training files have {self.quality.num_rows:,} rows, fewer than a batch "
+            f"of {self.delivery.batch_size:,}; reduce batch_size, or set drop_remainder: false"
         )
 
     def _read(self, since: Position) -> Iterator[tuple[Batch, Position]]:
@@ -196,6 +196,7 @@ class Loader:
         with closing(self._encoded(leg, since)) as encoded:
             for chunk, rows in encoded:
                 self.quality.add(rows.tallies, rows.num_rows)
+                # ``used`` rows of the chunk were consumed before this pass, ``done`` within it.
                 used = leg.used if chunk.index == 0 else 0
                 done = leg.consumed(since, chunk.index) - used
                 for batch in rows.batches(self.delivery.batch_size, used + done):
@@ -210,7 +211,7 @@ class Loader:
                     return
 
     def _encoded(self, leg: Pass, since: Position) -> Iterator[tuple[Chunk, Rows]]:
-        """Chunks with their encoded rows, in order, some of them ahead."""
+        """Chunks with their encoded rows, in order, encoded ahead if there are workers."""
         stream = chunks(self.source, leg, self.assembler.needed, since)
         encode = partial(self._encode, leg, since)
         if not self.delivery.num_workers:
@@ -220,23 +221,24 @@ class Loader:
             yield from background
 
     def _encode(self, leg: Pass, since: Position, chunk: Chunk) -> Rows:
-        """A chunk's rows in their order, those after the end of the epoch left out."""
+        """The rows of a chunk in the order of the epoch, without those after its end."""
         random = leg.random(chunk.index, "mask")
         order = leg.permutation(chunk.index, chunk.rows.num_rows)
-        wanted = self._wanted(leg, since, chunk)
-        if wanted < chunk.rows.num_rows:
-            taken = np.arange(wanted) if order is None else order[:wanted]
+        num_rows = self._rows_of_epoch(leg, since, chunk)
+        if num_rows < chunk.rows.num_rows:
+            taken = np.arange(num_rows) if order is None else order[:num_rows]
             return self.assembler.assemble(chunk.take(taken), random)
         rows = self.assembler.assemble(chunk, random)
         return rows if order is None else rows.permuted(order)
 
-    def _wanted(self, leg: Pass, since: Position, chunk: Chunk) -> int:
-        """Rows of a chunk up to the end of the batch that ends the epoch, or all."""
+    def _rows_of_epoch(self, leg: Pass, since: Position, chunk: Chunk) -> int:
+        """The rows of a chunk up to the end of the batch that ends the epoch, or all of them."""
         most, size = self.delivery.epoch_rows, self.delivery.batch_size
-        if most is None or self.delivery.world > 1:  # whose passes end there
+        if most is None or self.delivery.world > 1:  # several processes' passes end there anyway
             return chunk.rows.num_rows
         begin, row = leg.consumed(since, chunk.index), since.row
         if chunk.index > since.chunk:
+            # Chunks before this one are full: since.chunk gave what it had left, others all.
             ahead = (chunk.index - since.chunk) * leg.chunk_rows
             row += ahead - leg.consumed(since, since.chunk)
         return min(begin + -(-max(most - row, 0) // size) * size, chunk.rows.num_rows)
@@ -245,7 +247,10 @@ class Loader:
 def without_remainder(
     batches: Iterator[tuple[Batch, Position]], size: int
 ) -> Iterator[tuple[Batch, Position]]:
-    """Leave out the last batch if it is not full; the one before it then ends where it did."""
+    """The batches without the last one if it is not full.
+
+    The one before it then gets its position, so that a resumed run does not read those rows.
+    """
     held: deque[tuple[Batch, Position]] = deque()
     for item in batches:
         held.append(item)
@@ -258,10 +263,10 @@ def without_remainder(
 
 
 class Background:
-    """Applies ``encode`` to a stream of chunks in threads, and gives the results in order.
+    """Applies ``encode`` to a stream of chunks in threads, and yields the results in order.
 
-    One thread draws from the stream, ``num_workers`` threads encode; at most ``num_workers`` + 1
-    chunks are ahead. What a thread raises is raised where the result is asked for.
+    One thread reads the stream and ``num_workers`` threads encode; at most ``num_workers`` + 1
+    chunks are in flight. An exception in a thread is raised where its result would be yielded.
     """
 
     def __init__(
@@ -277,15 +282,15 @@ class Background:
         ahead: deque[Future] = deque()
         while True:
             while len(ahead) <= self._num_workers:
-                drawn = self._reader.submit(next, self._stream, None)
-                ahead.append(self._pool.submit(self._finish, drawn))
+                chunk = self._reader.submit(next, self._stream, None)
+                ahead.append(self._pool.submit(self._encode_next, chunk))
             encoded = ahead.popleft().result()
             if encoded is None:
                 return
             yield encoded
 
-    def _finish(self, drawn: Future) -> tuple[Chunk, Rows] | None:
-        chunk = drawn.result()
+    def _encode_next(self, future: Future) -> tuple[Chunk, Rows] | None:
+        chunk = future.result()
         return None if chunk is None else (chunk, self._encode(chunk))
 
     def close(self) -> None:

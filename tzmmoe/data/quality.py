@@ -1,4 +1,4 @@
-"""How many values were missing, defaulted, unknown or outside, feature by feature."""
+"""How many values of each feature were missing, defaulted, unknown or out of range."""
 
 import logging
 import threading
@@ -11,12 +11,11 @@ from tzmmoe.features.default import Tally
 
 log = logging.getLogger(__name__)
 
-
-Counts = tuple[int, dict[str, list[int]]]
+Counts = tuple[int, dict[str, list[int]]]  # rows, and four sums for each feature
 
 
 class Quality:
-    """Sums of tallies over the rows that were handed out."""
+    """Sums of tallies over the rows that were encoded."""
 
     def __init__(self) -> None:
         self.num_rows = 0
@@ -24,14 +23,14 @@ class Quality:
         self._lock = threading.Lock()
 
     def add(self, tallies: Mapping[str, Tally], num_rows: int) -> None:
-        """Count; the first rows of a feature with ids outside its table are worth a warning."""
+        """Add the tallies of some rows. Warns at the first ids of a feature outside its table."""
         with self._lock:
             self.num_rows += num_rows
             for name, tally in tallies.items():
                 counts = self._counts[name]
                 if tally.outside and not counts[3]:
                     log.warning(
-                        "%s: %s of %s rows hold an id outside its table; raise num_buckets, or see "
+                        "%s: %s of %s rows have an id outside its table; raise num_buckets, or set "
                         "out_of_range",
                         name,
                         f"{tally.outside:,}",
@@ -40,26 +39,26 @@ class Quality:
                 counts += [tally.missing, tally.defaulted, tally.unknown, tally.outside]
 
     def counts(self) -> Counts:
-        """Rows, and four sums for each feature, as other processes can read them."""
+        """The counts in a form that other processes can receive."""
         with self._lock:
-            return self.num_rows, {name: each.tolist() for name, each in self._counts.items()}
+            return self.num_rows, {name: sums.tolist() for name, sums in self._counts.items()}
 
     @classmethod
     def of_all(cls, parts: Sequence[Counts]) -> "Quality":
-        """What several processes counted, added up."""
-        made = cls()
+        """The sum of what several processes counted."""
+        total = cls()
         for num_rows, counts in parts:
-            made.num_rows += num_rows
-            for name, each in counts.items():
-                made._counts[name] += np.array(each)
-        return made
+            total.num_rows += num_rows
+            for name, sums in counts.items():
+                total._counts[name] += np.array(sums)
+        return total
 
     def report(self) -> str:
-        """The table under a line that tells of how many rows it is."""
+        """The table, headed by the number of rows that it covers."""
         return f"values of the first {self.num_rows:,} rows\n{self.table()}"
 
     def table(self) -> str:
-        """A line for each feature that has something to report."""
+        """The shares of rows for each feature that has anything to report."""
         lines = [f"{'feature':32} {'missing':>9} {'default':>9} {'unknown':>9} {'outside':>9}"]
         for name, counts in self._counts.items():
             if counts.any():

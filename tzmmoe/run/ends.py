@@ -24,7 +24,7 @@ from tzmmoe.errors import ConfigError, Interrupted, NotFiniteError, did_you_mean
 from tzmmoe.learning.lockstep import Lockstep
 from tzmmoe.run.settings import RunSettings
 from tzmmoe.system import checkpoint
-from tzmmoe.system.tensorfiles import Named, tensors
+from tzmmoe.system.tensorfiles import NamedTensors, tensors
 from tzmmoe.system.world import World
 from tzmmoe.tasks.task_set import TaskSet
 
@@ -290,7 +290,7 @@ class Finite:
             key, step = min(bad.items(), key=lambda item: item[1])
             self._stop(f"{key} is NaN or infinite at step {step}")
 
-    def check_weights(self, step: int, weights: Named) -> None:
+    def check_weights(self, step: int, weights: NamedTensors) -> None:
         """The loss of a step does not show what the step itself did to the weights."""
         for name, weight in tensors(weights):
             if not (weight.is_floating_point() and weight.numel()):

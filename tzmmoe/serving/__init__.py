@@ -1,1 +1,1 @@
-"""Exported models: writing them, loading them, predicting with them."""
+"""Exported models: writing and loading them, and scoring rows with them."""

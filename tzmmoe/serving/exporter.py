@@ -44,7 +44,7 @@ class Export:
             CheckpointError: the folder is there and not empty, or cannot be written.
         """
         if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-            raise CheckpointError(f"{directory} is there already; name a new --export_dir")
+            raise CheckpointError(f"{directory} already exists; choose another --export_dir")
         program = trace(self.model.cpu(), self.tasks, self._layout)
         try:
             with written_aside(directory) as folder:

@@ -1,4 +1,4 @@
-"""Predictions -> a Parquet or CSV file, complete or not there."""
+"""Writing predictions to a Parquet or CSV file that is either complete or absent."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,35 +18,35 @@ from tzmmoe.errors import ConfigError, DataError, did_you_mean
 from tzmmoe.features.column import decoded
 from tzmmoe.system.world import World
 
-# Written together, as a row group; what comes first counts.
+# A row group is written as soon as it has this many rows or bytes.
 ROWS = 1 << 16
 BYTES = 64 << 20
 BYTES_TYPES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
 
 
 class PredictionWriter:
-    """Writes rows aside; leaving the block renames the file, leaving it by an error removes it.
+    """Writes rows to a temporary file: renamed when the block ends, removed if it raises.
 
-    A path that ends in ``.parquet`` or ``.csv`` is a file; any other is a folder that gets
-    ``part-0.parquet``, and a part for each further process of a ``world``. A file of that name is
-    replaced, at the end and at once, and once all processes have written all their rows. Several
-    numbers of one cell are a list in Parquet, joined by ``|`` in CSV. ``reads`` are files that are
-    read meanwhile, which it does not replace.
+    A path that ends in ``.parquet`` or ``.csv`` is a file; any other path is a folder, which gets
+    ``part-0.parquet`` and one part for each further process of ``world``. An existing file is
+    replaced atomically, once all processes have written all their rows. A cell of several numbers
+    is a list in Parquet, and joined by ``|`` in CSV. ``reads``: input files, which must not be
+    replaced.
     """
 
     def __init__(
         self, path: str | Path, reads: Sequence[str] = (), world: World | None = None
     ) -> None:
-        self._world = known = world or World()
-        self.path = known.each(lambda: output_file(path, reads, known))
-        self.name = self.path if self._world.size == 1 else self.path.parent
+        self._world = world = world or World()
+        self.path = world.each(lambda: output_file(path, reads, world))
+        self.name = self.path if world.size == 1 else self.path.parent
         self.num_rows = 0
         self._aside = self.path.parent / f".writing-{self.path.name}"
         self._sink: pa.NativeFile | None = None
         self._writer: pq.ParquetWriter | csv.CSVWriter | None = None
         self._schema: pa.Schema | None = None
         self._waiting: list[pa.RecordBatch] = []
-        self._rows = self._bytes = 0  # of those that wait
+        self._rows = self._bytes = 0  # of the batches in ``_waiting``
 
     def __enter__(self) -> "PredictionWriter":
         with self._naming_the_file():
@@ -57,19 +57,19 @@ class PredictionWriter:
     def __exit__(self, kind: type | None, *error: object) -> None:
         try:
             if kind is None:
-                self._world.gather(None)  # none is replaced when a process fails
+                self._world.gather(None)  # wait for all: if one fails, no file is replaced
             if kind is None and self._schema is not None:
                 with self._naming_the_file():
                     self._finish()
         finally:
-            for opened in (self._writer, self._sink):
+            for stream in (self._writer, self._sink):
                 with suppress(OSError, pa.ArrowException):
-                    if opened:
-                        opened.close()
+                    if stream:
+                        stream.close()
             self._aside.unlink(missing_ok=True)
 
     def write(self, columns: Mapping[str, pa.Array], num_rows: int) -> None:
-        """Add rows. The first call fixes names and types, also with no rows."""
+        """Add rows. The first call, even one without rows, fixes the columns' names and types."""
         arrays = [_plain(array) for array in columns.values()]
         if self.path.suffix == ".csv":
             arrays = [self._cells(name, array) for name, array in columns.items()]
@@ -91,7 +91,7 @@ class PredictionWriter:
             raise DataError(f"{self.path}: cannot be written: {error}") from error
 
     def _cells(self, name: str, array: pa.Array) -> pa.Array:
-        """What stands in the cells of a CSV file."""
+        """A column in the form that it takes in a CSV file."""
         try:
             cells = _joined(decoded(array))
             if any(test(cells.type) for test in BYTES_TYPES):
@@ -100,13 +100,13 @@ class PredictionWriter:
             cells = array
         except pa.ArrowInvalid as error:
             raise DataError(
-                f"{self.path}: CSV cannot hold the column {name!r}, whose bytes are no text in "
-                "UTF-8; write .parquet, or leave the column out"
+                f"{self.path}: CSV cannot hold column {name!r}, whose bytes are not UTF-8; write a "
+                ".parquet file, or leave the column out"
             ) from error
         if pa.types.is_nested(cells.type):
             raise DataError(
-                f"{self.path}: CSV cannot hold the column {name!r}, which is {array.type}; write "
-                ".parquet, or leave the column out"
+                f"{self.path}: CSV cannot hold column {name!r} of type {array.type}; write a "
+                ".parquet file, or leave the column out"
             )
         return cells
 
@@ -116,8 +116,8 @@ class PredictionWriter:
         for first, field in zip(self._schema, schema, strict=True):
             if first.type != field.type:
                 raise DataError(
-                    f"{self.path}: the input has the column {field.name!r} as {first.type} and as "
-                    f"{field.type}; store it as one type, or leave the column out"
+                    f"{self.path}: column {field.name!r} is {first.type} in one input file and "
+                    f"{field.type} in another; store it as one type, or leave it out"
                 )
 
     def _flush(self) -> None:
@@ -138,16 +138,18 @@ class PredictionWriter:
 
 
 def output_file(path: str | Path, reads: Sequence[str] = (), world: World | None = None) -> Path:
-    """The file that an output path stands for, in this process of a ``world``.
+    """The file that this process of ``world`` writes for an output path.
 
     Raises:
-        DataError: a kind of file that is not written, a folder that holds other predictions, or
-            one of the files ``reads``.
+        DataError: the path has an unsupported suffix, is a folder with other predictions, or is one
+            of the input files ``reads``.
     """
     target = _target(Path(path), world or World())
     for file in reads if target.is_file() else ():
         if os.path.samefile(file, target):
-            raise DataError(f"{file}: is read and would be replaced; name another output")
+            raise DataError(
+                f"{file}: is an input and would be replaced; choose another output path"
+            )
     return target
 
 
@@ -155,19 +157,19 @@ def _target(path: Path, world: World) -> Path:
     if path.suffix in (".parquet", ".csv"):
         if world.size > 1:
             raise DataError(
-                f"{path}: is one file, but {world.size} processes write a part each; name a folder"
+                f"{path}: {world.size} processes cannot write to a single file; choose a folder"
             )
         if path.is_dir():
-            raise DataError(f"{path}: is a folder; name a file in it")
+            raise DataError(f"{path}: is a folder; choose a file in it")
         return path
     if path.is_file() or path.suffix.lower() in (*KINDS, *COMPRESSED):
-        raise DataError(f"{path}: is no name of a .parquet or .csv file, nor of a folder")
+        raise DataError(f"{path}: must be a .parquet or .csv file, or a folder")
     parts = [path / f"part-{rank}.parquet" for rank in range(world.size)]
-    others = sorted(each.name for each in path.glob("*.parquet") if each not in parts)
+    others = sorted(file.name for file in path.glob("*.parquet") if file not in parts)
     if others:
         raise DataError(
-            f"{path}: holds {others[0]}, which would be taken for a part of these predictions; "
-            "name a new folder, or a file"
+            f"{path}: already contains {others[0]}, which would pass for a part of these "
+            "predictions; choose a new folder, or a file"
         )
     return parts[world.rank]
 
@@ -178,7 +180,7 @@ def write_predictions(
     writer: PredictionWriter,
     chosen: Sequence[str] | None = None,
 ) -> None:
-    """Predict batch after batch into a file: reserved columns, then the ``chosen`` outputs."""
+    """Score batches and write, for each row, reserved columns, then the ``chosen`` outputs."""
     for batch in batches:
         writer.write(prediction_columns(outputs(batch), batch.reserved, chosen), len(batch))
 
@@ -186,24 +188,24 @@ def write_predictions(
 def prediction_columns(
     outputs: Mapping[str, Tensor], reserved: pa.RecordBatch, chosen: Sequence[str] | None
 ) -> dict[str, pa.Array]:
-    """Reserved columns, then outputs. ``chosen`` outputs, or all of them.
+    """Reserved columns, then the ``chosen`` outputs; None: all outputs.
 
     Raises:
         ConfigError: there is no such output, or a reserved column has the name of one.
     """
     names = list(outputs) if chosen is None else list(chosen)
     if not names:
-        raise ConfigError.at("output_columns", f"is empty; there are {', '.join(outputs)}")
+        raise ConfigError.at("output_columns", f"is empty; choose from {', '.join(outputs)}")
     for name in names:
         if name not in outputs:
-            hint = did_you_mean(name, outputs) or f"; there are {', '.join(outputs)}"
-            raise ConfigError.at("output_columns", f"{name!r} is no output{hint}")
-    both = sorted(set(names) & set(reserved.schema.names))
-    if both:
+            hint = did_you_mean(name, outputs) or f"; choose from {', '.join(outputs)}"
+            raise ConfigError.at("output_columns", f"{name!r} is not an output{hint}")
+    clashes = sorted(set(names) & set(reserved.schema.names))
+    if clashes:
         raise ConfigError.at(
             "reserved_columns",
-            f"{', '.join(both)} is the name of an output too; leave it out, or choose others with "
-            "output_columns",
+            f"{', '.join(clashes)} is also the name of an output; leave it out, or choose other "
+            "outputs with output_columns",
         )
     columns = dict(zip(reserved.schema.names, reserved.columns, strict=True))
     return columns | {name: _array(outputs[name]) for name in names}
@@ -217,19 +219,20 @@ def _array(output: Tensor) -> pa.Array:
 
 
 def _plain(array: pa.Array) -> pa.Array:
-    """Without dictionary, whose words differ from batch to batch."""
+    """The column without a dictionary, which may differ from batch to batch."""
     if pa.types.is_dictionary(array.type):
         return array.cast(array.type.value_type)
     return array
 
 
 def _joined(array: pa.Array) -> pa.Array:
-    """Lists as text; a null in a list is an empty part."""
+    """Lists joined into texts, a null in one as an empty part; other columns unchanged."""
     kind = array.type
     if not (
         pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind)
     ):
         return array
+    # Taking all rows rebuilds the offsets, which in a slice do not begin at 0.
     lists = array.cast(pa.list_(kind.value_type)).take(pa.array(np.arange(len(array))))
     texts = pc.fill_null(lists.values.cast(pa.string()), "")
     lists = pa.ListArray.from_arrays(lists.offsets, texts, mask=lists.is_null())

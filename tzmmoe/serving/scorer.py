@@ -1,4 +1,4 @@
-"""An exported folder -> predictions, with the feature code of training."""
+"""Scoring rows with an exported folder, by the same feature code as in training."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -46,17 +46,17 @@ class Scorer:
 
     @classmethod
     def load(cls, directory: str | Path, device: str | torch.device = "cpu") -> "Scorer":
-        """Open an export. Nothing in it is unpickled.
+        """Open an export, without unpickling anything in it.
 
         Raises:
-            CheckpointError: the folder is no export, or is damaged.
+            CheckpointError: the folder is not an export, is damaged, or has another format.
         """
         folder = Path(directory)
         try:
             signature = json.loads(own_file(folder, "signature.json").read_text(encoding="utf-8"))
             if signature["format"] != FORMAT:
                 raise CheckpointError(
-                    f"{folder} has format {signature['format']}; this version reads {FORMAT}"
+                    f"{folder} has format {signature['format']}; this version reads format {FORMAT}"
                 )
             check_files(folder, signature["sha256"])
             reading = Reading(**signature["reading"])
@@ -66,15 +66,15 @@ class Scorer:
                 for part in ("features", "helpers")
             )
         except (OSError, ValueError, LookupError, TypeError, ConfigError) as error:
-            raise CheckpointError(f"{folder}: no export there: {error}") from error
+            raise CheckpointError(f"{folder}: is not an export: {error}") from error
         program = load(folder / "model.pt2")
         return cls(program, features, helpers, reading, torch.device(device))
 
     def score(self, rows: pa.RecordBatch | pa.Table | Sequence[dict]) -> dict[str, Tensor]:
-        """Outputs by name, (B,) or (B, C), for rows with the columns that the features read.
+        """Outputs by name, (B,) or (B, C), for rows that have the columns that the features read.
 
         Raises:
-            DataError: a column that is not there, or a value that does not fit, with its row.
+            DataError: a missing column, or a value that cannot be used, with its row.
         """
         if not isinstance(rows, pa.RecordBatch | pa.Table):
             rows = _record_batch(rows)
@@ -93,13 +93,13 @@ class Scorer:
             if count == 0:
                 faults.append(f"request: no column {name!r}{did_you_mean(name, schema.names)}")
             elif count > 1:
-                faults.append(f"request: the column {name!r} is there {count} times")
+                faults.append(f"request: {count} columns named {name!r}; remove all but one")
         if faults:
             raise DataError("\n".join(faults))
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        """Outputs of an encoded batch, on the CPU."""
+        """The outputs for an encoded batch, moved to the CPU."""
         inputs = program_inputs(batch.to(self.device).inputs, self.assembler.layout)
         return {name: output.cpu() for name, output in self._run(inputs).items()}
 
@@ -112,11 +112,11 @@ class Scorer:
         num_workers: int,
         world: World | None = None,
     ) -> Loader:
-        """Batches of files, for ``predict``; ``reserved`` columns go along. The processes of a
-        ``world`` share them out."""
+        """Batches of files for ``predict``, along with ``reserved`` columns. Each process of
+        ``world`` reads its share of the rows."""
         world = world or World()
         reading = self.reading
-        if not reading.types:  # trained on Parquet, or on CSV with a line of names
+        if not reading.types:  # trained on Parquet, or on CSV with a header
             reading = replace(reading, with_header=True)
         source = open_source(path, "--predict_input_path", reading)
         assembler = Assembler(
@@ -142,36 +142,40 @@ def _record_batch(rows: Sequence[dict]) -> pa.RecordBatch:
         return pa.RecordBatch.from_pylist(list(rows))
     except (pa.ArrowException, TypeError, AttributeError) as error:
         raise DataError(
-            f"request: {error}; give dicts of equal types, or an Arrow table"
+            f"request: {error}; pass dicts of equal types, or an Arrow table"
         ) from error
 
 
 def check_files(folder: Path, sums: Mapping[str, str]) -> None:
-    """Raise CheckpointError when a file of an export is not as it was written."""
+    """Raise CheckpointError if a file of an export has changed since it was written."""
     for name, expected in sums.items():
         if sha256(own_file(folder, name)) != expected:
             raise CheckpointError(f"{folder / name} is damaged; export again")
 
 
 def own_file(folder: Path, name: str) -> Path:
-    """A file of an export. Raises CheckpointError for what is none, such as a pipe, which nobody
-    may ever write to, and for a link out of the folder."""
+    """The path of a file of an export.
+
+    Raises:
+        CheckpointError: it is not a regular file (reading a pipe might wait forever), or a link out
+            of the folder.
+    """
     file = inside(folder, name, "signature.json")
     if not file.is_file():
-        raise CheckpointError(f"{folder}: no export there: {name} is no file in it")
+        raise CheckpointError(f"{folder}: is not an export: {name} is missing, or not a file")
     return file
 
 
-def make_feature(fields: dict[str, Any], setting: Setting, known: Collection[str]) -> Feature:
-    """A feature of a signature; its files must be among the ``known`` ones."""
+def make_feature(fields: dict[str, Any], setting: Setting, checked: Collection[str]) -> Feature:
+    """A feature of a signature. The files that it reads must be among the ``checked`` ones."""
     spec = FeatureSpec(fields.pop("kind"), fields)
     for file in spec.files().values():
-        if file not in known:
+        if file not in checked:
             raise KeyError(f"no checksum of {file!r}")
     return spec.make(setting)
 
 
 def one_batch(table: pa.Table) -> pa.RecordBatch:
-    """All rows of a table, which may have none."""
+    """The rows of a table as one record batch, even if there are none."""
     batches = table.unify_dictionaries().combine_chunks().to_batches()
     return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)

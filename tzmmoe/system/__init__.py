@@ -1,1 +1,1 @@
-"""The machine and its processes: devices, files that survive a crash, command lines."""
+"""The machine and its processes: devices, crash-safe files, checkpoints, command lines."""

@@ -1,8 +1,8 @@
-"""Checkpoints: a folder of safetensors files and JSON, written aside and renamed.
+"""Checkpoints: folders of safetensors files and JSON, written under a temporary name and renamed.
 
-``model.ckpt-<step>/`` holds ``tensors/`` (see tensorfiles), ``state.json`` (everything that is no
-tensor, and the format's version), ``pipeline.config`` and ``checksums.json``. Of several processes
-each writes its share of the tensors, and the first commits all. Nothing in it is ever unpickled.
+``model.ckpt-<step>/`` holds ``tensors/`` (see tensorfiles), ``state.json`` (everything that is not
+a tensor, and the version of the format), ``pipeline.config`` and ``checksums.json``. Each process
+writes its share of the tensors, then the first one commits the folder. Nothing is ever unpickled.
 """
 
 import json
@@ -19,8 +19,8 @@ from torch.distributed.checkpoint.api import CheckpointException
 from tzmmoe.errors import CheckpointError, did_you_mean
 from tzmmoe.system import tensorfiles
 from tzmmoe.system.digest import inside, sha256
-from tzmmoe.system.durable import Aside, sync
-from tzmmoe.system.tensorfiles import Named, Scattered
+from tzmmoe.system.durable import StagedFolder, sync
+from tzmmoe.system.tensorfiles import NamedTensors, Scattered
 from tzmmoe.system.world import World
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ NOT_SHARED = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint whose checksums were right when it was opened."""
+    """A checkpoint whose checksums have been verified."""
 
     path: Path
     state: dict[str, Any]
@@ -52,21 +52,21 @@ class Checkpoint:
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{self.path / 'tensors'} is damaged: {error}") from error
 
-    def read(self, targets: Named) -> None:
-        """Fill tensors in place, or what this process has of them.
+    def read(self, targets: NamedTensors) -> None:
+        """Fill tensors in place, or the parts of them that this process holds.
 
         Raises:
-            CheckpointError: tensors that are missing or have another shape, all of them by name; a
-                file that cannot be read.
+            CheckpointError: tensors are missing or differ in shape (all are listed), or a file
+                cannot be read.
         """
-        there, faults = self.shapes(), []
+        shapes, faults = self.shapes(), []
         for name, target in targets.items():
             size = target.size if isinstance(target, Scattered) else tuple(target.shape)
-            if name not in there:
-                faults.append(f"{name}: not in the checkpoint{did_you_mean(name, there)}")
-            elif there[name] != size:
-                found = list(there[name])
-                faults.append(f"{name}: {found} in the checkpoint, {list(size)} in the model")
+            if name not in shapes:
+                faults.append(f"{name}: not in the checkpoint{did_you_mean(name, shapes)}")
+            elif shapes[name] != size:
+                saved = list(shapes[name])
+                faults.append(f"{name}: {saved} in the checkpoint, {list(size)} in the model")
         if faults:
             listed = "\n  ".join(faults)
             raise CheckpointError(f"{self.path} does not fit the model:\n  {listed}")
@@ -78,66 +78,67 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Content:
-    """What is saved of a run after ``step``: tensors, the rest of its state, and its config."""
+    """What a checkpoint of a run after ``step`` steps holds: tensors, other state, and config."""
 
     step: int
-    tensors: Named
+    tensors: NamedTensors
     state: dict[str, Any]
     config: str
 
 
 def save(model_dir: Path, content: Content, world: World | None = None) -> Path:
-    """Write ``model.ckpt-<step>``: complete, or not there. All processes of a ``world`` do so
-    together, and their model_dir must be the same folder.
+    """Write ``model.ckpt-<step>``, completely or not at all. All processes of ``world`` must call
+    this together, with the same model_dir on shared storage.
 
     Raises:
-        CheckpointError: it could not be written, for example because the disk is full.
+        CheckpointError: the checkpoint could not be written, for example because the disk is full.
     """
     world, final = world or World(), model_dir / f"model.ckpt-{content.step}"
-    aside = Aside(final)
+    staged = StagedFolder(final)
     try:
-        world.first(lambda: _told(final, aside.make))
-        files = tensorfiles.shared_out(content.tensors, world.rank, world.size)
+        world.first(lambda: _written(final, staged.make))
+        files = tensorfiles.files_of(content.tensors, world.rank, world.size)
         counts = world.gather(len(files))
-        first = sum(counts[: world.rank])
-        folder = aside.path / "tensors"
+        first = sum(counts[: world.rank])  # files are numbered through all processes
+        folder = staged.path / "tensors"
 
         def write() -> dict[str, str]:
-            if not aside.path.is_dir():
+            if not staged.path.is_dir():
                 raise FileNotFoundError(NOT_SHARED)
             tensorfiles.write(folder, files, first, sum(counts))
-            pattern = "*-model-{:05d}-of-*"  # of torch.distributed.checkpoint
+            pattern = "*-model-{:05d}-of-*"  # as torch.distributed.checkpoint names its files
             numbers = range(first + 1, first + 1 + len(files))
             own = [file for number in numbers for file in folder.glob(pattern.format(number))]
             if len(own) < len(files):
-                raise FileNotFoundError("files of it are gone")
+                raise FileNotFoundError("some of its files have disappeared")
             return {f"tensors/{file.name}": sha256(file) for file in own}
 
-        sums = world.gather(world.each(lambda: _told(final, write)))
-        world.first(lambda: _told(final, lambda: _commit(aside, content, sums)))
+        sums = world.gather(world.each(lambda: _written(final, write)))
+        world.first(lambda: _written(final, lambda: _commit(staged, content, sums)))
     finally:
         if world.is_first:
-            aside.remove()
+            staged.remove()
     return final
 
 
-def _commit(aside: Aside, content: Content, sums: Sequence[dict[str, str]]) -> None:
-    """Add what is no tensor, and give the folder its name. ``sums``: of what each process wrote."""
-    folder, known = aside.path, {name: each for own in sums for name, each in own.items()}
-    if any(not (folder / name).is_file() for name in known):
+def _commit(staged: StagedFolder, content: Content, sums: Sequence[dict[str, str]]) -> None:
+    """Add everything but the tensors, and rename the folder. ``sums``: for each process, the
+    checksums of the files that it wrote."""
+    folder, checksums = staged.path, {name: digest for own in sums for name, digest in own.items()}
+    if any(not (folder / name).is_file() for name in checksums):
         raise FileNotFoundError(NOT_SHARED)
     header = {"format": FORMAT, "step": content.step}
     (folder / "state.json").write_text(json.dumps({**header, **content.state}, indent=1))
     (folder / "pipeline.config").write_text(content.config)
-    known |= {name: sha256(folder / name) for name in ("state.json", "pipeline.config")}
-    (folder / "checksums.json").write_text(json.dumps(known, indent=1))
-    if aside.final.exists():
-        shutil.rmtree(aside.final)
-    aside.commit()
+    checksums |= {name: sha256(folder / name) for name in ("state.json", "pipeline.config")}
+    (folder / "checksums.json").write_text(json.dumps(checksums, indent=1))
+    if staged.final.exists():
+        shutil.rmtree(staged.final)
+    staged.commit()
 
 
-def _told(final: Path, act: Callable[[], T]) -> T:
-    """What ``act`` gives. Raises CheckpointError for what cannot be written."""
+def _written(final: Path, act: Callable[[], T]) -> T:
+    """What ``act`` returns. Raises CheckpointError if it fails to write."""
     try:
         return act()
     except UNREADABLE as error:
@@ -145,36 +146,39 @@ def _told(final: Path, act: Callable[[], T]) -> T:
 
 
 def open_checkpoint(path: Path, world: World | None = None) -> Checkpoint:
-    """Open and verify one checkpoint; of the processes of a ``world`` each verifies its share.
+    """Open and verify a checkpoint; each process of ``world`` verifies its share of the files.
 
     Raises:
-        CheckpointError: it is not there, is damaged, or has a later format.
+        CheckpointError: the checkpoint does not exist, is damaged, or has another format.
     """
     if not path.is_dir():
-        raise CheckpointError(f"{path}: no checkpoint there")
-    sums = _facts(path / "checksums.json")
+        raise CheckpointError(f"{path}: checkpoint does not exist")
+    sums = _json_object(path / "checksums.json")
     _verify(path, sums, world or World())
-    state = _facts(path / "state.json")
+    state = _json_object(path / "state.json")
     if state.get("format") != FORMAT:
-        found = state.get("format")
-        raise CheckpointError(f"{path} has format {found}; this version reads format {FORMAT}")
+        saved = state.get("format")
+        raise CheckpointError(f"{path} has format {saved}; this version reads format {FORMAT}")
     return Checkpoint(path, state)
 
 
-def _facts(file: Path) -> dict[str, Any]:
+def _json_object(file: Path) -> dict[str, Any]:
     try:
-        facts = json.loads(file.read_text())
+        content = json.loads(file.read_text())
     except FileNotFoundError as error:
         raise CheckpointError(f"{file} is missing; {_earlier(file.parent)}") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} is damaged: {error}; {_earlier(file.parent)}") from error
-    if not isinstance(facts, dict):
-        raise CheckpointError(f"{file} is damaged: it names nothing; {_earlier(file.parent)}")
-    return facts
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f"{file} is damaged: it is not a JSON object; {_earlier(file.parent)}"
+        )
+    return content
 
 
 def _verify(path: Path, sums: Mapping[str, str], world: World) -> None:
-    """Raise CheckpointError unless the files are those that were written, and no others."""
+    """Raise CheckpointError unless the folder holds exactly the saved files, unchanged."""
+    # state.json is checked even if the list lacks it: None equals no checksum.
     for number, (name, expected) in enumerate({"state.json": None, **sums}.items()):
         file = inside(path, name, "checksums.json")
         if not file.is_file():
@@ -183,16 +187,16 @@ def _verify(path: Path, sums: Mapping[str, str], world: World) -> None:
             raise CheckpointError(f"{file} is damaged; {_earlier(path)}")
     for file in _files(path / "tensors"):
         if str(file.relative_to(path)) not in sums:
-            raise CheckpointError(f"{file} is not of this checkpoint; remove it")
+            raise CheckpointError(f"{file} does not belong to this checkpoint; remove it")
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether a folder is one checkpoint, rather than a model_dir of several."""
+    """Whether a folder is a checkpoint, rather than a model_dir that holds several."""
     return (path / "checksums.json").is_file() or NAME.fullmatch(path.name) is not None
 
 
 def by_step(model_dir: Path) -> dict[int, Path]:
-    """The checkpoints of a model_dir, oldest step first."""
+    """The checkpoints of a model_dir by their steps, in ascending order."""
     if not model_dir.is_dir():
         return {}
     steps = {int(m[1]): path for path in model_dir.iterdir() if (m := NAME.fullmatch(path.name))}
@@ -200,60 +204,63 @@ def by_step(model_dir: Path) -> dict[int, Path]:
 
 
 def find(model_dir: Path) -> list[Path]:
-    """The checkpoints of a model_dir, oldest step first."""
+    """The checkpoints of a model_dir in the order of their steps."""
     return list(by_step(model_dir).values())
 
 
 def newest(model_dir: Path) -> Path:
-    """The checkpoint with the highest step. Raises CheckpointError when there is none."""
-    found = find(model_dir)
-    if not found:
-        raise CheckpointError(f"{model_dir}: no checkpoint there; train first, or name one")
-    return found[-1]
+    """The checkpoint with the highest step. Raises CheckpointError if there is none."""
+    checkpoints = find(model_dir)
+    if not checkpoints:
+        raise CheckpointError(f"{model_dir}: no checkpoint found; train first, or choose another")
+    return checkpoints[-1]
 
 
 def preferred(model_dir: Path) -> Path:
-    """What a finished run calls its result: the best one if it stopped early, else the newest."""
+    """The checkpoint that is a run's result: the best one if it stopped early, else the newest."""
     pointer = model_dir / POINTER
     if pointer.is_file():
         try:
-            named = json.loads(pointer.read_text())["checkpoint"]
+            name = json.loads(pointer.read_text())["checkpoint"]
         except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
-                f"{pointer} is damaged: {error}; without it the newest checkpoint is taken"
+                f"{pointer} is damaged: {error}; delete it to use the newest checkpoint"
             ) from error
         for path in find(model_dir):
-            if path.name == named:
+            if path.name == name:
                 return path
     return newest(model_dir)
 
 
 def resolved(path: Path) -> Path:
-    """The checkpoint itself, or a model_dir's preferred one."""
+    """A checkpoint itself, or the preferred one of a model_dir."""
     return path if is_checkpoint(path) else preferred(path)
 
 
 def prefer(model_dir: Path, step: int | None) -> None:
-    """Make a checkpoint the run's result; None: the newest again."""
+    """Make the checkpoint of a step the run's result; None: whichever is the newest."""
     pointer = model_dir / POINTER
     if step is None:
         pointer.unlink(missing_ok=True)
         return
-    aside = model_dir / f".writing-{POINTER}"
-    aside.write_text(json.dumps({"checkpoint": f"model.ckpt-{step}"}))
-    sync(aside)
-    aside.replace(pointer)
+    staged = model_dir / f".writing-{POINTER}"
+    staged.write_text(json.dumps({"checkpoint": f"model.ckpt-{step}"}))
+    sync(staged)
+    staged.replace(pointer)
 
 
 def prune(model_dir: Path, keep: int, always: set[int]) -> None:
-    """Delete all but the newest ``keep`` checkpoints and those of the steps in ``always``."""
+    """Delete all checkpoints but the newest ``keep`` ones and those of the steps in ``always``.
+
+    ``keep`` 0 deletes none.
+    """
     for step, path in list(by_step(model_dir).items())[:-keep] if keep else ():
         if step not in always:
             shutil.rmtree(path)
 
 
 def clear_leftovers(model_dir: Path) -> None:
-    """Remove what an interrupted save left behind."""
+    """Delete what an interrupted save has left behind."""
     for path in model_dir.glob(".writing-model.ckpt-*"):
         shutil.rmtree(path)
     (model_dir / f".writing-{POINTER}").unlink(missing_ok=True)
@@ -271,12 +278,12 @@ def _reason(error: BaseException) -> str:
 
 
 def _earlier(path: Path) -> str:
-    """Which checkpoint to take instead."""
-    beside = find(path.parent)
-    before = beside[: beside.index(path)] if path in beside else []
-    if not before:
-        return "there is no earlier checkpoint beside it"
+    """The advice to use the checkpoint before a damaged one."""
+    checkpoints = find(path.parent)
+    earlier = checkpoints[: checkpoints.index(path)] if path in checkpoints else []
+    if not earlier:
+        return "there is no earlier checkpoint next to it"
     return (
-        f"delete this folder to go on from the one before, {before[-1].name}; to read that one, "
-        "name it by --checkpoint_path"
+        f"delete this folder to resume from the previous checkpoint, {earlier[-1].name}; to read "
+        "that one, pass it as --checkpoint_path"
     )

@@ -1,7 +1,7 @@
-"""What the command lines share: flags, and exit codes.
+"""What all commands share: flags and exit codes.
 
-0 done, 2 what the user can repair (a message, no traceback), 1 a fault of ours, 130 or 143 when a
-signal stopped it.
+0: done. 1: a bug of ours, with its traceback. 2: an error that the user can fix, as a message
+without a traceback. 130 or 143: stopped by a signal.
 """
 
 import argparse
@@ -18,83 +18,84 @@ from tzmmoe.errors import NO_SCHEMA, Interrupted, LostProcessError, UserError, d
 from tzmmoe.system import environment
 
 USER_ERROR = 2
-QUIET_S = 5.0  # for the first process of a machine to tell what all met
-NONE = ("eval_input_path", "test_input_path")  # an empty value means that there are none
+QUIET_S = 5.0  # for the first process of a machine to print an error that all processes share
+MAY_BE_EMPTY = ("eval_input_path", "test_input_path")  # an empty value means: no such files
 
 
 class Parser(argparse.ArgumentParser):
-    """Flags of one command. A word that is no flag is an error, with the nearest flag; so is a flag
-    with an empty value, as an unset variable of a shell gives it, but those of NONE."""
+    """The flags of a command. An unknown flag is an error that suggests the nearest one. So is an
+    empty value, which an unset shell variable leaves, unless the flag is in MAY_BE_EMPTY."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(USER_ERROR, f"{self.prog}: {message}; --help lists the flags\n")
+        self.exit(USER_ERROR, f"{self.prog}: {message}; see --help\n")
 
     def parse_args(self, *arguments: Any) -> argparse.Namespace:
-        found, others = self.parse_known_args(*arguments)
-        if others:
-            flag = others[0].partition("=")[0]
-            self.error(f"no flag {flag}{did_you_mean(flag, self._option_string_actions)}")
-        for name, value in vars(found).items():
-            if value == "" != self.get_default(name) and name not in NONE:
-                self.error(f"--{name} is empty; give a value, or leave it out")
-        return found
+        parsed, unknown = self.parse_known_args(*arguments)
+        if unknown:
+            flag = unknown[0].partition("=")[0]
+            self.error(f"unknown flag {flag}{did_you_mean(flag, self._option_string_actions)}")
+        for name, value in vars(parsed).items():
+            if value == "" != self.get_default(name) and name not in MAY_BE_EMPTY:
+                self.error(f"--{name} is empty; give it a value, or leave it out")
+        return parsed
 
 
 def parser(description: str) -> Parser:
-    """A parser with the flags of every command."""
-    made = Parser(description=description, allow_abbrev=False)
-    made.add_argument(
+    """A parser with the flags that every command takes."""
+    flags = Parser(description=description, allow_abbrev=False)
+    flags.add_argument(
         "--pipeline_config",
         "--pipeline_config_path",
         metavar="FILE",
         help="the config, in protobuf text format, or JSON if it ends in .json",
     )
-    made.add_argument("--model_dir", help="in place of the config's")
-    made.add_argument("--train_input_path", help="in place of the config's")
-    made.add_argument("--eval_input_path", help="in place of the config's")
-    made.add_argument("--test_input_path", help="in place of the config's")
-    made.add_argument(
+    flags.add_argument("--model_dir", help="overrides the config's")
+    flags.add_argument("--train_input_path", help="overrides the config's")
+    flags.add_argument("--eval_input_path", help="overrides the config's")
+    flags.add_argument("--test_input_path", help="overrides the config's")
+    flags.add_argument(
         "--set",
         metavar="PATH=VALUE",
         action="append",
         default=[],
-        help="change any field, such as model_config.mmoe.num_expert=6; PATH= unsets a message, "
-        "such as train_config.early_stopping; repeatable",
+        help="set any field, such as model_config.mmoe.num_expert=6; PATH= unsets a message, such "
+        "as train_config.early_stopping; repeatable",
     )
-    made.add_argument(
+    flags.add_argument(
         "--edit_config_json",
         metavar="JSON",
         help='several changes at once: {"feature_configs[:].id_feature.embedding_dim": 8}',
     )
-    made.add_argument("--device", help="auto, cpu, cuda or cuda:1; before the config's own")
-    return made
+    flags.add_argument("--device", help="auto, cpu, cuda or cuda:1; overrides the config's")
+    return flags
 
 
 FIELDS = ("model_dir", "train_input_path", "eval_input_path", "test_input_path")
 
 
 def changes(arguments: argparse.Namespace, fields: Sequence[str] = FIELDS) -> dict[str, Any]:
-    """What ``Pipeline.load`` takes beside the config: --set, --edit_config_json, --device, and the
-    flags that stand for ``fields``, each named by the last part of its field's path."""
-    named = {path: getattr(arguments, path.rpartition(".")[2]) for path in fields}
+    """Keywords for ``Pipeline.load``: --set, --edit_config_json, --device, and the flags that set
+    ``fields`` of the config, each named after the last part of its field's path."""
+    flags = {path: getattr(arguments, path.rpartition(".")[2]) for path in fields}
     return {
         "settings": arguments.set,
-        "flags": {path: value for path, value in named.items() if value is not None},
+        "flags": {path: value for path, value in flags.items() if value is not None},
         "edits_json": arguments.edit_config_json,
         "device": arguments.device,
     }
 
 
 def names(text: str | None) -> list[str] | None:
-    """``a,b`` -> names; None stays."""
+    """The names in a text such as ``a,b``; None stays None."""
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _tell(error: UserError) -> None:
-    """Print what a process met alone, and, in the first one of a machine, what all of them met.
+def _print_error(error: UserError) -> None:
+    """Print an error that all processes share once a machine, by its first process, and any other
+    one in the process that it occurred in.
 
-    The others then wait for that one, since torchrun ends all processes when one has ended. So does
-    one that lost another, since torchrun calls the first that ended the cause.
+    The processes that print nothing wait a little, since torchrun kills all processes as soon as
+    one has ended. So does a process that lost another, since torchrun blames the first one to end.
     """
     is_first = environment.number("LOCAL_RANK", 0) == 0
     is_lost = isinstance(error, LostProcessError)
@@ -109,32 +110,32 @@ def _tell(error: UserError) -> None:
 
 
 def _has_joined() -> bool:
-    """Whether this process met others; what it did before, they did too."""
-    found = sys.modules.get("torch.distributed")
-    return found is not None and found.is_initialized()
+    """Whether this process has joined others; until then all of them do, and fail, the same."""
+    distributed = sys.modules.get("torch.distributed")
+    return distributed is not None and distributed.is_initialized()
 
 
 def _stop(signum: int, frame: object) -> None:
-    """Leave through the blocks that tidy up."""
+    """A signal handler that unwinds the stack, so that ``finally`` blocks clean up."""
     raise Interrupted(signum)
 
 
-def _leave_to_its_owner(before: Callable[[threading.ExceptHookArgs], Any]) -> Callable:
-    """What a thread that fails prints: nothing of a file that TensorBoard's could not write, which
-    raises that again in the thread that gave it the values."""
+def _without_tensorboard(hook: Callable[[threading.ExceptHookArgs], Any]) -> Callable:
+    """An ``excepthook`` for threads that skips write errors of TensorBoard's thread, which raises
+    them again in the thread that logs the values."""
 
-    def tell(failed: threading.ExceptHookArgs) -> None:
-        is_tensorboard = type(failed.thread).__module__.startswith("tensorboard.")
-        if not (is_tensorboard and isinstance(failed.exc_value, OSError)):
-            before(failed)
+    def filtered(failure: threading.ExceptHookArgs) -> None:
+        is_tensorboard = type(failure.thread).__module__.startswith("tensorboard.")
+        if not (is_tensorboard and isinstance(failure.exc_value, OSError)):
+            hook(failure)
 
-    return tell
+    return filtered
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
-    """Run a command line and exit with its code."""
+    """Run a command and exit with its code."""
     signal.signal(signal.SIGTERM, _stop)
-    threading.excepthook = _leave_to_its_owner(threading.excepthook)
+    threading.excepthook = _without_tensorboard(threading.excepthook)
     level = logging.INFO if environment.number("RANK", 0) == 0 else logging.ERROR
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     code = _code(main)
@@ -145,11 +146,11 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
 
 
 def _code(main: Callable[[Sequence[str]], None]) -> int:
-    """The exit code of a command line; what the user must know is printed."""
+    """The exit code of a command; errors that the user can fix are printed."""
     try:
         main(sys.argv[1:])
     except UserError as error:
-        _tell(error)
+        _print_error(error)
         return USER_ERROR
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("tzmmoe.protos"):
@@ -167,11 +168,11 @@ def _code(main: Callable[[Sequence[str]], None]) -> int:
 
 
 def _leave(code: int) -> NoReturn:
-    """End a process that joined others, without Python's own way out.
+    """Exit a process that joined others, skipping the shutdown of the interpreter.
 
-    gloo's threads still let go of Python objects while Python ends, which aborts the process now
-    and then (torch 2.13: 9 of 80). A process group is only destroyed after all went well: it would
-    wait for an exchange that somebody is missing from.
+    gloo's threads go on releasing Python objects during that shutdown, which aborted 9 of 80
+    processes (torch 2.13). The process group is destroyed only after success: after a failure, that
+    would wait for an exchange which some process never joins.
     """
     if code == 0:
         sys.modules["torch.distributed"].destroy_process_group()

@@ -1,4 +1,4 @@
-"""Checksums of files and texts, and folders whose files are listed with them."""
+"""Checksums of files and texts, and safe access to files that a list of checksums names."""
 
 import hashlib
 from pathlib import Path
@@ -7,10 +7,10 @@ from tzmmoe.errors import CheckpointError
 
 
 def sha256(file: Path) -> str:
-    """Of a file of any size."""
+    """The checksum of a file of any size, in hexadecimal."""
     digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while block := opened.read(1 << 20):
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
 
@@ -20,11 +20,14 @@ def text_sha256(text: str) -> str:
 
 
 def inside(folder: Path, name: str, listing: str) -> Path:
-    """A file that a ``listing`` names. Raises CheckpointError if it lies outside the folder, by its
-    name or as a link."""
+    """The path of a file that a ``listing`` names.
+
+    Raises:
+        CheckpointError: it lies outside the folder, by its name or through a link.
+    """
     if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise CheckpointError(f"{folder}: {listing} names {name!r}, outside its folder")
+        raise CheckpointError(f"{folder}: {listing} names {name!r}, which is outside its folder")
     file = folder / name
     if file.exists() and not file.resolve().is_relative_to(folder.resolve()):
-        raise CheckpointError(f"{file} is a link to {file.resolve()}, outside its folder")
+        raise CheckpointError(f"{file} is a link to {file.resolve()}, which is outside its folder")
     return file

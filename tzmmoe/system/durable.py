@@ -1,4 +1,4 @@
-"""Files and folders that are complete or not there, and errors that name them."""
+"""Files and folders that are either complete or absent, and errors that name them."""
 
 import os
 import shutil
@@ -7,55 +7,57 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-class Aside:
-    """A folder beside ``final`` to write into, which gets that name when all is written."""
+class StagedFolder:
+    """A temporary folder next to ``final``, renamed to it once everything is written."""
 
     def __init__(self, final: Path) -> None:
         self.final = final
         self.path = final.parent / f".writing-{final.name}"
 
     def make(self) -> None:
-        """Empty. Raises OSError."""
+        """Create the folder, empty. Raises OSError."""
         self.remove()
         self.path.mkdir(parents=True)
 
     def commit(self) -> None:
-        """Flush it and give it its name, which nothing but an empty folder may have then.
+        """Flush the content and rename the folder. ``final`` must not exist, or be an empty folder.
 
         Raises:
-            OSError: it could not be written.
+            OSError: the folder could not be written.
         """
+        # Content first, then the rename, then the parent's list of names: after a loss of power the
+        # name can never stand for half-written files.
         for part in (*self.path.rglob("*"), self.path):
             sync(part)
         self.path.rename(self.final)
         sync(self.final.parent)
 
     def remove(self) -> None:
-        """What is left of it, if anything."""
+        """Delete the temporary folder if it still exists."""
         shutil.rmtree(self.path, ignore_errors=True)
 
 
 @contextmanager
 def written_aside(final: Path) -> Iterator[Path]:
-    """A folder to write into. Leaving the block commits it; an error removes it.
+    """A folder to write into: committed when the block ends, removed if it raises.
 
     Raises:
-        OSError: it could not be written.
+        OSError: the folder could not be written.
     """
-    aside = Aside(final)
+    staged = StagedFolder(final)
     try:
-        aside.make()
-        yield aside.path
-        aside.commit()
+        staged.make()
+        yield staged.path
+        staged.commit()
     finally:
-        aside.remove()
+        staged.remove()
 
 
 def write_text(file: Path, text: str) -> None:
-    """Replace a file at once.
+    """Replace the content of a file atomically.
 
     Raises:
-        OSError: it could not be written, and is as it was.
+        OSError: the file could not be written; it keeps its old content.
     """
     aside = file.with_name(f".writing-{file.name}")
     with naming(file):
@@ -68,7 +70,7 @@ def write_text(file: Path, text: str) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let an error of the system that names no file, as that of a full disk, name this one."""
+    """Add the path to an OSError that names no file, such as that of a full disk."""
     try:
         yield
     except OSError as error:
@@ -78,7 +80,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def sync(path: Path) -> None:
-    """Let a file's content, or a folder's names, outlive a loss of power."""
+    """Flush a file's content, or a folder's list of names, so that it survives a loss of power."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

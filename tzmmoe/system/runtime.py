@@ -1,4 +1,4 @@
-"""The process: device, seed, memory, and the others that it works with."""
+"""The process: its device, seed, memory, and the processes it runs with."""
 
 import platform
 import sys
@@ -17,7 +17,7 @@ from tzmmoe.system.world import World
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how this process computes."""
+    """The device, seed and group of processes that this process works with."""
 
     device: torch.device
     seed: int
@@ -27,7 +27,7 @@ class Runtime:
     def start(
         cls, device: torch.device, seed: int, world: World, *, deterministic: bool
     ) -> "Runtime":
-        """Seed everything. Dropout differs from process to process, the order of rows does not."""
+        """Seed all generators: dropout differs between processes, the order of rows does not."""
         torch.manual_seed(seed if world.is_first else seed_of(seed, f"rank {world.rank}"))
         if deterministic:
             environment.set_default("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -47,30 +47,31 @@ def num_neighbours() -> int:
 
 
 def meet(device: torch.device, timeout_s: float) -> World:
-    """The processes that torchrun started with this one, or this one alone."""
+    """The processes that torchrun started together, or this one alone."""
     size = num_processes()
     if size == 1:
         return World(has_restarted=restarts() > 0)
-    lacking = [n for n in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not environment.variable(n)]
-    if lacking:
+    missing = [n for n in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not environment.variable(n)]
+    if missing:
         raise ConfigError.at(
             "",
-            f"WORLD_SIZE is {size}, but {', '.join(lacking)} is not set; start several processes "
+            f"WORLD_SIZE is {size}, but {', '.join(missing)} is not set; start several processes "
             "with torchrun, or unset WORLD_SIZE",
         )
     return World.join(device, timeout_s, restarts())
 
 
 def restarts() -> int:
-    """How often torchrun started the processes again after one of them had failed."""
+    """How often torchrun has restarted the processes after one of them failed."""
     return environment.number("TORCHELASTIC_RESTART_COUNT", 0)
 
 
 def find_device(name: str, place: str = "--device") -> torch.device:
-    """``auto`` is a GPU when there is one; of several processes on a machine, each has its own.
+    """The device of a name: ``auto`` is a GPU if the machine has one, else the CPU. Processes that
+    share a machine get a GPU each.
 
     Raises:
-        ConfigError: no such device; ``place`` is the flag or field that names it.
+        ConfigError: there is no such device; ``place`` is the flag or field that names it.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -79,22 +80,22 @@ def find_device(name: str, place: str = "--device") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError.at(place, f"{name!r} is no device; give auto, cpu or cuda") from error
+        raise ConfigError.at(place, f"{name!r} is not a device; use auto, cpu or cuda") from error
     if device.type not in ("cpu", "cuda"):
-        raise ConfigError.at(place, f"{name!r} is not supported; give auto, cpu or cuda")
+        raise ConfigError.at(place, f"{name!r} is not supported; use auto, cpu or cuda")
     count = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= count:
-        words = f"does not exist; this machine has {count} GPUs; give auto or cpu"
+        words = f"does not exist; this machine has {count} GPUs; use auto, or --device cpu"
         raise ConfigError.at(place, f"{name!r} {words}")
     return device
 
 
 @contextmanager
 def flushed_denormals() -> Iterator[None]:
-    """Take numbers below 1e-38 for 0 while the block runs.
+    """Treat numbers below 1e-38 as 0 inside the block.
 
-    A CPU needs some hundred cycles for each of them, and weight decay makes many. A thread inherits
-    this from the one that starts it, so enter the block before torch starts its threads.
+    Each of them costs a CPU some hundred cycles, and weight decay produces many. A thread inherits
+    the setting from the one that starts it, so enter the block before torch starts its threads.
     """
     is_set = (torch.tensor(1e-40) * 1).item() == 0
     torch.set_flush_denormal(True)
@@ -105,7 +106,7 @@ def flushed_denormals() -> Iterator[None]:
 
 
 def allow_tf32(matmul: bool | None, cudnn: bool | None) -> None:
-    """Set what is not None."""
+    """Allow or forbid TF32 in matrix products and in cuDNN; None leaves torch's setting."""
     if matmul is not None:
         torch.backends.cuda.matmul.allow_tf32 = matmul
     if cudnn is not None:
@@ -113,8 +114,8 @@ def allow_tf32(matmul: bool | None, cudnn: bool | None) -> None:
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Memory that the device has left, for each process on the machine if it is the machine's; None
-    where it cannot be told."""
+    """Free memory of the device; on a CPU, this process's share of the machine's free memory. None
+    where the system does not say."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
@@ -127,19 +128,20 @@ def free_bytes(device: torch.device) -> int | None:
 
 
 def versions() -> dict[str, str]:
-    """What a run was made with."""
-    found = {"python": platform.python_version(), "machine": platform.platform()}
+    """Versions of packages, the machine, and the command line, for the record of a run."""
+    record = {"python": platform.python_version(), "machine": platform.platform()}
     for name in ("tzmmoe", "torch", "pyarrow", "protobuf", "torchmetrics", "numpy"):
         try:
-            found[name] = metadata.version(name)
+            record[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
+            record[name] = "not installed"
     if torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name()
-    return found | {"command": " ".join(sys.argv)}
+        record["gpu"] = torch.cuda.get_device_name()
+    return record | {"command": " ".join(sys.argv)}
 
 
 def short_bytes(count: float) -> str:
+    """A number of bytes for a person: ``1.5 GiB``."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

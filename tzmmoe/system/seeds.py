@@ -1,4 +1,4 @@
-"""Seeds that depend on another seed and a name alone."""
+"""Seeds derived from another seed and a name."""
 
 import hashlib
 
@@ -6,11 +6,11 @@ import torch
 
 
 def generator_of(seed: int, name: str) -> torch.Generator:
-    """Random numbers that depend on the seed and a name alone."""
+    """A generator that depends on nothing but the seed and the name."""
     return torch.Generator().manual_seed(seed_of(seed, name))
 
 
 def seed_of(seed: int, name: str) -> int:
-    """A seed that depends on another one and a name."""
+    """A seed in [0, 2**63) that depends on nothing but another seed and the name."""
     digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
+    return int.from_bytes(digest, "little") >> 1  # torch takes signed 64-bit seeds

@@ -1,8 +1,8 @@
-"""Named tensors as safetensors files, by torch.distributed.checkpoint.
+"""Named tensors in safetensors files, by torch.distributed.checkpoint.
 
-A tensor may lie in several files, and in the memory of several processes: everything here knows it
-by its parts. A part of a file is found by its place in the whole tensor, so what was written by any
-number of processes is read by any other.
+A tensor may be spread over several files, and over the memory of several processes, so everything
+here works on parts of tensors. A file records the place of each part in the whole tensor, so that
+any number of processes can read what any other number has written.
 """
 
 import warnings
@@ -34,24 +34,24 @@ from torch.distributed.checkpoint.planner import (
 )
 from torch.distributed.checkpoint.planner_helpers import create_read_items_for_chunk_list
 
-FILE_BYTES = 128 << 20  # of a file, which is built in memory, three times its size
+FILE_BYTES = 128 << 20  # largest size of a file; building one takes three times as much memory
 
-Place = tuple[int, ...]  # the first index of a part, in each dimension of the whole
+Place = tuple[int, ...]  # where a part begins in the whole tensor, in each dimension
 
 
 @dataclass(frozen=True)
 class Scattered:
-    """A tensor of ``size``, of which this process has these parts, perhaps none."""
+    """A tensor of shape ``size``, and the parts of it that this process holds, perhaps none."""
 
     size: tuple[int, ...]
     parts: tuple[tuple[Place, Tensor], ...]
 
 
-Named = Mapping[str, Tensor | Scattered]
+NamedTensors = Mapping[str, Tensor | Scattered]
 
 
 class Part(NamedTuple):
-    """What is written as one entry of a file."""
+    """An entry of a file: part of a tensor whose whole shape is ``size``."""
 
     name: str
     place: Place
@@ -63,25 +63,27 @@ class Part(NamedTuple):
         return self.tensor.numel() * self.tensor.element_size()
 
 
-def tensors(named: Named) -> Iterator[tuple[str, Tensor]]:
-    """What of each tensor lies in this process."""
-    for name, each in named.items():
-        if isinstance(each, Scattered):
-            yield from ((name, tensor) for _, tensor in each.parts)
+def tensors(named: NamedTensors) -> Iterator[tuple[str, Tensor]]:
+    """The tensors, or parts of tensors, that this process holds."""
+    for name, value in named.items():
+        if isinstance(value, Scattered):
+            yield from ((name, tensor) for _, tensor in value.parts)
         else:
-            yield name, each
+            yield name, value
 
 
-def shared_out(named: Named, rank: int, world: int) -> list[list[Part]]:
+def files_of(named: NamedTensors, rank: int, world: int) -> list[list[Part]]:
     """The files that process ``rank`` of ``world`` writes: its parts of scattered tensors, and its
-    share of those that all processes hold."""
+    share of the tensors that all processes hold."""
     own, loads = [], [0] * world
-    for name, each in named.items():
-        if isinstance(each, Scattered):
-            for place, tensor in each.parts:
-                own += _cut(Part(name, place, tensor, each.size))
+    for name, value in named.items():
+        if isinstance(value, Scattered):
+            for place, tensor in value.parts:
+                own += _cut(Part(name, place, tensor, value.size))
             continue
-        for part in _cut(Part(name, (0,) * each.dim(), each, tuple(each.shape))):
+        for part in _cut(Part(name, (0,) * value.dim(), value, tuple(value.shape))):
+            # The process with the fewest bytes so far. Every process sees the same names in the
+            # same order, so all arrive at the same assignment without an exchange.
             writer = loads.index(min(loads))
             loads[writer] += part.size_bytes
             if writer == rank:
@@ -90,13 +92,15 @@ def shared_out(named: Named, rank: int, world: int) -> list[list[Part]]:
 
 
 def write(folder: Path, files: Sequence[Sequence[Part]], first: int, count: int) -> None:
-    """Write each of the ``files``, which are number ``first`` + 1 and following of ``count``.
+    """Write ``files`` as numbers ``first`` + 1 onwards of a total of ``count``.
 
     Raises:
-        OSError, CheckpointException, SafetensorError: what could not be written.
+        OSError, CheckpointException, SafetensorError: a file could not be written.
     """
     for number, parts in enumerate(files, start=first + 1):
         names = dict.fromkeys((part.name for part in parts), number)
+        # torch takes "-of-00005" in the files' names from the largest number of its mapping, so
+        # an entry without a tensor brings in the files of the other processes.
         writer = dcp.HuggingFaceStorageWriter(
             str(folder), fqn_to_index_mapping={"": count} | names, save_distributed=True
         )
@@ -105,17 +109,18 @@ def write(folder: Path, files: Sequence[Sequence[Part]], first: int, count: int)
 
 
 def sizes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Name and shape of each tensor of which all parts are there."""
-    known = dcp.HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
+    """The shape of each tensor of which no part is missing."""
+    metadata = dcp.HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
     return {
-        name: tuple(each.size)
-        for name, each in known.items()
-        if sum(prod(part.sizes) for part in each.chunks) == prod(each.size)
+        name: tuple(tensor.size)
+        for name, tensor in metadata.items()
+        # Parts never overlap, so they make up the tensor if their elements add up to its size.
+        if sum(prod(part.sizes) for part in tensor.chunks) == prod(tensor.size)
     }
 
 
-def read(folder: Path, targets: Named) -> None:
-    """Fill tensors, or what this process has of them, in place. Their sizes must agree."""
+def read(folder: Path, targets: NamedTensors) -> None:
+    """Fill tensors in place, or the parts that this process holds. Shapes must match the files'."""
     with _quiet(), torch.no_grad():
         dcp.load(
             {},
@@ -126,7 +131,10 @@ def read(folder: Path, targets: Named) -> None:
 
 
 def _cut(part: Part) -> Iterator[Part]:
-    """By its first dimension, into parts of FILE_BYTES at most where that is possible."""
+    """A part cut along its first dimension into parts of at most FILE_BYTES.
+
+    A single row that is larger stays whole.
+    """
     name, place, tensor, size = part
     if part.size_bytes <= FILE_BYTES or len(tensor) < 2:
         yield part
@@ -137,11 +145,14 @@ def _cut(part: Part) -> Iterator[Part]:
 
 
 def _packed(parts: Iterable[Part]) -> Iterator[list[Part]]:
-    """Parts that share a file, which can hold one part of a tensor."""
+    """Parts grouped into files of at most FILE_BYTES, one part of a tensor in each.
+
+    The format identifies an entry by its tensor's name, so two parts of one cannot share a file.
+    """
     file: list[Part] = []
     for part in parts:
-        is_full = sum(each.size_bytes for each in file) + part.size_bytes > FILE_BYTES
-        if file and (is_full or any(each.name == part.name for each in file)):
+        is_full = sum(entry.size_bytes for entry in file) + part.size_bytes > FILE_BYTES
+        if file and (is_full or any(entry.name == part.name for entry in file)):
             yield file
             file = []
         file.append(part)
@@ -150,7 +161,7 @@ def _packed(parts: Iterable[Part]) -> Iterator[list[Part]]:
 
 
 class _Writes(SavePlanner):
-    """Tells torch.distributed.checkpoint to write these parts."""
+    """A plan for torch.distributed.checkpoint that writes the given parts."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self._parts = {(part.name, torch.Size(part.place)): part for part in parts}
@@ -175,12 +186,13 @@ class _Writes(SavePlanner):
 
 
 class _Reads(LoadPlanner):
-    """Tells torch.distributed.checkpoint to fill these tensors."""
+    """A plan for torch.distributed.checkpoint that fills the given tensors."""
 
-    def __init__(self, targets: Named) -> None:
+    def __init__(self, targets: NamedTensors) -> None:
         self._parts = {}
-        for name, each in targets.items():
-            parts = each.parts if isinstance(each, Scattered) else [((0,) * each.dim(), each)]
+        for name, target in targets.items():
+            whole = isinstance(target, Tensor)
+            parts = [((0,) * target.dim(), target)] if whole else target.parts
             self._parts[name] = {torch.Size(place): tensor for place, tensor in parts}
 
     def set_up_planner(
@@ -191,9 +203,10 @@ class _Reads(LoadPlanner):
     def create_local_plan(self) -> LoadPlan:
         items: list[ReadItem] = []
         for name, parts in self._parts.items():
-            known = self._metadata.state_dict_metadata[name]
+            saved = self._metadata.state_dict_metadata[name]
             chunks = [ChunkStorageMetadata(place, part.shape) for place, part in parts.items()]
-            items += create_read_items_for_chunk_list(name, known, chunks)
+            # One item for each overlap of a saved part with a requested one.
+            items += create_read_items_for_chunk_list(name, saved, chunks)
         return LoadPlan(items)
 
     def create_global_plan(self, global_plan: list[LoadPlan]) -> list[LoadPlan]:
@@ -203,9 +216,10 @@ class _Reads(LoadPlanner):
         return central_plan
 
     def load_bytes(self, read_item: ReadItem, value: object) -> None:
-        raise NotImplementedError("there are tensors only")
+        raise NotImplementedError("checkpoints hold nothing but tensors")
 
     def resolve_tensor(self, read_item: ReadItem) -> Tensor:
+        # A view of the target, into which torch then copies the overlap.
         part = self._parts[read_item.dest_index.fqn][read_item.dest_index.offset]
         for dim, (begin, length) in enumerate(
             zip(read_item.dest_offsets, read_item.lengths, strict=True)
@@ -232,7 +246,7 @@ def _write_item(part: Part) -> WriteItem:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without torch's remark that there is one process."""
+    """Suppress torch's warning that it saves and loads as a single process, which is intended."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         yield

@@ -149,8 +149,8 @@ def test_names_of_columns_that_are_there_twice_are_refused_by_their_flag(
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ("--label click", "no flag --label; did you mean '--labels'?"),
-        ("--labels click --eval_dat x", "no flag --eval_dat; did you mean '--eval_data'?"),
+        ("--label click", "flag --label; did you mean '--labels'?"),
+        ("--labels click --eval_dat x", "flag --eval_dat; did you mean '--eval_data'?"),
         ("--labels click", "--data and --out must be given"),
         ("--data", "expected one argument"),
         ("--labels click --weights=", "--weights is empty"),

@@ -1,1 +1,1 @@
-"""Which rows an epoch reads, in which order, and by which process."""
+"""Which rows an epoch reads, in what order, and in which process."""

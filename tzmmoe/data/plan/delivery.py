@@ -1,4 +1,4 @@
-"""How a loader orders rows, and cuts them into batches."""
+"""How a loader orders rows and cuts them into batches."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from tzmmoe.data.plan.order import Pass, Span, sequence
 from tzmmoe.data.plan.sharing import share
 
-UNSHUFFLED_ROWS = 1 << 14  # rows of a chunk when nothing is shuffled, rounded to whole batches
+UNSHUFFLED_ROWS = 1 << 14  # rows of a chunk without shuffling, rounded to whole batches
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """How rows are ordered, cut into batches and handed over.
+    """How rows are ordered, cut into batches and delivered to the model.
 
-    With ``epoch_rows`` an epoch ends after as many batches as hold them, or with the data. Process
-    ``rank`` of ``world`` gets its part of the rows, or of the first ``cut`` ones; the i-th batches
-    of all make the global one.
+    ``epoch_rows``: an epoch ends with the batch that reaches this number, or with the data. Process
+    ``rank`` of ``world`` gets its share of all rows, or of the first ``cut`` rows; the i-th batches
+    of all processes make up the i-th global batch.
     """
 
     batch_size: int
@@ -31,19 +31,19 @@ class Delivery:
     cut: int | None = None
 
     def ends(self, rows: int) -> bool:
-        """Whether an epoch is over after so many rows, whatever the files still hold."""
+        """Whether an epoch ends after ``rows`` rows even if the files have more."""
         return self.world == 1 and self.epoch_rows is not None and rows >= self.epoch_rows
 
     @property
     def chunk_rows(self) -> int:
-        """Rows of a chunk: the window of the shuffle, in whole batches."""
+        """Rows of a chunk, in whole batches; shuffling permutes the rows within one."""
         if self.shuffle:
             return self.batch_size * self.shuffle_batches
         return self.batch_size * max(1, UNSHUFFLED_ROWS // self.batch_size)
 
     @property
     def most_rows(self) -> int | None:
-        """Of an epoch, in all processes: ``cut``, or ``epoch_rows`` in their whole batches."""
+        """Most rows of an epoch in all processes: ``cut``, or ``epoch_rows`` in whole batches."""
         size = self.batch_size * self.world
         if self.cut is not None:
             return self.cut
@@ -52,9 +52,13 @@ class Delivery:
     def plan(
         self, epoch: int, files: Sequence[str], counts: Mapping[str, int], limit: int | None = None
     ) -> tuple[Pass, ...]:
-        """What this process reads of the files. ``counts``: their rows, for several processes."""
-        names = sequence(epoch, files, shuffle=self.shuffle, seed=self.seed)
-        spans = tuple(map(Span, names))
+        """The passes of this process over the files.
+
+        ``counts``: the rows of each file, needed with several processes. ``limit``: divide only
+        the first so many rows among them.
+        """
+        ordered = sequence(epoch, files, shuffle=self.shuffle, seed=self.seed)
+        spans = tuple(map(Span, ordered))
         whole = Pass(epoch, spans, self.shuffle, self.seed, self.chunk_rows)
         if self.world == 1:
             return (whole,)

@@ -1,4 +1,8 @@
-"""The order in which an epoch's rows are read, as chunks: a pure function of what it names."""
+"""The order of an epoch's rows: spans of files, cut into chunks.
+
+It is a pure function of files, seed, epoch and chunk size, so a position is all that a resumed run
+needs.
+"""
 
 import os.path
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +18,7 @@ from tzmmoe.errors import DataError
 
 @dataclass(frozen=True)
 class Span:
-    """Rows of a file, from ``begin`` to before ``end``; None: to its end, wherever that is."""
+    """Rows ``begin`` to ``end`` (exclusive) of a file; None: to the end of the file."""
 
     file: str
     begin: int = 0
@@ -23,11 +27,11 @@ class Span:
 
 @dataclass(frozen=True)
 class Pass:
-    """Spans that are read one after the other and cut into chunks of ``chunk_rows`` rows.
+    """Spans that are read one after another and cut into chunks of ``chunk_rows`` rows.
 
-    With ``shuffle`` the rows within a chunk are permuted. ``part`` sets the randomness of one of
-    several processes apart. A pass that is the rest of another one goes on in its numbers: its
-    first chunk is the other's ``first_chunk``, of which ``used`` rows are consumed.
+    ``shuffle`` permutes the rows within a chunk. ``part`` gives each of several processes random
+    numbers of its own. A pass may be the remainder of another: its first chunk then has the number
+    ``first_chunk`` in the original, and ``used`` of that chunk's rows are already consumed.
     """
 
     epoch: int
@@ -40,26 +44,32 @@ class Pass:
     used: int = 0
 
     def permutation(self, chunk: int, num_rows: int) -> np.ndarray | None:
-        """The order of a chunk's rows, or None when they stay."""
+        """The order of a chunk's rows; None: as they are read."""
         if not self.shuffle:
             return None
         return self.random(chunk, "rows").permutation(num_rows)
 
     def random(self, chunk: int, use: str) -> np.random.Generator:
-        """Randomness of one chunk for one use."""
+        """A generator for one chunk and one ``use`` of random numbers.
+
+        A chunk goes by its number in the original pass, so a resumed epoch draws the same.
+        """
         part = [] if self.part is None else [self.part]
-        words = [self.seed, self.epoch, self.first_chunk + chunk, *part, *use.encode()]
-        return np.random.default_rng(words)
+        entropy = [self.seed, self.epoch, self.first_chunk + chunk, *part, *use.encode()]
+        return np.random.default_rng(entropy)
 
     def consumed(self, since: Position, chunk: int) -> int:
-        """Rows of a chunk that are consumed at a position."""
+        """How many rows of a chunk are already consumed at a position."""
+        # ``done`` counts what this pass has delivered; ``used`` is what the original had before.
         done = since.done if chunk == since.chunk else 0
         return done + (self.used if chunk == 0 else 0)
 
     def left(self, since: Position) -> "Pass":
-        """What is to be read after a position in this pass."""
+        """The remainder of this pass after a position."""
         spans = list(self.spans[since.span :])
         if spans:
+            # To the row where the current chunk begins, not to the position: the chunk's rows are
+            # permuted, so the whole chunk is needed to know which of them are left.
             spans[0] = replace(spans[0], begin=spans[0].begin + since.span_row)
         used = self.consumed(since, since.chunk)
         return replace(
@@ -69,9 +79,9 @@ class Pass:
 
 @dataclass(frozen=True)
 class Order:
-    """What one process reads of an epoch: passes, one after the other.
+    """What one process reads in an epoch: passes, one after another.
 
-    ``files`` are those that the epoch knows, whoever reads them.
+    ``files``: all files of the epoch, whichever process reads them.
     """
 
     epoch: int
@@ -79,37 +89,34 @@ class Order:
     files: tuple[str, ...]
 
     def to_json(self) -> dict:
-        """With absolute paths, so that a later run may start elsewhere."""
+        """For a checkpoint: with absolute paths, so that a run can resume in another directory."""
         value = asdict(self)
         value["files"] = [os.path.abspath(file) for file in self.files]
-        for each in value["passes"]:
-            each["spans"] = [
-                [os.path.abspath(span["file"]), span["begin"], span["end"]]
-                for span in each["spans"]
+        for leg in value["passes"]:
+            leg["spans"] = [
+                [os.path.abspath(span["file"]), span["begin"], span["end"]] for span in leg["spans"]
             ]
         return value
 
     @classmethod
     def from_json(cls, value: dict) -> "Order":
         passes = [
-            Pass(**{**each, "spans": tuple(Span(*span) for span in each["spans"])})
-            for each in value["passes"]
+            Pass(**{**leg, "spans": tuple(Span(*span) for span in leg["spans"])})
+            for leg in value["passes"]
         ]
         return cls(value["epoch"], tuple(passes), tuple(value["files"]))
 
     def left(self, since: Position) -> tuple[Pass, ...]:
-        """What is to be read after a position."""
+        """The passes that remain after a position."""
         if since.leg >= len(self.passes):
             return ()
         return (self.passes[since.leg].left(since), *self.passes[since.leg + 1 :])
 
     def renamed(self, names: Mapping[str, str]) -> "Order":
-        """With other names for its files; those that ``names`` lacks stay."""
+        """The order with other names for its files; files that ``names`` lacks keep theirs."""
         passes = [
-            replace(
-                each, spans=tuple(replace(s, file=names.get(s.file, s.file)) for s in each.spans)
-            )
-            for each in self.passes
+            replace(leg, spans=tuple(replace(s, file=names.get(s.file, s.file)) for s in leg.spans))
+            for leg in self.passes
         ]
         return replace(self, passes=tuple(passes), files=tuple(names.get(f, f) for f in self.files))
 
@@ -119,21 +126,21 @@ def sequence(epoch: int, files: Sequence[str], *, shuffle: bool, seed: int) -> l
     if not shuffle:
         return list(files)
     generator = np.random.default_rng([seed, epoch])
-    return [files[place] for place in generator.permutation(len(files))]
+    return [files[number] for number in generator.permutation(len(files))]
 
 
 def chunks(source: Source, order: Pass, columns: Sequence[str], since: Position) -> Iterator[Chunk]:
-    """The chunks of a pass, from the one that ``since`` names on.
+    """The chunks of a pass, starting with the one in which ``since`` lies.
 
     Raises:
-        DataError: a file with fewer rows than its span.
+        DataError: a file has fewer rows than its span.
     """
     index, begin = since.chunk, (since.span, since.span_row)
     file_rows: list[FileRows] = []
     batches: list[pa.RecordBatch] = []
-    gathered = 0
-    for place in range(since.span, len(order.spans)):
-        span, row = order.spans[place], since.span_row if place == since.span else 0
+    gathered = 0  # rows in ``batches``
+    for number in range(since.span, len(order.spans)):
+        span, row = order.spans[number], since.span_row if number == since.span else 0
         for batch, is_last in _marked(_read(source, span, columns, row)):
             while batch.num_rows:
                 taken = batch.slice(0, order.chunk_rows - gathered)
@@ -143,8 +150,10 @@ def chunks(source: Source, order: Pass, columns: Sequence[str], since: Position)
                 row += taken.num_rows
                 batch = batch.slice(taken.num_rows)
                 if gathered == order.chunk_rows:
+                    # A chunk that ends with its span says so: a resumed run then need not open
+                    # that file, which may be gone by then.
                     is_read = is_last and not batch.num_rows
-                    then = (place + 1, 0) if is_read else (place, row)
+                    then = (number + 1, 0) if is_read else (number, row)
                     yield Chunk(index, _join(batches, file_rows), tuple(file_rows), begin, then)
                     index, begin, file_rows, batches, gathered = index + 1, then, [], [], 0
     if gathered:
@@ -153,27 +162,27 @@ def chunks(source: Source, order: Pass, columns: Sequence[str], since: Position)
 
 
 def _read(source: Source, span: Span, columns: Sequence[str], row: int) -> Iterator[pa.RecordBatch]:
-    """The rows of a span after its first ``row``."""
+    """The rows of a span after its first ``row`` rows."""
     if span.end is None:
         yield from source.read(span.file, columns, span.begin + row)
         return
-    wanted = span.end - span.begin - row
-    if not wanted:
+    missing = span.end - span.begin - row
+    if not missing:
         return
     for batch in source.read(span.file, columns, span.begin + row):
-        taken = batch.slice(0, wanted)
-        wanted -= taken.num_rows
+        taken = batch.slice(0, missing)
+        missing -= taken.num_rows
         yield taken
-        if not wanted:
+        if not missing:
             return
     raise DataError(
-        f"{span.file}: ends after {span.end - wanted:,} rows, but had {span.end:,} when its rows "
-        "were shared out; it was changed meanwhile"
+        f"{span.file}: has {span.end - missing:,} rows, but had at least {span.end:,} when the "
+        "epoch was planned; the file has changed, so restore it"
     )
 
 
 def _marked(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, bool]]:
-    """Batches that have rows, each with whether it is the last one."""
+    """The batches that have rows, each with whether it is the last one of them."""
     held = None
     for batch in batches:
         if not batch.num_rows:
@@ -189,7 +198,7 @@ def _join(batches: list[pa.RecordBatch], file_rows: list[FileRows]) -> pa.Record
     if len(batches) == 1:
         return batches[0]
     num_rows = sum(batch.num_rows for batch in batches)
-    if not batches[0].num_columns:
+    if not batches[0].num_columns:  # a table without columns would forget its number of rows
         return pa.RecordBatch.from_struct_array(pa.array([{}] * num_rows, pa.struct([])))
     try:
         tables = [pa.Table.from_batches([batch]) for batch in batches]
@@ -197,4 +206,6 @@ def _join(batches: list[pa.RecordBatch], file_rows: list[FileRows]) -> pa.Record
         return table.combine_chunks().to_batches(max_chunksize=num_rows)[0]
     except (pa.ArrowException, TypeError) as error:
         first, last = file_rows[0].path, file_rows[-1].path
-        raise DataError(f"{first} and {last} store a column differently: {error}") from error
+        raise DataError(
+            f"{first} and {last} store a column in incompatible types: {error}"
+        ) from error

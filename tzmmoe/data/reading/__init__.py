@@ -1,1 +1,1 @@
-"""Files -> Arrow record batches, one file for each kind of file."""
+"""From files to Arrow record batches, a module for each kind of file."""

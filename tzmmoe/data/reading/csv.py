@@ -10,13 +10,13 @@ from tzmmoe.data.reading.base import Source, unreadable
 from tzmmoe.errors import DataError
 
 BLOCK_BYTES = 4 << 20
-FIRST_BYTES = 1 << 16  # enough for a line of names
-DELIMITERS = (",", "\t", ";", "|")  # that files commonly have
-UTF16 = (b"\xff\xfe", b"\xfe\xff")  # marks of its byte order
-SHOWN = 60  # characters of what a file holds, in an error
+FIRST_BYTES = 1 << 16  # enough to hold a header line
+DELIMITERS = (",", "\t", ";", "|")  # the common ones
+UTF16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks
+MAX_QUOTED = 60  # characters of a file's content in an error message
 
 FAILURES = (pa.ArrowException, OSError, UnicodeDecodeError)
-# What Arrow says: columns count from 0, and the line of names is a row.
+# Arrow's messages. It counts columns from 0, rows from 1, and the header line as a row.
 BAD_CELL = re.compile(r"In CSV column #(\d+): Row #(\d+): CSV conversion error to \S+: (.*)", re.S)
 BAD_ROW = re.compile(r"CSV parse error: Row #(\d+): Expected (\d+) columns, got (\d+): (.*)", re.S)
 
@@ -31,8 +31,12 @@ TYPES = {
 
 
 class CsvSource(Source):
-    """CSV files. Columns are text unless ``types`` says otherwise, so that "007" stays "007"; what
-    reads them makes them numbers. An empty cell is a missing value."""
+    """CSV files. Columns are read as text unless ``types`` says otherwise, so that "007" stays
+    "007"; features and labels parse their numbers. An empty cell is a missing value.
+
+    ``names``: all columns in order, for files without a header. ``targets``: the labels and weights
+    among them, which such a file may lack.
+    """
 
     def __init__(
         self,
@@ -48,7 +52,7 @@ class CsvSource(Source):
         if not with_header and not names:
             raise DataError(
                 f"{self.files[0]}: data_config.with_header is false, so data_config.input_fields "
-                "must name all columns in order; if the first line holds the names, set "
+                "must list all columns in order; if the first line holds the names, set "
                 "with_header: true"
             )
         self._names = None if with_header else list(names)
@@ -62,40 +66,42 @@ class CsvSource(Source):
         if file not in self._columns:
             self.check_unchanged(file)
             try:
-                with self._open(file, None) as opened:
-                    there = opened.schema.names
+                with self._open(file, None) as reader:
+                    names = reader.schema.names
             except FAILURES as error:
                 raise self._fault(file, None, error) from error
-            self._columns[file] = there if self._names is None else self._named(file, len(there))
+            if self._names is not None:
+                names = self._names_without_header(file, len(names))
+            self._columns[file] = names
         return self._columns[file]
 
-    def _named(self, file: str, count: int) -> list[str]:
-        """Names for a file without header; it may lack all labels and weights."""
-        plain = [name for name in self._names if name not in self._targets]
-        for names in (self._names, plain):
+    def _names_without_header(self, file: str, count: int) -> list[str]:
+        """Names for the ``count`` columns of a file: all names, or those of no target."""
+        inputs = [name for name in self._names if name not in self._targets]
+        for names in (self._names, inputs):
             if len(names) == count:
                 return names
-        way = "name them all, in order"
+        size, remedy = f"{count} columns", "list all columns, in order"
         if count == 1:
-            way = f"is {self._delimiter!r} between them? set data_config.delimiter"
+            size = "1 column"
+            remedy = f"if {self._delimiter!r} is not its delimiter, set data_config.delimiter"
         raise DataError(
-            f"{file}: has {count} columns, but data_config.input_fields names {len(self._names)}; "
-            f"{way}"
+            f"{file}: has {size}, but data_config.input_fields lists {len(self._names)}; {remedy}"
         )
 
-    def check_columns(self, file: str, wanted: Sequence[str]) -> None:
-        there = self.columns(file)
-        mark = other_delimiter(there)
-        if mark and not set(wanted) <= set(there):
+    def check_columns(self, file: str, needed: Sequence[str]) -> None:
+        columns = self.columns(file)
+        delimiter = other_delimiter(columns)
+        if delimiter and not set(needed) <= set(columns):
             raise DataError(
-                f"{file}: has one column, {_shown(there[0])}, where {self._delimiter!r} delimits; "
-                f"set data_config.delimiter to {mark!r}"
+                f"{file}: split by {self._delimiter!r} it has one column, {_quoted(columns[0])}; "
+                f"set data_config.delimiter to {delimiter!r}"
             )
-        super().check_columns(file, wanted)
+        super().check_columns(file, needed)
 
     def num_rows(self, file: str) -> int:
         if file not in self._num_rows:
-            self._num_rows[file] = sum(batch.num_rows for batch in self._bare(file, 0))
+            self._num_rows[file] = sum(batch.num_rows for batch in self._countable(file, 0))
         return self._num_rows[file]
 
     def known_rows(self, file: str) -> int | None:
@@ -103,26 +109,28 @@ class CsvSource(Source):
 
     def read(self, file: str, columns: Sequence[str], skip: int) -> Iterator[pa.RecordBatch]:
         self.check_columns(file, columns)
-        if not columns:  # rows without columns: only their number counts
-            for batch in self._bare(file, skip):
+        if not columns:  # Arrow cannot read zero columns; the rows must still be counted
+            for batch in self._countable(file, skip):
                 yield batch.select([])
             return
         types = {name: self._types.get(name, pa.string()) for name in columns}
         yield from self._batches(file, types, skip)
 
-    def _bare(self, file: str, skip: int) -> Iterator[pa.RecordBatch]:
-        """Rows for their number: the bytes of a column, whatever they mean."""
+    def _countable(self, file: str, skip: int) -> Iterator[pa.RecordBatch]:
+        """Rows that are only counted: one column as raw bytes, so no cell can be invalid."""
         return self._batches(file, {self.columns(file)[0]: pa.binary()}, skip)
 
     def _batches(
         self, file: str, types: Mapping[str, pa.DataType], skip: int
     ) -> Iterator[pa.RecordBatch]:
-        """Arrow's own skipping counts lines: empty ones, and each of a cell that has several."""
+        """Rows after the first ``skip``, with the columns in ``types``."""
         self.check_unchanged(file)
         try:
-            with self._open(file, types) as opened:
-                for batch in opened:
+            with self._open(file, types) as reader:
+                for batch in reader:
                     self.check_unchanged(file)
+                    # Arrow's skip_rows counts lines, not rows: it would count empty lines, and each
+                    # line of a cell that spans several.
                     yield batch.slice(skip)
                     skip = max(skip - batch.num_rows, 0)
         except FAILURES as error:
@@ -132,12 +140,13 @@ class CsvSource(Source):
     def _open(
         self, file: str, types: Mapping[str, pa.DataType] | None, *, use_threads: bool = True
     ) -> csv.CSVStreamingReader:
-        """Rows of the columns in ``types``; None for all columns, of which only names count."""
+        """A reader of the columns in ``types``; None: of all columns, to learn their names."""
         return csv.open_csv(
             _stream(file),
             read_options=csv.ReadOptions(
                 use_threads=use_threads,
                 block_size=BLOCK_BYTES,
+                # Without a header, Arrow makes up names until it is known which columns there are.
                 column_names=self._columns[file] if self._names and types else None,
                 autogenerate_column_names=bool(self._names) and not types,
             ),
@@ -154,37 +163,38 @@ class CsvSource(Source):
     def _fault(
         self, file: str, types: Mapping[str, pa.DataType] | None, error: Exception
     ) -> DataError:
-        """What is wrong with a file, by the row where it can be told."""
+        """The DataError for an error of Arrow, with the row if it can be located."""
         if isinstance(error, pa.ArrowInvalid) and "CSV" in str(error):
-            error = self._placed(file, types) or error
-        said = str(error)
-        if found := BAD_CELL.fullmatch(said):
-            place, row, reason = found.groups()
-            name = self._columns[file][int(place)]
+            error = self._located(file, types) or error
+        text = str(error)
+        if match := BAD_CELL.fullmatch(text):
+            column, row, reason = match.groups()
+            name = self._columns[file][int(column)]
             return DataError(f"{self._row(file, row)}, column {name!r}: {self._why(name, reason)}")
-        if found := BAD_ROW.fullmatch(said):
-            row, expected, count, text = found.groups()
+        if match := BAD_ROW.fullmatch(text):
+            row, expected, count, line = match.groups()
             return DataError(
-                f"{self._row(file, row)}: expected {expected} columns, got {count}: {_shown(text)}"
+                f"{self._row(file, row)}: expected {expected} columns, got {count}: {_quoted(line)}"
             )
         if isinstance(error, UnicodeDecodeError):
             return DataError(f"{file}: its first line is not UTF-8; save the file as UTF-8")
-        if "straddl" in said:
+        if "straddl" in text:  # "straddling object straddles two block boundaries"
             size = f"{BLOCK_BYTES / 2**20:g} MiB"
-            return DataError(f"{file}: a row is longer than {size}; is a quote never closed?")
+            return DataError(f"{file}: a row is longer than {size}; is a closing quote missing?")
         return unreadable(file, error)
 
-    def _placed(self, file: str, types: Mapping[str, pa.DataType] | None) -> Exception | None:
-        """The error of the same reading without threads: only then does Arrow tell the row."""
+    def _located(self, file: str, types: Mapping[str, pa.DataType] | None) -> Exception | None:
+        """The error of reading the file again without threads: only then does Arrow say the row."""
         try:
-            with self._open(file, types, use_threads=False) as opened:
-                for _ in opened:
+            with self._open(file, types, use_threads=False) as reader:
+                for _ in reader:
                     pass
         except FAILURES as error:
             return error
         return None
 
     def _row(self, file: str, number: str) -> str:
+        # Rows of data are numbered from 1, so the header line does not count.
         return f"{file}, row {int(number) - (self._names is None):,}"
 
     def _why(self, name: str, reason: str) -> str:
@@ -193,36 +203,36 @@ class CsvSource(Source):
         value = reason.removeprefix("invalid value '").removesuffix("'")
         kind = next(word for word, kind in TYPES.items() if kind == self._types[name])
         return (
-            f"{_shown(value)} is no {kind}, which data_config.input_fields says; repair it, or "
-            "change its input_type"
+            f"{_quoted(value)} is not of type {kind}; fix the cell, or change the column's "
+            "input_type in data_config.input_fields"
         )
 
 
 def other_delimiter(columns: Sequence[str]) -> str | None:
-    """What seems to delimit a file that was cut into a single column; None when nothing does."""
+    """The likely delimiter of a file that was read as a single column, by its name; else None."""
     if len(columns) != 1:
         return None
-    mark = max(DELIMITERS, key=columns[0].count)
-    return mark if mark in columns[0] else None
+    delimiter = max(DELIMITERS, key=columns[0].count)
+    return delimiter if delimiter in columns[0] else None
 
 
 def first_line(file: str) -> str:
-    """Raises DataError when the file cannot be read."""
+    """The first line of a file that is not empty. Raises DataError if the file cannot be read."""
     try:
-        with _stream(file) as opened:
-            lines = opened.read(FIRST_BYTES).decode("utf-8-sig", errors="replace").splitlines()
+        with _stream(file) as stream:
+            lines = stream.read(FIRST_BYTES).decode("utf-8-sig", errors="replace").splitlines()
     except FAILURES as error:
         raise unreadable(file, error) from error
     return next(filter(None, lines), "")
 
 
 def _stream(file: str) -> pa.NativeFile:
-    """The bytes of a file, decompressed."""
-    with pa.input_stream(file, compression="detect") as opened:
-        if opened.read(2) in UTF16:
+    """The decompressed bytes of a file. Raises DataError for UTF-16."""
+    with pa.input_stream(file, compression="detect") as stream:
+        if stream.read(2) in UTF16:
             raise DataError(f"{file}: is UTF-16; save it as UTF-8")
     return pa.input_stream(file, compression="detect")
 
 
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}...")

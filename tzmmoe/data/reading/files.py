@@ -1,4 +1,4 @@
-"""``train_input_path`` -> files, and the source that reads them."""
+"""From a path such as ``train_input_path`` to its files, and the source that reads them."""
 
 import glob
 import logging
@@ -27,10 +27,10 @@ COMPRESSED = (".gz", ".bz2", ".zst", ".lz4")
 
 @dataclass(frozen=True)
 class Reading:
-    """What data_config says about files.
+    """What data_config says about reading files.
 
-    types: columns of CSV files, in order. targets: labels and weights, which files to predict for
-    need not have. only_csv: what is set and means nothing to Parquet files.
+    types: the columns of CSV files, in order. targets: labels and weights, which files to be scored
+    may lack. only_csv: settings made in the config that have no effect on Parquet files.
     """
 
     dataset_type: str | None
@@ -42,31 +42,37 @@ class Reading:
 
 
 def open_source(path: str, flag: str, reading: Reading) -> Source:
-    """The source for a path: files, folders, globs, or several of these separated by commas.
+    """The source for a path: files, folders or globs, separated by commas.
 
-    ``flag`` is the command line's name of the path, for errors. The reader follows from the files'
-    names; only where they do not tell, from ``dataset_type``.
+    ``flag`` is the command-line flag for the path, named in errors. The suffix of the files decides
+    how they are read, and ``dataset_type`` does if the suffix is unknown.
+
+    Raises:
+        DataError: no such files, a file listed twice, or files of several or unknown kinds.
     """
     files = expand(path, flag)
-    twice = [file for file, count in Counter(map(os.path.abspath, files)).items() if count > 1]
-    if twice:
-        raise DataError(f"{twice[0]}: {flag} names it twice; its rows would count twice")
+    repeated = [file for file, count in Counter(map(os.path.abspath, files)).items() if count > 1]
+    if repeated:
+        raise DataError(f"{repeated[0]}: listed twice in {flag}; remove one")
     kinds = {_kind(file) or reading.dataset_type for file in files}
     if len(kinds) > 1:
-        raise DataError(f"{path}: holds files of several kinds; name files of one kind")
+        raise DataError(f"{path}: contains files of several kinds; list files of one kind")
     kind = kinds.pop()
     if kind not in ("ParquetDataset", "CsvDataset"):
         raise DataError(
-            f"{files[0]}: its name does not tell how to read it; set data_config.dataset_type to "
-            "ParquetDataset or CsvDataset"
+            f"{files[0]}: unknown suffix; set data_config.dataset_type to ParquetDataset or "
+            "CsvDataset"
         )
     if reading.dataset_type not in (None, kind):
-        log.warning("dataset_type is %s, but %s is read as %s", reading.dataset_type, path, kind)
+        log.warning(
+            "dataset_type is %s, but %s is read as %s by its suffix",
+            reading.dataset_type,
+            path,
+            kind,
+        )
     if kind == "ParquetDataset":
         if reading.only_csv:
-            log.warning(
-                "%s has no effect on %s, which is Parquet", ", ".join(reading.only_csv), path
-            )
+            log.warning("%s: no effect on %s, which is Parquet", ", ".join(reading.only_csv), path)
         return ParquetSource(files)
     return CsvSource(
         files,
@@ -79,55 +85,54 @@ def open_source(path: str, flag: str, reading: Reading) -> Source:
 
 
 def expand(path: str, flag: str) -> list[str]:
-    """The files of a path. Raises DataError when there are none; ``flag`` is named then."""
+    """The files of a path. Raises DataError, which names ``flag``, if there are none."""
     return [file for part in path.split(",") for file in _expand(part.strip(), flag)]
 
 
 def _expand(part: str, flag: str) -> list[str]:
     if "://" in part:
-        raise DataError(
-            f"{part}: only local files can be read; name Parquet or CSV files with {flag}"
-        )
+        raise DataError(f"{part}: not a local file; set {flag} to local Parquet or CSV files")
     if not part:
-        raise DataError(f"{flag} holds an empty path")
+        raise DataError(f"{flag} contains an empty path; remove the extra comma, or set a path")
     if any(mark in part for mark in "*?["):
-        found = sorted(file for file in glob.glob(part, recursive=True) if Path(file).is_file())
-        found = found or ([part] if Path(part).is_file() else [])
-        if not found:
-            raise DataError(f"{part}: no file matches")
-        return found
+        files = sorted(file for file in glob.glob(part, recursive=True) if Path(file).is_file())
+        files = files or ([part] if Path(part).is_file() else [])
+        if not files:
+            raise DataError(f"{part}: no file matches; check {flag}")
+        return files
     path = Path(part)
     if path.is_dir():
-        found = sorted(str(each) for each in path.iterdir() if each.is_file() and _kind(str(each)))
-        found = [each for each in found if not Path(each).name.startswith((".", "_"))]
-        if not found:
-            raise DataError(f"{part}: the folder holds no {', '.join(KINDS)} files{_deeper(path)}")
-        return found
+        files = sorted(str(file) for file in path.iterdir() if file.is_file() and _kind(str(file)))
+        files = [file for file in files if not Path(file).name.startswith((".", "_"))]
+        if not files:
+            raise DataError(f"{part}: no {', '.join(KINDS)} files in this folder{_deeper(path)}")
+        return files
     if not path.exists():
-        raise DataError(f"{part}: is not there ({flag}){_near(path)}")
+        raise DataError(f"{part}: does not exist ({flag}){_near(path)}")
     if not path.is_file():
-        raise DataError(f"{part}: is a pipe or a device; name files with {flag}")
+        raise DataError(f"{part}: is a pipe or a device; set {flag} to regular files")
     return [part]
 
 
 def _deeper(folder: Path) -> str:
-    """How to name the files of the folders in a folder, if they hold any."""
+    """The advice to use a glob if there are data files in subfolders."""
     below = glob.iglob(f"{glob.escape(str(folder))}/*/**", recursive=True)
-    file = next((each for each in below if _kind(each) and Path(each).is_file()), None)
+    file = next((file for file in below if _kind(file) and Path(file).is_file()), None)
     if file is None:
         return ""
-    ending = "".join(Path(file).suffixes[-2 if file.lower().endswith(COMPRESSED) else -1 :])
-    return f"; folders in it are not searched: give {folder}/**/*{ending} for the files in them"
+    suffix = "".join(Path(file).suffixes[-2 if file.lower().endswith(COMPRESSED) else -1 :])
+    return f"; subfolders are not searched: use {folder}/**/*{suffix} for the files in them"
 
 
 def _near(path: Path) -> str:
     siblings: Sequence[str] = ()
     if path.parent.is_dir():
-        siblings = [each.name for each in path.parent.iterdir()]
+        siblings = [sibling.name for sibling in path.parent.iterdir()]
     return did_you_mean(path.name, siblings)
 
 
 def _kind(file: str) -> str | None:
+    """The ``dataset_type`` that a file's suffix stands for; None for an unknown suffix."""
     name = file.lower()
     for suffix in COMPRESSED:
         name = name.removesuffix(suffix)

@@ -9,14 +9,14 @@ import pyarrow.parquet as pq
 from tzmmoe.data.reading.base import Source, unreadable
 from tzmmoe.errors import DataError
 
-ROWS = 1 << 16  # read at a time: a row group may be far larger
-BUFFER_BYTES = 1 << 20  # of a column; without it Arrow holds all that it will read in memory
-FAILURES = (pa.ArrowException, OSError, UnicodeDecodeError)  # the last of a damaged name
+ROWS = 1 << 16  # rows read at a time; a row group may be far larger
+BUFFER_BYTES = 1 << 20  # per column; without it, Arrow buffers whole row groups
+FAILURES = (pa.ArrowException, OSError, UnicodeDecodeError)  # the last one: a damaged name
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What the end of a file tells."""
+class Footer:
+    """What the footer of a file says."""
 
     schema: pa.Schema
     names: list[str]
@@ -24,21 +24,21 @@ class Facts:
 
 
 class ParquetSource(Source):
-    """Parquet files, streamed; texts arrive dictionary-encoded, as Parquet mostly stores them."""
+    """Parquet files, streamed. Text is read dictionary-encoded, as Parquet mostly stores it."""
 
     def __init__(self, files: Sequence[str]) -> None:
         super().__init__(files)
-        self._known: dict[str, Facts] = {}
+        self._footers: dict[str, Footer] = {}
 
     def columns(self, file: str) -> list[str]:
-        return list(self._facts(file).names)
+        return list(self._footer(file).names)
 
     def num_rows(self, file: str) -> int:
-        return self._facts(file).num_rows
+        return self._footer(file).num_rows
 
     def read(self, file: str, columns: Sequence[str], skip: int) -> Iterator[pa.RecordBatch]:
         self.check_columns(file, columns)
-        schema = self._facts(file).schema
+        schema = self._footer(file).schema
         self.check_unchanged(file)
         texts = [
             name
@@ -52,17 +52,18 @@ class ParquetSource(Source):
                 read_dictionary=texts,
                 pre_buffer=False,
                 buffer_size=BUFFER_BYTES,
-                page_checksum_verification=True,  # of the pages that have one
-            ) as opened:
+                page_checksum_verification=True,  # for pages that have a checksum
+            ) as parquet:
+                # Row groups that end before the first requested row are not even opened.
                 groups, begin = [], 0
-                for group in range(opened.num_row_groups):
-                    rows = opened.metadata.row_group(group).num_rows
+                for group in range(parquet.num_row_groups):
+                    rows = parquet.metadata.row_group(group).num_rows
                     if groups or skip < rows:
                         groups.append(group)
                     else:
                         skip -= rows
                         begin += rows
-                for batch in opened.iter_batches(ROWS, row_groups=groups, columns=list(columns)):
+                for batch in parquet.iter_batches(ROWS, row_groups=groups, columns=list(columns)):
                     self.check_unchanged(file)
                     check_cells(file, begin, batch)
                     begin += batch.num_rows
@@ -75,33 +76,33 @@ class ParquetSource(Source):
             raise unreadable(file, error) from error
         self.check_unchanged(file)
 
-    def _facts(self, file: str) -> Facts:
-        if file not in self._known:
+    def _footer(self, file: str) -> Footer:
+        if file not in self._footers:
             self.check_unchanged(file)
             try:
-                with pq.ParquetFile(file) as opened:
-                    schema = opened.schema_arrow
-                    rows = opened.metadata.num_rows
-                    self._known[file] = Facts(schema, schema.names, rows)
+                with pq.ParquetFile(file) as parquet:
+                    schema = parquet.schema_arrow
+                    rows = parquet.metadata.num_rows
+                    self._footers[file] = Footer(schema, schema.names, rows)
             except FAILURES as error:
                 raise unreadable(file, error) from error
-        return self._known[file]
+        return self._footers[file]
 
 
 def check_cells(file: str, begin: int, batch: pa.RecordBatch) -> None:
-    """Raise DataError for a cell that is damaged, which else shows later, or as another one.
+    """Raise DataError for a damaged cell, which could otherwise pass for another value.
 
-    The batch begins at row ``begin`` of the file.
+    The batch begins at row ``begin`` of the file, counted from 0.
     """
     try:
         batch.validate(full=True)
     except pa.ArrowException as error:
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            # Cell by cell, for this is the end: Arrow does not tell the row.
+            # Arrow does not say which row, so search cell by cell; the run ends here anyway.
             row = next((r for r in range(len(column)) if _is_damaged(column.take([r]))), None)
             if row is not None:
                 place = f"{file}, row {begin + row + 1:,}, column {name!r}"
-                raise DataError(f"{place}: is damaged, or no text in UTF-8") from error
+                raise DataError(f"{place}: is damaged, or is not UTF-8") from error
         raise
 
 
