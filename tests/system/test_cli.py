@@ -201,7 +201,7 @@ def test_the_four_commands_follow_each_other(config, capsys):
         (["--set", "data_config.label_fields=[click,bye]"], "'buy' is not in data_config.label"),
         (
             ["--edit_config_json", "{"],
-            "--edit_config_json: is no JSON",
+            "--edit_config_json: is not JSON",
         ),
     ],
 )
