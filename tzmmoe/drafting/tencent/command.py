@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> None:
     if not out.parent.is_dir():
         raise ConfigError.at("--out", f"{out.parent} is no folder; make it first")
 
-    from tzmmoe import config
+    from tzmmoe import build, config
     from tzmmoe.drafting.placeholders import Placeholders, variables
     from tzmmoe.drafting.report import Report
     from tzmmoe.drafting.tencent.conversion import converted, text
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
     for name in placeholders.unused():
         draft.report.idle[f"--var {name}"] = "no placeholder has this name"
     print("\n".join([draft.report.text(), f"wrote {out}; train with it:", f"  {command}"]))
-    faults = config.load(out).faults
+    faults = config.load(out, rules=build.rules()).faults
     assert not faults, "\n".join([OURS, *(str(fault) for fault in faults)])
 
 
