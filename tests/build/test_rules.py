@@ -1,11 +1,12 @@
 """Whoever loads a config asks all rules: the sections', the dialects', the chosen model's."""
 
+import ast
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
-from written import CONFIG, changed, lines, load, loaded, notes, read, said
+from written import CONFIG, ROOT, changed, lines, load, loaded, notes, read, said
 
 from tzmmoe import config
 from tzmmoe.config.rulebook import Rules, joined
@@ -97,6 +98,14 @@ def test_a_config_cannot_be_loaded_without_naming_the_rules(tmp_path):
     path.write_text(CONFIG)
     with pytest.raises(TypeError, match="rules"):
         config.load(path)
+
+
+def test_the_package_loads_configs_with_all_rules_wherever_it_does():
+    trees = [ast.parse(file.read_text()) for file in (ROOT / "tzmmoe").rglob("*.py")]
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    passed = [ast.unparse(k.value) for call in calls for k in call.keywords if k.arg == "rules"]
+    assert len(passed) >= 2  # the Python interface, and the check of a converted config
+    assert set(passed) <= {"rules()", "build.rules()"}
 
 
 def recording(word: str, asked: list[str]) -> Rules:
