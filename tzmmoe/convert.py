@@ -38,7 +38,7 @@ def tencent(argv: Sequence[str]) -> None:
     arguments = _tencent_parser().parse_args(argv)
     out = command.output(arguments, [arguments.job, arguments.inputs])
 
-    from tzmmoe import config
+    from tzmmoe import build, config
     from tzmmoe.drafting.placeholders import Placeholders, variables
     from tzmmoe.drafting.report import Report
     from tzmmoe.drafting.tencent import conversion
@@ -51,7 +51,7 @@ def tencent(argv: Sequence[str]) -> None:
     for name in placeholders.unused():
         draft.report.idle[f"--var {name}"] = "no placeholder has this name"
     command.show(draft.report.text(), out)
-    faults = config.load(out).faults
+    faults = config.load(out, rules=build.rules()).faults
     assert not faults, "\n".join([OURS, *(str(fault) for fault in faults)])
 
 

@@ -40,6 +40,11 @@ class Jagged:
         return len(self.values)
 
     @property
+    def flat(self) -> Flat:
+        """(N,), also where each cell has exactly one value."""
+        return self.values if self.lengths is not None else self.values.flatten()
+
+    @property
     def num_rows(self) -> int:
         owners = (self.lengths, self.inner, self.values)
         return len(next(part for part in owners if part is not None))

@@ -33,7 +33,7 @@ def cells(values: Sequence, lengths: Sequence | None, num_features: int) -> list
 
 def cells_of(part: Jagged, num_features: int) -> list[list[Pairs]]:
     """Row by row, feature by feature, ids with weights."""
-    values = part.values.flatten()
+    values = part.flat
     weights = np.ones(len(values)) if part.weights is None else part.weights
     pairs = zip(values.tolist(), weights.tolist(), strict=True)
     return cells(pairs, part.lengths, num_features)

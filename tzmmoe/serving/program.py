@@ -57,8 +57,8 @@ def program_inputs(inputs: Inputs, layout: Layout) -> dict[str, Tensor]:
     """The named tensors of a batch."""
     named: dict[str, Tensor] = {}
     for width, slots in layout.pooled.items():
-        ids, values = inputs.ids[width], inputs.ids[width].values.flatten()
-        lengths, weights = ids.lengths, ids.weights
+        ids = inputs.ids[width]
+        values, lengths, weights = ids.flat, ids.lengths, ids.weights
         if lengths is None:
             lengths = torch.ones_like(values.view(-1, len(slots)))
         named[f"ids_{width}"], named[f"lengths_{width}"] = values, lengths
