@@ -95,9 +95,11 @@ def unique_rows(folder: Path, batch: int) -> float:
     return statistics.mean(counts)
 
 
-def job(folder: Path, how: str, processes: int, given: argparse.Namespace, steps: int) -> dict:
+def job(
+    folder: Path, how: str, processes: int, arguments: argparse.Namespace, steps: int
+) -> dict[str, float]:
     """One run: rows/s (median of its log lines except the first), peak memory, bytes sent."""
-    threads, batch = max(given.threads // processes, 1), given.batch // processes
+    threads, batch = max(arguments.threads // processes, 1), arguments.batch // processes
     table_rows = int((folder / "table_rows").read_text())
     features = "\n".join(
         f'feature_configs {{ id_feature {{ feature_name: "f{i}" num_buckets: {table_rows} '
@@ -126,8 +128,8 @@ def job(folder: Path, how: str, processes: int, given: argparse.Namespace, steps
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stdout[-2000:] + done.stderr[-4000:])
-    rates = [float(each) * 1e3 for each in re.findall(r"([\d.]+)k rows/s", done.stdout)]
-    peaks = [int(each) for each in re.findall(r"peak (\d+)", done.stdout)]
+    rates = [float(rate) * 1e3 for rate in re.findall(r"([\d.]+)k rows/s", done.stdout)]
+    peaks = [int(peak) for peak in re.findall(r"peak (\d+)", done.stdout)]
     sent = re.search(r"sent (\d+)", done.stdout)
     return {
         "rows/s": statistics.median(rates[1:]),
@@ -154,27 +156,29 @@ def main() -> None:
     parser.add_argument("--table_rows", type=int, default=200_000, help="rows per table")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write(folder, 2 * given.steps * given.batch, given.table_rows)
-        (folder / "table_rows").write_text(str(given.table_rows))
-        ways = [(how, n) for n in given.processes for how in given.how if n > 1 or how in ALONE]
-        lines: dict[tuple[str, int], list[dict[str, float]]] = {way: [] for way in ways}
-        for _ in range(given.rounds):
-            for how, count in ways:
-                short = job(folder, how, count, given, given.steps)
-                long = job(folder, how, count, given, 2 * given.steps)
-                sent = (long["sent"] - short["sent"]) / given.steps / count
-                lines[how, count].append(long | {"sent": sent})
+        write(folder, 2 * arguments.steps * arguments.batch, arguments.table_rows)
+        (folder / "table_rows").write_text(str(arguments.table_rows))
+        cases = [
+            (how, n) for n in arguments.processes for how in arguments.how if n > 1 or how in ALONE
+        ]
+        runs_by_case: dict[tuple[str, int], list[dict[str, float]]] = {case: [] for case in cases}
+        for _ in range(arguments.rounds):
+            for how, count in cases:
+                short = job(folder, how, count, arguments, arguments.steps)
+                long = job(folder, how, count, arguments, 2 * arguments.steps)
+                sent = (long["sent"] - short["sent"]) / arguments.steps / count
+                runs_by_case[how, count].append(long | {"sent": sent})
         print("processes  tables      rows/s  peak of one  sent per step and process  as computed")
-        for (how, count), found in lines.items():
-            middle = {key: statistics.median(each[key] for each in found) for key in found[0]}
-            batch = given.batch // count
-            computed = exchanged(how, count, batch, unique_rows(folder, batch), middle["dense"])
+        for (how, count), runs in runs_by_case.items():
+            median = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+            batch = arguments.batch // count
+            computed = exchanged(how, count, batch, unique_rows(folder, batch), median["dense"])
             print(
-                f"{count:9}  {how:10}  {middle['rows/s'] / 1e3:5.1f}k  "
-                f"{middle['peak'] / 2**20:7.0f} MiB  {middle['sent'] / 2**20:21.2f} MiB  "
+                f"{count:9}  {how:10}  {median['rows/s'] / 1e3:5.1f}k  "
+                f"{median['peak'] / 2**20:7.0f} MiB  {median['sent'] / 2**20:21.2f} MiB  "
                 f"{computed / 2**20:6.2f} MiB"
             )
 
