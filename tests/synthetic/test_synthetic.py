@@ -126,7 +126,8 @@ def test_files_of_others_are_not_touched_and_end_the_command_with_code_2(tmp_pat
 
 def test_the_help_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from tzmmoe.data import synthetic; synthetic.parser().format_help(); "
+        "import sys; from tzmmoe.synthetic import __main__ as command; "
+        "command.parser().format_help(); "
         "sys.exit(','.join({'numpy', 'pyarrow', 'torch', 'google'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
