@@ -1,4 +1,4 @@
-# `make demo` trains on real data, `make test` passes the tests; both set up all they need.
+# `make demo` trains on real data; `make test` runs the tests. Both install what they need.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SCHEMA := tzmmoe/protos/pipeline_pb2.py
 
-# Folder with the official Census-Income files; without it `make demo` asks UCI.
+# Folder with the official Census-Income files; if unset, `make demo` downloads them from UCI.
 CENSUS_INCOME_DIR ?= $(wildcard ../shared/data/census-income)
 export CENSUS_INCOME_DIR
 
@@ -21,22 +21,22 @@ TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxproce
 test: install
 	$(TESTS) -m "not (long or torchrec)"
 
-# Also the tests that take long.
+# Includes the slow tests.
 test-all: install
 	$(TESTS)
 
-# What `make test` leaves out: what takes long, and what needs TorchRec.
+# Everything that `make test` skips: slow tests, and tests that need TorchRec.
 test-rest: install
 	$(TESTS) -m "long or torchrec"
 
-# What is killed, stopped, damaged or fed with nonsense, all of it.
+# All tests that kill, stop or damage something, or feed it invalid input.
 FAULTS = tests/faults tests/e2e/test_faults.py tests/e2e/test_torchrun.py \
 	tests/system/test_checkpoint_damage.py tests/run/test_lock.py tests/drafting/tencent/test_convert_faults.py
 
 faults: install
 	$(TESTS) $(FAULTS)
 
-# TorchRec on a machine without GPU: its metadata asks for the CUDA build of FBGEMM.
+# TorchRec on a machine without a GPU: its metadata would pull in the CUDA build of FBGEMM.
 torchrec: install
 	$(BIN)/pip install --quiet --constraint constraints.txt fbgemm-gpu-cpu tensordict \
 		pyre-extensions tqdm

@@ -1,8 +1,8 @@
-"""What several processes of one machine cost: rows a second, bytes sent per step, memory.
+"""Measures training in several processes on one machine: rows/s, bytes sent per step, memory.
 
-Trains a model of the size that recommendation models have on made-up Parquet files, with torchrun,
-and compares the bytes on the wire with what `exchanged` says. Where it may make a network namespace
-(root on Linux), each job has one to itself, and the bytes are those that went through its loopback.
+Trains a model of realistic size on synthetic Parquet files with torchrun, and compares the bytes
+sent with the prediction of ``exchanged``. If it may create network namespaces (root on Linux), each
+job runs in its own, and the bytes are those that passed through its loopback interface.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 FEATURES, WIDTH = 16, 16
-ALONE = ("REPLICATED",)  # what one process can do
+ALONE = ("REPLICATED",)  # placements that a single process supports
 CONFIG = """
 train_input_path: "{folder}/train"
 train_config {{
@@ -56,14 +56,14 @@ COUNT = "awk '/lo:/ {print \"sent\", $10}' /proc/net/dev"
 
 
 def exchanged(how: str, processes: int, batch: int, unique: float, dense: int) -> float:
-    """Bytes that each of N processes sends in a step with a ``batch`` of its own.
+    """Bytes that each of N processes sends per step, with ``batch`` rows in each process.
 
-    A ring adds up ``dense`` float32 numbers: each process sends 2 (N - 1) / N of them. Of the
-    tables it sends, replicated, its ``unique`` rows, with an int64 number each, to the N - 1
-    others. By tables it sends ids and lengths, both int64, to where their tables are, gets sums
-    and sends gradients back: all but its own share of 1 / N. By rows every process has rows of
-    every table, so lengths go to all, and sums and gradients are made from what all send; gloo
-    reduces and scatters by reducing for all, which is twice as much.
+    Dense part: a ring all-reduce of ``dense`` float32 numbers; each process sends 2 (N - 1) / N of
+    them. REPLICATED: each process sends the gradients of its ``unique`` rows, with int64 row
+    numbers, to the N - 1 others. By tables: it sends ids and lengths, both int64, to the owners of
+    the tables, receives pooled embeddings and sends gradients back, all except its own 1 / N. By
+    rows: every process holds rows of every table, so lengths go to all, and all contribute to the
+    pooled embeddings; gloo implements this reduce-scatter as a full reduction, which doubles it.
     """
     others, ids = processes - 1, FEATURES * batch
     ring = 2 * others / processes * 4 * dense
@@ -75,7 +75,7 @@ def exchanged(how: str, processes: int, batch: int, unique: float, dense: int) -
 
 
 def write(folder: Path, rows: int, table_rows: int) -> None:
-    """Ids by a power law, a fifth of which is new to a batch, as of users and items."""
+    """Ids with a skewed distribution, like those of users and items."""
     random = np.random.default_rng(1)
     ids = {
         f"f{i}": (random.random(rows) ** 3 * table_rows).astype(np.int64) for i in range(FEATURES)
@@ -86,18 +86,20 @@ def write(folder: Path, rows: int, table_rows: int) -> None:
 
 
 def unique_rows(folder: Path, batch: int) -> float:
-    """Different (feature, id) pairs in a batch, on average over some."""
+    """Distinct (feature, id) pairs per batch, averaged over five batches."""
     table = pq.read_table(folder / "train" / "0.parquet")
-    found = [
+    counts = [
         sum(len(np.unique(table[f"f{i}"][first : first + batch])) for i in range(FEATURES))
         for first in range(0, 5 * batch, batch)
     ]
-    return statistics.mean(found)
+    return statistics.mean(counts)
 
 
-def job(folder: Path, how: str, processes: int, given: argparse.Namespace, steps: int) -> dict:
-    """Of one run: rows/s (median of its lines but the first), peak of a process, bytes sent."""
-    threads, batch = max(given.threads // processes, 1), given.batch // processes
+def job(
+    folder: Path, how: str, processes: int, arguments: argparse.Namespace, steps: int
+) -> dict[str, float]:
+    """One run: rows/s (median of its log lines except the first), peak memory, bytes sent."""
+    threads, batch = max(arguments.threads // processes, 1), arguments.batch // processes
     table_rows = int((folder / "table_rows").read_text())
     features = "\n".join(
         f'feature_configs {{ id_feature {{ feature_name: "f{i}" num_buckets: {table_rows} '
@@ -126,8 +128,8 @@ def job(folder: Path, how: str, processes: int, given: argparse.Namespace, steps
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stdout[-2000:] + done.stderr[-4000:])
-    rates = [float(each) * 1e3 for each in re.findall(r"([\d.]+)k rows/s", done.stdout)]
-    peaks = [int(each) for each in re.findall(r"peak (\d+)", done.stdout)]
+    rates = [float(rate) * 1e3 for rate in re.findall(r"([\d.]+)k rows/s", done.stdout)]
+    peaks = [int(peak) for peak in re.findall(r"peak (\d+)", done.stdout)]
     sent = re.search(r"sent (\d+)", done.stdout)
     return {
         "rows/s": statistics.median(rates[1:]),
@@ -138,9 +140,9 @@ def job(folder: Path, how: str, processes: int, given: argparse.Namespace, steps
 
 
 def dense_numbers(text: str) -> int:
-    """Parameters of the network, as the run's summary has them."""
-    found = re.findall(r"^(?:body|towers)\s+([\d,]+) parameters", text, flags=re.MULTILINE)
-    return sum(int(each.replace(",", "")) for each in found)
+    """Number of dense parameters, from the run's summary."""
+    counts = re.findall(r"^(?:body|towers)\s+([\d,]+) parameters", text, flags=re.MULTILINE)
+    return sum(int(count.replace(",", "")) for count in counts)
 
 
 def main() -> None:
@@ -149,32 +151,34 @@ def main() -> None:
     parser.add_argument(
         "--how", nargs="+", default=["REPLICATED"], help="REPLICATED, table_wise, row_wise"
     )
-    parser.add_argument("--threads", type=int, default=2, help="of all processes together")
-    parser.add_argument("--batch", type=int, default=8192, help="rows of the global batch")
-    parser.add_argument("--table_rows", type=int, default=200_000, help="of each of 16 tables")
+    parser.add_argument("--threads", type=int, default=2, help="in total, over all processes")
+    parser.add_argument("--batch", type=int, default=8192, help="rows per global batch")
+    parser.add_argument("--table_rows", type=int, default=200_000, help="rows per table")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write(folder, 2 * given.steps * given.batch, given.table_rows)
-        (folder / "table_rows").write_text(str(given.table_rows))
-        ways = [(how, n) for n in given.processes for how in given.how if n > 1 or how in ALONE]
-        lines: dict[tuple[str, int], list[dict[str, float]]] = {way: [] for way in ways}
-        for _ in range(given.rounds):
-            for how, count in ways:
-                short = job(folder, how, count, given, given.steps)
-                long = job(folder, how, count, given, 2 * given.steps)
-                sent = (long["sent"] - short["sent"]) / given.steps / count
-                lines[how, count].append(long | {"sent": sent})
+        write(folder, 2 * arguments.steps * arguments.batch, arguments.table_rows)
+        (folder / "table_rows").write_text(str(arguments.table_rows))
+        cases = [
+            (how, n) for n in arguments.processes for how in arguments.how if n > 1 or how in ALONE
+        ]
+        runs_by_case: dict[tuple[str, int], list[dict[str, float]]] = {case: [] for case in cases}
+        for _ in range(arguments.rounds):
+            for how, count in cases:
+                short = job(folder, how, count, arguments, arguments.steps)
+                long = job(folder, how, count, arguments, 2 * arguments.steps)
+                sent = (long["sent"] - short["sent"]) / arguments.steps / count
+                runs_by_case[how, count].append(long | {"sent": sent})
         print("processes  tables      rows/s  peak of one  sent per step and process  as computed")
-        for (how, count), found in lines.items():
-            middle = {key: statistics.median(each[key] for each in found) for key in found[0]}
-            batch = given.batch // count
-            computed = exchanged(how, count, batch, unique_rows(folder, batch), middle["dense"])
+        for (how, count), runs in runs_by_case.items():
+            median = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+            batch = arguments.batch // count
+            computed = exchanged(how, count, batch, unique_rows(folder, batch), median["dense"])
             print(
-                f"{count:9}  {how:10}  {middle['rows/s'] / 1e3:5.1f}k  "
-                f"{middle['peak'] / 2**20:7.0f} MiB  {middle['sent'] / 2**20:21.2f} MiB  "
+                f"{count:9}  {how:10}  {median['rows/s'] / 1e3:5.1f}k  "
+                f"{median['peak'] / 2**20:7.0f} MiB  {median['sent'] / 2**20:21.2f} MiB  "
                 f"{computed / 2**20:6.2f} MiB"
             )
 

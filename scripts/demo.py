@@ -1,7 +1,8 @@
-"""make demo: a real MMoE on real data, from files to predictions, command by command.
+"""make demo: trains MMoE on real data, from files to predictions, one command at a time.
 
-The data are the MMoE paper's Census-Income, from the folder CENSUS_INCOME_DIR if it is set, else
-from UCI; where that cannot be reached, and only there, the built-in synthetic set stands in.
+The data set is Census-Income from the MMoE paper, read from the folder CENSUS_INCOME_DIR if it is
+set, otherwise downloaded from UCI. Only if UCI cannot be reached does the demo fall back to the
+synthetic data set.
 """
 
 import json
@@ -19,22 +20,22 @@ OUT = Path("experiments/demo")
 
 
 def run(*command: str) -> int:
-    """Show a command and run it; its exit code."""
+    """Print a command and run it; returns its exit code."""
     print(f"\n$ {' '.join(command)}", flush=True)
     words = [sys.executable if word == "python" else word for word in command]
     return subprocess.run(words, check=False).returncode
 
 
 def must(*command: str, but: int = 0) -> int:
-    """Run a command that must succeed, or end with the exit code ``but``."""
+    """Run a command that must exit with 0 or with ``but``; returns the exit code."""
     code = run(*command)
     if code not in (0, but):
-        sys.exit(f"demo: this command failed: {' '.join(command)}")
+        sys.exit(f"demo: command failed: {' '.join(command)}")
     return code
 
 
 def census_income() -> bool:
-    """Prepare data/census_income; False when there is no way to UCI."""
+    """Prepare data/census_income; False if UCI cannot be reached."""
     prepare, out = "scripts/prepare_census_income.py", "data/census_income"
     source = os.environ.get("CENSUS_INCOME_DIR")
     if source:
@@ -44,14 +45,14 @@ def census_income() -> bool:
 
 
 def chosen() -> tuple[str, str, str]:
-    """Config, test files and the columns to show, of the data that can be had."""
+    """Config, test files, and the columns to show, for the data set that is available."""
     if census_income():
         return (
             "configs/census_income_mmoe.config",
             "data/census_income/test.parquet",
             "age,sex,weeks_worked,income,never_married",
         )
-    print("demo: no CENSUS_INCOME_DIR and no way to UCI; the synthetic set stands in")
+    print("demo: CENSUS_INCOME_DIR is not set and UCI is unreachable; using synthetic data")
     must("python", "-m", "tzmmoe.synthetic", "--out", "data/synthetic")
     return "configs/synthetic_mmoe.config", "data/synthetic/eval", "user_id,item_id"
 
@@ -78,7 +79,7 @@ def main() -> None:
     print(f"demo: trained in {minutes:.1f} min; on {test}:")
     for key, value in aucs.items():
         print(f"  {key:24} {value:.4f}")
-    print(f"demo: model, log and results are in {OUT}; the config is {config}")
+    print(f"demo: the model, log and results are in {OUT}; the config is {config}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The six pictures of docs/mmoe_v2.md, one for each feature_cross, from what the model does.
+"""Draws the six pictures of docs/mmoe_v2.md, one per feature_cross, from the model's own wiring.
 
-python scripts/draw_mmoe_v2.py writes them, with --check it only compares.
+With --check it compares the pictures without writing them.
 """
 
 import argparse
@@ -14,12 +14,12 @@ from tzmmoe.models.mmoe_v2.crossing import Crossing
 FOLDER = Path(__file__).parents[1] / "docs/images"
 WIDTH, HEIGHT = 630, 470
 DEEP, WIDE, INK = "#1f5fa8", "#b35900", "#1b1b1b"
-TASKS = {1: 130, 2: 310}  # task -> middle of its column
+TASKS = {1: 130, 2: 310}  # task -> x of its column
 GATES = {1: 60, 2: 380}
 EXPERTS = 220
-# Heights, from the input up.
+# y of each row, from the input up.
 INPUT, JOINED, EXPERT, MIXTURE, SEEN, TOWER, SUM, LOGIT = 430, 365, 290, 225, 165, 112, 56, 20
-# Of the wide side: middles of its columns, and heights of the lines that leave it.
+# The wide side: x of its columns, then y of its output and of the lines that leave it.
 FEATURES, MODEL, OUTPUT, TO_TOWERS, TO_LOGITS = 480, 570, 235, 196, 82
 STYLE = f"""\
 text {{ font: 14px "DejaVu Sans", Verdana, Arial, sans-serif; fill: {INK}; text-anchor: middle }}
@@ -33,10 +33,10 @@ rect, circle {{ fill: #ffffff; stroke-width: 1.6 }}
 
 
 def picture(feature_cross: int) -> str:
-    """SVG. Dashed is what is there with output_cross 0 alone."""
+    """The SVG. Dashed parts exist only with output_cross 0."""
     crossing = Crossing.of(feature_cross, 1, "FM", "auto")
     added = Crossing.of(feature_cross, 0, "FM", "auto")
-    assert added.logits, "the dashed lines say that output_cross 0 adds y_w"
+    assert added.logits, "the dashed lines show that output_cross 0 adds y_w"
     name = f"feature_cross: {feature_cross}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
@@ -90,7 +90,7 @@ def deep_side(crossing: Crossing) -> Iterator[str]:
 
 
 def wide_side(crossing: Crossing) -> Iterator[str]:
-    """The wide group, its features, its model and its model's output."""
+    """The wide group, its features, its model, and the model's output."""
     yield box((FEATURES + MODEL) / 2, INPUT, 160, "wide group", kind="wide")
     if crossing.features:
         yield arrow(f"M {FEATURES} {INPUT - 18} V {JOINED + 16}", kind="wide")
@@ -105,7 +105,7 @@ def wide_side(crossing: Crossing) -> Iterator[str]:
 
 
 def to_towers(crossing: Crossing) -> Iterator[str]:
-    """x_w or y_w to what the towers see."""
+    """x_w or y_w to the inputs of the towers."""
     if not crossing.towers:
         return
     features = crossing.towers == "features"
@@ -113,7 +113,7 @@ def to_towers(crossing: Crossing) -> Iterator[str]:
     way = f"M {begin} {top} V {TO_TOWERS}"
     for middle in reversed(TASKS.values()):
         yield arrow(f"{way} H {middle + 75} V {SEEN} H {middle + 50}", kind="wide")
-        way = f"M {middle + 75} {TO_TOWERS}"  # the next one branches off there
+        way = f"M {middle + 75} {TO_TOWERS}"  # the next line branches off here
 
 
 def to_logits() -> Iterator[str]:
@@ -125,7 +125,7 @@ def to_logits() -> Iterator[str]:
 
 
 def head(name: str, colour: str) -> str:
-    """The end of an arrow, whose tip is the line's end."""
+    """An arrowhead whose tip is the end of the line."""
     return (
         f'<marker id="{name}" viewBox="0 0 10 10" refX="10" refY="5" markerWidth="8" '
         f'markerHeight="8" markerUnits="userSpaceOnUse" orient="auto">'
@@ -140,7 +140,7 @@ def arrow(way: str, kind: str = "deep") -> str:
 def box(
     x: float, y: float, width: int, label: str, *, kind: str = "deep", round_ends: bool = False
 ) -> str:
-    """Around its middle; with round ends where vectors are put side by side, or are given on."""
+    """A box centred on (x, y); round ends stand for vectors, concatenated or passed on."""
     height, radius = (28, 14) if round_ends else (36, 4)
     rectangle = (
         f'<rect class="{kind}" x="{x - width / 2:g}" y="{y - height / 2:g}" width="{width}" '
@@ -154,7 +154,7 @@ def ring(x: float, y: float, radius: int, label: str, *, kind: str = "deep") -> 
 
 
 def text(x: float, y: float, label: str) -> str:
-    """Around its middle; what follows a lone letter and a _ is set below the line."""
+    """Text centred on (x, y); what follows a single letter and _ becomes a subscript."""
     lowered = re.sub(
         r"\b([a-z])_(\w)(.?)",
         r'\1<tspan class="sub" dy="4">\2</tspan><tspan dy="-4">\3</tspan>',
@@ -165,7 +165,7 @@ def text(x: float, y: float, label: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="only compare")
+    parser.add_argument("--check", action="store_true", help="compare without writing")
     arguments = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
     for feature_cross in range(6):

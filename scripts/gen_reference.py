@@ -1,6 +1,6 @@
-"""protos/*.proto -> docs/reference.md: every message and field with its comment.
+"""Generates docs/reference.md from protos/*.proto: every message and field with its comment.
 
-``--check`` writes nothing and exits with 1 when docs/reference.md is out of date.
+``--check`` writes nothing and exits with code 1 if docs/reference.md is out of date.
 """
 
 import argparse
@@ -23,8 +23,9 @@ TARGET = ROOT / "docs/reference.md"
 ORDER = "pipeline data feature model module loss metric train optimizer export".split()
 INTRO = """# Reference: every field of the config
 
-Made from the comments of `protos/*.proto` by `python scripts/gen_reference.py`; do not edit.
-The config is one `Pipeline` message in protobuf text format. A field without default is unset.
+Generated from the comments in `protos/*.proto` by `python scripts/gen_reference.py`; do not edit.
+The config is a single `Pipeline` message in protobuf text format. A field without a default is
+unset.
 """
 MESSAGES, ENUMS, NESTED_MESSAGES, FIELDS, NESTED_ENUMS, VALUES = 4, 5, 3, 2, 4, 2
 TYPES = {
@@ -33,33 +34,33 @@ TYPES = {
 
 
 class Comments:
-    """The comment before each element of a file, by the path of its descriptor."""
+    """The comment above each element of a .proto file, by descriptor path."""
 
     def __init__(self, file: FileDescriptorProto) -> None:
-        self._found = {
+        self._by_path = {
             tuple(location.path): " ".join(location.leading_comments.split())
             for location in file.source_code_info.location
         }
 
     def at(self, *path: int) -> str:
-        return self._found.get(path, "")
+        return self._by_path.get(path, "")
 
 
 def parsed() -> list[FileDescriptorProto]:
-    """All files of the schema with their comments, in the order of the reference."""
+    """All schema files with their comments, in the order of the reference."""
     names = [f"tzmmoe/protos/{name}.proto" for name in ORDER]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "schema"
         options = ["--include_source_info", f"--descriptor_set_out={out}"]
-        place = f"-Itzmmoe/protos={ROOT / 'protos'}"
-        if protoc.main(["protoc", place, *options, *names]):
+        include = f"-Itzmmoe/protos={ROOT / 'protos'}"
+        if protoc.main(["protoc", include, *options, *names]):
             sys.exit("protoc could not read protos/*.proto")
         by_name = {file.name: file for file in FileDescriptorSet.FromString(out.read_bytes()).file}
     return [by_name[name] for name in names]
 
 
 def reference() -> str:
-    """The whole document."""
+    """The whole page."""
     parts = [INTRO]
     for file in parsed():
         comments = Comments(file)
@@ -101,7 +102,7 @@ def enum_lines(
 
 
 def kind(field: FieldDescriptorProto, message: DescriptorProto) -> str:
-    """The type as a reader of configs sees it, linked when it has fields of its own."""
+    """The field's type as a config author sees it, linked if it has fields or values of its own."""
     maps = {nested.name: nested for nested in message.nested_type if nested.options.map_entry}
     short = field.type_name.rpartition(".")[2]
     if short in maps:
@@ -124,7 +125,7 @@ def escaped(text: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="only compare")
+    parser.add_argument("--check", action="store_true", help="compare without writing")
     arguments = parser.parse_args()
     text = reference()
     if not arguments.check:

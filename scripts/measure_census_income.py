@@ -1,9 +1,9 @@
-"""Train a Census-Income config with several seeds; AUCs of each, their mean and spread.
+"""Trains a Census-Income config with several seeds; prints each AUC, their mean and spread.
 
     python scripts/measure_census_income.py --pipeline_config configs/census_income_mmoe.config
 
-Settings were chosen by ``--on valid``; the headers of the configs state ``--on test``. Both are
-AUCs of the last checkpoint: no seed and no epoch is picked by looking.
+The settings of the configs were chosen with ``--on valid``; their headers state ``--on test``. Both
+are AUCs of the last checkpoint: no seed or epoch is selected by its result.
 """
 
 import argparse
@@ -22,8 +22,8 @@ def main(argv: Sequence[str]) -> None:
     for seed in args.seeds:
         begin = time.monotonic()
         runs.append(_run(args, seed))
-        found = "  ".join(f"{key} {value:.4f}" for key, value in runs[-1].items())
-        print(f"seed {seed}  {found}  {time.monotonic() - begin:.0f} s", flush=True)
+        aucs = "  ".join(f"{key} {value:.4f}" for key, value in runs[-1].items())
+        print(f"seed {seed}  {aucs}  {time.monotonic() - begin:.0f} s", flush=True)
     for key in runs[0]:
         values = [run[key] for run in runs]
         spread = statistics.stdev(values) if len(values) > 1 else float("nan")

@@ -1,11 +1,11 @@
-"""How large the package is, and how many of its files one must open to follow a step or a build.
+"""Measures the package: its size, and how many files one must open to follow a step or a build.
 
     python scripts/measure_house.py                     this checkout
     python scripts/measure_house.py --checkout ../before
 
-Prints files, lines, lines of code (without blanks, comments and docstrings), files with exactly
-one importer, and on README's first.config the files with a function called between entry and
-return of one training step and of `build.build`.
+Prints the number of files, of lines, of lines of code (without blanks, comments and docstrings) and
+of files with exactly one importer; and, for README's first.config, of files with a function called
+during one training step and during `build.build`.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from collections import defaultdict
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# A process of its own runs this in the checkout: it prints the files that a call goes through.
+# Runs in a separate process with the checkout's package; prints the files that a call runs through.
 TRACED = """
 import sys
 from tzmmoe.pipeline import Pipeline
@@ -59,7 +59,7 @@ for what, files in seen.items():
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkout", type=Path, default=ROOT)
-    parser.add_argument("--list", action="store_true", help="name the files too")
+    parser.add_argument("--list", action="store_true", help="also list the files")
     arguments = parser.parse_args()
     checkout = arguments.checkout.resolve()
     files = package_files(checkout)
@@ -80,7 +80,7 @@ def package_files(checkout: Path) -> list[Path]:
 
 
 def code_lines(file: Path) -> int:
-    """Lines that hold a token of code, without docstrings."""
+    """Number of lines with a token of code, docstrings excluded."""
     text = file.read_text()
     docs: set[int] = set()
     for node in ast.walk(ast.parse(text)):
@@ -97,8 +97,8 @@ def code_lines(file: Path) -> int:
 
 
 def with_one_importer(checkout: Path, files: list[Path]) -> list[str]:
-    """Modules that exactly one other file imports; a package's own __init__ and commands, which
-    nobody needs to import, are left out."""
+    """Modules that exactly one other file imports, except a package's own __init__ and commands,
+    which need no importer."""
     modules = {}
     for file in files:
         name = ".".join(file.relative_to(checkout).with_suffix("").parts)
@@ -121,7 +121,7 @@ def with_one_importer(checkout: Path, files: list[Path]) -> list[str]:
 
 
 def first_config() -> str:
-    """README's first.config, on a small data set."""
+    """README's first.config."""
     return re.search(r"^```protobuf first\.config\n(.*?)^```$", README, re.M | re.S)[1]
 
 
@@ -130,9 +130,9 @@ README = (ROOT / "README.md").read_text()
 
 def traced(checkout: Path) -> dict[str, list[str]]:
     with tempfile.TemporaryDirectory() as folder:
-        made = [sys.executable, "-m", "tzmmoe.synthetic", "--rows", "4000", "--out"]
+        generate = [sys.executable, "-m", "tzmmoe.synthetic", "--rows", "4000", "--out"]
         quiet = {"cwd": folder, "check": True, "capture_output": True, "text": True}
-        subprocess.run([*made, "data/synthetic"], env=_environment(ROOT), **quiet)
+        subprocess.run([*generate, "data/synthetic"], env=_environment(ROOT), **quiet)
         (Path(folder) / "first.config").write_text(first_config())
         (Path(folder) / "traced.py").write_text(TRACED)
         command = [sys.executable, "traced.py", str(checkout / "tzmmoe"), "first.config"]

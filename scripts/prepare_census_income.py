@@ -1,12 +1,12 @@
-"""Census-Income (KDD) -> train, valid and test files.
+"""Converts Census-Income (KDD) to train, valid and test files.
 
 The data set of the MMoE paper (Ma et al., KDD 2018, section 6.3): 199,523 training rows and 99,762
-test rows, which are split 1:1 into validation and test by a fixed seed. Categories stay text,
-numbers numbers; the labels of both task groups are 0 and 1. Crosses of columns, for a wide side,
-come last.
+test rows, which are split 1:1 into validation and test with a fixed seed. Categories stay text and
+numbers stay numbers; the labels of both task groups are 0 or 1. The last columns are crosses of
+other columns, for a wide side.
 https://archive.ics.uci.edu/dataset/117, CC BY 4.0.
 
-Exit codes: 0 done, 3 UCI cannot be reached, 1 anything else; a line on stderr says what.
+Exit codes: 0 success, 3 UCI cannot be reached, 1 any other error; one line on stderr says which.
 """
 
 import argparse
@@ -54,8 +54,8 @@ COLLEGE = (
     "Prof school degree (MD DDS DVM LLB JD)",
     "Doctorate degree(PhD EdD)",
 )
-# Crosses of columns, as text such as "Male x Private"; none shows education, marital status, a
-# label or a status that tells one.
+# Crosses of columns, as text such as "Male x Private"; none contains education, marital status, a
+# label, or a status that reveals one.
 CROSSES = {
     "cross_sex_class": ("sex", "class_worker"),
     "cross_sex_occupation": ("sex", "major_occ_code"),
@@ -64,7 +64,7 @@ CROSSES = {
     "cross_time_industry": ("full_or_part_emp", "major_ind_code"),
     "cross_weeks_occupation": ("weeks_worked", "det_occ_code"),
 }
-# Where the bands of the crossed numbers begin; a band is named by its begin.
+# Lower bounds of the bands into which crossed numbers fall; a band is named after its lower bound.
 BANDS = {
     "age": (0, 18, 25, 30, 35, 40, 45, 50, 55, 60, 65, 75),
     "weeks_worked": (0, 1, 14, 27, 40, 52),
@@ -74,47 +74,47 @@ UNREACHABLE = 3  # exit code
 
 
 def read_source(folder: Path) -> dict[str, bytes]:
-    """The two official files, plain or gzip. SystemExit when they are not there."""
-    found = {}
+    """The two official files, plain or gzipped. SystemExit if one is missing."""
+    files = {}
     for name in SHA256:
         plain, packed = folder / name, folder / f"{name}.gz"
         if packed.is_file():
-            found[name] = unpacked(packed.read_bytes(), str(packed))
+            files[name] = unpacked(packed.read_bytes(), str(packed))
         elif plain.is_file():
-            found[name] = plain.read_bytes()
+            files[name] = plain.read_bytes()
         else:
-            sys.exit(f"{folder}: holds neither {plain.name} nor {packed.name}")
-    return found
+            sys.exit(f"{folder}: contains neither {plain.name} nor {packed.name}")
+    return files
 
 
 def unpacked(content: bytes, name: str) -> bytes:
-    """Of a gzip file. SystemExit when it is none, or is cut off."""
+    """The content of a gzip file. SystemExit if it is truncated or not gzip."""
     try:
         return gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        sys.exit(f"{name}: is no whole gzip file: {error}; fetch it anew")
+        sys.exit(f"{name}: not a complete gzip file: {error}; download it again")
 
 
 def download() -> dict[str, bytes]:
-    """The two official files from UCI. SystemExit when they cannot be had, UNREACHABLE when that is
-    for want of a network, or of a server that works."""
-    way = "pass --source DIR with the official files"
+    """The two official files from UCI. SystemExit if that fails, with code UNREACHABLE if there is
+    no network or the server is down."""
+    remedy = "pass --source DIR with the official files"
     try:
         content = fetched()
     except urllib.error.HTTPError as error:
         if error.code < 500:
-            sys.exit(f"{URL} could not be fetched: {error}; {way}")
-        unreachable(f"{URL} could not be fetched: {error}; {way}")
+            sys.exit(f"cannot download {URL}: {error}; {remedy}")
+        unreachable(f"cannot download {URL}: {error}; {remedy}")
     except (OSError, http.client.HTTPException) as error:
-        unreachable(f"{URL} could not be fetched: {error}; {way}")
+        unreachable(f"cannot download {URL}: {error}; {remedy}")
     try:
-        found = official(content)
+        files = official(content)
     except (zipfile.BadZipFile, tarfile.TarError, OSError, zlib.error, EOFError) as error:
-        sys.exit(f"{URL}: what came is no whole archive: {error}; try again, or {way}")
-    lacking = [name for name in SHA256 if name not in found]
-    if lacking:
-        sys.exit(f"{URL}: holds no {' and no '.join(lacking)}; {way}")
-    return found
+        sys.exit(f"{URL}: incomplete archive: {error}; try again, or {remedy}")
+    missing = [name for name in SHA256 if name not in files]
+    if missing:
+        sys.exit(f"{URL}: does not contain {' or '.join(missing)}; {remedy}")
+    return files
 
 
 def fetched() -> bytes:
@@ -128,9 +128,9 @@ def unreachable(line: str) -> NoReturn:
 
 
 def official(content: bytes) -> dict[str, bytes]:
-    """All files of UCI's archive by their names, unpacked."""
+    """All files in UCI's archive by name, unpacked."""
     archive = zipfile.ZipFile(io.BytesIO(content))
-    found = {}
+    files = {}
     for entry in archive.namelist():
         part = archive.read(entry)
         if entry.endswith((".tar.gz", ".tgz")):
@@ -138,23 +138,23 @@ def official(content: bytes) -> dict[str, bytes]:
                 parts = {m.name: inner.extractfile(m).read() for m in inner if m.isfile()}
         else:
             parts = {entry: part}
-        for name, each in parts.items():
+        for name, part in parts.items():
             short = Path(name).name
             packed = short.endswith(".gz")
-            found[short.removesuffix(".gz")] = unpacked(each, f"{URL}, {name}") if packed else each
-    return found
+            files[short.removesuffix(".gz")] = unpacked(part, f"{URL}, {name}") if packed else part
+    return files
 
 
 def verify(files: dict[str, bytes]) -> None:
-    """SystemExit when a file is not the official one, byte for byte."""
+    """SystemExit unless the files equal the official ones, byte for byte."""
     for name, expected in SHA256.items():
         digest = hashlib.sha256(files[name]).hexdigest()
         if digest != expected:
-            sys.exit(f"{name}: SHA-256 is {digest}, not {expected}; this is not the official file")
+            sys.exit(f"{name}: not the official file: SHA-256 is {digest}, expected {expected}")
 
 
 def table(content: bytes) -> pa.Table:
-    """The 42 columns, texts stripped, the labels of both task groups, and the crosses."""
+    """The 42 columns with whitespace stripped, the labels of both task groups, and the crosses."""
     raw = csv.read_csv(
         io.BytesIO(content),
         read_options=csv.ReadOptions(column_names=COLUMNS),
@@ -179,16 +179,16 @@ def table(content: bytes) -> pa.Table:
 
 
 def banded(columns: dict[str, pa.ChunkedArray], name: str) -> pa.ChunkedArray | pa.Array:
-    """A column as a cross has it: text as it is, a number as the begin of its band."""
+    """A column as a cross shows it: text unchanged, a number as the lower bound of its band."""
     if name not in BANDS:
         return columns[name]
-    begins = np.array(BANDS[name])
-    bands = begins[np.searchsorted(begins, columns[name].to_numpy(), side="right") - 1]
+    bounds = np.array(BANDS[name])
+    bands = bounds[np.searchsorted(bounds, columns[name].to_numpy(), side="right") - 1]
     return pa.array(bands).cast(pa.string())
 
 
 def split(test: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """Two halves of the official test file, by a permutation of a fixed seed."""
+    """Two halves of the official test file, by a permutation with a fixed seed."""
     order = np.random.default_rng(SPLIT_SEED).permutation(len(test))
     half = len(test) // 2
     return tuple(test.take(pa.array(np.sort(part))) for part in (order[:half], order[half:]))
@@ -211,12 +211,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--source", type=Path, help="folder with the official files")
-    place.add_argument("--download", action="store_true", help=f"fetch them from {URL}")
+    place.add_argument("--download", action="store_true", help=f"download them from {URL}")
     parser.add_argument("--out", type=Path, required=True, help="folder for the Parquet files")
-    parser.add_argument("--csv", action="store_true", help="write CSV files too")
+    parser.add_argument("--csv", action="store_true", help="also write CSV files")
     arguments = parser.parse_args()
     if arguments.out.exists() and not arguments.out.is_dir():
-        sys.exit(f"--out {arguments.out}: is a file; name a folder")
+        sys.exit(f"--out {arguments.out} is a file; choose a folder")
     try:
         files = download() if arguments.download else read_source(arguments.source)
         verify(files)

@@ -1,14 +1,15 @@
-"""What training, evaluation, export and prediction leave, as checksums: two checkouts compared.
+"""Records checksums of all results of training, evaluation, export and prediction, and compares two
+checkouts by them.
 
-Runs configs/synthetic_mmoe.config and configs/census_income_mmoe.config in a work folder, one
-thread each, and writes the SHA-256 of every file that does not hold the time of day, of every
-tensor of a checkpoint, and of every entry of an export's program. With --against, lists what
-differs and exits with 1 if anything does.
+Runs configs/synthetic_mmoe.config and configs/census_income_mmoe.config single-threaded in a work
+folder. Writes the SHA-256 of every file without timestamps, of every tensor of a checkpoint, and of
+every entry of an export's program. With --against, lists the differences and exits with 1 if there
+are any.
 
     python scripts/record_results.py /tmp/work before.json --checkout ../before
     python scripts/record_results.py /tmp/work after.json --against before.json
 
-Census-Income is left out when CENSUS_INCOME_DIR does not name its files.
+Skips Census-Income unless CENSUS_INCOME_DIR is set to the folder with its files.
 """
 
 import argparse
@@ -25,17 +26,17 @@ import numpy as np
 from safetensors import safe_open
 
 ROOT = Path(__file__).parents[1]
-# These differ in every run: times, and checksums of files whose header has no fixed order.
+# These differ in every run: timestamps, and checksums of files whose header has no fixed order.
 TIMED = ("train.log", "runs.jsonl", "events.out.tfevents", ".lock", "checksums.json")
 CONFIGS = ("synthetic_mmoe", "census_income_mmoe")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("work", type=Path, help="a folder for data and runs")
-    parser.add_argument("record", type=Path, help="the file of checksums to write")
-    parser.add_argument("--checkout", type=Path, default=ROOT, help="whose package runs")
-    parser.add_argument("--against", type=Path, help="a record to compare with")
+    parser.add_argument("work", type=Path, help="folder for data and runs")
+    parser.add_argument("record", type=Path, help="file to write the checksums to")
+    parser.add_argument("--checkout", type=Path, default=ROOT, help="checkout whose package to run")
+    parser.add_argument("--against", type=Path, help="record to compare with")
     parser.add_argument("--set", action="append", default=[], help="passed to tzmmoe.train")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
@@ -46,7 +47,7 @@ def main() -> None:
 
 
 def record(work: Path, checkout: Path, settings: list[str]) -> dict[str, str]:
-    """Checksums of what the runs leave, by path."""
+    """Checksums of the results of all runs, by path."""
     census = os.environ.get("CENSUS_INCOME_DIR")
     if not (work / "data/synthetic").is_dir():
         _run(work, ROOT, "-m", "tzmmoe.synthetic", "--out", "data/synthetic")
@@ -83,7 +84,7 @@ def _run(folder: Path, checkout: Path, *command: str) -> None:
 
 
 def checksums(file: Path, name: str) -> dict[str, str]:
-    """Of a file, of each tensor of a checkpoint, or of each entry of a program."""
+    """Checksums of a file, of each tensor of a checkpoint, or of each entry of a program."""
     if file.suffix == ".safetensors":
         with safe_open(file, "numpy") as tensors:
             keys = list(tensors.keys())
@@ -97,19 +98,19 @@ def checksums(file: Path, name: str) -> dict[str, str]:
 
 
 def _sha256(content: bytes | np.ndarray) -> str:
-    """Of bytes, or of an array with its type and shape."""
+    """Digest of bytes, or of an array including its type and shape."""
     if isinstance(content, np.ndarray):
         content = f"{content.dtype} {content.shape} ".encode() + content.tobytes()
     return hashlib.sha256(content).hexdigest()
 
 
 def compared(before: dict[str, str], after: dict[str, str]) -> int:
-    """Print what differs; 1 if anything does."""
+    """Print the differences; 1 if there are any, else 0."""
     names = sorted(before.keys() | after.keys())
     differing = [name for name in names if before.get(name) != after.get(name)]
     for name in differing:
-        lack = "" if name in before and name in after else " (only in one of the two)"
-        print(f"differs: {name}{lack}")
+        alone = "" if name in before and name in after else " (in one record only)"
+        print(f"differs: {name}{alone}")
     print(f"{len(names) - len(differing)} of {len(names)} are equal")
     return 1 if differing else 0
 

@@ -146,14 +146,14 @@ def test_a_file_that_is_no_whole_gzip_file_is_named_in_one_line(tmp_path, conten
     done = prepare(tmp_path, tmp_path / "out")
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
-    assert line.startswith(f"{tmp_path / 'census-income.data.gz'}: is no whole gzip file")
+    assert line.startswith(f"{tmp_path / 'census-income.data.gz'}: not a complete gzip file")
 
 
 def test_a_file_in_place_of_the_folder_to_write_is_named_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "out").touch()
     done = prepare(tmp_path, tmp_path / "out")
     assert done.returncode == 1
-    assert done.stderr == f"--out {tmp_path / 'out'}: is a file; name a folder\n"
+    assert done.stderr == f"--out {tmp_path / 'out'} is a file; choose a folder\n"
 
 
 @pytest.fixture
@@ -218,13 +218,13 @@ def test_only_where_uci_cannot_be_reached_another_data_set_stands_in(
     monkeypatch.delenv("CENSUS_INCOME_DIR", raising=False)
     if name in UNREACHABLE:
         assert demo.chosen()[0] == "configs/synthetic_mmoe.config"
-        assert "no way to UCI" in capsys.readouterr().out
+        assert "UCI is unreachable" in capsys.readouterr().out
         return
-    with pytest.raises(SystemExit, match="demo: this command failed"):
+    with pytest.raises(SystemExit, match="demo: command failed"):
         demo.chosen()
     said = capsys.readouterr()
     assert len(said.err.splitlines()) == 1
-    assert "no way to UCI" not in said.out
+    assert "UCI is unreachable" not in said.out
 
 
 def test_a_disk_that_is_full_is_told_in_one_line(tmp_path, monkeypatch, scripts) -> None:
