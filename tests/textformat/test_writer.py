@@ -19,6 +19,9 @@ def paths(message, path: str = "") -> list[str]:
         if field.message_type is None:
             found.append(here)
             continue
+        if field.message_type.GetOptions().map_entry:
+            found += [f"{here}[{number}]" for number in range(len(value))]
+            continue
         several = list(enumerate(value)) if field.is_repeated else [("", value)]
         for number, each in several:
             place = f"{here}[{number}]" if field.is_repeated else here

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from google.protobuf import text_format
+from google.protobuf import message_factory, text_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
@@ -124,6 +124,9 @@ def _entries(message: Message, field: FieldDescriptor, path: str) -> Iterator[tu
         if value:
             yield here, value
     else:
+        if field.message_type.GetOptions().map_entry:
+            entry = message_factory.GetMessageClass(field.message_type)
+            value = [entry(key=key, value=value[key]) for key in sorted(value)]
         yield from ((f"{here}[{number}]", each) for number, each in enumerate(value))
 
 

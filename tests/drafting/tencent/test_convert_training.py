@@ -461,7 +461,7 @@ def test_metrics_of_labels_without_tower_and_the_same_twice_are_reported(tmp_pat
     value = {"is_click": ["auc", "AUC"], "is_favor": [], "play_num5": ["auc"], "play_num1": "auc"}
     found = convert(tmp_path, {f"{TRAINING}.metrics": value}, labels=LABELS)
     assert f"{TRAINING}.metrics.play_num5: no tower learns this label" in found.plain
-    assert f"{TRAINING}.metrics.is_click[1]: auc is there already" in found.plain
+    assert f"{TRAINING}.metrics.is_click[1]: auc is already listed" in found.plain
     assert f"{TRAINING}.metrics has none of is_favor" in found.plain
 
 
