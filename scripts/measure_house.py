@@ -33,7 +33,8 @@ def begins(what, frame, file):
     name = frame.f_code.co_name
     if what == "build":
         return name == "build" and file == "build/model.py"
-    return name == "step" and type(frame.f_locals.get("self")).__name__ == "Trainer"
+    owner = type(frame.f_locals.get("self")).__name__
+    return (owner, name) in (("Trainer", "step"), ("TrainStep", "__call__"))
 
 def watch(frame, event, _):
     file = frame.f_code.co_filename

@@ -18,7 +18,7 @@ from grpc_tools import protoc
 from written import ROOT, SHIPPED, all_fields, load, message_types, said_of_all
 
 from tzmmoe.build import build
-from tzmmoe.config.towers import tower_fields
+from tzmmoe.config.walk import tower_fields
 from tzmmoe.errors import Faults
 from tzmmoe.features import FEATURES
 from tzmmoe.features.shared import SharedFields

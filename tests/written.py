@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from google.protobuf import text_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
@@ -14,6 +15,7 @@ from tzmmoe.errors import ConfigError, Faults
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.run.session import check
 from tzmmoe.run.settings import RunSettings
+from tzmmoe.system.runtime import free_bytes
 
 CONFIG = """\
 train_input_path: "train.parquet"
@@ -109,7 +111,8 @@ def said_of_all(config: Config) -> list[str]:
 def built(config: Config) -> tuple[Built | None, list[str]]:
     faults = Faults(config.faults)
     settings = RunSettings.of(config.pipeline, faults, trains=True)
-    made = build(config.pipeline, config.folder, faults)
+    free = free_bytes(torch.device("cpu"))
+    made = build(config.pipeline, config.folder, faults, free=free)
     check(settings, made, faults)
     return made, lines(faults, config)
 

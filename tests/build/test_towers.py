@@ -5,7 +5,7 @@ from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
 from google.protobuf.message import Message
 
 from tzmmoe.build.model import tower_specs
-from tzmmoe.config.towers import name_towers
+from tzmmoe.config.walk import name_towers
 from tzmmoe.protos.model_pb2 import TaskTower
 
 

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tzmmoe.errors import ConfigError
-from tzmmoe.features.expression import DEPTH, FUNCTIONS, formula
+from tzmmoe.features.normalizer import DEPTH, FUNCTIONS, formula
 
 Tree = tuple[str, Callable[[float], float]]
 

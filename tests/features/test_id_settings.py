@@ -10,7 +10,7 @@ from features.id_features import id_feature
 from tzmmoe.errors import ConfigError
 from tzmmoe.features import Setting, check_shared
 from tzmmoe.features.column import read
-from tzmmoe.features.origin import Origin
+from tzmmoe.features.shared import Origin
 
 FAULTS = [
     ("", r"has none of hash_bucket_size, num_buckets, .*; give one"),

@@ -8,7 +8,7 @@ from parts import features
 
 from tzmmoe.errors import ConfigError
 from tzmmoe.features import Feature, Setting, ordered
-from tzmmoe.features.origin import Origin
+from tzmmoe.features.shared import Origin
 
 SETTING = Setting("FG_DAG", "\x03", "MURMUR_HASH", Path())
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tzmmoe.nn.dropout import Dropout
+from tzmmoe.nn.mlp import Dropout
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from tzmmoe.nn.keras import start_as_keras
-from tzmmoe.nn.linear import StackedLinear
-from tzmmoe.nn.mlp import MLP
+from tzmmoe.nn.mlp import MLP, StackedLinear
 from tzmmoe.nn.norms import BatchNorm
 
 

@@ -13,8 +13,7 @@ from torch.testing import assert_close
 
 from tzmmoe.errors import ConfigError
 from tzmmoe.nn import linear
-from tzmmoe.nn.linear import LARGE, StackedLinear
-from tzmmoe.nn.mlp import MLP
+from tzmmoe.nn.mlp import LARGE, MLP, StackedLinear
 
 NORMS = {"plain": {}, "batch": {"use_bn": True}, "layer": {"use_ln": True}}
 ALL = pytest.mark.parametrize("activation", oracles.ACTIVATIONS)

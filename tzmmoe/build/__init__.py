@@ -1,6 +1,6 @@
 """Config -> objects. Below this, no module but ``config`` reads a message."""
 
-from tzmmoe.build.constraints import check_constraints
+from tzmmoe.build.features import check_constraints
 from tzmmoe.build.files import delivery, reading
 from tzmmoe.build.model import Built, build
 from tzmmoe.build.rules import rules

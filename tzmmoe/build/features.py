@@ -1,7 +1,7 @@
 """feature_configs -> features, and what of them has no effect."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tzmmoe.config.walk import features as configured_features
@@ -11,6 +11,7 @@ from tzmmoe.protos.data_pb2 import DataConfig, FgMode, HashFunction
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.protos.train_pb2 import REPLICATED
 from tzmmoe.registry import fields
+from tzmmoe.tables.constraints import BY_COLUMNS, COMPUTE_KERNELS, ON_A_CPU, SHARDING_TYPES
 
 
 def feature_setting(config: DataConfig, folder: Path) -> Setting:
@@ -101,3 +102,35 @@ def check_name(field: str, name: str) -> None:
     """Raise ConfigError unless the name can be part of a column's and a tensor's name."""
     if not re.fullmatch(r"[\w\-]+", name):
         raise ConfigError.at(field, f"is {name!r}; use letters, digits, _ and -")
+
+
+ON_GPUS_ONLY = "which TorchRec has on GPUs only; leave it out"
+SEVERAL_SUMS = (
+    "which would give each part of a row a sum of its own, but row-wise Adagrad has one for the "
+    "whole row; leave it out, take adagrad_optimizer"
+)
+
+
+def check_constraints(
+    pipeline: Pipeline, device_type: str, faults: Faults, *, trains: bool
+) -> None:
+    """Add a fault for each word that cannot be met."""
+    unfit = {}
+    if device_type == "cpu":
+        unfit |= dict.fromkeys({*SHARDING_TYPES, *COMPUTE_KERNELS} - ON_A_CPU, ON_GPUS_ONLY)
+    optimizer = pipeline.train_config.sparse_optimizer.WhichOneof("optimizer")
+    if trains and optimizer == "rowwise_adagrad_optimizer":
+        unfit |= dict.fromkeys(BY_COLUMNS - unfit.keys(), SEVERAL_SUMS)
+    for path, constraints in _constraints(pipeline):
+        for name, words in constraints.items():
+            for word in words:
+                if word in unfit:
+                    text = f"has {word!r}, {unfit[word]}, or set table_placement: REPLICATED"
+                    faults.add(f"{path}.{name}", text)
+
+
+def _constraints(pipeline: Pipeline) -> Iterator[tuple[str, Mapping[str, Sequence[str]]]]:
+    train = pipeline.train_config
+    yield "train_config.global_embedding_constraints", fields(train.global_embedding_constraints)
+    for path, spec in feature_specs(pipeline).values():
+        yield f"{path}.embedding_constraints", spec.fields.get("embedding_constraints") or {}

@@ -11,7 +11,7 @@ import torch
 
 from tzmmoe.build.features import build_features, feature_setting, feature_specs, needed
 from tzmmoe.build.tasks import build_tasks, final_tasks
-from tzmmoe.config.towers import task_towers, tower_fields
+from tzmmoe.config.walk import task_towers, tower_fields
 from tzmmoe.errors import Faults, few, within
 from tzmmoe.features import Feature, FeatureSpec, Setting
 from tzmmoe.models import MODELS, Body, RankModel
@@ -21,7 +21,6 @@ from tzmmoe.models.tower import Tower
 from tzmmoe.protos.model_pb2 import ModelConfig, TaskTower
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import fields
-from tzmmoe.system.runtime import free_bytes
 from tzmmoe.tables.table import fill_tables
 from tzmmoe.tasks.task_set import TaskSet
 
@@ -44,9 +43,12 @@ class Built:
     model: RankModel
 
 
-def build(pipeline: Pipeline, folder: Path, faults: Faults, spread: int = 1) -> Built | None:
+def build(
+    pipeline: Pipeline, folder: Path, faults: Faults, spread: int = 1, free: int | None = None
+) -> Built | None:
     """Features, tasks and the model, initialised from the config's seed; but the tables only if
-    they cannot be ``spread`` over several processes.
+    they cannot be ``spread`` over several processes. ``free``: bytes of memory of a process, if
+    known; tables that need more are a fault.
 
     What does not fit is added to ``faults``; then there is no model.
     """
@@ -70,7 +72,8 @@ def build(pipeline: Pipeline, folder: Path, faults: Faults, spread: int = 1) -> 
             groups = body.groups | {name: each.features for name, each in body.factors.items()}
         names = list(dict.fromkeys(name for members in groups.values() for name in members))
         features = [by_name[name] for name in names if name in by_name]
-        _check_memory(_tables(features, body), specs, faults, spread)
+        if free is not None:
+            _check_memory(_tables(features, body), specs, faults, free * spread)
         towers = _towers(placed, body, faults)
         if body and not faults:
             encoder = Encoder(features, body, seed=pipeline.runtime_config.seed)
@@ -120,14 +123,12 @@ def _check_memory(
     tables: Mapping[str, tuple[int, Feature]],
     specs: Mapping[str, tuple[str, FeatureSpec]],
     faults: Faults,
-    spread: int,
+    free: int,
 ) -> None:
-    """Add a fault at the largest table when the memory of ``spread`` processes cannot hold all."""
+    """Add a fault at the largest table when so many bytes of memory cannot hold all tables."""
     needed = sum(size for size, _ in tables.values())
-    free = free_bytes(torch.device("cpu"))
-    if free is None or needed <= free * spread:
+    if needed <= free:
         return
-    free *= spread
     size, feature = max(tables.values(), key=lambda each: each[0])
     faults.add(
         specs[feature.name][0],

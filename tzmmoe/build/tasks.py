@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tzmmoe.build.features import check_name
-from tzmmoe.config.towers import missing_towers, task_towers
+from tzmmoe.config.walk import missing_towers, task_towers
 from tzmmoe.errors import ConfigError, Faults, did_you_mean, few, within
 from tzmmoe.models import MODELS
 from tzmmoe.protos import loss_pb2, metric_pb2

@@ -18,7 +18,7 @@ from tzmmoe.features.column import read, reread
 from tzmmoe.features.default import Tally
 from tzmmoe.features.forms import BadType, BadValue
 from tzmmoe.features.layout import Layout
-from tzmmoe.features.origin import Origin
+from tzmmoe.features.shared import Origin
 from tzmmoe.jagged import Jagged, side_by_side
 
 

@@ -1,8 +1,7 @@
 """Features. Importing the package enters all of them in ``FEATURES``."""
 
 from tzmmoe.features.base import FEATURES, Feature, FeatureSpec, ordered
-from tzmmoe.features.origin import Setting
-from tzmmoe.features.shared import check_shared
+from tzmmoe.features.shared import Setting, check_shared
 from tzmmoe.registry import import_all
 
 import_all(__name__, __path__)

@@ -10,8 +10,7 @@ from torch import nn
 
 from tzmmoe.errors import ConfigError
 from tzmmoe.features.default import Tally
-from tzmmoe.features.origin import Origin, Setting
-from tzmmoe.features.shared import SharedFields
+from tzmmoe.features.shared import Origin, Setting, SharedFields
 from tzmmoe.jagged import Jagged
 from tzmmoe.protos.feature_pb2 import FeatureConfig
 from tzmmoe.registry import Registry

@@ -36,9 +36,13 @@ class Default:
         if shared.weighted and ":" in text:
             words = f"is {text!r}; a default has weight 1, so give its value alone"
             raise ConfigError.at(path, words)
-        found = read(pa.array([text]), shared.value_separator, weighted=False)
-        self.texts: pa.Array = found.values[: most or None]
+        self.texts = pa.array([], pa.large_string())
+        self.ids = np.empty(0, np.int64)
         self._counts_outside = isinstance(lookup, Identity)
+        if not text:
+            return
+        self.texts = read(pa.array([text]), shared.value_separator, weighted=False).values
+        self.texts = self.texts[: most or None]
         try:
             self.ids, strange = lookup.find(self.texts)
         except BadValue as bad:

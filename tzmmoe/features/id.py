@@ -13,8 +13,7 @@ from tzmmoe.features.column import distinct, filled
 from tzmmoe.features.default import Default, Tally
 from tzmmoe.features.forms import is_text
 from tzmmoe.features.lookup import Hash, Identity, Lookup, look_up, read_vocab_file, vocabulary
-from tzmmoe.features.origin import Setting
-from tzmmoe.features.shared import SharedFields
+from tzmmoe.features.shared import Setting, SharedFields
 from tzmmoe.jagged import Jagged
 
 log = logging.getLogger(__name__)

@@ -1,5 +1,6 @@
 """Values -> rows of a table: by hash, as they are, by vocabulary, by boundaries."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +15,6 @@ from tzmmoe.features.column import distinct, plain
 from tzmmoe.features.forms import BadValue, as_integers, as_numbers, as_text
 from tzmmoe.features.hashing import hash_texts
 from tzmmoe.jagged import Jagged
-from tzmmoe.system.digest import text_sha256
 
 
 class Lookup(ABC):
@@ -102,7 +102,7 @@ class Vocabulary(Lookup):
 
     def __init__(self, words: Mapping[str, int], rows: int, unknown: int) -> None:
         self.rows = rows
-        self.meaning = f"vocabulary {text_sha256(repr((sorted(words.items()), unknown)))[:12]}"
+        self.meaning = f"vocabulary {_checksum((sorted(words.items()), unknown))}"
         self._words = pa.array(list(words), pa.large_string())
         self._rows = np.array([*words.values(), unknown], np.int64)
 
@@ -121,7 +121,7 @@ class Boundaries(Lookup):
         if not (np.diff(self._boundaries) > 0).all() or np.isnan(self._boundaries).any():
             raise ConfigError.at("boundaries", "must rise from each to the next")
         self.rows = len(boundaries) + 1
-        self.meaning = f"boundaries {text_sha256(repr(self._boundaries.tolist()))[:12]}"
+        self.meaning = f"boundaries {_checksum(self._boundaries.tolist())}"
 
     def find(self, flat: pa.Array) -> tuple[np.ndarray, None]:
         return self.bucket(as_numbers(flat)), None
@@ -201,3 +201,8 @@ def _pairs(lines: Sequence[str], separator: str) -> list[tuple[str, int]] | None
     if not all(word and row.isascii() and row.isdigit() for word, _, row in parts):
         return None
     return [(word, int(row)) for word, _, row in parts]
+
+
+def _checksum(value: object) -> str:
+    """Of plain data, short enough to read."""
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:12]

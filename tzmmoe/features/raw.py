@@ -14,8 +14,7 @@ from tzmmoe.features.default import Default, Tally
 from tzmmoe.features.forms import BadValue, as_numbers, parse_number
 from tzmmoe.features.lookup import Boundaries, Identity, look_up
 from tzmmoe.features.normalizer import normalizer as parse_normalizer
-from tzmmoe.features.origin import Setting
-from tzmmoe.features.shared import OF_A_TABLE, SharedFields
+from tzmmoe.features.shared import OF_A_TABLE, Setting, SharedFields
 from tzmmoe.jagged import Jagged
 from tzmmoe.nn.numbers import AutoDis, LinearEmbedding
 

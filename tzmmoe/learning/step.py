@@ -1,9 +1,10 @@
 """One training step: a batch to new parameters, in five stages that are chosen once."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,6 @@ from torch import Tensor, nn
 from tzmmoe.batch import Batch, Inputs
 from tzmmoe.errors import Faults, within
 from tzmmoe.learning.optimizers import dense_optimizer
-from tzmmoe.learning.precision import Precision
 from tzmmoe.learning.replicas import Replicas
 from tzmmoe.learning.schedules import Rates
 from tzmmoe.learning.settings import LearningSettings, OptimizerSettings
@@ -24,6 +24,39 @@ from tzmmoe.tables.penalties import penalized, regularization
 from tzmmoe.tables.sharded import ShardedTables
 from tzmmoe.tables.table import Tables
 from tzmmoe.tasks.task_set import TaskSet
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+DTYPES = {"BF16": torch.bfloat16, "FP16": torch.float16}
+
+
+class Precision:
+    """Full precision, or one of ``DTYPES`` by its ``word``.
+
+    ``scaler`` is disabled, and then leaves everything as it is, unless the word is FP16.
+    ``scaling``: its settings; None: torch's, which are those of the schema.
+    """
+
+    def __init__(self, word: str, scaling: Mapping[str, Any] | None, device: torch.device) -> None:
+        self._device, self._dtype = device, DTYPES.get(word)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=word == "FP16", **(scaling or {}))
+
+    def within(self, forward: Callable[P, T]) -> Callable[P, T]:
+        """The same function in this arithmetic; itself in full precision."""
+        if self._dtype is None:
+            return forward
+
+        def cast(*arguments: P.args, **named: P.kwargs) -> T:
+            with torch.autocast(self._device.type, self._dtype):
+                return forward(*arguments, **named)
+
+        return cast
+
+    def scale(self) -> Tensor:
+        """What an enabled scaler multiplies the gradients of this step by."""
+        return self.scaler.scale(torch.ones((), device=self._device))
+
 
 log = logging.getLogger(__name__)
 

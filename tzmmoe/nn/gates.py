@@ -4,8 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tzmmoe.nn.linear import StackedLinear
-from tzmmoe.nn.mlp import MLP
+from tzmmoe.nn.mlp import MLP, StackedLinear
 
 
 class Gates(nn.Module):

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from tzmmoe.nn.linear import StackedLinear
+from tzmmoe.nn.mlp import StackedLinear
 from tzmmoe.nn.norms import BatchNorm
 
 EPSILON, MOMENTUM = 1e-3, 0.99  # of its BatchNormalization

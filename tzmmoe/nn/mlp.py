@@ -1,15 +1,80 @@
 """Multilayer perceptrons: one network, or several of one shape side by side."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tzmmoe.errors import ConfigError
 from tzmmoe.nn.activations import activation
-from tzmmoe.nn.dropout import Dropout
-from tzmmoe.nn.linear import StackedLinear
 from tzmmoe.nn.norms import BatchNorm, LayerNorm
+
+# Weights (H, D) of one network from which on E products beat one batched product, measured on two
+# CPU cores: at 64 x 32 batched is twice as fast, at 256 x 512 it takes a quarter longer.
+LARGE = 128 * 128
+
+
+class StackedLinear(nn.Module):
+    """E linear maps side by side, initialised as E ``nn.Linear``."""
+
+    def __init__(self, in_features: int, out_features: int, copies: int, bias: bool) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(in_features)
+        self.weight = nn.Parameter(torch.empty(copies, out_features, in_features))
+        nn.init.uniform_(self.weight, -bound, bound)
+        self.bias = nn.Parameter(torch.empty(copies, out_features)) if bias else None
+        if self.bias is not None:
+            nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, D), which all networks read, or (B, E, D), one part each -> (B, E, H)."""
+        copies, width, _ = self.weight.shape
+        if x.dim() == 2:
+            bias = None if self.bias is None else self.bias.flatten()
+            return F.linear(x, self.weight.flatten(0, 1), bias).unflatten(-1, (copies, width))
+        if copies == 1:
+            bias = None if self.bias is None else self.bias[0]
+            return F.linear(x[:, 0], self.weight[0], bias).unsqueeze(1)
+        if self.weight[0].numel() >= LARGE:
+            return self._one_by_one(x)
+        y = torch.bmm(x.transpose(0, 1), self.weight.transpose(1, 2)).transpose(0, 1)
+        return y if self.bias is None else y + self.bias
+
+    def _one_by_one(self, x_BED: Tensor) -> Tensor:
+        copies, width, _ = self.weight.shape
+        biases = [None] * copies if self.bias is None else self.bias.unbind(0)
+        parts = zip(x_BED.unbind(1), self.weight.unbind(0), biases, strict=True)
+        return torch.cat([F.linear(*part) for part in parts], dim=1).unflatten(-1, (copies, width))
+
+
+LEVELS = 1 << 16
+
+
+class Dropout(nn.Module):
+    """Zeroes each number with chance ``p`` in training, and scales the others to keep the mean.
+
+    Srivastava et al., JMLR 2014. On a CPU torch draws one number at a time, which takes four times
+    as long as this: four numbers of 16 bits from one of 64. The chance is the nearest 65,536th.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of the shape of x."""
+        if not self.training:
+            return x
+        if x.device.type != "cpu" or torch.compiler.is_compiling():
+            return F.dropout(x, self.p)
+        dropped = min(round(self.p * LEVELS), LEVELS - 1)
+        words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64)
+        lanes = words.random_(-(2**63), None).view(torch.int16)[: x.numel()].view(x.shape)
+        kept = lanes >= dropped - LEVELS // 2
+        return x * kept.to(x.dtype).mul_(LEVELS / (LEVELS - dropped))
 
 
 @dataclass(frozen=True)

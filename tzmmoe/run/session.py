@@ -75,7 +75,7 @@ class Session:
             if settings.files.lacks(name):
                 faults.add(name, f"is not set; set it, or pass --{name}")
         spread = 1 if whole or settings.placement.placement == "REPLICATED" else num_processes()
-        built = build.build(pipeline, config.folder, faults, spread)
+        built = build.build(pipeline, config.folder, faults, spread, free)
         if trains:
             check(settings, built, faults)
         with faults.under(""):

@@ -15,10 +15,6 @@ def sha256(file: Path) -> str:
     return digest.hexdigest()
 
 
-def text_sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def inside(folder: Path, name: str, listing: str) -> Path:
     """The path of a file that a ``listing`` names.
 

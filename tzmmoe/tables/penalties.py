@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from tzmmoe.errors import ConfigError
-from tzmmoe.nn.linear import StackedLinear
+from tzmmoe.nn.mlp import StackedLinear
 from tzmmoe.tables.table import Tables, Vectors
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from tzmmoe.config.rulebook import Rules
 from tzmmoe.config.rules.values import at_least, defined, unique
-from tzmmoe.config.towers import (
+from tzmmoe.config.walk import (
     Tower,
     further_labels,
     missing_towers,

@@ -9,7 +9,7 @@ from typing import Any
 from tzmmoe.build.features import build_features, feature_setting, feature_specs
 from tzmmoe.build.rules import rules
 from tzmmoe.build.tasks import build_tasks, final_tasks
-from tzmmoe.config.towers import task_towers
+from tzmmoe.config.walk import task_towers
 from tzmmoe.drafting.placeholders import PLACEHOLDER, Placeholders
 from tzmmoe.drafting.section import Entry
 from tzmmoe.drafting.tencent import inputs
