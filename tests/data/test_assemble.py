@@ -10,7 +10,7 @@ from parts import features
 from tzmmoe.batch import Column
 from tzmmoe.data.encode import Assembler, Rows
 from tzmmoe.data.reading.base import Chunk, FileRows
-from tzmmoe.features.default import Tally
+from tzmmoe.features.shared import Tally
 
 WIDE = [
     'id_feature { feature_name: "user" num_buckets: 50 embedding_dim: 4 default_value: "7" }',

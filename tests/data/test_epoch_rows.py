@@ -18,7 +18,7 @@ from tzmmoe.data.loader import Loader
 from tzmmoe.data.quality import Quality
 from tzmmoe.data.reading.base import Chunk, FileRows
 from tzmmoe.errors import DataError
-from tzmmoe.features.default import Tally
+from tzmmoe.features.shared import Tally
 
 COUNTS = st.lists(st.integers(0, 20), min_size=1, max_size=4).filter(any)
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from messages import says
 
 from tzmmoe.data.quality import Quality
-from tzmmoe.features.default import Tally
+from tzmmoe.features.shared import Tally
 
 
 def tally(missing: int = 0, defaulted: int = 0, unknown: int = 0, outside: int = 0) -> Tally:

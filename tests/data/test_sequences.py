@@ -6,8 +6,8 @@ from assembled import cells_of, chunk, id_text, setting
 from parts import features
 
 from tzmmoe.data.encode import Assembler
+from tzmmoe.features.base import Layout
 from tzmmoe.features.id import IdFeature
-from tzmmoe.features.layout import Layout
 
 
 class History(IdFeature):

@@ -9,7 +9,7 @@ from features import oracles_values as oracles
 
 from tzmmoe.features import Feature, Setting
 from tzmmoe.features.column import read
-from tzmmoe.features.default import Tally
+from tzmmoe.features.shared import Tally
 from tzmmoe.jagged import Jagged
 
 

@@ -11,10 +11,9 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from tzmmoe.features import FEATURES, Feature
 from tzmmoe.features.column import plain
-from tzmmoe.features.default import Default, Tally
 from tzmmoe.features.forms import as_text
 from tzmmoe.features.lookup import Identity, located, look_up, vocabulary
-from tzmmoe.features.shared import SharedFields
+from tzmmoe.features.shared import Default, SharedFields, Tally
 from tzmmoe.jagged import Jagged
 from tzmmoe.protos import pipeline_pb2
 

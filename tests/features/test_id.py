@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tzmmoe.features.column import read
-from tzmmoe.features.default import Tally
 from tzmmoe.features.forms import BadValue
 from tzmmoe.features.hashing import hash_texts
+from tzmmoe.features.shared import Tally
 
 WORDS = ["7", "0", "1", "2", "a", "ab", "é"]
 LIST = " ".join(f'vocab_list: "{word}"' for word in WORDS)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from parts import features
 
 from tzmmoe.features import Feature
-from tzmmoe.features.layout import Layout
+from tzmmoe.features.base import Layout
 
 WIDTHS = [2, 4, 8]
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from tzmmoe.errors import ConfigError
 from tzmmoe.features import Feature, Setting
 from tzmmoe.features.column import read
-from tzmmoe.features.default import Tally
 from tzmmoe.features.forms import BadValue
+from tzmmoe.features.shared import Tally
 
 TEXT_NUMBERS = st.floats(-1e6, 1e6).map(str) | st.integers(-9, 9).map(str) | st.just("")
 KINDS = {

@@ -12,7 +12,7 @@ from torch import Tensor
 from tzmmoe.batch import Inputs
 from tzmmoe.build import Built, build, rules
 from tzmmoe.errors import Faults
-from tzmmoe.features.layout import Layout
+from tzmmoe.features.base import Layout
 from tzmmoe.jagged import Jagged
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 

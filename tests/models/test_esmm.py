@@ -20,8 +20,7 @@ from tzmmoe.batch import Batch
 from tzmmoe.config.dialects.keras import by_label
 from tzmmoe.models.esmm import ESMM
 from tzmmoe.run.session import Session
-from tzmmoe.tasks.task import Task
-from tzmmoe.tasks.task_set import TaskSet
+from tzmmoe.tasks.task import Task, TaskSet
 
 WIDTH = 6
 BOTTOM = parts.PLAIN | {"hidden_units": [5]}

@@ -15,8 +15,7 @@ from tzmmoe.jagged import Jagged
 from tzmmoe.models import RankModel
 from tzmmoe.run.evaluate import evaluate
 from tzmmoe.tables.penalties import Penalty, penalize
-from tzmmoe.tasks.task import TaskSpace
-from tzmmoe.tasks.task_set import TaskSet
+from tzmmoe.tasks.task import TaskSet, TaskSpace
 
 NAN = math.nan
 ROWS = 203

@@ -12,7 +12,7 @@ from torch import Tensor
 from written import load
 
 from tzmmoe.batch import Inputs
-from tzmmoe.features.layout import Layout
+from tzmmoe.features.base import Layout
 from tzmmoe.jagged import Jagged
 from tzmmoe.run.session import Session
 from tzmmoe.serving.exporter import Export

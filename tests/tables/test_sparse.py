@@ -12,8 +12,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from tzmmoe.learning.optimizers import dense_optimizer
-from tzmmoe.tables.optimizers import sparse_optimizer
-from tzmmoe.tables.rows import SparseOptimizer
+from tzmmoe.tables.optimizers import SparseOptimizer, sparse_optimizer
 from tzmmoe.tables.table import Bag, Table, Tables
 
 ROWS, TRAINED, WIDTH, STEPS = 12, 9, 3, 30

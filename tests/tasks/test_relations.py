@@ -11,8 +11,7 @@ from torch.autograd import gradcheck
 from torch.testing import assert_close
 
 from tzmmoe.tasks.relations import Conditional, Product, Relation, logit_of_product
-from tzmmoe.tasks.task import Task
-from tzmmoe.tasks.task_set import TaskSet
+from tzmmoe.tasks.task import Task, TaskSet
 
 NAN = math.nan
 getcontext().prec = 400

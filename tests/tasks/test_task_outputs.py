@@ -13,8 +13,7 @@ from torch.testing import assert_close
 
 from tzmmoe.batch import Column
 from tzmmoe.errors import ConfigError
-from tzmmoe.tasks.task import TaskSpace
-from tzmmoe.tasks.task_set import TaskSet
+from tzmmoe.tasks.task import TaskSet, TaskSpace
 
 NAN = math.nan
 BCE = "binary_cross_entropy {}"

@@ -14,8 +14,7 @@ from torch.testing import assert_close
 
 from tzmmoe.batch import Batch
 from tzmmoe.errors import DataError
-from tzmmoe.tasks.task import Task, TaskSpace
-from tzmmoe.tasks.task_set import TaskSet
+from tzmmoe.tasks.task import Task, TaskSet, TaskSpace
 
 NAN = math.nan
 BCE = "binary_cross_entropy {}"

@@ -14,15 +14,16 @@ from tzmmoe.build.tasks import build_tasks, final_tasks
 from tzmmoe.config.walk import task_towers, tower_fields
 from tzmmoe.errors import Faults, few, within
 from tzmmoe.features import Feature, FeatureSpec, Setting
-from tzmmoe.models import MODELS, Body, RankModel
+from tzmmoe.models import MODELS, Body
 from tzmmoe.models.base import Group, TowerSpec
 from tzmmoe.models.encoder import Encoder
+from tzmmoe.models.rank import RankModel
 from tzmmoe.models.tower import Tower
 from tzmmoe.protos.model_pb2 import ModelConfig, TaskTower
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import fields
 from tzmmoe.tables.table import fill_tables
-from tzmmoe.tasks.task_set import TaskSet
+from tzmmoe.tasks.task import TaskSet
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,7 @@ from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import Registry, fields
 from tzmmoe.tasks.losses import LOSSES, Loss
 from tzmmoe.tasks.metrics import METRICS
-from tzmmoe.tasks.task import Task, TaskSpace
-from tzmmoe.tasks.task_set import TaskSet
+from tzmmoe.tasks.task import Task, TaskSet, TaskSpace
 
 
 def build_tasks(pipeline: Pipeline, faults: Faults) -> list[Task]:

@@ -13,12 +13,10 @@ from tzmmoe.batch import Batch, Column, Inputs
 from tzmmoe.data import labels
 from tzmmoe.data.reading.base import Chunk
 from tzmmoe.errors import DataError
-from tzmmoe.features.base import Feature, ordered
+from tzmmoe.features.base import Feature, Layout, ordered
 from tzmmoe.features.column import read, reread
-from tzmmoe.features.default import Tally
 from tzmmoe.features.forms import BadType, BadValue
-from tzmmoe.features.layout import Layout
-from tzmmoe.features.shared import Origin
+from tzmmoe.features.shared import Origin, Tally
 from tzmmoe.jagged import Jagged, side_by_side
 
 

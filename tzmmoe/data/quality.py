@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tzmmoe.features.default import Tally
+from tzmmoe.features.shared import Tally
 
 log = logging.getLogger(__name__)
 

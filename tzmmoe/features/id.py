@@ -10,10 +10,9 @@ import pyarrow.compute as pc
 from tzmmoe.errors import ConfigError
 from tzmmoe.features.base import FEATURES, Feature
 from tzmmoe.features.column import distinct, filled
-from tzmmoe.features.default import Default, Tally
 from tzmmoe.features.forms import is_text
 from tzmmoe.features.lookup import Hash, Identity, Lookup, look_up, read_vocab_file, vocabulary
-from tzmmoe.features.shared import Setting, SharedFields
+from tzmmoe.features.shared import Default, Setting, SharedFields, Tally
 from tzmmoe.jagged import Jagged
 
 log = logging.getLogger(__name__)

@@ -10,11 +10,10 @@ from torch import nn
 from tzmmoe.errors import ConfigError
 from tzmmoe.features.base import FEATURES, Feature
 from tzmmoe.features.column import plain
-from tzmmoe.features.default import Default, Tally
 from tzmmoe.features.forms import BadValue, as_numbers, parse_number
 from tzmmoe.features.lookup import Boundaries, Identity, look_up
 from tzmmoe.features.normalizer import normalizer as parse_normalizer
-from tzmmoe.features.shared import OF_A_TABLE, Setting, SharedFields
+from tzmmoe.features.shared import OF_A_TABLE, Default, Setting, SharedFields, Tally
 from tzmmoe.jagged import Jagged
 from tzmmoe.nn.numbers import AutoDis, LinearEmbedding
 

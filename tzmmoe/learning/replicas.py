@@ -7,10 +7,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tzmmoe.models import RankModel
+from tzmmoe.models.rank import RankModel
 from tzmmoe.nn.norms import BatchNorm
 from tzmmoe.system.world import World
-from tzmmoe.tables.rows import merged
+from tzmmoe.tables.optimizers import merged
 from tzmmoe.tables.table import Tables
 
 

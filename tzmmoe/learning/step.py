@@ -16,14 +16,14 @@ from tzmmoe.learning.replicas import Replicas
 from tzmmoe.learning.schedules import Rates
 from tzmmoe.learning.settings import LearningSettings, OptimizerSettings
 from tzmmoe.learning.surgery import Surgery
-from tzmmoe.models import RankModel
+from tzmmoe.models.rank import RankModel
 from tzmmoe.registry import Choice
 from tzmmoe.system.world import World
 from tzmmoe.tables.optimizers import SparseOptimizer, sparse_optimizer
 from tzmmoe.tables.penalties import penalized, regularization
 from tzmmoe.tables.sharded import ShardedTables
 from tzmmoe.tables.table import Tables
-from tzmmoe.tasks.task_set import TaskSet
+from tzmmoe.tasks.task import TaskSet
 
 P = ParamSpec("P")
 T = TypeVar("T")

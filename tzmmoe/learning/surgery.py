@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tzmmoe.learning.replicas import Replicas
 from tzmmoe.system.world import World
-from tzmmoe.tasks.task_set import TaskSet
+from tzmmoe.tasks.task import TaskSet
 
 
 class Surgery:

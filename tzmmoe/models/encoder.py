@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tzmmoe.batch import Inputs
-from tzmmoe.features.base import Feature
-from tzmmoe.features.layout import Layout
+from tzmmoe.features.base import Feature, Layout
 from tzmmoe.models.base import Body, Factor
 from tzmmoe.tables.penalties import penalize
 from tzmmoe.tables.table import Bag, Table, Tables, Vectors
@@ -42,7 +41,7 @@ class Lookups(nn.ModuleDict):
     def pooled(self, inputs: Inputs) -> dict[int, Tensor]:
         """{width of the ids: (B, features read, D)}."""
         return {
-            width: self[f"width_{width}"](ids.flat, ids.lengths, ids.weights)
+            width: self[f"width_{width}"](ids.values.flatten(), ids.lengths, ids.weights)
             for width, ids in inputs.ids.items()
             if f"width_{width}" in self
         }

@@ -26,7 +26,7 @@ from tzmmoe.run.settings import RunSettings
 from tzmmoe.system import checkpoint
 from tzmmoe.system.tensorfiles import NamedTensors, tensors
 from tzmmoe.system.world import World
-from tzmmoe.tasks.task_set import TaskSet
+from tzmmoe.tasks.task import TaskSet
 
 log = logging.getLogger(__name__)
 

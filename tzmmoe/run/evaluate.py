@@ -18,7 +18,7 @@ from tzmmoe.config.dialects.keras import by_label
 from tzmmoe.data.loader import Loader
 from tzmmoe.errors import ConfigError, DataError
 from tzmmoe.learning.lockstep import Lockstep
-from tzmmoe.models import RankModel
+from tzmmoe.models.rank import RankModel
 from tzmmoe.run import results as report
 from tzmmoe.run.ends import Interruption
 from tzmmoe.run.progress import shows_bars
@@ -26,7 +26,7 @@ from tzmmoe.run.session import Session
 from tzmmoe.serving.predictions import PredictionWriter, output_file, prediction_columns
 from tzmmoe.system.world import World
 from tzmmoe.tables.penalties import penalized, regularization
-from tzmmoe.tasks.task_set import TaskSet
+from tzmmoe.tasks.task import TaskSet
 
 log = logging.getLogger(__name__)
 

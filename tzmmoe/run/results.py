@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tzmmoe.system import durable
-from tzmmoe.tasks.task_set import TaskSet
+from tzmmoe.tasks.task import TaskSet
 
 TRAINING = "train_eval_result_v2.txt"
 EVALUATION = "eval_result.txt"

@@ -10,8 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tzmmoe import build
 from tzmmoe.batch import Batch, Column
+from tzmmoe.build.features import check_constraints
+from tzmmoe.build.model import Built, build
+from tzmmoe.build.rules import rules
 from tzmmoe.config import Config, duration
 from tzmmoe.data.encode import Assembler
 from tzmmoe.data.loader import Loader
@@ -23,8 +25,8 @@ from tzmmoe.learning.lockstep import Lockstep
 from tzmmoe.nn.norms import BatchNorm
 from tzmmoe.run import folder, results, state
 from tzmmoe.run.ends import Watch
-from tzmmoe.run.fingerprint import Fingerprint
 from tzmmoe.run.settings import RunSettings
+from tzmmoe.run.state import Fingerprint
 from tzmmoe.system import checkpoint
 from tzmmoe.system.runtime import (
     Runtime,
@@ -46,7 +48,7 @@ class Session:
     """The model of a config on its device, and the ways to feed it."""
 
     settings: RunSettings
-    built: build.Built
+    built: Built
     runtime: Runtime
     free_bytes: int | None  # of the device, before the model was made
 
@@ -75,18 +77,18 @@ class Session:
             if settings.files.lacks(name):
                 faults.add(name, f"is not set; set it, or pass --{name}")
         spread = 1 if whole or settings.placement.placement == "REPLICATED" else num_processes()
-        built = build.build(pipeline, config.folder, faults, spread, free)
+        built = build(pipeline, config.folder, faults, spread, free)
         if trains:
             check(settings, built, faults)
         with faults.under(""):
             named = "--device" if device else "runtime_config.device"
             found = find_device(device or settings.runtime.device, named)
             if spread > 1:
-                build.check_constraints(pipeline, found.type, unmet, trains=trains)
+                check_constraints(pipeline, found.type, unmet, trains=trains)
         if settings.placement.placement == "SHARDED":
             faults += unmet
         faults.stop(config.locate)
-        for line in build.rules().notes(pipeline):
+        for line in rules().notes(pipeline):
             log.warning("%s", line)
         runtime = _started(settings, found)
         _set_arithmetic(settings, built, runtime)
@@ -201,7 +203,7 @@ class Session:
         return self.built.tasks.predict(model(batch.to(self.runtime.device).inputs))
 
 
-def check(settings: RunSettings, built: build.Built | None, faults: Faults) -> None:
+def check(settings: RunSettings, built: Built | None, faults: Faults) -> None:
     """Add the faults of what only training needs, beside its settings."""
     if built:
         with faults.under(""):
@@ -216,7 +218,7 @@ def _started(settings: RunSettings, device: torch.device) -> Runtime:
     return Runtime.start(device, runtime.seed, world, deterministic=runtime.deterministic)
 
 
-def _set_arithmetic(settings: RunSettings, built: build.Built, runtime: Runtime) -> None:
+def _set_arithmetic(settings: RunSettings, built: Built, runtime: Runtime) -> None:
     """TF32, and batch norm over all processes, as train_config wants them."""
     training = settings.training
     for part in built.model.modules():

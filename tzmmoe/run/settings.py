@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from google.protobuf import text_format
 
-from tzmmoe import build
+from tzmmoe.build.files import delivery, reading
 from tzmmoe.data.plan.delivery import Delivery
 from tzmmoe.data.reading.files import Reading
 from tzmmoe.errors import Faults
@@ -140,14 +140,15 @@ class RunSettings:
         training = _named(TrainingSettings, train)
         runtime = _named(RuntimeSettings, fields(pipeline.runtime_config))
         trained, evaluated = (
-            build.delivery(pipeline.data_config, training=each, seed=runtime.seed, pin_memory=True)
+            delivery(pipeline.data_config, training=each, seed=runtime.seed, pin_memory=True)
             for each in (True, False)
         )
         learning = None
         placement = PlacementRequest(train["table_placement"], Constraints(), data["batch_size"])
         with faults.under(""):
             path = "train_config.global_embedding_constraints"
-            constraints = Constraints.of(train["global_embedding_constraints"], path)
+            wanted = train["global_embedding_constraints"]
+            constraints = Constraints.of(wanted, path) if wanted else Constraints()
             placement = replace(placement, constraints=constraints)
         with faults.under(""):
             if trains:
@@ -168,7 +169,7 @@ class RunSettings:
             runtime=runtime,
             learning=learning,
             placement=placement,
-            reading=build.reading(pipeline.data_config),
+            reading=reading(pipeline.data_config),
             train_delivery=replace(trained, epoch_rows=training.num_samples or None),
             eval_delivery=evaluated,
             mask_prob=data["sample_mask_prob"],

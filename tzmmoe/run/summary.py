@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tzmmoe.errors import few
 from tzmmoe.learning.step import TrainStep
-from tzmmoe.models import RankModel
+from tzmmoe.models.rank import RankModel
 from tzmmoe.system import tensorfiles
 from tzmmoe.system.runtime import short_bytes
 

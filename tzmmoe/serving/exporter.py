@@ -13,13 +13,13 @@ from tzmmoe import __version__
 from tzmmoe.data.reading.files import Reading
 from tzmmoe.errors import CheckpointError
 from tzmmoe.features import Feature, FeatureSpec, Setting
-from tzmmoe.features.layout import Layout
+from tzmmoe.features.base import Layout
 from tzmmoe.features.lookup import located
-from tzmmoe.models import RankModel
+from tzmmoe.models.rank import RankModel
 from tzmmoe.serving.program import save, trace
 from tzmmoe.system.digest import sha256
 from tzmmoe.system.durable import written_aside
-from tzmmoe.tasks.task_set import TaskSet
+from tzmmoe.tasks.task import TaskSet
 
 FORMAT = 1
 

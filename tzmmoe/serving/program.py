@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from tzmmoe.batch import Inputs
 from tzmmoe.errors import CheckpointError
-from tzmmoe.features.layout import Layout
+from tzmmoe.features.base import Layout
 from tzmmoe.jagged import Jagged
-from tzmmoe.models import RankModel
+from tzmmoe.models.rank import RankModel
 from tzmmoe.serving import archive
-from tzmmoe.tasks.task_set import TaskSet
+from tzmmoe.tasks.task import TaskSet
 
 # What torch, zipfile and json raise for a damaged file.
 UNREADABLE = (

@@ -23,12 +23,8 @@ class Constraints:
     compute_kernels: tuple[str, ...] = ()
 
     @classmethod
-    def of(
-        cls, fields: Mapping[str, Any] | None, path: str = "embedding_constraints"
-    ) -> "Constraints":
+    def of(cls, fields: Mapping[str, Any], path: str = "embedding_constraints") -> "Constraints":
         """From the fields of the schema. Raises ConfigError for a word that trains no table."""
-        if fields is None:
-            return cls()
         types, kernels = tuple(fields["sharding_types"]), tuple(fields["compute_kernels"])
         if "data_parallel" in types:
             words = "'data_parallel' is what table_placement: REPLICATED does, for all tables"

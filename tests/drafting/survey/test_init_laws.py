@@ -8,10 +8,9 @@ import pytest
 
 from tzmmoe.drafting.survey.draft import TrainingPlan
 from tzmmoe.drafting.survey.feature import HASH_ROWS, boundaries, hash_rows
-from tzmmoe.drafting.survey.leaks import auc_of
+from tzmmoe.drafting.survey.findings import SEED, Sample, auc_of
 from tzmmoe.drafting.survey.profile import KEPT, Distinct, Numbers
 from tzmmoe.drafting.survey.semantics import IDENTIFIER
-from tzmmoe.drafting.survey.survey import SEED, Sample
 
 RANDOM = np.random.default_rng(3)
 

@@ -19,7 +19,7 @@ from tzmmoe.errors import ConfigError, Fault, Faults
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.run.ends import Watch
 from tzmmoe.run.settings import RunSettings
-from tzmmoe.tasks.task_set import TaskSet
+from tzmmoe.tasks.task import TaskSet
 from tzmmoe.textformat import json_text
 from tzmmoe.textformat.scalars import json_kind
 
