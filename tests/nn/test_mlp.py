@@ -12,6 +12,7 @@ from torch.func import functional_call
 from torch.testing import assert_close
 
 from tzmmoe.errors import ConfigError
+from tzmmoe.nn import mlp as layers
 from tzmmoe.nn.mlp import LARGE, MLP, StackedLinear
 
 NORMS = {"plain": {}, "batch": {"use_bn": True}, "layer": {"use_ln": True}}
