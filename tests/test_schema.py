@@ -22,7 +22,8 @@ from tzmmoe.config.walk import tower_fields
 from tzmmoe.errors import Faults
 from tzmmoe.features import FEATURES
 from tzmmoe.features.shared import SharedFields
-from tzmmoe.learning import dense, schedules
+from tzmmoe.learning import optimizers as dense
+from tzmmoe.learning import schedules
 from tzmmoe.models import MODELS
 from tzmmoe.nn.mlp import MLP
 from tzmmoe.nn.numbers import AutoDis, LinearEmbedding
