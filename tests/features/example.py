@@ -1,4 +1,4 @@
-"""What an example of a kind of feature is, for the tests that send every kind through every pass."""
+"""An example of a kind of feature, for the tests that send every kind through every pass."""
 
 from dataclasses import dataclass
 
