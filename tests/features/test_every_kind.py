@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from features import pair_feature
-from written import said_of_all
+from written import load, said_of_all
 
 from tzmmoe import build
 from tzmmoe.build import Built
-from tzmmoe.config import Config, load
+from tzmmoe.build.features import check_constraints, feature_notes
+from tzmmoe.config import Config
 from tzmmoe.data.encode import Assembler, Rows
 from tzmmoe.data.reading.base import Chunk, FileRows
 from tzmmoe.errors import Faults
@@ -173,7 +174,7 @@ def test_what_a_mode_does_not_read_is_noted(tmp_path: Path, mode: str, word: str
     more = "fg_encoded_default_value: '1' use_mask: true embedding_constraints {}"
     found = config(tmp_path, mode, more, word)
     found.pipeline.train_config.table_placement = REPLICATED
-    lines = list(build.feature_notes(found.pipeline))
+    lines = list(feature_notes(found.pipeline))
     assert any(line.startswith(f"use_mask of {word} has no effect") for line in lines)
     assert any(line.startswith(f"embedding_constraints of {word} have") for line in lines)
     noted = f"fg_encoded_default_value of {word} has no effect under fg_mode: {mode}"
@@ -188,7 +189,7 @@ def test_constraints_that_cannot_be_met_are_faults(tmp_path: Path, mode: str, wo
     more = 'embedding_constraints { compute_kernels: "fused_uvm" }'
     found = config(tmp_path, mode, more, word)
     faults = Faults()
-    build.check_constraints(found.pipeline, "cpu", faults, trains=True)
+    check_constraints(found.pipeline, "cpu", faults, trains=True)
     place = list(EXAMPLES).index(word)
     path = f"feature_configs[{place}].{word}.embedding_constraints.compute_kernels"
     assert [fault.path for fault in faults] == [path]
