@@ -13,7 +13,7 @@ from tzmmoe.build.features import build_features, feature_setting, feature_specs
 from tzmmoe.build.tasks import build_tasks, final_tasks
 from tzmmoe.config.walk import task_towers, tower_fields
 from tzmmoe.errors import Faults, few, within
-from tzmmoe.features import Feature, FeatureSpec, Setting
+from tzmmoe.features import Feature, FeatureSettings, FeatureSpec
 from tzmmoe.models import MODELS, Body
 from tzmmoe.models.base import Group, TowerSpec
 from tzmmoe.models.encoder import Encoder
@@ -38,7 +38,7 @@ class Built:
     features: list[Feature]
     helpers: list[Feature]
     specs: dict[str, FeatureSpec]
-    setting: Setting
+    setting: FeatureSettings
     tasks: TaskSet
     final_tasks: TaskSet
     model: RankModel
