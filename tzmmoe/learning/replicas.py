@@ -63,7 +63,7 @@ class Replicas:
         """The means of sparse gradients; ids may repeat in them."""
         if not grads:
             return []
-        parts = [merged(grad) for grad in grads]
+        parts = [merged(grad, len(grad)) for grad in grads]
         sizes = self._sizes([len(rows) for rows, _ in parts])
         means = []
         for grad, (rows, values), counts in zip(grads, parts, sizes, strict=True):

@@ -137,7 +137,7 @@ class TableUpdate:
         self.optimizers: list[SparseOptimizer] = []
         if pairs := trained_rows(model):
             self.optimizers.append(_sparse(list(pairs.items()), settings.sparse))
-        self._spreads = {part.spread for part in self.sharded}
+        self._spreads = {part.store for part in self.sharded}
         self._scale = precision.scale if precision.scaler.is_enabled() else lambda: None
         bound = settings.gradient_bound()
         # A process's losses are those of the global batch, times the number of processes.
@@ -277,11 +277,8 @@ def _clipping(choice: Choice) -> Callable[[Iterable[nn.Parameter]], object]:
 
 
 def _sparse(pairs: list[tuple[nn.Parameter, int]], settings: OptimizerSettings) -> SparseOptimizer:
-    choice = settings.optimizer
-    clipping = ("gradient_clipping", "max_gradient")  # done where gradients enter a table
-    with within(choice.word):
-        arguments = {k: v for k, v in choice.arguments.items() if k not in clipping}
-        return sparse_optimizer(pairs, choice.word, arguments)
+    with within(settings.optimizer.word):
+        return sparse_optimizer(pairs, settings.optimizer.word, settings.optimizer.arguments)
 
 
 def _dense(parameters: list[nn.Parameter], settings: OptimizerSettings) -> torch.optim.Optimizer:
