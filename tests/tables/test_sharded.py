@@ -301,6 +301,6 @@ def test_a_run_that_trains_nothing_may_cut_row_wise_adagrads_tables_by_columns(
 
 def test_tables_that_fit_nowhere_are_refused_in_all_processes(folders, two) -> None:
     """The memory of both would hold them, but for what TorchRec keeps free."""
-    for told in two.run(with_memory, folders[2], {**PLACEMENT, SPARSE: SGD}, [700, 700]):
+    for told in two.run(with_memory, folders[2], {**PLACEMENT, SPARSE: SGD}, [720, 720]):
         assert "TorchRec cannot place the tables: " in told
         assert "more processes, fewer rows, or other embedding_constraints" in told
