@@ -40,7 +40,7 @@ def load(
     path = Path(path)
     pipeline, faults = Pipeline(), Faults()
     outline = reader.parse(path, _content(path), pipeline, FACTS, faults)
-    edits = edit.requested(settings, flags or {}, edits_json, faults)
+    edits = edit.from_flags(settings, flags or {}, edits_json, faults)
     edited = edit.apply(edits, pipeline, FACTS, faults)
     written = rules.rewrite(pipeline, faults)
     rules.check(pipeline, faults)

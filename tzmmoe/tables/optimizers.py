@@ -331,6 +331,7 @@ OPTIMIZERS: dict[str, type[SparseOptimizer]] = {
 
 
 def sparse_optimizer(tables: Tables, word: str, arguments: dict[str, Any]) -> SparseOptimizer:
-    """The optimizer that a word of the schema names. Raises ConfigError."""
+    """The optimizer behind a word of the schema. Raises ConfigError."""
     check_ranges(arguments)
-    return OPTIMIZERS[word](tables, **arguments)
+    clipping = ("gradient_clipping", "max_gradient")  # applied where gradients enter a table
+    return OPTIMIZERS[word](tables, **{k: v for k, v in arguments.items() if k not in clipping})

@@ -177,14 +177,13 @@ def _tables(modules: Mapping[str, Tables]) -> list[Table]:
 def _bytes(table: Table, request: PlacementRequest) -> int:
     """Of a table with its optimizer's state."""
     weight = nn.Parameter(torch.empty(table.rows, table.dim, device="meta"))
-    held = [weight]
+    tensors = [weight]
     if request.optimizer and table.trainable:
-        clipping = ("gradient_clipping", "max_gradient")
-        given = {k: v for k, v in request.optimizer.arguments.items() if k not in clipping}
-        with within(request.optimizer.word):
-            made = sparse_optimizer([(weight, table.rows)], request.optimizer.word, given)
-        held += made.state[weight].values()
-    return sum(tensor.numel() * tensor.element_size() for tensor in held)
+        word, arguments = request.optimizer.word, request.optimizer.arguments
+        with within(word):
+            optimizer = sparse_optimizer([(weight, table.rows)], word, arguments)
+        tensors += optimizer.state[weight].values()
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def _spread(
