@@ -118,8 +118,8 @@ def test_what_the_text_lacks_is_not_told_again_when_it_is_made(tmp_path):
     """The size and the layers cannot be read; that the feature and the MLP lack them follows."""
     content = changed((HASH, "hash_bucket_size: ten"), ("[4]", "[four]"))
     assert said_of_all(loaded(tmp_path, content)) == [
-        f"my.config:15: {ID}.hash_bucket_size: is ten; give a whole number",
-        "my.config:21: model_config.mmoe.expert_mlp.hidden_units[0]: is four; give a whole number",
+        f"my.config:15: {ID}.hash_bucket_size: is ten; give an integer",
+        "my.config:21: model_config.mmoe.expert_mlp.hidden_units[0]: is four; give an integer",
     ]
 
 
@@ -271,8 +271,9 @@ def test_what_data_config_says_to_features_reading_and_batches_arrives(tmp_path)
         targets=["click", "buy", "importance"],
         only_csv=["data_config.delimiter", "data_config.with_header", "data_config.input_fields"],
     )
-    train = build.delivery(config, training=True, seed=6, pin_memory=True)
-    other = build.delivery(config, training=False, seed=6, pin_memory=False)
+    train = build.delivery(config, training=True, seed=6)
+    config.pin_memory = False
+    other = build.delivery(config, training=False, seed=6)
     assert (train.batch_size, other.batch_size) == (8, 9)
     assert (train.shuffle, other.shuffle) == (True, False)
     assert (train.drop_remainder, other.drop_remainder) == (True, False)
@@ -284,7 +285,7 @@ def test_an_unset_dataset_type_and_eval_batch_size_follow_the_path_and_the_batch
     config = loaded(tmp_path, CONFIG).pipeline.data_config
     assert build.reading(config).dataset_type is None
     assert build.reading(config).only_csv == []
-    assert build.delivery(config, training=False, seed=0, pin_memory=True).batch_size == 8
+    assert build.delivery(config, training=False, seed=0).batch_size == 8
 
 
 def test_the_mistake_of_another_class_is_not_taken_for_a_lack_of_memory(tmp_path, monkeypatch):

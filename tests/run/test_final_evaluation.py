@@ -11,9 +11,9 @@ from run.runs import EARLY, ONE_EPOCH
 
 from tzmmoe import eval
 from tzmmoe.errors import ConfigError, DataError
-from tzmmoe.run import results as report
 from tzmmoe.run.ends import Interruption
 from tzmmoe.run.evaluate import Evaluation
+from tzmmoe.run.results import EVALUATION_RESULTS, TRAINING_RESULTS, read_results
 from tzmmoe.run.trainer import Trainer
 from tzmmoe.system import checkpoint
 
@@ -64,10 +64,10 @@ def test_training_ends_with_the_test_files_and_writes_the_results(
     }
     assert values["click_auc"] == results["auc_ctr"]
     assert values["loss"] == pytest.approx(values["click_loss"] + values["buy_loss"], abs=1e-7)
-    line = report.read(tmp_path / "run" / report.EVALUATION)
+    line = read_results(tmp_path / "run" / EVALUATION_RESULTS)
     assert [each["global_step"] for each in line] == [12]
     assert line[0]["auc_ctr"] == pytest.approx(results["auc_ctr"])
-    during = report.read(tmp_path / "run" / report.TRAINING)[-1]
+    during = read_results(tmp_path / "run" / TRAINING_RESULTS)[-1]
     assert "binary_accuracy_ctr" not in during
     assert during["auc_ctr"] != results["auc_ctr"]
 
@@ -103,10 +103,10 @@ def test_eval_reads_the_test_files_of_the_config_unless_the_command_names_others
         ["--test_input_path", ""],
     ):
         eval.main([*flags, *more])
-        found.append(report.read(tmp_path / "run" / report.EVALUATION)[-1])
+        found.append(read_results(tmp_path / "run" / EVALUATION_RESULTS)[-1])
     assert found[1] == found[2] == found[3]
     assert found[0] != found[1]
-    validation = report.read(tmp_path / "run" / report.TRAINING)[-1]
+    validation = read_results(tmp_path / "run" / TRAINING_RESULTS)[-1]
     assert found[1] == pytest.approx(validation)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from e2e import tiny
 
-from tzmmoe.run import results
+from tzmmoe.run.results import TRAINING_RESULTS, read_results
 from tzmmoe.system import checkpoint
 
 ROWS = {"train_config__num_samples": 40}  # 3 batches of 16, so that an epoch has 48 rows
@@ -117,7 +117,7 @@ def test_an_evaluation_while_training_takes_the_batches_that_hold_so_many_rows(
     tiny.pipeline(tiny_folder, tmp_path / "part", **EVALUATED, **limits).fit()
     cut = tiny.write(tiny.rows(100_000, rows), tmp_path / "cut.parquet")
     tiny.pipeline(tiny_folder, tmp_path / "cut", **EVALUATED, eval_input_path=cut).fit()
-    part, whole = (results.read(tmp_path / run / results.TRAINING) for run in ("part", "cut"))
+    part, whole = (read_results(tmp_path / run / TRAINING_RESULTS) for run in ("part", "cut"))
     assert part == whole
 
 

@@ -138,7 +138,7 @@ def passed_on(world: World, folder: Path, source: Path, target: Path, changes: d
     """Read a checkpoint with its optimizers' state, and write what was read as another."""
     ready = tiny.pipeline(folder, "unused", **EXACT, **changes)._training()
     step = tiny.train_step(ready)
-    read = ready.fitting_checkpoint(source)
+    read = ready.matching_checkpoint(source)
     state.restore_weights(read, ready.built.model)
     state.restore_optimizers(read, step)
     tensors = state.weights(ready.built.model) | state.optimizer_state(step)
@@ -213,12 +213,12 @@ def refused(world: World, folder: Path, changes: dict) -> str:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({SPARSE: "adam_optimizer {}"}, "does not go with adam_optimizer; of these, TorchRec has"),
-        ({"train_config__grad_process": "pcgrad"}, 'does not go with grad_process: "pcgrad"'),
+        ({SPARSE: "adam_optimizer {}"}, "with adam_optimizer; use one of sgd_optimizer, "),
+        ({"train_config__grad_process": "pcgrad"}, 'with grad_process: "pcgrad"'),
         ({"train_config__mixed_precision": "FP16"}, "FP16's scaled gradients; use BF16"),
         (
             {SPARSE: "rowwise_adagrad_optimizer { weight_decay: 0.1 weight_decay_mode: L2 }"},
-            "does not go with weight_decay",
+            "with weight_decay",
         ),
         (
             {SPARSE: OPTIMIZERS["rowwise"], **constrained("column_wise")},
@@ -284,7 +284,7 @@ def test_what_is_too_small_for_its_constraints_is_told(folders, four) -> None:
     changes = {SPARSE: SGD, **PLACEMENT, **constrained("row_wise"), **small}
     told = four.run(reason, folders[4], {**changes})
     assert "  row_wise: user_emb, scores_emb\n  table_wise: tags_emb\n" in told[0]
-    assert "  too few rows to be cut by rows, as the constraints want: tags_emb" in told[0]
+    assert "  too few rows to split by rows, as the constraints ask: tags_emb" in told[0]
 
 
 def test_a_run_that_trains_nothing_may_cut_row_wise_adagrads_tables_by_columns(

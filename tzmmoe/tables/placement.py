@@ -1,4 +1,4 @@
-"""Where the embedding tables lie when several processes work together."""
+"""Decides where the embedding tables of several processes lie: replicated or sharded."""
 
 import importlib.util
 import logging
@@ -23,22 +23,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SHARE = 0.25  # of a process's memory: AUTO shards tables that need more, with their optimizer
+FRACTION = 0.25  # of a process's memory: AUTO shards tables that need more, optimizer included
 FUSED = ("sgd_optimizer", "adagrad_optimizer", "rowwise_adagrad_optimizer")
-MULTIPLE = 4  # of which FBGEMM wants the width of a table
-NONE_FITS = (
-    "takes tables whose width is a multiple of 4, without l1_reg or l2_reg, and there is none"
-)
+MULTIPLE = 4  # FBGEMM requires the width of a table to be a multiple of this
+NONE_FITS = "needs a table whose width is a multiple of 4, without l1_reg or l2_reg"
 MISSING = (
     "needs TorchRec, which is not installed: `make torchrec` on a machine without GPU, "
-    "`pip install tzmmoe[torchrec]` on one with CUDA; or set table_placement: REPLICATED"
+    "`pip install tzmmoe[torchrec]` on one with CUDA"
 )
 
 
 @dataclass(frozen=True)
 class PlacementRequest:
-    """Where a run wants its tables. ``optimizer``: None where nothing is trained; ``unfit``: the
-    faults of constraints that cannot be met."""
+    """What decides where a run's tables lie. ``optimizer``: None if nothing is trained; ``unfit``:
+    the faults of constraints that cannot be met."""
 
     placement: str  # AUTO, REPLICATED or SHARDED
     constraints: Constraints
@@ -49,34 +47,37 @@ class PlacementRequest:
     unfit: tuple[Fault, ...] = ()
 
     def obstacle(self) -> str:
-        """Why tables cannot be sharded; nothing if they can."""
+        """Why tables cannot be sharded; empty if they can."""
         if self.unfit:
-            return f"cannot be, since {self.unfit[0]}"
+            return f"is impossible: {self.unfit[0]}"
         optimizer = self.optimizer
         if optimizer is None:
             return ""
         if optimizer.word not in FUSED:
-            return f"does not go with {optimizer.word}; of these, TorchRec has {', '.join(FUSED)}"
+            return f"does not work with {optimizer.word}; use one of {', '.join(FUSED)}"
         if optimizer.arguments.get("weight_decay"):
-            return "does not go with weight_decay, which FBGEMM silently ignores on a CPU"
+            return "does not work with weight_decay, which FBGEMM silently ignores on a CPU"
         if self.grad_process == "pcgrad":
-            return 'does not go with grad_process: "pcgrad", since tables move in the backward pass'
+            return (
+                'does not work with grad_process: "pcgrad", since tables are updated in the '
+                "backward pass"
+            )
         if self.precision == "FP16":
-            return "does not go with FP16's scaled gradients; use BF16"
+            return "does not work with FP16's scaled gradients; use BF16"
         return ""
 
     def check(self) -> None:
-        """Raise ConfigError where SHARDED asks for what cannot be."""
+        """Raise ConfigError if SHARDED is set but impossible."""
         obstacle = self.obstacle()
         if self.placement == "SHARDED" and obstacle:
-            words = f"{obstacle}; or set table_placement: REPLICATED"
+            words = f"SHARDED {obstacle}; or set table_placement: REPLICATED"
             raise ConfigError.at("train_config.table_placement", words)
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a process works with. ``free``: bytes of memory before the tables were made, if known;
-    ``neighbours``: how many processes share the machine."""
+    """What a process runs on. ``free``: bytes of memory before the tables were made, if known;
+    ``neighbours``: the number of processes that share the machine."""
 
     world: World = field(default_factory=World)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -85,23 +86,24 @@ class Machine:
 
 
 def place(model: nn.Module, request: PlacementRequest, machine: Machine) -> None:
-    """Give the model's tables their values, here or over all processes; says which, and why.
+    """Give the model's tables their values, in each process or spread over all; log which, and why.
 
     Raises:
-        ConfigError: SHARDED where that cannot be, or no place for the tables.
+        ConfigError: SHARDED is impossible, or the tables do not fit into memory.
     """
-    every = {name: part for name, part in model.named_modules() if isinstance(part, Tables)}
-    sizes = {table.name: _bytes(table, request) for table in _tables(every)}
-    known = [free for free in machine.world.gather(machine.free) if free is not None]
-    machine = replace(machine, free=min(known, default=None))
-    fitting = {name: part for name, part in every.items() if _fits(part)}
+    parts = {name: part for name, part in model.named_modules() if isinstance(part, Tables)}
+    sizes = {t.name: _bytes(t, request) for part in parts.values() for t in part.tables}
+    free = [count for count in machine.world.gather(machine.free) if count is not None]
+    machine = replace(machine, free=min(free, default=None))
+    # FBGEMM can train neither tables of other widths nor terms over a whole table.
+    fitting = {n: p for n, p in parts.items() if p.sparse and not p.weight.shape[1] % MULTIPLE}
     world, needed = machine.world, sum(sizes.values())
-    reason, is_sharded = world.each(lambda: _decided(request, machine, needed, bool(fitting)))
-    whole = {name: part for name, part in every.items() if not (is_sharded and name in fitting)}
-    in_each = sum(sizes[table.name] for table in _tables(whole))
+    reason, is_sharded = world.each(lambda: _decision(request, machine, needed, bool(fitting)))
+    whole = [part for name, part in parts.items() if not (is_sharded and name in fitting)]
+    in_each = sum(sizes[table.name] for part in whole for table in part.tables)
     if world.size > 1:
         world.each(lambda: _check_memory(in_each, reason, machine.free))
-    for part in whole.values():
+    for part in whole:
         if part.weight.is_meta:
             part.fill()
     if not is_sharded:
@@ -109,55 +111,50 @@ def place(model: nn.Module, request: PlacementRequest, machine: Machine) -> None
             where = "in each process" if world.size > 1 else "in it"
             log.info("tables: REPLICATED (%s); %s %s", reason, short_bytes(in_each), where)
         return
-    left = None if machine.free is None else machine.free - in_each
-    made = _spread(model, fitting, request, replace(machine, free=left))
-    for line in _lines(made, sizes, reason, world):
+    rest = None if machine.free is None else machine.free - in_each
+    sharded = _spread(model, fitting, request, replace(machine, free=rest))
+    for line in _lines(sharded, sizes, reason, world):
         log.info("%s", line)
 
 
-def _decided(
+def _decision(
     request: PlacementRequest, machine: Machine, needed: int, fits: bool
 ) -> tuple[str, bool]:
-    """Why, and whether tables are sharded; the same in all processes. ``needed``: bytes of all;
-    ``fits``: whether TorchRec takes one of them."""
-    asked, path = "as table_placement says", "train_config.table_placement"
+    """The reason, and whether tables are sharded; the same in all processes. ``needed``: bytes of
+    all tables; ``fits``: whether TorchRec can train any of them."""
+    asked = "as table_placement says"
     if machine.world.size == 1:
-        vain = (
-            ", so table_placement: SHARDED has no effect" if request.placement == "SHARDED" else ""
-        )
+        is_vain = request.placement == "SHARDED"
+        vain = ", so table_placement: SHARDED has no effect" if is_vain else ""
         return f"one process has them all{vain}", False
     if request.placement == "REPLICATED":
         return asked, False
     has_torchrec = all(machine.world.gather(_has_torchrec()))
+    missing = NONE_FITS if has_torchrec else MISSING
     if request.placement == "SHARDED":
         request.check()
-        if not has_torchrec:
-            raise ConfigError.at(path, f"SHARDED {MISSING}")
-        if not fits:
-            raise ConfigError.at(path, f"SHARDED {NONE_FITS}; or set table_placement: REPLICATED")
+        if not (has_torchrec and fits):
+            words = f"SHARDED {missing}; or set table_placement: REPLICATED"
+            raise ConfigError.at("train_config.table_placement", words)
         return asked, True
     if machine.free is None:
         return "AUTO: the free memory is unknown", False
     words = f"AUTO: {short_bytes(needed)} with their optimizer's state is "
-    if needed <= SHARE * machine.free:
-        return f"{words}within {SHARE:.0%} of {short_bytes(machine.free)}", False
-    words += f"more than {SHARE:.0%} of {short_bytes(machine.free)}"
-    obstacle = (
-        request.obstacle() or ("" if has_torchrec else MISSING) or ("" if fits else NONE_FITS)
-    )
-    if obstacle:
-        return f"{words}, but SHARDED {obstacle}", False
-    return words, True
+    if needed <= FRACTION * machine.free:
+        return f"{words}within {FRACTION:.0%} of {short_bytes(machine.free)}", False
+    words += f"more than {FRACTION:.0%} of {short_bytes(machine.free)}"
+    obstacle = request.obstacle() or ("" if has_torchrec and fits else missing)
+    return (f"{words}, but SHARDED {obstacle}", False) if obstacle else (words, True)
 
 
 def _check_memory(in_each: int, reason: str, free: int | None) -> None:
-    """Raise ConfigError when what lies whole in each process is more than it has."""
+    """Raise ConfigError if the tables that each process holds whole exceed its memory."""
     if free is not None and in_each > free:
         raise ConfigError.at(
             "train_config.table_placement",
             f"{short_bytes(in_each)} of tables with their optimizer's state would lie in each "
             f"process ({reason}), but only {short_bytes(free)} is free; reduce rows or "
-            "embedding_dim, or choose settings with which SHARDED can spread them",
+            "embedding_dim, or choose settings that allow SHARDED",
         )
 
 
@@ -165,17 +162,8 @@ def _has_torchrec() -> bool:
     return importlib.util.find_spec("torchrec") is not None
 
 
-def _fits(tables: Tables) -> bool:
-    """Whether FBGEMM can train them: some widths it cannot, nor terms over a whole table."""
-    return tables.sparse and tables.weight.shape[1] % MULTIPLE == 0
-
-
-def _tables(modules: Mapping[str, Tables]) -> list[Table]:
-    return [table for part in modules.values() for table in part.tables]
-
-
 def _bytes(table: Table, request: PlacementRequest) -> int:
-    """Of a table with its optimizer's state."""
+    """The size of a table with its optimizer's state."""
     weight = nn.Parameter(torch.empty(table.rows, table.dim, device="meta"))
     tensors = [weight]
     if request.optimizer and table.trainable:
@@ -189,7 +177,7 @@ def _bytes(table: Table, request: PlacementRequest) -> int:
 def _spread(
     model: nn.Module, tables: Mapping[str, Tables], request: PlacementRequest, machine: Machine
 ) -> "TorchRecTables":
-    """Let ShardedTables stand in the places of these."""
+    """Replace these modules of the model by ShardedTables."""
     from tzmmoe.tables.torchrec import ShardingRequest, TorchRecTables
 
     groups = {name.replace(".", "/"): part for name, part in tables.items()}
@@ -200,38 +188,40 @@ def _spread(
         free=machine.free,
         neighbours=machine.neighbours,
     )
-    made = TorchRecTables(groups, sharding, machine.world, machine.device)
+    spread = TorchRecTables(groups, sharding, machine.world, machine.device)
     for name, part in tables.items():
         parent, _, own = name.rpartition(".")
-        sharded = ShardedTables(made, name.replace(".", "/"), part)
+        sharded = ShardedTables(spread, name.replace(".", "/"), part)
         setattr(model.get_submodule(parent), own, sharded)
-    return made
+    return spread
 
 
 def _lines(
-    made: "TorchRecTables", sizes: Mapping[str, int], reason: str, world: World
+    spread: "TorchRecTables", sizes: Mapping[str, int], reason: str, world: World
 ) -> Iterator[str]:
-    """What is told of tables that are spread."""
-    ranks, placed = [0] * world.size, {}
-    others = dict(sizes)
-    for table, how, held in made.placed(sizes):
-        others.pop(table.name)
-        placed.setdefault(how, []).append(table.name)
-        for rank, count in held.items():
-            ranks[rank] += count
-    every = ", ".join(f"{short_bytes(count)} in rank {rank}" for rank, count in enumerate(ranks))
+    """What is logged about sharded tables."""
+    bytes_by_rank, names_by_type = [0] * world.size, {}
+    whole = dict(sizes)
+    for table, sharding_type, parts in spread.placed(sizes):
+        whole.pop(table.name)
+        names_by_type.setdefault(sharding_type, []).append(table.name)
+        for rank, size in parts.items():
+            bytes_by_rank[rank] += size
+    shown = [short_bytes(size) for size in bytes_by_rank]
+    ranks = ", ".join(f"{size} in rank {rank}" for rank, size in enumerate(shown))
     if world.size > 16:
-        every = f"{short_bytes(min(ranks))} to {short_bytes(max(ranks))} in each rank"
-    if len(set(ranks)) == 1:
-        every = f"{short_bytes(ranks[0])} in each rank"
-    yield f"tables: SHARDED ({reason}); {every}"
-    for how, names in placed.items():
-        yield f"  {how}: {few(names)}"
-    if made.uncut:
-        yield f"  too few rows to be cut by rows, as the constraints want: {few(made.uncut)}"
-    if others:
-        whole = short_bytes(sum(others.values()))
+        low, high = min(bytes_by_rank), max(bytes_by_rank)
+        ranks = f"{short_bytes(low)} to {short_bytes(high)} in each rank"
+    if len(set(bytes_by_rank)) == 1:
+        ranks = f"{shown[0]} in each rank"
+    yield f"tables: SHARDED ({reason}); {ranks}"
+    for sharding_type, names in names_by_type.items():
+        yield f"  {sharding_type}: {few(names)}"
+    if spread.uncut:
+        yield f"  too few rows to split by rows, as the constraints ask: {few(spread.uncut)}"
+    if whole:
+        size = short_bytes(sum(whole.values()))
         yield (
-            f"  whole in each rank, {whole}: {few(list(others))} (TorchRec takes widths that are "
+            f"  whole in each rank, {size}: {few(list(whole))} (TorchRec takes widths that are "
             "multiples of 4, without l1_reg or l2_reg)"
         )

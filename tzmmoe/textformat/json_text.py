@@ -29,7 +29,7 @@ PARTS = re.compile(
 
 
 def parse(text: str) -> Any:
-    """The value of plain JSON. Raises ValueError: JSONDecodeError, which has a line, if possible."""
+    """The value of plain JSON. Raises ValueError: JSONDecodeError, with a line, if possible."""
     try:
         return json.loads(text, object_pairs_hook=_object)
     except RecursionError as error:

@@ -1,7 +1,7 @@
 """A path of the config, such as ``feature_configs[feature_name=age].raw_feature.boundaries`` -> the
 fields it names.
 
-A repeated field takes ``[2]``, ``[:]``, ``[1:3]`` or ``[name=value]``. The last selects the elements
+A repeated field takes ``[2]``, ``[:]``, ``[1:3]`` or ``[name=value]``. The last selects elements
 whose field ``name``, or that of the message their oneof sets, has the value; several conditions are
 joined by ``;``.
 """
@@ -22,7 +22,7 @@ STEP = re.compile(r"(?P<name>\w+)(?:\[(?P<index>[^\]]*)\])?(?:\.(?=.)|$)")
 
 @dataclass(frozen=True)
 class Target:
-    """A field of a message, or one of its elements if it has an index; ``path`` is the message's."""
+    """A field of a message, or with an index one of its elements; ``path`` is the message's."""
 
     owner: Message
     path: str
@@ -68,7 +68,6 @@ def _fields(
         raise ConfigError.at(path, f'{name} is a map; give it whole, as {{"word": 2}}')
     for number in _chosen(getattr(owner, name), index, path):
         yield Target(owner, here, field, number)
-
 
 
 def _inside(target: Target, path: str) -> tuple[Message, str]:
