@@ -52,9 +52,9 @@ FAULTS = [
     (LABEL, f"{LABEL} num_class: 3", f"{CTR}.num_class", "binary_cross_entropy takes 1 logit"),
     ('tower_name: "ctr"', 'tower_name: "c.tr"', f"{CTR}.tower_name", "is 'c.tr'; use letters"),
     (LOSS, "losses {}", f"{CTR}.losses[0]", "is empty; give one of binary_cross_entropy, soft"),
-    (LOSS, LOSS * 2, f"{CTR}.losses[1]", "binary_cross_entropy is there twice"),
+    (LOSS, LOSS * 2, f"{CTR}.losses[1]", "binary_cross_entropy is listed twice; remove"),
     (METRIC, "metrics {}", f"{CTR}.metrics[0]", "is empty; give one of auc, "),
-    (METRIC, METRIC * 2, f"{CTR}.metrics[1]", "auc is there twice"),
+    (METRIC, METRIC * 2, f"{CTR}.metrics[1]", "auc is listed twice; remove"),
     (METRIC, "metrics { grouped_auc {} }", f"{CTR}.metrics[0].grouped_auc.grouping_key", "not set"),
     (LOSS, "losses { l2_loss {} }", f"{CTR}.metrics[0]", "but the losses give y"),
     ("auc {}", "grouped_auc { grouping_key: 'buy' }", "model_config", "as group and as label"),
@@ -200,7 +200,7 @@ def test_towers_that_name_no_label_take_them_in_order_and_a_line_says_so(tmp_pat
     made, found = built(loaded(tmp_path, content))
     assert found == []
     assert [task.label for task in made.tasks.tasks] == ["buy", "click"]
-    assert "they bind in order: ctr <- buy, cvr <- click" in caplog.text
+    assert "in order: ctr <- buy, cvr <- click" in caplog.text
 
 
 @pytest.mark.parametrize(

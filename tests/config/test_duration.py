@@ -51,7 +51,7 @@ def test_anything_else_is_a_fault_that_names_the_field_and_shows_examples(tmp_pa
 
 
 def test_a_number_without_a_unit_is_offered_as_seconds() -> None:
-    with raises("is '30'; give a number above 0", "did you mean '30s'?"):
+    with raises("is '30'; give a positive number", "did you mean '30s'?"):
         duration.seconds("30")
 
 

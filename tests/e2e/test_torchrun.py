@@ -178,7 +178,7 @@ def test_a_value_that_one_process_cannot_read_ends_all_with_its_place(
     assert printed.count("rank 1: ") == 1
     assert f"rank 1: {tmp_path}/bad/0.parquet, row 701, column 'click' (label): 7 is" in printed
     # 200 rows of the second process come before: 6 chunks of 32 rows, so 12 steps
-    assert "the steps before are in model.ckpt-11" in printed
+    assert "model.ckpt-11 holds the steps before" in printed
     assert checkpoint.newest(model_dir).name == "model.ckpt-11"
 
 

@@ -98,11 +98,11 @@ def test_a_table_that_is_penalized_as_a_whole_decays_where_no_row_of_the_batch_i
     made = pipeline(tiny_folder, tmp_path, f"wide_l2_reg: {l2}", **changes)
     made.fit()
     tables = [f"{name}.{end}" for end in ("latent", "weight") for name in ("user", "tags")]
-    [line] = [line for line in caplog.text.splitlines() if "moves all rows" in line]
-    assert line == f"wide_l2_reg moves all rows of {', '.join(tables)} at every step"
+    [line] = [line for line in caplog.text.splitlines() if "wide_l2_reg" in line]
+    assert f" all rows of {', '.join(tables)} at every step" in line
     caplog.clear()
     made.evaluate()
-    assert "moves all rows" not in caplog.text
+    assert "all rows of" not in caplog.text
     states = [checkpoint.open_checkpoint(path) for path in checkpoint.find(tmp_path / "run")]
     tables = [torch.zeros(5000, 8) for _ in states]
     for state, table in zip(states, tables, strict=True):

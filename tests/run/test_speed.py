@@ -10,7 +10,7 @@ from e2e import tiny
 
 from tzmmoe.batch import Batch
 from tzmmoe.run import progress
-from tzmmoe.run.progress import RunningEpoch, Progress, Speed
+from tzmmoe.run.progress import Progress, RunningEpoch, Speed
 
 LOGGER = "train_config__train_speed_logger"
 TOWERS = "model_config__mmoe__task_towers"

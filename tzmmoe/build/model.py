@@ -99,17 +99,14 @@ def _groups(
     groups: Mapping[str, Sequence[str]], by_name: Mapping[str, Feature]
 ) -> dict[str, Group]:
     """The groups as a body sees them, without faulty features; a placeholder if none is left."""
-    members = {
-        group: [by_name[name] for name in names if name in by_name]
-        for group, names in (groups or {"all": ()}).items()
-    }
-    return {
-        group: Group(
+    described = {}
+    for group, names in (groups or {"all": ()}).items():
+        features = [by_name[name] for name in names if name in by_name]
+        described[group] = Group(
             {feature.name: feature.width for feature in features} or {"": 1},
             {feature.name: 1 if feature.table else feature.value_dim for feature in features},
         )
-        for group, features in members.items()
-    }
+    return described
 
 
 def _tables(features: Sequence[Feature], body: Body | None) -> dict[str, tuple[int, Feature]]:

@@ -54,7 +54,9 @@ def final_tasks(pipeline: Pipeline, tasks: TaskSet, faults: Faults) -> TaskSet:
         seen.add(matches[0])
         with faults.under(path):
             task = by_name[matches[0]]
-            by_name[task.name] = replace(task, **_metrics(task.space, message.metrics))
+            metrics = _by_word("metrics", METRICS, message.metrics)
+            in_space = _by_word("metrics", METRICS, message.metrics) if task.space else {}
+            by_name[task.name] = replace(task, metrics=metrics, space_metrics=in_space)
             by_name[task.name].check()
     return TaskSet(list(by_name.values())) if seen else tasks
 
@@ -78,32 +80,19 @@ def _task(tower: TaskTower, label: str) -> Task:
         sample_weight=tower.sample_weight_name or None,
         space=space,
         losses=by_word,
-        **_metrics(space, metrics),
+        metrics=_by_word("metrics", METRICS, metrics),
+        space_metrics=_by_word("metrics", METRICS, metrics) if space else {},
         activation=tower.output_activation,
     )
     task.check()
     return task
 
 
-def _metrics(
-    space: TaskSpace | None, messages: Sequence[metric_pb2.Metric]
-) -> dict[str, dict[str, Metric]]:
-    """The metrics of a task, and their copies for the rows within its space."""
-    return {
-        "metrics": _by_word("metrics", METRICS, messages),
-        "space_metrics": _by_word("metrics", METRICS, messages) if space else {},
-    }
-
-
 def _default_metrics(losses: Mapping[str, Loss], num_class: int) -> list[metric_pb2.Metric]:
+    names = ["accuracy"] if num_class > 2 else ["auc"]
     if any("y" in loss.outputs for loss in losses.values()):
-        return [
-            metric_pb2.Metric(mean_absolute_error={}),
-            metric_pb2.Metric(mean_squared_error={}),
-        ]
-    if num_class > 2:
-        return [metric_pb2.Metric(accuracy={})]
-    return [metric_pb2.Metric(auc={})]
+        names = ["mean_absolute_error", "mean_squared_error"]
+    return [metric_pb2.Metric(**{name: {}}) for name in names]
 
 
 def _by_word(name: str, registry: Registry, messages: Sequence) -> dict:

@@ -1,6 +1,6 @@
 """What a schema's descriptors cannot express, so that the text engine knows no field by name."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from google.protobuf.descriptor import Descriptor
@@ -17,7 +17,7 @@ class SchemaFacts:
     """
 
     unknown_field: Callable[[str, Descriptor], str]
-    unknown_value: Callable[[str, Iterable[str]], str]
+    unknown_value: Callable[[str, Collection[str]], str]
     exclusive: Mapping[str, Sequence[Set[str]]]
     units: Mapping[str, str]
 
