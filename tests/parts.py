@@ -8,7 +8,7 @@ from google.protobuf import text_format
 from torch import Tensor, nn
 
 from tzmmoe.batch import Batch, Inputs
-from tzmmoe.features import Feature, FeatureSpec, Setting
+from tzmmoe.features import Feature, FeatureSettings, FeatureSpec
 from tzmmoe.jagged import Jagged
 from tzmmoe.models.base import Group, TowerSpec
 from tzmmoe.models.encoder import Encoder
@@ -34,7 +34,7 @@ PLAIN = {
     "bias": True,
 }
 LAYERS = PLAIN | {"hidden_units": [5, 4]}
-SETTING = Setting("FG_NONE", "\x03", "MURMUR_HASH", Path())
+SETTING = FeatureSettings("FG_NONE", "\x03", "MURMUR_HASH", Path())
 
 
 def generator(seed: int) -> torch.Generator:
@@ -68,7 +68,7 @@ def table(
     return Table(name, rows, dim, trainable, init_fn or "", table_initializer(init_fn, rows))
 
 
-def features(*texts: str, setting: Setting = SETTING) -> list[Feature]:
+def features(*texts: str, setting: FeatureSettings = SETTING) -> list[Feature]:
     """From the text of feature_configs entries, such as ``id_feature { feature_name: "a" }``."""
     made = []
     for text in texts:

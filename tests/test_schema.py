@@ -22,7 +22,8 @@ from tzmmoe.config.walk import tower_fields
 from tzmmoe.errors import Faults
 from tzmmoe.features import FEATURES
 from tzmmoe.features.shared import SharedFields
-from tzmmoe.learning import dense, schedules
+from tzmmoe.learning import optimizers as dense_optimizers
+from tzmmoe.learning import schedules
 from tzmmoe.models import MODELS
 from tzmmoe.nn.mlp import MLP
 from tzmmoe.nn.numbers import AutoDis, LinearEmbedding
@@ -188,11 +189,11 @@ def test_every_sparse_optimizer_has_a_class_that_takes_exactly_its_fields():
 
 def test_every_dense_optimizer_is_torchs_or_ftrl_and_can_be_made_from_its_defaults():
     words = members("DenseOptimizer", "optimizer")
-    assert set(dense.OPTIMIZERS) == set(words)
+    assert set(dense_optimizers.OPTIMIZERS) == set(words)
     for word, descriptor in words.items():
         parameter = torch.nn.Parameter(torch.zeros(1))
         defaults = {field.name: field.default_value for field in descriptor.fields}
-        made = dense.dense_optimizer([parameter], word, defaults)
+        made = dense_optimizers.dense_optimizer([parameter], word, defaults)
         assert type(made).__module__.startswith("torch.optim") or type(made) is ftrl.Ftrl
         group: Mapping[str, Any] = made.param_groups[0]
         known = {**group, **dict(zip(("beta1", "beta2"), group.get("betas", ()), strict=False))}

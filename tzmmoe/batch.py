@@ -1,4 +1,4 @@
-"""What crosses from the data to training: batches, the columns they need, and positions."""
+"""What the data hands to training: batches, the columns in them, and positions."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,8 +14,8 @@ from tzmmoe.jagged import Jagged
 class Inputs:
     """What the model reads.
 
-    ids: by width of the embedding, the pooled features' ids, (B, F) cells; ``numbers``: (B, R)
-    float32; sequences: by feature, its ids, (B,) rows.
+    ids: the ids of the pooled features (B, F) by width of their embeddings. numbers: (B, R)
+    float32. sequences: the ids of each other feature (B,).
     """
 
     ids: Mapping[int, Jagged]
@@ -26,7 +26,7 @@ class Inputs:
 @dataclass(frozen=True)
 class Batch:
     """B rows. columns: labels, weights and groups, (B,) or (B, C); a missing label is NaN.
-    reserved: columns that are passed on as they are, for predictions."""
+    reserved: columns that pass unchanged into the predictions."""
 
     inputs: Inputs
     columns: Mapping[str, Tensor]
@@ -36,7 +36,7 @@ class Batch:
         return len(self.inputs.numbers)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        """The batch with every tensor changed, for example moved to a device."""
+        """The batch with ``change`` applied to every tensor."""
         inputs = Inputs(
             {width: ids.map(change) for width, ids in self.inputs.ids.items()},
             change(self.inputs.numbers),
@@ -46,7 +46,7 @@ class Batch:
         return Batch(inputs, columns, self.reserved)
 
     def pinned(self) -> "Batch":
-        """In page-locked memory, from which a GPU copies while the processor goes on."""
+        """In page-locked memory, from which a GPU copies while the CPU goes on."""
         return self.map(Tensor.pin_memory)
 
     def to(self, device: torch.device) -> "Batch":
@@ -55,10 +55,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class Column:
-    """A column that training needs beside the features.
+    """A column that training needs in addition to the features.
 
-    role: ``label`` (NaN where missing), ``weight`` or ``group``. Labels lie within [low, high];
-    with ``num_classes`` they are classes, or lists of that many probabilities.
+    role: ``label`` (NaN where missing), ``weight`` or ``group``. Values lie within [low, high];
+    with ``num_classes``, labels are classes or lists of that many probabilities.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Column:
     num_classes: int = 0
 
     def meet(self, other: "Column") -> "Column":
-        """Of two uses of one column: what satisfies both."""
+        """The column that satisfies both of two uses."""
         return replace(
             self,
             low=max(self.low, other.low),
@@ -79,11 +79,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Position:
-    """How far a process consumed its part of the data: ``row`` rows of epoch ``epoch``.
+    """How far a process has consumed its part of the data: ``row`` rows of epoch ``epoch``.
 
-    The rest tells where to read on: in the pass ``leg`` of the epoch's order, ``done`` rows of the
-    chunk ``chunk`` are consumed, and this chunk begins ``span_row`` rows into the span ``span``.
-    All count from 0.
+    The rest says where to resume: in pass ``leg`` of the epoch's order, ``done`` rows of chunk
+    ``chunk`` are consumed, and this chunk begins ``span_row`` rows into span ``span``. All count
+    from 0.
     """
 
     epoch: int = 0

@@ -1,6 +1,6 @@
-"""The one ragged type, from a decoded column to the model: rows with any number of values each.
+"""The one ragged type, from a decoded column to the model: rows of any number of values.
 
-Letters beside those of the package: N values of a batch, M items of a batch.
+Two letters more than in the rest of the package: N values and M items of a batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,14 +20,14 @@ Flat = pa.Array | np.ndarray | Tensor
 class Jagged:
     """The values of B rows, row after row.
 
-    values: (N,), an Arrow array, dictionary-encoded where texts repeat, or of numpy, or a tensor.
-    lengths: (B,) int64, how many values each row has; or (B, F), how many each of F features has in
-    each row, the features side by side. None: exactly one each, and values are (B,) or (B, F).
+    values: (N,), an Arrow array (dictionary-encoded where texts repeat), a numpy array or a tensor.
+    lengths: (B,) int64, the number of values in each row; or (B, F), that of each of F features,
+    whose values alternate row by row. None: exactly one each, and values are (B,) or (B, F).
     weights: float32, a factor for each value, or None.
-    inner: (M,) int64 where rows hold items, as the events of a sequence, and these hold the values:
-    ``lengths`` then counts the items of each row, and ``inner`` the values of each item.
+    inner: (M,) int64 where rows hold items, such as the events of a sequence, and the items hold
+    the values: ``lengths`` then counts the items of each row, ``inner`` the values of each item.
 
-    The operations are for Arrow and numpy, before a batch is cut; tensors are only mapped.
+    The operations are for Arrow and numpy, before batches are cut; tensors can only be mapped.
     """
 
     values: Flat
@@ -41,7 +41,7 @@ class Jagged:
 
     @property
     def flat(self) -> Flat:
-        """(N,), also where each cell has exactly one value."""
+        """(N,) values, also where they are (B, F)."""
         return self.values if self.lengths is not None else self.values.flatten()
 
     @property
@@ -51,7 +51,7 @@ class Jagged:
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """``lengths``, also where each is 1."""
+        """``lengths``, also where it is None."""
         if self.lengths is not None:
             return self.lengths
         shape = getattr(self.values, "shape", None) if self.inner is None else self.inner.shape
@@ -59,7 +59,7 @@ class Jagged:
 
     @cached_property
     def starts(self) -> np.ndarray:
-        """(B + 1,): where each row's values (or items) begin, and where the last ones end."""
+        """(B + 1,): where the values (or items) of each row begin, and where the last ones end."""
         sizes = self.counts if self.counts.ndim == 1 else self.counts.sum(axis=1)
         return np.concatenate([[0], np.cumsum(sizes)])
 
@@ -69,11 +69,11 @@ class Jagged:
         return Jagged(self.values, self.inner, self.weights)
 
     def grouped(self, lengths: np.ndarray | None) -> "Jagged":
-        """Rows of ``lengths`` items each, which are the rows of this: undoes ``items``."""
+        """The inverse of ``items``: takes each row as an item, and ``lengths`` items as a row."""
         return Jagged(self.values, lengths, self.weights, self.counts)
 
     def row_of(self, value: int) -> int:
-        """The row that the value with this number belongs to."""
+        """The row of the value at place ``value`` among all values."""
         if self.inner is not None:
             value = self.items.row_of(value)
         if self.lengths is None:
@@ -81,14 +81,14 @@ class Jagged:
         return int(np.searchsorted(self.starts[1:], value, side="right"))
 
     def empty(self) -> np.ndarray | None:
-        """(B,) bool, True for rows without values or items; None when all have some."""
+        """(B,) bool, True for rows without values or items; None if there are none."""
         if self.lengths is None:
             return None
         empty = np.diff(self.starts) == 0
         return empty if empty.any() else None
 
     def take(self, rows: np.ndarray) -> "Jagged":
-        """The rows with these numbers, in this order; any may come several times."""
+        """The rows with these numbers, in this order; numbers may repeat."""
         if self.inner is not None:
             return self._of_items(lambda numbers: numbers.take(rows))
         if self.lengths is None:
@@ -109,7 +109,7 @@ class Jagged:
         return Jagged(self.values[first:last], lengths, weights)
 
     def keep(self, kept: np.ndarray) -> "Jagged":
-        """Only the values with True in (N,) bool; items and rows may become empty."""
+        """Only the values that are True in (N,) bool; items and rows may become empty."""
         if self.inner is not None:
             return self.items.keep(kept).grouped(self.lengths)
         if kept.all():
@@ -121,7 +121,7 @@ class Jagged:
         return self._picked(kept, lengths.reshape(self.lengths.shape))
 
     def first(self, most: int) -> "Jagged":
-        """At most so many values (or items) of each row and feature, the first ones."""
+        """At most the first ``most`` values (or items) of each row and feature."""
         if self.inner is not None:
             return self._of_items(lambda numbers: numbers.first(most))
         if self.lengths is None or not (self.lengths > most).any():
@@ -131,13 +131,13 @@ class Jagged:
         return self._picked(place < most, np.minimum(self.lengths, most))
 
     def without(self, rows: np.ndarray) -> "Jagged":
-        """The same, with nothing in the rows that are True in (B,) bool."""
+        """The same, but empty in the rows that are True in (B,) bool."""
         if self.inner is not None:
             return self._of_items(lambda numbers: numbers.without(rows))
         return self.keep(~np.repeat(rows, np.diff(self.starts)))
 
     def filled(self, default: "Jagged") -> "Jagged":
-        """The same, with the one row of ``default`` in the place of each empty row."""
+        """The same, with the only row of ``default`` in place of each empty row."""
         empty = self.empty()
         if empty is None or not default.num_values:
             return self
@@ -146,7 +146,7 @@ class Jagged:
         return replace(filled, lengths=None) if (filled.lengths == 1).all() else filled
 
     def map(self, change: Callable[[Any], Any]) -> "Jagged":
-        """With each of its parts changed, for example moved to a device."""
+        """The same with ``change`` applied to each part, for example to move it to a device."""
         parts = (self.values, self.lengths, self.weights, self.inner)
         return Jagged(*(None if part is None else change(part) for part in parts))
 
@@ -155,12 +155,12 @@ class Jagged:
         return self.map(torch.from_numpy)
 
     def _of_items(self, change: Callable[["Jagged"], "Jagged"]) -> "Jagged":
-        """What ``change`` does to the rows of the items' numbers, done to the rows of the items."""
+        """Apply to the items of the rows what ``change`` does to the items' numbers."""
         numbers = change(Jagged(np.arange(len(self.inner)), self.lengths))
         return self.items.take(numbers.values).grouped(numbers.lengths)
 
     def _picked(self, chosen: np.ndarray, lengths: np.ndarray | None) -> "Jagged":
-        """The values with these numbers, or those that are True, in rows of these lengths."""
+        """The values at these places, or those that are True, in rows of these lengths."""
         values = self.values
         if not isinstance(values, pa.Array):
             values = values[chosen]
@@ -172,7 +172,7 @@ class Jagged:
 
 
 def ranges(begins: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """begins[0], begins[0] + 1, ... (sizes[0] of them), then those from begins[1] on, ..."""
+    """sizes[0] numbers that count up from begins[0], then sizes[1] from begins[1], ..."""
     before = np.cumsum(sizes) - sizes
     numbers = np.repeat(begins - before, sizes)
     numbers += np.arange(len(numbers))
@@ -180,7 +180,7 @@ def ranges(begins: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 
 def concatenated(parts: Sequence[Jagged]) -> Jagged:
-    """The rows of all parts. Where only some have weights, those of the others are 1."""
+    """The rows of all parts. If only some have weights, those of the others are 1."""
     if any(part.inner is not None for part in parts):
         items = concatenated([part.items for part in parts])
         return items.grouped(np.concatenate([part.counts for part in parts]))
@@ -200,7 +200,7 @@ def _weights(part: Jagged) -> np.ndarray:
 
 
 def side_by_side(parts: Sequence[Jagged]) -> Jagged:
-    """Ids of F features for the same B rows, (B,) each -> one (B, F), row by row."""
+    """Ids of F features for the same B rows, (B,) each -> one (B, F), row after row."""
     if all(part.lengths is None and part.weights is None for part in parts):
         return Jagged(np.stack([part.values for part in parts], axis=1))
     lengths = np.empty((parts[0].num_rows, len(parts)), np.int64)

@@ -9,10 +9,10 @@ import torch
 from written import CONFIG, ROOT, built, changed, load, loaded, said_of_all
 
 from tzmmoe import build
-from tzmmoe.build.features import feature_setting
+from tzmmoe.build.features import feature_settings
 from tzmmoe.data.reading.files import Reading
 from tzmmoe.errors import Faults
-from tzmmoe.features import Setting
+from tzmmoe.features import FeatureSettings
 from tzmmoe.tasks.task import TaskSpace
 
 USER, ITEM, PRICE = ('feature_name: "user"', 'feature_name: "item"', 'feature_name: "price"')
@@ -29,8 +29,8 @@ DENSE = "train_config.dense_optimizer"
 FAULTS = [
     (HASH, "", ID, "has none of hash_bucket_size, num_buckets, vocab_list, vocab_dict, vocab_fil"),
     (HASH, f"{HASH} num_buckets: 3", ID, "has hash_bucket_size and num_buckets; give one"),
-    (HASH, "vocab_file: 'words.txt'", f"{ID}.default_bucketize_value", "is not set; vocab_file"),
-    (HASH, "vocab_file: 'words.txt' default_bucketize_value: 0", f"{ID}.vocab_file", "not there"),
+    (HASH, "vocab_file: 'words.txt'", f"{ID}.default_bucketize_value", "not in vocab_file"),
+    (HASH, "vocab_file: 'words.txt' default_bucketize_value: 0", f"{ID}.vocab_file", "not exist"),
     (f"{HASH} embedding_dim: 4", HASH, f"{ID}.embedding_dim", "is not set; give the width"),
     (USER, f"{USER} expression: 'usr:user'", f"{ID}.expression", "is 'usr:user'; write user:, it"),
     (USER, f"{USER} expression: 'feature:itm'", f"{ID}.expression", "did you mean 'item'?"),
@@ -39,9 +39,9 @@ FAULTS = [
     (USER, 'feature_name: "a b"', f"{ID}.feature_name", "is 'a b'; use letters, digits, _ and -"),
     (USER, f"{USER} init_fn: 'nn.init.normal'", f"{ID}.init_fn", "no initializer 'nn.init.normal'"),
     (USER, f"{USER} embedding_name: 'item_emb'", "feature_configs", "share the table 'item_emb'"),
-    ("boundaries: [1, 2]", "boundaries: [2, 1]", f"{RAW}.boundaries", "must rise"),
+    ("boundaries: [1, 2]", "boundaries: [2, 1]", f"{RAW}.boundaries", "increasing"),
     (PRICE, f"{PRICE} autodis {{}}", f"{RAW}.autodis", "and boundaries are both set; keep one"),
-    (PRICE, f"{PRICE} normalizer: 'log'", f"{RAW}.normalizer", "'log' does not begin with method="),
+    (PRICE, f"{PRICE} normalizer: 'log'", f"{RAW}.normalizer", "method="),
     (PRICE, f"{PRICE} value_dim: 0", f"{RAW}.value_dim", "is 0; give 1 or more"),
     ("[4]", "[0]", "model_config.mmoe.expert_mlp.hidden_units", "is [0]; give widths above 0"),
     ("expert_mlp { hidden_units: [4] }", "", "model_config.mmoe.expert_mlp", "is not set; give ex"),
@@ -262,7 +262,9 @@ def test_what_data_config_says_to_features_reading_and_batches_arrives(tmp_path)
             )
         ),
     ).pipeline.data_config
-    assert feature_setting(config, tmp_path) == Setting("FG_DAG", "|", "FARM_HASH", tmp_path)
+    assert feature_settings(config, tmp_path) == FeatureSettings(
+        "FG_DAG", "|", "FARM_HASH", tmp_path
+    )
     assert build.reading(config) == Reading(
         dataset_type="CsvDataset",
         delimiter=";",

@@ -1,10 +1,9 @@
 """A feature's setting without effect gives exactly one line; one that is used gives none."""
 
 import pytest
-from written import CONFIG, SHIPPED, changed, loaded, said
+from written import CONFIG, SHIPPED, changed, load, loaded, said
 
-from tzmmoe.build import feature_notes
-from tzmmoe.config import load
+from tzmmoe.build.features import feature_notes
 
 BATCH, EPOCHS, MODE = "batch_size: 8", "num_epochs: 1", "FG_DAG"
 USER, ITEM, PRICE = ('feature_name: "user"', 'feature_name: "item"', 'feature_name: "price"')

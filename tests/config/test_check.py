@@ -66,7 +66,7 @@ FAULTS = [
         "model_config.feature_groups[0].feature_names[2]",
         "'prise' is not in feature_configs; did you mean 'price'?",
     ),
-    (MODEL, "", "model_config", "has no model; give mmoe { ... }"),
+    (MODEL, "", "model_config", "has no model; give "),
     (TOWER, "", TOWERS, "is empty; give one tower for each task"),
     ('tower_name: "cvr"', 'tower_name: "ctr"', TOWERS, "'ctr' is listed twice"),
     ('tower_name: "cvr"', "", f"{TOWERS}[1].tower_name", "is not set; give the task a name"),

@@ -10,7 +10,7 @@ from parts import features
 from tzmmoe.batch import Batch
 from tzmmoe.data.encode import Assembler
 from tzmmoe.data.reading.base import Chunk, FileRows
-from tzmmoe.features import Setting
+from tzmmoe.features import FeatureSettings
 from tzmmoe.jagged import Jagged
 
 Pairs = list[tuple[int, float]]  # ids with weights
@@ -39,8 +39,8 @@ def cells_of(part: Jagged, num_features: int) -> list[list[Pairs]]:
     return cells(pairs, part.lengths, num_features)
 
 
-def setting(mode: str = "FG_DAG") -> Setting:
-    return Setting(mode, "\x03", "MURMUR_HASH", Path())
+def setting(mode: str = "FG_DAG") -> FeatureSettings:
+    return FeatureSettings(mode, "\x03", "MURMUR_HASH", Path())
 
 
 def chunk(columns: Mapping[str, object], file_rows: Sequence[FileRows] = ()) -> Chunk:

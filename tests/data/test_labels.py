@@ -66,27 +66,27 @@ def test_numbers_without_limits_stay_what_they_are_in_32_bits(
 
 
 BAD_LABELS = [
-    (CLICK, [1, 0, 2], r"2 is no label within \[0, 1\] for its loss"),
-    (CLICK, [1, 0, -1], r"-1 is no label within \[0, 1\]"),
-    (CLICK, [1, None, 1.0000001], r"is no label within \[0, 1\]"),
-    (CLICK, ["1", "", "yes"], "'yes' is no number"),
-    (CLICK, ["1", None, "1_0"], "'1_0' is no number"),
-    (CLICK, [1.0, None, float("inf")], r"inf is no label within \[0, 1\]"),
-    (Column("y", "label", 0), [1.0, None, -0.5], r"-0.5 is no label within \[0, inf\]"),
-    (ANY, [1.0, None, float("inf")], "inf is no finite number of 32 bits"),
-    (ANY, [1.0, None, -1e39], r"-1e\+39 is no finite number of 32 bits"),
-    (ANY, ["1", "", "1e39"], r"1e\+39 is no finite number of 32 bits"),
-    (CLASSES, [0, 2, 3], r"3 is no label within \[0, 2\]"),
-    (CLASSES, [0, None, -1], r"-1 is no label within \[0, 2\]"),
-    (CLASSES, [0, 2, 1.5], "1.5 is no whole number; a class counts from 0"),
-    (CLASSES, ["0", "2", "0.5"], "0.5 is no whole number"),
+    (CLICK, [1, 0, 2], r"2 is outside \[0, 1\]"),
+    (CLICK, [1, 0, -1], r"-1 is outside \[0, 1\]"),
+    (CLICK, [1, None, 1.0000001], r"is outside \[0, 1\]"),
+    (CLICK, ["1", "", "yes"], "'yes' is not a number"),
+    (CLICK, ["1", None, "1_0"], "'1_0' is not a number"),
+    (CLICK, [1.0, None, float("inf")], r"inf is outside \[0, 1\]"),
+    (Column("y", "label", 0), [1.0, None, -0.5], r"-0.5 is outside \[0, inf\]"),
+    (ANY, [1.0, None, float("inf")], "inf .*finite 32-bit"),
+    (ANY, [1.0, None, -1e39], r"-1e\+39 .*finite 32-bit"),
+    (ANY, ["1", "", "1e39"], r"1e\+39 .*finite 32-bit"),
+    (CLASSES, [0, 2, 3], r"3 is outside \[0, 2\]"),
+    (CLASSES, [0, None, -1], r"-1 is outside \[0, 2\]"),
+    (CLASSES, [0, 2, 1.5], "1.5 .*whole number; a class counts from 0"),
+    (CLASSES, ["0", "2", "0.5"], "0.5 .*whole number"),
     (WEIGHT, [1.0, 0.0, None], "the weight is missing"),
     (WEIGHT, [1.0, 0.0, NAN], "the weight is missing"),
     (WEIGHT, ["1", "0.5", ""], "the weight is missing"),
-    (WEIGHT, [1.0, 0.0, -0.5], "-0.5 is no weight; give a finite number, 0 or more"),
-    (WEIGHT, [1.0, 0.0, float("inf")], "inf is no weight; give a finite number"),
-    (WEIGHT, [1.0, 0.0, 1e39], r"1e\+39 is no weight; give a finite number"),
-    (WEIGHT, ["1", "2", "x"], "'x' is no number"),
+    (WEIGHT, [1.0, 0.0, -0.5], "-0.5 .*weight; give a finite number, 0 or more"),
+    (WEIGHT, [1.0, 0.0, float("inf")], "inf .*weight; give a finite number"),
+    (WEIGHT, [1.0, 0.0, 1e39], r"1e\+39 .*weight; give a finite number"),
+    (WEIGHT, ["1", "2", "x"], "'x' is not a number"),
 ]
 
 
@@ -160,9 +160,9 @@ def test_one_class_can_be_marked_with_whole_numbers() -> None:
         ([[0.5, 0.5, 0.0], [], [0.25] * 4], "4 probabilities for 3 classes"),
         ([[0.5, 0.5, 0.0], None, [0.5, 0.6, -0.1]], r"holds a probability outside \[0, 1\]"),
         ([[0.5, 0.5, 0.0], None, [0.0, 1.5, 0.0]], r"holds a probability outside \[0, 1\]"),
-        ([[0.5, 0.5, 0.0], None, [0.5, None, 0.5]], "lacks a probability"),
-        ([[0.5, 0.5, 0.0], None, [0.5, NAN, 0.5]], "lacks a probability"),
-        ([["0.5", "0.5", "0"], None, ["0.5", "x", "0.5"]], "'x' is no number"),
+        ([[0.5, 0.5, 0.0], None, [0.5, None, 0.5]], "misses a probability"),
+        ([[0.5, 0.5, 0.0], None, [0.5, NAN, 0.5]], "misses a probability"),
+        ([["0.5", "0.5", "0"], None, ["0.5", "x", "0.5"]], "'x' is not a number"),
     ],
     ids=str,
 )
@@ -250,7 +250,7 @@ def test_rows_have_equal_groups_exactly_where_their_cells_are_equal(
     "array", [pa.array([[1]]), pa.array([{"a": 1}]), pa.array([1], pa.date32())], ids=type_name
 )
 def test_a_type_that_cannot_tell_groups_is_refused(array: pa.Array) -> None:
-    with pytest.raises(BadType, match="cannot tell groups; give whole numbers or text"):
+    with pytest.raises(BadType, match="groups; give whole numbers or text"):
         read(GROUP, array)
 
 

@@ -7,7 +7,7 @@ import parts
 import pyarrow as pa
 from features import oracles_values as oracles
 
-from tzmmoe.features import Feature, Setting
+from tzmmoe.features import Feature, FeatureSettings
 from tzmmoe.features.column import read
 from tzmmoe.features.shared import Tally
 from tzmmoe.jagged import Jagged
@@ -16,7 +16,7 @@ from tzmmoe.jagged import Jagged
 def id_feature(
     text: str, mode: str = "FG_DAG", *, folder: Path = Path(), hash_function: str = "MURMUR_HASH"
 ) -> Feature:
-    setting = Setting(mode, "\x03", hash_function, folder)
+    setting = FeatureSettings(mode, "\x03", hash_function, folder)
     named = "" if "feature_name" in text else 'feature_name: "a"'
     wide = "" if "embedding_dim" in text else "embedding_dim: 4"
     return parts.features(f"id_feature {{ {named} {wide} {text} }}", setting=setting)[0]

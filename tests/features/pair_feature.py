@@ -12,7 +12,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from tzmmoe.features import FEATURES, Feature
 from tzmmoe.features.column import plain
 from tzmmoe.features.forms import as_text
-from tzmmoe.features.lookup import Identity, located, look_up, vocabulary
+from tzmmoe.features.lookup import Identity, find_file, look_up, vocabulary
 from tzmmoe.features.shared import Default, SharedFields, Tally
 from tzmmoe.jagged import Jagged
 from tzmmoe.protos import pipeline_pb2
@@ -32,7 +32,7 @@ class PairFeature(Feature):
 
     def __init__(self, shared: SharedFields, *, words_file: str) -> None:
         super().__init__(shared)
-        file = located(words_file, shared.setting.folder, "words_file")
+        file = find_file(words_file, shared.setting.folder, "words_file")
         words = vocabulary(file.read_text().split(), "", unknown=0)
         self._lookup = words
         if shared.setting.encoded:

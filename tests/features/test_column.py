@@ -100,7 +100,7 @@ def test_a_type_that_holds_no_values_is_refused_by_name(column: pa.Array, weight
 @pytest.mark.parametrize("number", [1, 1.5, True])
 def test_numbers_hold_no_weights(number: float) -> None:
     for column in (pa.array([number]), pa.array([[number]])):
-        with pytest.raises(BadType, match="holds no weights"):
+        with pytest.raises(BadType, match="weights"):
             read(column, SEPARATOR, weighted=True)
 
 
@@ -173,9 +173,9 @@ def test_a_slice_of_a_map_has_its_own_entries(begin: int) -> None:
         (pa.array(["a:1", "a:x"]), 1, "'a:x' is not of the form"),
         (pa.array(["a:1", "a:"]), 1, "'a:' is not of the form"),
         (pa.array([["a:1", None, "b:2"], [], ["c:3", "c:1_0"]]), 2, "'c:1_0' is not of the form"),
-        (pa.array([["a:1"], ["a:inf"]]), 1, "inf is no finite weight"),
-        (pa.array([["a:1", "b:1"], None, ["a:nan"]]), 2, "nan is no finite weight"),
-        (pa.array(["a: 1", "a:1e39"]), 1, r"1e\+39 is no finite weight"),
+        (pa.array([["a:1"], ["a:inf"]]), 1, "inf .*finite"),
+        (pa.array([["a:1", "b:1"], None, ["a:nan"]]), 2, "nan .*finite"),
+        (pa.array(["a: 1", "a:1e39"]), 1, r"1e\+39 .*finite"),
         (pa.array(["a", "b:1"]).dictionary_encode(), 0, "'a' is not of the form"),
     ],
     ids=type_name,
@@ -193,10 +193,10 @@ def test_a_weight_of_a_map_that_is_null_or_infinite_is_told_with_its_row() -> No
         read(column, SEPARATOR, weighted=True)
     assert raised.value.row == 3
     entries[3][1] = ("d", float("inf"))
-    with pytest.raises(BadValue, match="inf is no finite weight") as raised:
+    with pytest.raises(BadValue, match=r"inf .*finite") as raised:
         read(pa.array(entries, column.type), SEPARATOR, weighted=True)
     assert raised.value.row == 3
-    with pytest.raises(BadType, match="no numbers as weights"):
+    with pytest.raises(BadType, match="weights must be numbers"):
         read(pa.array([[("a", "1")]], pa.map_(pa.string(), pa.string())), SEPARATOR, weighted=True)
 
 
@@ -281,5 +281,5 @@ def test_another_feature_reads_weights_only_if_it_is_weighted() -> None:
     assert weighted_rows(reread(some, weighted=True)) == weighted_rows(some)
     texts = read(pa.array([["a:1", "b:0.5"], None]), SEPARATOR, weighted=False)
     assert weighted_rows(reread(texts, weighted=True)) == [[("a", 1.0), ("b", 0.5)], []]
-    with pytest.raises(BadType, match="holds no weights"):
+    with pytest.raises(BadType, match="weights"):
         reread(read(pa.array([1, 2]), SEPARATOR, weighted=False), weighted=True)

@@ -190,19 +190,19 @@ def test_ids_of_64_bits_without_sign_are_exact(column: pa.Array) -> None:
 @pytest.mark.parametrize(
     ("column", "text"),
     [
-        (pa.array(["1", "1.5", "x"]), "'1.5' is no whole number"),
-        (pa.array(["1", "x"]), "'x' is no whole number"),
-        (pa.array(["1.0", ""]), "'' is no whole number"),
-        (pa.array(["1.0", "nan"]), "'nan' is no whole number"),
-        (pa.array(["1", "1_000"]), "'1_000' is no whole number"),
-        (pa.array(["1", "1e999"]), "'1e999' is no whole number"),
+        (pa.array(["1", "1.5", "x"]), "'1.5' .*whole number"),
+        (pa.array(["1", "x"]), "'x' .*whole number"),
+        (pa.array(["1.0", ""]), "'' .*whole number"),
+        (pa.array(["1.0", "nan"]), "'nan' .*whole number"),
+        (pa.array(["1", "1_000"]), "'1_000' .*whole number"),
+        (pa.array(["1", "1e999"]), "'1e999' .*whole number"),
         (pa.array(["1", "36893488147419103232"]), "'36893488147419103232' does not fit"),
-        (pa.array([1.0, 0.5]), "0.5 is no whole number"),
-        (pa.array([1.0, math.inf]), "inf is no whole number"),
+        (pa.array([1.0, 0.5]), "0.5 .*whole number"),
+        (pa.array([1.0, math.inf]), "inf .*whole number"),
         (pa.array([1.0, -1e19]), "-1e.19 does not fit into 64 bits"),
-        (pa.array([1, 0.5], pa.float16()), "0.5 is no whole number"),
-        (pa.array([Decimal(1), Decimal("0.25")]), "'0.25' is no whole number"),
-        (pa.array(["-1", str(2**63)]), f"{2**63} is too large beside negative numbers"),
+        (pa.array([1, 0.5], pa.float16()), "0.5 .*whole number"),
+        (pa.array([Decimal(1), Decimal("0.25")]), "'0.25' .*whole number"),
+        (pa.array(["-1", str(2**63)]), f"{2**63} .*negative"),
     ],
     ids=arrow_columns.type_name,
 )
@@ -237,6 +237,6 @@ def test_a_decimal_is_the_float_that_its_text_is(some: list[Decimal]) -> None:
 
 @pytest.mark.parametrize("text", ["x", "1,5", "1_000", "0x10", "1 2", "--1", "."])
 def test_what_is_no_number_is_told_by_its_number(text: str) -> None:
-    with pytest.raises(BadValue, match="no number") as raised:
+    with pytest.raises(BadValue, match="not a number") as raised:
         as_numbers(pa.array(["1", " 2", text]))
     assert raised.value.row == 2

@@ -50,9 +50,9 @@ def texts_only(flat: pa.Array) -> pa.Array:
 @given(present(KINDS), st.integers(1, 10**6) | st.integers(2**62, 2**63 - 1))
 def test_a_hash_is_that_of_the_text_modulo_the_rows(flat: pa.Array, size: int) -> None:
     flat = texts_only(flat)
-    rows, strange = Hash(size, "MURMUR_HASH").find(flat)
+    rows, unrecognized = Hash(size, "MURMUR_HASH").find(flat)
     assert rows.tolist() == row_of_each(flat, oracles.hashed(size))
-    assert strange is None
+    assert unrecognized is None
 
 
 @pytest.mark.parametrize("policy", ["ROW_ZERO", "MODULO"])
@@ -99,7 +99,7 @@ def test_an_id_outside_is_an_error_where_the_config_says_so(flat: pa.Array) -> N
 
 
 def test_raw_values_where_encoded_ids_are_expected_lead_to_the_setting() -> None:
-    with pytest.raises(BadValue, match=r"'Ada' is no whole number.*FG_NONE.*FG_DAG"):
+    with pytest.raises(BadValue, match=r"'Ada' .*whole number.*FG_NONE.*FG_DAG"):
         Identity(7, "ROW_ZERO", encoded=True).find(pa.array(["1", "Ada"]))
 
 
@@ -148,10 +148,10 @@ def test_rows_of_a_dictionary_are_its_own_with_two_before(
 
 
 def assert_finds(table: Lookup, flat: pa.Array, known: dict[str, int], unknown: int) -> None:
-    rows, strange = table.find(flat)
+    rows, unrecognized = table.find(flat)
     assert rows.tolist() == row_of_each(flat, oracles.known(known, unknown))
     expected = [text not in known for text in flat.to_pylist()]
-    assert (strange.tolist() if strange is not None else [False] * len(flat)) == expected
+    assert (unrecognized.tolist() if unrecognized is not None else [False] * len(flat)) == expected
 
 
 @settings(deadline=None, max_examples=100)
@@ -169,7 +169,7 @@ def test_a_row_of_unknown_words_beyond_the_vocabulary_is_a_fault() -> None:
 
 
 def test_a_word_that_is_listed_twice_is_a_fault() -> None:
-    with pytest.raises(ConfigError, match=r"vocab_list.*2 words more than once"):
+    with pytest.raises(ConfigError, match=r"vocab_list.*2 words twice"):
         vocabulary(["a", "b", "a", "b"], "", None)
 
 
@@ -196,7 +196,7 @@ def test_zero_is_in_the_bucket_that_begins_with_zero() -> None:
 
 @pytest.mark.parametrize("given_boundaries", [[1, 0], [0, 0], [0, float("nan")], [float("nan")]])
 def test_boundaries_that_do_not_rise_are_a_fault(given_boundaries: list[float]) -> None:
-    with pytest.raises(ConfigError, match="boundaries: must rise"):
+    with pytest.raises(ConfigError, match=r"boundaries: .*increasing"):
         Boundaries(given_boundaries)
 
 
@@ -261,7 +261,7 @@ def test_a_vocabulary_file_is_looked_for_beside_the_config_then_here(
     assert read_vocab_file("words.txt", beside) == {"beside": 0}
     assert read_vocab_file("words.txt", tmp_path) == {"here": 0}
     assert read_vocab_file(str(beside / "words.txt"), tmp_path) == {"beside": 0}
-    with pytest.raises(ConfigError, match=r"vocab_file: none.txt is not there"):
+    with pytest.raises(ConfigError, match=r"vocab_file: none.txt does not exist"):
         read_vocab_file("none.txt", tmp_path)
 
 

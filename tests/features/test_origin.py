@@ -7,10 +7,10 @@ import pytest
 from parts import features
 
 from tzmmoe.errors import ConfigError
-from tzmmoe.features import Feature, Setting, ordered
+from tzmmoe.features import Feature, FeatureSettings, ordered
 from tzmmoe.features.shared import Origin
 
-SETTING = Setting("FG_DAG", "\x03", "MURMUR_HASH", Path())
+SETTING = FeatureSettings("FG_DAG", "\x03", "MURMUR_HASH", Path())
 
 
 @pytest.mark.parametrize(

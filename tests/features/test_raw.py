@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tzmmoe.errors import ConfigError
-from tzmmoe.features import Feature, Setting
+from tzmmoe.features import Feature, FeatureSettings
 from tzmmoe.features.column import read
 from tzmmoe.features.forms import BadValue
 from tzmmoe.features.shared import Tally
@@ -33,7 +33,7 @@ BOUNDARIES = [-3.5, 0.0, 0.1, 0.7, 2.0, 1500.0]
 
 
 def raw_feature(text: str = "", mode: str = "FG_DAG") -> Feature:
-    setting = Setting(mode, "\x03", "MURMUR_HASH", Path())
+    setting = FeatureSettings(mode, "\x03", "MURMUR_HASH", Path())
     return parts.features(f'raw_feature {{ feature_name: "a" {text} }}', setting=setting)[0]
 
 
@@ -102,10 +102,10 @@ def test_several_numbers_of_a_row_stay_in_their_order(default: str, rows: list) 
 @pytest.mark.parametrize(
     ("column", "row", "found"),
     [
-        (pa.array([[1.0, 2.0], None, [1.0, 2.0, 3.0]]), 2, "3 numbers instead of value_dim 2"),
-        (pa.array([[1.0, 2.0], [], [1.0, None]]), 2, "1 numbers instead of value_dim 2"),
-        (pa.array([f"1{SEPARATOR}2", "3", None]), 1, "1 numbers instead of value_dim 2"),
-        (pa.array([1.0, 2.0]), 0, "1 numbers instead of value_dim 2"),
+        (pa.array([[1.0, 2.0], None, [1.0, 2.0, 3.0]]), 2, "3 numbers.*value_dim .2"),
+        (pa.array([[1.0, 2.0], [], [1.0, None]]), 2, "1 numbers.*value_dim .2"),
+        (pa.array([f"1{SEPARATOR}2", "3", None]), 1, "1 numbers.*value_dim .2"),
+        (pa.array([1.0, 2.0]), 0, "1 numbers.*value_dim .2"),
     ],
     ids=type_name,
 )
@@ -191,27 +191,27 @@ def test_a_normalizer_need_not_be_defined_where_there_is_no_number() -> None:
 
 
 BAD = [
-    ("", pa.array(["1", "2", "x"]), "'x' is no number"),
-    ("", pa.array(["1", None, "1,5"]), "'1,5' is no number"),
-    ("", pa.array([["1"], [], ["x"]]), "'x' is no number"),
-    ("", pa.array(["1", "2", "x"]).dictionary_encode(), "'x' is no number"),
-    ("", pa.array([1.0, None, math.inf]), "inf is no finite number"),
-    ("", pa.array([1.0, None, -math.inf]), "-inf is no finite number"),
-    ("", pa.array(["1", "", "inf"]), "inf is no finite number"),
-    ("", pa.array([1.0, None, 1e39]), r"1e\+39 is no finite number of 32 bits"),
-    ("", pa.array(["1", "", "-1e39"]), r"-1e\+39 is no finite number of 32 bits"),
-    ("value_dim: 2", pa.array([[1, 2], None, [3, 1e39]]), r"1e\+39 is no finite number"),
+    ("", pa.array(["1", "2", "x"]), "'x' "),
+    ("", pa.array(["1", None, "1,5"]), "'1,5' "),
+    ("", pa.array([["1"], [], ["x"]]), "'x' "),
+    ("", pa.array(["1", "2", "x"]).dictionary_encode(), "'x' "),
+    ("", pa.array([1.0, None, math.inf]), "inf .*finite"),
+    ("", pa.array([1.0, None, -math.inf]), "-inf .*finite"),
+    ("", pa.array(["1", "", "inf"]), "inf .*finite"),
+    ("", pa.array([1.0, None, 1e39]), r"1e\+39 .*finite 32-bit"),
+    ("", pa.array(["1", "", "-1e39"]), r"-1e\+39 .*finite 32-bit"),
+    ("value_dim: 2", pa.array([[1, 2], None, [3, 1e39]]), r"1e\+39 .*finite"),
     (
         'normalizer: "method=expression,expr=log(x)"',
         pa.array([1.0, None, -1.0]),
-        "-1: the normalizer makes nan, which is no finite number",
+        "-1 .*normalizer.*finite",
     ),
     (
         'normalizer: "method=expression,expr=exp(x)"',
         pa.array([1.0, None, 100.0]),
-        r"100: the normalizer makes 2.68812e\+43, which is no finite number of 32 bits",
+        r"100 .*2.68812e\+43.*finite",
     ),
-    (f"boundaries: {BOUNDARIES} embedding_dim: 4", pa.array([1.0, None, math.inf]), "inf is no"),
+    (f"boundaries: {BOUNDARIES} embedding_dim: 4", pa.array([1.0, None, math.inf]), "inf .*finite"),
 ]
 
 
@@ -242,7 +242,7 @@ def test_missing_numbers_are_the_default_or_an_error(column: pa.Array) -> None:
     feature = raw_feature()
     assert numbers(feature, column) == [[0.0], [0.0]]
     assert tally(feature, column) == Tally(missing=2, defaulted=2)
-    with pytest.raises(BadValue, match="has no value, and default_value is not set") as raised:
+    with pytest.raises(BadValue, match=r"has no value.*default_value") as raised:
         numbers(raw_feature('default_value: ""'), column)
     assert raised.value.row == 0
     assert ids(bucket_feature('default_value: ""'), column) == [[], []]
@@ -261,7 +261,7 @@ def test_finished_numbers_are_used_as_they_are() -> None:
     fields = 'normalizer: "method=log10" default_value: "7"'
     feature = raw_feature(fields, "FG_NONE")
     assert numbers(feature, pa.array(["0.5", "-2"])) == [[0.5], [-2.0]]
-    with pytest.raises(BadValue, match="and fg_encoded_default_value is not set") as raised:
+    with pytest.raises(BadValue, match="fg_encoded_default_value") as raised:
         numbers(feature, pa.array(["0.5", "", "1"]))
     assert raised.value.row == 1
     filled = raw_feature(fields + ' fg_encoded_default_value: "3"', "FG_NONE")
@@ -280,7 +280,7 @@ def test_finished_buckets_are_used_as_they_are() -> None:
     assert tally(feature, pa.array([7, -1, None])) == Tally(missing=1, outside=2)
     filled = bucket_feature('fg_encoded_default_value: "2"', "FG_NONE")
     assert ids(filled, pa.array([5, None])) == [[5], [2]]
-    with pytest.raises(BadValue, match=r"'0.5' is no whole number.*FG_NONE.*FG_DAG"):
+    with pytest.raises(BadValue, match=r"'0.5' .*whole number.*FG_NONE.*FG_DAG"):
         ids(feature, pa.array(["0.5"]))
 
 
@@ -310,7 +310,7 @@ def test_numbers_that_pass_a_feature_have_the_text_that_they_had_before(kind: pa
     passed = raw_feature().values([read(column, SEPARATOR, False)])
     hashed = parts.features(
         'id_feature { feature_name: "b" hash_bucket_size: 1000 embedding_dim: 4 }',
-        setting=Setting("FG_DAG", "\x03", "MURMUR_HASH", Path()),
+        setting=FeatureSettings("FG_DAG", "\x03", "MURMUR_HASH", Path()),
     )[0]
     row = oracles.hashed(1000)
     expected = [row("0.7"), row("0.1"), row("3"), row("123.456")]
@@ -339,17 +339,17 @@ def test_a_feature_is_as_wide_as_what_enters_the_model(fields: str, width: int) 
 
 
 FAULTS = [
-    ("boundaries: [1, 0] embedding_dim: 4", "boundaries: must rise"),
+    ("boundaries: [1, 0] embedding_dim: 4", "boundaries: .*increasing"),
     ("boundaries: [1, 2]", "embedding_dim: is not set"),
     ("embedding_dim: 4", "embedding_dim: has no effect without boundaries, autodis or mlp"),
     ("boundaries: [1, 2] embedding_dim: 4 mlp {}", "mlp: and boundaries are both set"),
     ("mlp {}", "embedding_dim: is not set"),
     ("value_dim: 0", "value_dim: is 0"),
-    ('default_value: "x"', "default_value: is 'x', which is no number"),
-    ('default_value: "nan"', "default_value: is 'nan', which is no number"),
-    ('default_value: "1e39"', "default_value: is '1e39', which is no number of 32 bits"),
-    (f'value_dim: 3 default_value: "1{SEPARATOR}2"', "default_value: has 2 numbers for value_dim"),
-    ('normalizer: "log10"', "normalizer: 'log10' does not begin with method="),
+    ('default_value: "x"', "default_value: is 'x'.*32-bit"),
+    ('default_value: "nan"', "default_value: is 'nan'.*32-bit"),
+    ('default_value: "1e39"', "default_value: is '1e39'.*32-bit"),
+    (f'value_dim: 3 default_value: "1{SEPARATOR}2"', "default_value: has 2 numbers.*value_dim"),
+    ('normalizer: "log10"', "normalizer: is 'log10'.*method="),
     ('pooling: "max"', "pooling: is 'max'"),
     ('separator: ""', "separator: is empty"),
     ('expression: "usr:a"', "expression: is 'usr:a'"),

@@ -12,7 +12,6 @@ from torch.func import functional_call
 from torch.testing import assert_close
 
 from tzmmoe.errors import ConfigError
-from tzmmoe.nn import linear
 from tzmmoe.nn.mlp import LARGE, MLP, StackedLinear
 
 NORMS = {"plain": {}, "batch": {"use_bn": True}, "layer": {"use_ln": True}}
@@ -60,7 +59,7 @@ def test_one_product_and_many_give_the_same_with_gradients(
     layer = StackedLinear(5, 4, 3, bias).double()
     direction, found = parts.normal(7, 3, 4, seed=1), []
     for large in (1, 1000):
-        monkeypatch.setattr(linear, "LARGE", large)
+        monkeypatch.setattr("tzmmoe.nn.mlp.LARGE", large)
         x = parts.normal(7, 3, 5).requires_grad_()
         y = layer(x)
         found.append([y, *torch.autograd.grad((y * direction).sum(), [x, *layer.parameters()])])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tzmmoe.config.walk import features as configured_features
 from tzmmoe.errors import ConfigError, Faults, did_you_mean, few
-from tzmmoe.features import FEATURES, Feature, FeatureSpec, Setting, check_shared, ordered
+from tzmmoe.features import FEATURES, Feature, FeatureSettings, FeatureSpec, check_shared, ordered
 from tzmmoe.protos.data_pb2 import DataConfig, FgMode, HashFunction
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.protos.train_pb2 import REPLICATED
@@ -14,9 +14,9 @@ from tzmmoe.registry import fields
 from tzmmoe.tables.constraints import BY_COLUMNS, COMPUTE_KERNELS, ON_A_CPU, SHARDING_TYPES
 
 
-def feature_setting(config: DataConfig, folder: Path) -> Setting:
+def feature_settings(config: DataConfig, folder: Path) -> FeatureSettings:
     """The settings of data_config that all features share; ``folder`` is that of the config."""
-    return Setting(
+    return FeatureSettings(
         fg_mode=FgMode.Name(config.fg_mode),
         multival_separator=config.fg_encoded_multival_sep,
         hash_function=HashFunction.Name(config.hash_function),
@@ -34,7 +34,7 @@ def feature_specs(pipeline: Pipeline) -> dict[str, tuple[str, FeatureSpec]]:
 
 
 def build_features(
-    specs: dict[str, tuple[str, FeatureSpec]], setting: Setting, faults: Faults
+    specs: dict[str, tuple[str, FeatureSpec]], setting: FeatureSettings, faults: Faults
 ) -> dict[str, Feature]:
     """The features by name; what is wrong with them is added to ``faults``."""
     features: dict[str, Feature] = {}
@@ -74,7 +74,7 @@ def features_read(feature: Feature) -> dict[str, str]:
 def feature_notes(pipeline: Pipeline) -> Iterator[str]:
     """A line for each kind of feature setting without effect: as the kinds of features themselves
     report, and because of data_config or train_config."""
-    setting = feature_setting(pipeline.data_config, Path())
+    setting = feature_settings(pipeline.data_config, Path())
     features = [
         (FEATURES[word], fields(message), {field.name for field, _ in message.ListFields()})
         for _, word, message in configured_features(pipeline)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from tzmmoe.build.features import build_features, feature_setting, feature_specs, with_helpers
+from tzmmoe.build.features import build_features, feature_settings, feature_specs, with_helpers
 from tzmmoe.build.tasks import build_tasks, final_tasks
 from tzmmoe.config.walk import task_towers, tower_fields
 from tzmmoe.errors import Faults, few, within
-from tzmmoe.features import Feature, FeatureSpec, Setting
+from tzmmoe.features import Feature, FeatureSettings, FeatureSpec
 from tzmmoe.models import MODELS, Body
 from tzmmoe.models.base import Group, TowerSpec
 from tzmmoe.models.encoder import Encoder
@@ -38,7 +38,7 @@ class Built:
     features: list[Feature]
     helpers: list[Feature]
     specs: dict[str, FeatureSpec]
-    setting: Setting
+    setting: FeatureSettings
     tasks: TaskSet
     final_tasks: TaskSet
     model: RankModel
@@ -53,7 +53,7 @@ def build(
 
     None if there are any ``faults``, to which those of the objects are added.
     """
-    setting = feature_setting(pipeline.data_config, folder)
+    setting = feature_settings(pipeline.data_config, folder)
     specs = feature_specs(pipeline)
     by_name = build_features(specs, setting, faults)
     tasks = TaskSet(build_tasks(pipeline, faults))

@@ -1,4 +1,4 @@
-"""A chunk of Arrow rows -> encoded rows, which are cut into batches."""
+"""Chunks of Arrow rows -> encoded rows -> batches."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -62,10 +62,10 @@ class Rows:
 
 
 class Assembler:
-    """Encodes chunks: features by their own code, labels, weights and groups as ``columns`` say.
+    """Encodes chunks, for training and for prediction alike.
 
-    ``features`` enter the model; ``helpers`` are only read by other features. ``reserved`` columns
-    are passed on as they are. The same code serves training and prediction.
+    ``features`` enter the model; ``helpers`` are only read by other features. ``columns`` are the
+    labels, weights and groups; ``reserved`` columns pass through unchanged.
     """
 
     def __init__(
@@ -85,15 +85,15 @@ class Assembler:
         self.mask_prob = mask_prob
         origins = [origin for feature in self.features for origin in feature.origins]
         read = [origin.name for origin in origins if origin.kind == "column"]
-        labels_read = [column.name for column in columns]
-        self.needed = list(dict.fromkeys([*read, *labels_read, *reserved]))
+        read += [column.name for column in columns]
+        self.needed = list(dict.fromkeys([*read, *reserved]))
         self._read_by_others = {origin.name for origin in origins if origin.kind == "feature"}
 
     def assemble(self, chunk: Chunk, random: np.random.Generator | None = None) -> Rows:
-        """Encode a chunk. ``random`` decides which rows are masked, if any are.
+        """Encode a chunk. ``random`` draws the rows to mask; without it none is.
 
         Raises:
-            DataError: a value or a column that does not fit, with its file, row and name.
+            DataError: a value or column that cannot be used, with its file, row and name.
         """
         rows = chunk.rows
         masked = None
@@ -119,18 +119,18 @@ class Assembler:
         self, chunk: Chunk, masked: np.ndarray | None
     ) -> tuple[dict[str, Jagged | np.ndarray], dict[str, Tally]]:
         encoded, tallies = {}, {}
-        made: dict[str, Jagged] = {}
+        values: dict[str, Jagged] = {}
         for feature in self.features:
             use = f"feature {feature.name!r}"
             arrays = []
             for origin in feature.origins:
                 with _located(chunk, (origin,), use):
-                    array = _read(feature, origin, chunk.rows, made)
-                    kept = masked is None or not feature.use_mask
-                    arrays.append(array if kept else array.without(masked))
+                    array = _read(feature, origin, chunk.rows, values)
+                    is_masked = feature.use_mask and masked is not None
+                    arrays.append(array.without(masked) if is_masked else array)
             with _located(chunk, feature.origins, use):
                 if feature.name in self._read_by_others:
-                    made[feature.name] = feature.values(arrays)
+                    values[feature.name] = feature.values(arrays)
                 if feature.name in self._entering:
                     encoded[feature.name], tallies[feature.name] = feature.encode(arrays)
         return encoded, tallies
@@ -141,11 +141,11 @@ class Assembler:
 
 
 def _read(
-    feature: Feature, origin: Origin, rows: pa.RecordBatch, made: Mapping[str, Jagged]
+    feature: Feature, origin: Origin, rows: pa.RecordBatch, values: Mapping[str, Jagged]
 ) -> Jagged:
-    """The values of one of a feature's origins; ``made`` are those of other features."""
+    """The values of one of a feature's origins. ``values``: those of other features."""
     if origin.kind == "feature":
-        return reread(made[origin.name], feature.weighted)
+        return reread(values[origin.name], feature.weighted)
     if origin.kind == "const":
         array = pa.array([origin.name]).take(pa.array(np.zeros(rows.num_rows, np.int64)))
     else:
@@ -155,11 +155,11 @@ def _read(
 
 @contextmanager
 def _located(chunk: Chunk, origins: Sequence[Origin], use: str) -> Iterator[None]:
-    """Turn a bad value into a DataError that tells where in the files it stands."""
-    named = " and ".join(str(origin) for origin in origins)
+    """Turn a bad value or type into a DataError that says where it is in the files."""
+    names = " and ".join(str(origin) for origin in origins)
     try:
         yield
     except BadValue as bad:
-        raise DataError(f"{chunk.place(bad.row)}, {named} ({use}): {bad.text}") from bad
+        raise DataError(f"{chunk.place(bad.row)}, {names} ({use}): {bad.text}") from bad
     except BadType as bad:
-        raise DataError(f"{chunk.file_rows[0].path}, {named} ({use}): {bad}") from bad
+        raise DataError(f"{chunk.file_rows[0].path}, {names} ({use}): {bad}") from bad

@@ -9,6 +9,7 @@ from tzmmoe.features.column import decoded, is_list
 from tzmmoe.features.forms import (
     BadType,
     BadValue,
+    as_float32,
     as_integers,
     as_numbers,
     as_text,
@@ -17,37 +18,36 @@ from tzmmoe.features.forms import (
 )
 from tzmmoe.features.hashing import hash_texts
 
-NO_GROUP = -(2**63)  # of rows without a value
+NO_GROUP = -(2**63)  # the group of rows without a value
 
 
 def read(column: Column, array: pa.Array) -> np.ndarray:
     """float32 (B,) or (B, C) for labels and weights, int64 (B,) for groups.
 
     Raises:
-        BadType: the column's type cannot be used so.
-        BadValue: a value that is out of range or no number, or a weight that is missing.
+        BadType: a column whose type does not suit its role.
+        BadValue: a value that is out of range or not a number, or a missing weight.
     """
     array = decoded(array)
     if column.role == "group":
         return _groups(array)
-    if pa.types.is_null(array.type):
-        numbers = np.full(len(array), np.nan)
-    elif is_number(array.type) or is_text(array.type):
-        numbers = _numbers(array)
-    elif column.num_classes and is_list(array.type) and _is_readable(array.type.value_type):
+    if column.num_classes and is_list(array.type) and _has_numbers(array.type.value_type):
         return _distributions(column, array)
-    else:
+    if not _has_numbers(array.type):
         raise BadType(f"{array.type} cannot be used as {column.role}; give numbers")
+    numbers = _numbers(array)
     _check(column, numbers)
-    return numbers.astype(np.float32)
+    return as_float32(numbers)
 
 
-def _is_readable(kind: pa.DataType) -> bool:
+def _has_numbers(kind: pa.DataType) -> bool:
     return is_number(kind) or is_text(kind) or pa.types.is_null(kind)
 
 
 def _numbers(array: pa.Array) -> np.ndarray:
     """float64 with NaN for nulls and empty texts."""
+    if pa.types.is_null(array.type):
+        return np.full(len(array), np.nan)
     array = decoded(array)
     present = array.is_valid()
     if is_text(array.type):
@@ -68,19 +68,18 @@ def _check(column: Column, numbers: np.ndarray) -> None:
         raise BadValue(int(np.flatnonzero(missing)[0]), "the weight is missing; give a number")
     if column.num_classes:
         bad = ~missing & (np.floor(numbers) != numbers)
-        _refuse(bad, numbers, "is no whole number; a class counts from 0")
-    with np.errstate(over="ignore"):
-        infinite = ~missing & ~np.isfinite(numbers.astype(np.float32))
+        _refuse(bad, numbers, "is not a whole number; number the classes from 0")
+    infinite = ~missing & ~np.isfinite(as_float32(numbers))
     outside = ~missing & ~((numbers >= column.low) & (numbers <= column.high))
     if column.role == "weight":
-        _refuse(infinite | outside, numbers, "is no weight; give a finite number, 0 or more")
+        _refuse(infinite | outside, numbers, "is not a weight; give a finite number, 0 or more")
     _refuse(
         outside,
         numbers,
-        f"is no label within [{column.low:g}, {column.high:g}] for its loss; "
+        f"is outside [{column.low:g}, {column.high:g}], the labels of its loss; "
         "renumber the labels, or choose another loss",
     )
-    _refuse(infinite, numbers, "is no finite number of 32 bits, which a label must be")
+    _refuse(infinite, numbers, "is not a finite 32-bit number, which a label must be")
 
 
 def _refuse(bad: np.ndarray, numbers: np.ndarray, text: str) -> None:
@@ -96,37 +95,37 @@ def _distributions(column: Column, array: pa.Array) -> np.ndarray:
     if len(wrong):
         row = int(wrong[0])
         raise BadValue(row, f"{lengths[row]} probabilities for {column.num_classes} classes")
-    there = np.flatnonzero(lengths)
+    filled = np.flatnonzero(lengths)
     labels = np.full((len(array), column.num_classes), np.nan)
     try:
-        flat = _numbers(array.take(pa.array(there)).flatten())
+        flat = _numbers(array.take(pa.array(filled)).flatten())
     except BadValue as bad:
-        raise BadValue(int(there[bad.row // column.num_classes]), bad.text) from bad
-    labels[there] = flat.reshape(-1, column.num_classes)
+        raise BadValue(int(filled[bad.row // column.num_classes]), bad.text) from bad
+    labels[filled] = flat.reshape(-1, column.num_classes)
     missing = np.isnan(labels)
     bad = np.flatnonzero(~((labels >= 0) & (labels <= 1) | missing).all(axis=1))
     if len(bad):
         raise BadValue(int(bad[0]), "holds a probability outside [0, 1]")
     bad = np.flatnonzero(missing.any(axis=1) & ~missing.all(axis=1))
     if len(bad):
-        raise BadValue(int(bad[0]), "lacks a probability; give all of them, or none")
+        raise BadValue(int(bad[0]), "misses a probability; give all of them or none")
     return labels.astype(np.float32)
 
 
 def _groups(array: pa.Array) -> np.ndarray:
-    """Whole numbers as they are, else the hash of the text; missing ones are one group."""
+    """Whole numbers as they are, other values by the hash of their text; NO_GROUP where missing."""
     kind = array.type
     if pa.types.is_null(kind):
         return np.full(len(array), NO_GROUP)
     if not (is_number(kind) or is_text(kind)):
-        raise BadType(f"{kind} cannot tell groups; give whole numbers or text")
+        raise BadType(f"{kind} cannot identify groups; give whole numbers or text")
     missing = array.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        there = array.fill_null(pa.scalar(0).cast(kind))
-        return np.where(missing, NO_GROUP, as_integers(there).view(np.int64))
+        filled = array.fill_null(pa.scalar(0).cast(kind))
+        return np.where(missing, NO_GROUP, as_integers(filled).view(np.int64))
     texts = as_text(array).fill_null("")
     groups = hash_texts(texts, "MURMUR_HASH").view(np.int64)
-    if pa.types.is_floating(kind):  # whole ones as in a file where none is missing
+    if pa.types.is_floating(kind):  # whole ones as in an integer column, where none is missing
         numbers = array.cast(pa.float64()).to_numpy(zero_copy_only=False)
         whole = (np.floor(numbers) == numbers) & (np.abs(numbers) < 2.0**63)
         groups = np.where(whole, np.where(whole, numbers, 0).astype(np.int64), groups)

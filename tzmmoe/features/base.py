@@ -1,4 +1,4 @@
-"""What a feature is: columns in, ids or numbers out."""
+"""What a feature is, and which part of a batch is its own."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from tzmmoe.errors import ConfigError
-from tzmmoe.features.shared import Origin, Setting, SharedFields, Tally
+from tzmmoe.features.shared import FeatureSettings, Origin, SharedFields, Tally
 from tzmmoe.jagged import Jagged
 from tzmmoe.protos.feature_pb2 import FeatureConfig
 from tzmmoe.registry import Registry
@@ -20,16 +20,16 @@ FEATURES: Registry[type["Feature"]] = Registry(FeatureConfig, "feature")
 
 
 class Feature(ABC):
-    """One feature: reads its origins, gives ids of a table (``table`` is set) or numbers.
+    """One feature: turns the values of its origins into ids of its ``table``, or into numbers.
 
-    A kind is made with the fields that all share, and those of its message that are its own, but
-    for ``origin_fields``, which become ``origins``. Where the columns hold raw values, there is one
-    origin for each expression in these fields. Else there is one, which holds what the kind would
-    have made of them: under FG_BUCKETIZE the values just before lookup, under FG_NONE the ids.
+    A kind is made with the fields that all kinds share and with its message's own fields, except
+    ``origin_fields``, which become ``origins``. Where the columns hold raw values, each expression
+    in these fields is an origin. Otherwise the only origin is a column that holds what the kind
+    would have made of them: under FG_BUCKETIZE the values just before lookup, under FG_NONE ids.
     """
 
     origin_fields: ClassVar[tuple[str, ...]] = ("expression",)
-    file_fields: ClassVar[tuple[str, ...]] = ()  # each names a text file, as vocab_file does
+    file_fields: ClassVar[tuple[str, ...]] = ()  # those that name a text file, such as vocab_file
     is_sequence: ClassVar[bool] = False  # a row's values keep their order, and are not pooled
 
     name: str
@@ -38,10 +38,10 @@ class Feature(ABC):
     pooling: str
     weighted: bool
     use_mask: bool
-    value_dim: int  # how many numbers, where there is no table
-    width: int  # of its part of the model's input
+    value_dim: int  # numbers in a row, where there is no table
+    width: int  # of the feature's part of the model's input
     table: Table | None = None
-    meaning: str = "numbers"  # how a value becomes a row of the table
+    row_rule: str = "numbers"  # how a value becomes a row of the table
 
     def __init__(self, shared: SharedFields) -> None:
         self.name = shared.feature_name
@@ -56,24 +56,24 @@ class Feature(ABC):
     def values(self, arrays: Sequence[Jagged]) -> Jagged:
         """The values that a feature with the expression ``feature:<this>`` reads.
 
-        arrays: the values of each origin, Arrow, as ``column.read`` gives them.
+        arrays: for each origin, its values as ``column.read`` returns them.
         """
 
     @abstractmethod
     def encode(self, arrays: Sequence[Jagged]) -> tuple[Jagged | np.ndarray, Tally]:
-        """Ids (B,), int64, or numbers (B, value_dim) float32, of the values of each origin.
+        """Ids (int64) of B rows, or numbers (B, value_dim) float32. arrays: as for ``values``.
 
         Raises:
             BadValue: a value that cannot be encoded, with its row.
         """
 
     def embedder(self) -> nn.Module | None:
-        """What turns this feature's numbers into (B, width); None leaves them as they are."""
+        """The layer that turns the numbers into (B, width); None leaves them as they are."""
         return None
 
     @classmethod
-    def idle(cls, fields: Mapping[str, Any], setting: Setting) -> Iterator[tuple[str, str]]:
-        """Fields that change nothing, whether they are set or not, each with the reason."""
+    def idle(cls, fields: Mapping[str, Any], setting: FeatureSettings) -> Iterator[tuple[str, str]]:
+        """The fields that have no effect even if they are set, each with the reason."""
         reason = f"under fg_mode: {setting.fg_mode}"
         if not setting.raw:
             for name in cls.origin_fields:
@@ -85,14 +85,14 @@ class Feature(ABC):
 
 
 def _names(expressions: str | Sequence[str] | None) -> list[str]:
-    """What expressions name, without the side."""
+    """The names in expressions, without user:, item: and the like."""
     several = [expressions or ""] if isinstance(expressions, str | None) else expressions
     return [expression.rpartition(":")[2] for expression in several]
 
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """What a feature is made from: its word in the schema and its fields, as plain data."""
+    """What a feature is made from: its word of the schema and its fields, as plain data."""
 
     word: str
     fields: Mapping[str, Any]
@@ -102,10 +102,10 @@ class FeatureSpec:
         return FEATURES[self.word]
 
     def files(self) -> dict[str, str]:
-        """The fields that name a file, and which one."""
+        """The path in each field that names a file."""
         return {name: self.fields[name] for name in self.kind.file_fields if self.fields.get(name)}
 
-    def make(self, setting: Setting) -> Feature:
+    def make(self, setting: FeatureSettings) -> Feature:
         own = dict(self.fields)
         expressions = {name: own.pop(name) for name in self.kind.origin_fields}
         shared = {name: own.pop(name) for name in SharedFields.names() & own.keys()}
@@ -114,7 +114,7 @@ class FeatureSpec:
 
 
 def ordered(features: Mapping[str, Feature]) -> list[Feature]:
-    """All features, each after those it reads. Raises ConfigError for a ring."""
+    """All features, each after those it reads. Raises ConfigError if they read in a ring."""
     done: dict[str, Feature] = {}
 
     def visit(feature: Feature, trail: tuple[str, ...]) -> None:
@@ -137,9 +137,9 @@ def ordered(features: Mapping[str, Feature]) -> list[Feature]:
 class Slot:
     """A feature's part of a batch.
 
-    pooled: ids whose embeddings become one, of ``width``; ``place`` counts among the features whose
-    ids lie side by side, which are those of this width. sequence: ids that stay apart, each with an
-    embedding of ``width``, in an array of their own. number: ``width`` columns of the batch's
+    pooled: ids whose embeddings, of ``width``, are pooled into one; ``place`` is the feature's
+    among those of the same width, whose ids share one array. sequence: ids in an array of their
+    own, whose embeddings, of ``width``, are not pooled. number: ``width`` columns of the batch's
     numbers, from ``place`` on.
     """
 
@@ -150,7 +150,7 @@ class Slot:
 
     @property
     def end(self) -> int:
-        """After the last of a number's columns."""
+        """The place after a number's last column."""
         return self.place + self.width
 
 
@@ -163,7 +163,7 @@ class Layout:
     @classmethod
     def of(cls, features: Sequence[Feature]) -> "Layout":
         slots: list[Slot] = []
-        places: dict[int | None, int] = {}  # the next one by width of ids, None for numbers
+        places: dict[int | None, int] = {}  # next free place by width of ids; None: of numbers
         for feature in features:
             if feature.is_sequence:
                 slots.append(Slot("sequence", feature, feature.table.dim, 0))
@@ -177,7 +177,7 @@ class Layout:
 
     @cached_property
     def pooled(self) -> dict[int, tuple[Slot, ...]]:
-        """By width, in ascending order, those whose ids lie side by side."""
+        """The slots of pooled ids by width, in ascending order."""
         slots = [slot for slot in self.slots if slot.kind == "pooled"]
         widths = sorted({slot.width for slot in slots})
         return {width: tuple(slot for slot in slots if slot.width == width) for width in widths}

@@ -1,7 +1,4 @@
-"""An Arrow column of any type -> its values, flat, with the number that each row has.
-
-The values of a column that was read hold no nulls, no NaN and no empty texts.
-"""
+"""An Arrow column of any type -> its values as a ``Jagged``, without nulls, NaN and empty texts."""
 
 from dataclasses import replace
 
@@ -9,19 +6,27 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tzmmoe.features.forms import BadType, BadValue, as_numbers, as_text, is_number, is_text
+from tzmmoe.features.forms import (
+    BadType,
+    BadValue,
+    as_float32,
+    as_numbers,
+    as_text,
+    is_number,
+    is_text,
+)
 from tzmmoe.jagged import Jagged
 
 
 def read(column: pa.Array, separator: str, weighted: bool) -> Jagged:
     """The values of a column.
 
-    Text is split at ``separator``. With ``weighted``, text is ``value:weight`` and a map gives
-    value -> weight. Nulls, NaN and empty texts are no values.
+    Text is split at ``separator``. With ``weighted``, text is ``value:weight``, and a map is
+    value -> weight. Nulls, NaN and empty texts do not count as values.
 
     Raises:
-        BadType: an Arrow type that holds no values, such as a struct.
-        BadValue: a weight that is no number, or bytes that are no text.
+        BadType: an Arrow type that cannot hold values, such as a struct.
+        BadValue: a weight that is not a number, or bytes that are not text.
     """
     if pa.types.is_dictionary(column.type):
         coded = None if weighted else _coded(column, separator)
@@ -40,27 +45,25 @@ def read(column: pa.Array, separator: str, weighted: bool) -> Jagged:
     if not is_number(kind):
         raise BadType(f"{column.type} cannot be used as values")
     if weighted:
-        raise _unweighted(column.type)
+        raise _no_weights(column.type)
     return rows
 
 
 def plain(rows: Jagged) -> Jagged:
-    """The same without a dictionary."""
+    """The same values without dictionary encoding."""
     return replace(rows, values=decoded(rows.values))
 
 
 def distinct(flat: pa.Array) -> tuple[pa.Array, np.ndarray | None]:
-    """What a dictionary holds, and which of it each value is; other values as they are, and None.
-
-    So that a text which repeats is looked at once.
-    """
+    """A dictionary's entries and the entry (N,) of each value, so that a text which repeats is
+    looked at once; values that are not dictionary-encoded as they are, and None."""
     if not pa.types.is_dictionary(flat.type):
         return flat, None
     return flat.dictionary, flat.indices.to_numpy(zero_copy_only=False)
 
 
 def filled(rows: Jagged, texts: pa.Array) -> Jagged:
-    """The same, with the texts in each row that has no value."""
+    """The same, with ``texts`` as the values of each row that has none."""
     if not len(texts) or rows.empty() is None:
         return rows
     default = Jagged(texts.cast(pa.large_string()), np.array([len(texts)]))
@@ -68,9 +71,9 @@ def filled(rows: Jagged, texts: pa.Array) -> Jagged:
 
 
 def reread(rows: Jagged, weighted: bool) -> Jagged:
-    """What a feature reads of another feature: weights only if it is ``weighted``.
+    """Another feature's values as a feature reads them: with weights only if it is ``weighted``.
 
-    Raises as read does.
+    Raises what ``read`` raises.
     """
     if not weighted:
         return replace(rows, weights=None)
@@ -80,7 +83,7 @@ def reread(rows: Jagged, weighted: bool) -> Jagged:
 
 
 def decoded(column: pa.Array) -> pa.Array:
-    """Without dictionary, and without views, for which Arrow lacks functions."""
+    """Without dictionary encoding, and without views, which many Arrow functions do not take."""
     if pa.types.is_dictionary(column.type):
         return decoded(column.dictionary).take(column.indices)
     if pa.types.is_string_view(column.type):
@@ -101,22 +104,22 @@ def is_list(kind: pa.DataType) -> bool:
 
 
 def _coded(column: pa.DictionaryArray, separator: str) -> Jagged | None:
-    """Look at each distinct text once. None when a text holds several values, or is none."""
-    words = column.dictionary
-    if not is_text(words.type) or words.null_count or len(words) > len(column):
+    """The column still dictionary-encoded; None when an entry is empty or holds several values."""
+    entries = column.dictionary
+    if not is_text(entries.type) or entries.null_count or len(entries) > len(column):
         return None
     try:
-        words = as_text(words)
-    except BadValue:  # perhaps a word that no row uses
+        entries = as_text(entries)
+    except BadValue:  # perhaps an entry that no row uses
         return None
-    if pc.any(pc.or_(pc.equal(words, ""), pc.match_substring(words, separator))).as_py():
+    if pc.any(pc.or_(pc.equal(entries, ""), pc.match_substring(entries, separator))).as_py():
         return None
     codes = column.indices
     lengths = None
     if codes.null_count:
         lengths = codes.is_valid().to_numpy(zero_copy_only=False).astype(np.int64)
         codes = codes.drop_null()
-    return Jagged(pa.DictionaryArray.from_arrays(codes, words, safe=False), lengths)
+    return Jagged(pa.DictionaryArray.from_arrays(codes, entries, safe=False), lengths)
 
 
 def _read_list(column: pa.Array) -> Jagged:
@@ -135,11 +138,11 @@ def _read_map(column: pa.MapArray, weighted: bool) -> Jagged:
     if not (is_text(keys.type) or is_number(keys.type)):
         raise BadType(f"{keys.type} cannot be used as values")
     if not (is_number(items.type) or pa.types.is_null(items.type)):
-        raise BadType(f"{column.type} holds no numbers as weights")
+        raise BadType(f"{column.type}: weights must be numbers, not {items.type}")
     rows = Jagged(keys, lengths)
     if items.null_count:
         row = rows.row_of(int(np.flatnonzero(items.is_null())[0]))
-        raise BadValue(row, "a weight is null")
+        raise BadValue(row, "a weight is null; give a number")
     rows = _with_weights(rows, as_numbers(items))
     if not is_text(keys.type):
         return _present(rows)
@@ -148,7 +151,7 @@ def _read_map(column: pa.MapArray, weighted: bool) -> Jagged:
 
 
 def _present(rows: Jagged) -> Jagged:
-    """Leave out nulls and NaN."""
+    """Without nulls and NaN."""
     valid = rows.values.is_valid()
     if pa.types.is_floating(rows.values.type):
         valid = pc.and_(valid, pc.invert(pc.is_nan(rows.values).fill_null(True)))
@@ -167,7 +170,7 @@ def _as_text(rows: Jagged) -> Jagged:
 
 
 def _split(rows: Jagged, separator: str) -> Jagged:
-    """Cut texts at the separator; empty parts are no values."""
+    """Each text cut at the separator, without empty parts."""
     flat, lengths = rows.values, rows.lengths
     if pc.any(pc.match_substring(flat, separator)).as_py():
         parts = pc.split_pattern(flat, separator)
@@ -179,32 +182,31 @@ def _split(rows: Jagged, separator: str) -> Jagged:
 
 
 def _weighted(rows: Jagged) -> Jagged:
-    """``value:weight`` -> the two. The last colon separates."""
+    """``value:weight``, cut at the last colon."""
     if not is_text(rows.values.type):
-        raise _unweighted(rows.values.type)
+        raise _no_weights(rows.values.type)
     parts = pc.split_pattern(rows.values, ":", max_splits=1, reverse=True)
-    lacking = pc.equal(pc.list_value_length(parts), 1).to_numpy(zero_copy_only=False)
+    bare = pc.equal(pc.list_value_length(parts), 1).to_numpy(zero_copy_only=False)
     try:
-        if lacking.any():
-            raise BadValue(int(np.flatnonzero(lacking)[0]), "no colon")
+        if bare.any():
+            raise BadValue(int(np.flatnonzero(bare)[0]), "no colon")
         weights = as_numbers(pc.list_element(parts, 1))
     except BadValue as bad:
-        found = rows.values[bad.row].as_py()
+        text = rows.values[bad.row].as_py()
         row = rows.row_of(bad.row)
-        raise BadValue(row, f"{found!r} is not of the form value:weight") from bad
+        raise BadValue(row, f"{text!r} is not of the form value:weight") from bad
     keys = pc.list_element(parts, 0)
     return _with_weights(replace(rows, values=keys), weights).keep(_not_empty(keys))
 
 
 def _with_weights(rows: Jagged, weights: np.ndarray) -> Jagged:
-    with np.errstate(over="ignore"):
-        narrow = weights.astype(np.float32)
+    narrow = as_float32(weights)
     bad = np.flatnonzero(~np.isfinite(narrow))
     if len(bad):
-        number = int(bad[0])
-        raise BadValue(rows.row_of(number), f"{weights[number]:g} is no finite weight")
+        place = int(bad[0])
+        raise BadValue(rows.row_of(place), f"{weights[place]:g} is not a finite 32-bit weight")
     return replace(rows, weights=narrow)
 
 
-def _unweighted(kind: pa.DataType) -> BadType:
-    return BadType(f"{kind} holds no weights; give text like value:weight, or a map")
+def _no_weights(kind: pa.DataType) -> BadType:
+    return BadType(f"{kind} has no weights; give text such as value:weight, or a map")

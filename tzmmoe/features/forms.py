@@ -1,4 +1,4 @@
-"""The forms that a value takes: text, whole number, number."""
+"""The three forms in which a value is used: text, whole number, number."""
 
 from decimal import Decimal, InvalidOperation
 
@@ -8,9 +8,9 @@ import pyarrow.compute as pc
 
 
 class BadValue(Exception):
-    """A value that cannot mean what its feature or label needs.
+    """A value that its feature or label cannot use.
 
-    ``row`` counts within the batch; where rows are not known yet, within the values.
+    ``row`` is its row in the batch or, where rows are not known yet, its place among the values.
     """
 
     def __init__(self, row: int, text: str) -> None:
@@ -20,21 +20,17 @@ class BadValue(Exception):
 
 
 class BadType(Exception):
-    """A column whose Arrow type cannot mean what its feature or label needs."""
+    """A column whose Arrow type its feature or label cannot use."""
+
+
+TEXT_TYPES = {
+    *(pa.string(), pa.large_string(), pa.string_view()),
+    *(pa.binary(), pa.large_binary(), pa.binary_view()),
+}
 
 
 def is_text(kind: pa.DataType) -> bool:
-    return any(
-        test(kind)
-        for test in (
-            pa.types.is_string,
-            pa.types.is_large_string,
-            pa.types.is_string_view,
-            pa.types.is_binary,
-            pa.types.is_large_binary,
-            pa.types.is_binary_view,
-        )
-    )
+    return kind in TEXT_TYPES
 
 
 def is_number(kind: pa.DataType) -> bool:
@@ -47,15 +43,15 @@ def is_number(kind: pa.DataType) -> bool:
 
 
 def as_text(flat: pa.Array) -> pa.Array:
-    """The text that stands for each value in hashes and vocabularies; nulls stay nulls.
+    """The text of each value, as hashes and vocabularies see it; nulls stay nulls.
 
-    Whole numbers within 64 bits are written as integers, whether they are stored as integers,
+    Whole numbers of up to 64 bits are written as integers, whether they are stored as integers,
     floats or decimals; other numbers as the shortest decimal that reads back the same; true and
     false as 1 and 0. So a flag or a nullable integer gets the same id whatever type a tool stored
     it in.
 
     Raises:
-        BadValue: bytes that are no UTF-8.
+        BadValue: bytes that are not UTF-8.
     """
     kind = flat.type
     if is_text(kind):
@@ -73,9 +69,9 @@ def _as_utf8(flat: pa.Array) -> pa.Array:
     try:
         return flat.cast(pa.large_string())
     except pa.ArrowInvalid:
-        for number, found in enumerate(flat.cast(pa.large_binary()).to_pylist()):
-            if found is not None and found.decode(errors="replace").encode() != found:
-                raise BadValue(number, f"{found[:40]!r} is no text in UTF-8") from None
+        for place, value in enumerate(flat.cast(pa.large_binary()).to_pylist()):
+            if value is not None and value.decode(errors="replace").encode() != value:
+                raise BadValue(place, f"{value[:40]!r} is not UTF-8 text") from None
         raise
 
 
@@ -108,10 +104,10 @@ def _floats_as_text(flat: pa.Array) -> pa.Array:
 
 
 def as_integers(flat: pa.Array) -> np.ndarray:
-    """Values without nulls as int64, or as uint64 where int64 does not hold them.
+    """Values without nulls as int64, or as uint64 where they exceed int64.
 
     Raises:
-        BadValue: one that is no whole number of 64 bits.
+        BadValue: a value that is not a whole number, or exceeds 64 bits.
     """
     if pa.types.is_boolean(flat.type):
         flat = flat.cast(pa.int8())
@@ -120,11 +116,11 @@ def as_integers(flat: pa.Array) -> np.ndarray:
         return flat.to_numpy(zero_copy_only=False).astype(wide, copy=False)
     for wide in (pa.int64(), pa.uint64()):
         try:
-            flat.slice(0, 99).cast(wide)  # Arrow fails slowly, in each value anew
+            flat.slice(0, 99).cast(wide)  # Arrow takes long to fail: it retries every value
             return flat.cast(wide).to_numpy(zero_copy_only=False)
         except pa.ArrowInvalid:
             continue
-    if is_text(flat.type):  # 1.0, as a nullable integer often looks in CSV
+    if is_text(flat.type):  # 1.0: how CSV files often show a nullable integer
         try:
             numbers = flat.cast(pa.float64()).to_numpy(zero_copy_only=False)
         except pa.ArrowInvalid:
@@ -138,60 +134,61 @@ def as_numbers(flat: pa.Array) -> np.ndarray:
     """Values without nulls as float64.
 
     Raises:
-        BadValue: one that is no number.
+        BadValue: a value that is not a number.
     """
     if pa.types.is_decimal(flat.type):
-        flat = flat.cast(pa.string())  # Arrow's way from decimal to float is an ulp off
+        flat = flat.cast(pa.string())  # Arrow's own cast of decimals to floats is off by an ulp
     if not is_text(flat.type):
         flat = flat.cast(pa.int8()) if pa.types.is_boolean(flat.type) else flat
         return flat.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     try:
         return flat.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    except pa.ArrowInvalid:
-        return np.array(_parsed(flat))
+    except pa.ArrowInvalid:  # one by one: slow, but it shows which value is not a number
+        texts = flat.to_pylist()
+        numbers = [parse_number(text) for text in texts]
+        if None in numbers:
+            place = numbers.index(None)
+            raise BadValue(place, f"{texts[place]!r} is not a number") from None
+        return np.array(numbers)
 
 
-def _parsed(flat: pa.Array) -> list[float]:
-    """Texts as numbers, one by one: the slow way, which finds the one that is none."""
-    numbers = []
-    for number, text in enumerate(flat.to_pylist()):
-        parsed = parse_number(text)
-        if parsed is None:
-            raise BadValue(number, f"{text!r} is no number")
-        numbers.append(parsed)
-    return numbers
+def as_float32(numbers: np.ndarray) -> np.ndarray:
+    """In the model's precision; numbers that are too large become infinite."""
+    with np.errstate(over="ignore"):
+        return numbers.astype(np.float32)
 
 
 def _whole(flat: pa.Array) -> np.ndarray:
-    """As as_integers, one by one: the slow way, which is exact and finds the one that is none."""
-    numbers = []
+    """``as_integers`` one by one: slow, but exact, and it shows which value is at fault."""
+    integers = []
     if pa.types.is_decimal(flat.type):
         flat = flat.cast(pa.string())
-    for number, found in enumerate(flat.to_pylist()):
-        whole = parse_whole(found)
-        if whole is None or not -(2**63) <= whole < 2**64:
-            what = "is no whole number" if whole is None else "does not fit into 64 bits"
-            raise BadValue(number, f"{found!r} {what}")
-        numbers.append(whole)
-    large = max(numbers, default=0) >= 2**63
-    if large and min(numbers) < 0:
-        number = next(place for place, whole in enumerate(numbers) if whole >= 2**63)
-        raise BadValue(number, f"{numbers[number]} is too large beside negative numbers")
-    return np.array(numbers, np.uint64 if large else np.int64)
+    for place, value in enumerate(flat.to_pylist()):
+        integer = parse_whole(value)
+        if integer is None or not -(2**63) <= integer < 2**64:
+            fault = "is not a whole number" if integer is None else "does not fit into 64 bits"
+            raise BadValue(place, f"{value!r} {fault}")
+        integers.append(integer)
+    large = max(integers, default=0) >= 2**63
+    if large and min(integers) < 0:
+        place = next(place for place, integer in enumerate(integers) if integer >= 2**63)
+        words = f"{integers[place]} is too large for a column that also has negative numbers"
+        raise BadValue(place, words)
+    return np.array(integers, np.uint64 if large else np.int64)
 
 
 def parse_number(text: str) -> float | None:
-    """A number, as 1.5 or -2e3; spaces around it do not matter."""
+    """A number such as 1.5 or -2e3, with or without surrounding spaces; None for other text."""
     try:
         return None if "_" in text else float(text)
     except ValueError:
         return None
 
 
-def parse_whole(found: str | float) -> int | None:
-    """A whole number, also when it is written as 3.0 or 1e3."""
+def parse_whole(value: str | float) -> int | None:
+    """A whole number, also when written as 3.0 or 1e3; None for anything else."""
     try:
-        number = None if "_" in str(found) else Decimal(str(found).strip())
+        number = None if "_" in str(value) else Decimal(str(value).strip())
     except InvalidOperation:
         return None
     if number is None or not number.is_finite() or number.adjusted() > 25 or number % 1:

@@ -1,4 +1,5 @@
-"""FarmHash's Fingerprint64 (Pike and Alakuijala, 2014), of many texts at once."""
+"""Hashes of many texts at once: FarmHash's Fingerprint64 (Pike and Alakuijala, 2014), MurmurHash64A
+(Appleby, 2008)."""
 
 import numpy as np
 import pyarrow as pa

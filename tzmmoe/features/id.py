@@ -12,18 +12,18 @@ from tzmmoe.features.base import FEATURES, Feature
 from tzmmoe.features.column import distinct, filled
 from tzmmoe.features.forms import is_text
 from tzmmoe.features.lookup import Hash, Identity, Lookup, look_up, read_vocab_file, vocabulary
-from tzmmoe.features.shared import Default, Setting, SharedFields, Tally
+from tzmmoe.features.shared import Default, FeatureSettings, SharedFields, Tally
 from tzmmoe.jagged import Jagged
 
 log = logging.getLogger(__name__)
 
-UNWRITTEN = ("\x1d", "\x03")  # separators of the schema's defaults, which nobody types
-LOOKED_AT = 1000  # values
+UNTYPED_SEPARATORS = ("\x1d", "\x03")  # the schema's defaults, which nobody types
+SAMPLE_SIZE = 1000  # values that are searched for bars
 
 
 @FEATURES.register("id_feature")
 class IdFeature(Feature):
-    """One or many categories for each row of data."""
+    """Any number of categories in each row."""
 
     file_fields = ("vocab_file",)
 
@@ -40,7 +40,7 @@ class IdFeature(Feature):
         out_of_range: str,
     ) -> None:
         super().__init__(shared)
-        self._has_looked = False
+        self._looked_for_bars = False
         sizes = {
             "hash_bucket_size": hash_bucket_size,
             "num_buckets": num_buckets,
@@ -52,7 +52,7 @@ class IdFeature(Feature):
         if shared.setting.encoded:
             lookup = Identity(lookup.rows, out_of_range, encoded=True)
         self._lookup = lookup
-        self.meaning = lookup.meaning
+        self.row_rule = lookup.row_rule
         self.table = shared.table(lookup.rows)
         self.width = self.table.dim
         self._default = Default(shared, lookup, most=shared.value_dim)
@@ -62,8 +62,8 @@ class IdFeature(Feature):
 
     def encode(self, arrays: Sequence[Jagged]) -> tuple[Jagged, Tally]:
         values = self._first(arrays)
-        if not self._has_looked:
-            self._has_looked = True
+        if not self._looked_for_bars:
+            self._looked_for_bars = True
             warn_of_bars(self.name, distinct(values.values)[0], self.separator)
         return self._default.fill(*look_up(self._lookup, values))
 
@@ -72,7 +72,7 @@ class IdFeature(Feature):
         return values.first(self.value_dim) if self.value_dim else values
 
     @classmethod
-    def idle(cls, fields: Mapping[str, Any], setting: Setting) -> Iterator[tuple[str, str]]:
+    def idle(cls, fields: Mapping[str, Any], setting: FeatureSettings) -> Iterator[tuple[str, str]]:
         yield from super().idle(fields, setting)
         if not (setting.encoded or fields["num_buckets"]):
             yield "out_of_range", "without num_buckets"
@@ -81,36 +81,37 @@ class IdFeature(Feature):
 def id_lookup(
     sizes: Mapping[str, Any], shared: SharedFields, unknown: int | None, out_of_range: str
 ) -> Lookup:
-    """The one way to a row that the config chooses; ``unknown`` is default_bucketize_value."""
-    chosen = [name for name, size in sizes.items() if size]
-    if len(chosen) != 1:
-        what = " and ".join(chosen) if chosen else f"none of {', '.join(sizes)}"
-        raise ConfigError.at("", f"has {what}; give one")
-    size = sizes[chosen[0]]
-    if chosen[0] in ("hash_bucket_size", "num_buckets") and unknown is not None:
-        raise ConfigError.at("default_bucketize_value", f"has no effect with {chosen[0]}")
-    if chosen[0] == "hash_bucket_size":
+    """The lookup that the only field among ``sizes`` with a value asks for; ``unknown`` is
+    default_bucketize_value."""
+    present = [name for name, size in sizes.items() if size]
+    if len(present) != 1:
+        what = " and ".join(present) if present else f"none of {', '.join(sizes)}"
+        raise ConfigError.at("", f"has {what}; give one of them")
+    name, size = present[0], sizes[present[0]]
+    if name in ("hash_bucket_size", "num_buckets") and unknown is not None:
+        raise ConfigError.at("default_bucketize_value", f"has no effect with {name}; remove it")
+    if name == "hash_bucket_size":
         return Hash(size, shared.setting.hash_function)
-    if chosen[0] == "num_buckets":
+    if name == "num_buckets":
         return Identity(size, out_of_range, encoded=False)
-    if chosen[0] == "vocab_file":
+    if name == "vocab_file":
         if unknown is None:
             raise ConfigError.at(
-                "default_bucketize_value", "is not set; vocab_file needs the row of unknown words"
+                "default_bucketize_value", "is not set; give the row of words not in vocab_file"
             )
         size = read_vocab_file(size, shared.setting.folder)
     return vocabulary(size, shared.default_value, unknown)
 
 
 def warn_of_bars(name: str, flat: pa.Array, separator: str) -> None:
-    """Lists in text cells, as a|b in CSV, would be taken for one value without any sign."""
-    if separator not in UNWRITTEN or not is_text(flat.type):
+    """Lists in text cells, such as a|b in CSV, would silently be taken for one value."""
+    if separator not in UNTYPED_SEPARATORS or not is_text(flat.type):
         return
-    first = flat.slice(0, LOOKED_AT)
+    first = flat.slice(0, SAMPLE_SIZE)
     barred = first.filter(pc.match_substring(first, "|"))
     if len(barred):
         log.warning(
-            "%s: %r is taken for one value; if it is a list, set the feature's separator, or "
+            "%s: %r is read as a single value; if it is a list, set the feature's separator, or "
             "data_config.fg_encoded_multival_sep under FG_NONE",
             name,
             barred[0].as_py(),

@@ -1,4 +1,4 @@
-"""Values -> rows of a table: by hash, as they are, by vocabulary, by boundaries."""
+"""Lookups, from values to rows of a table: by hash, identity, vocabulary or boundaries."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -18,14 +18,14 @@ from tzmmoe.jagged import Jagged
 
 
 class Lookup(ABC):
-    """Maps values to rows of a table with ``rows`` rows."""
+    """Maps values to the rows of a table that has ``rows`` of them."""
 
     rows: int
-    meaning: str  # how a value becomes a row; equal for lookups that agree
+    row_rule: str  # how a value becomes a row; equal for lookups that agree
 
     @abstractmethod
     def find(self, flat: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
-        """Rows (N,) int64, and where a value was unknown or outside (N,) bool, None if nowhere.
+        """Rows (N,) int64, and (N,) bool: True for unknown or out-of-range values; None if none is.
 
         Raises:
             BadValue: a value that cannot be looked up; its ``row`` counts the values.
@@ -33,29 +33,29 @@ class Lookup(ABC):
 
 
 def look_up(lookup: Lookup, values: Jagged) -> tuple[Jagged, np.ndarray | None]:
-    """Rows of the table in the place of values, and which of these were unknown or outside.
+    """Rows of the table in place of the values, and which of these were unknown or out of range.
 
     Raises:
         BadValue: a value that cannot be looked up, with its row.
     """
     flat, codes = distinct(values.values)
     try:
-        rows, strange = lookup.find(flat)
+        rows, unrecognized = lookup.find(flat)
     except BadValue as bad:
-        if codes is not None:  # perhaps a text that no row has
+        if codes is not None:  # perhaps an entry that no row uses
             return look_up(lookup, plain(values))
         raise BadValue(values.row_of(bad.row), bad.text) from bad
     if codes is not None:
-        rows, strange = rows[codes], None if strange is None else strange[codes]
-    return replace(values, values=rows), strange
+        rows, unrecognized = rows[codes], None if unrecognized is None else unrecognized[codes]
+    return replace(values, values=rows), unrecognized
 
 
 class Hash(Lookup):
-    """The hash of a value's text modulo the rows. Nothing is unknown."""
+    """The hash of a value's text modulo the number of rows. No value is unknown."""
 
     def __init__(self, rows: int, function: str) -> None:
         self.rows = rows
-        self.meaning = f"{function} of its text"
+        self.row_rule = f"{function} of its text"
         self._function = function
 
     def find(self, flat: pa.Array) -> tuple[np.ndarray, None]:
@@ -64,11 +64,11 @@ class Hash(Lookup):
 
 
 class Identity(Lookup):
-    """The value is the row. What lies outside follows ``policy``: ROW_ZERO, MODULO or ERROR."""
+    """The value is the row. ``policy`` is for values out of range: ROW_ZERO, MODULO or ERROR."""
 
     def __init__(self, rows: int, policy: str, encoded: bool) -> None:
         self.rows = rows
-        self.meaning = "the value itself"
+        self.row_rule = "the value itself"
         self._policy = policy
         self._encoded = encoded
 
@@ -80,35 +80,35 @@ class Identity(Lookup):
                 raise
             raise BadValue(
                 bad.row,
-                f"{bad.text}, so it is no encoded id, which data_config.fg_mode: FG_NONE stands "
-                "for; if the columns hold raw values, set fg_mode: FG_DAG",
+                f"{bad.text}, but data_config.fg_mode: FG_NONE expects encoded ids; if the columns "
+                "hold raw values, set fg_mode: FG_DAG",
             ) from bad
         outside = ids >= self.rows if ids.dtype == np.uint64 else (ids < 0) | (ids >= self.rows)
         if not outside.any():
             return ids.astype(np.int64, copy=False), None
         if self._policy == "ERROR":
-            number = int(np.flatnonzero(outside)[0])
+            place = int(np.flatnonzero(outside)[0])
             raise BadValue(
-                number,
-                f"{ids[number]} is outside [0, {self.rows}); raise the number of rows, or set "
-                "out_of_range: MODULO or ROW_ZERO",
+                place,
+                f"{ids[place]} is outside [0, {self.rows}); raise num_buckets, or set out_of_range "
+                "to MODULO or ROW_ZERO",
             )
         inside = ids % ids.dtype.type(self.rows) if self._policy == "MODULO" else 0
         return np.where(outside, inside, ids).astype(np.int64), outside
 
 
 class Vocabulary(Lookup):
-    """The row that a word has; ``unknown`` is the row of other words."""
+    """The row of a listed word; all other words have the row ``unknown``."""
 
     def __init__(self, words: Mapping[str, int], rows: int, unknown: int) -> None:
         self.rows = rows
-        self.meaning = f"vocabulary {_checksum((sorted(words.items()), unknown))}"
+        self.row_rule = f"vocabulary {_checksum((sorted(words.items()), unknown))}"
         self._words = pa.array(list(words), pa.large_string())
         self._rows = np.array([*words.values(), unknown], np.int64)
 
     def find(self, flat: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
-        place = pc.index_in(as_text(flat), value_set=self._words).fill_null(len(self._words))
-        places = place.to_numpy(zero_copy_only=False)
+        places = pc.index_in(as_text(flat), value_set=self._words).fill_null(len(self._words))
+        places = places.to_numpy(zero_copy_only=False)
         unknown = places == len(self._words)
         return self._rows[places], unknown if unknown.any() else None
 
@@ -119,15 +119,15 @@ class Boundaries(Lookup):
     def __init__(self, boundaries: Sequence[float]) -> None:
         self._boundaries = np.array(boundaries, np.float64)
         if not (np.diff(self._boundaries) > 0).all() or np.isnan(self._boundaries).any():
-            raise ConfigError.at("boundaries", "must rise from each to the next")
+            raise ConfigError.at("boundaries", "must be in increasing order, without NaN")
         self.rows = len(boundaries) + 1
-        self.meaning = f"boundaries {_checksum(self._boundaries.tolist())}"
+        self.row_rule = f"boundaries {_checksum(self._boundaries.tolist())}"
 
     def find(self, flat: pa.Array) -> tuple[np.ndarray, None]:
         return self.bucket(as_numbers(flat)), None
 
     def bucket(self, numbers: np.ndarray) -> np.ndarray:
-        """Compared as precisely as the numbers are given: in float32, 0.7 is not below 0.7."""
+        """Compares in the numbers' own precision, so that 0.7 in float32 is not below 0.7."""
         with np.errstate(over="ignore"):
             boundaries = self._boundaries.astype(numbers.dtype)
         return np.searchsorted(boundaries, numbers, side="right").astype(np.int64)
@@ -136,42 +136,42 @@ class Boundaries(Lookup):
 def vocabulary(
     words: Mapping[str, int] | Sequence[str], default_value: str, unknown: int | None
 ) -> Vocabulary:
-    """Of ``vocab_list`` (words) or ``vocab_dict`` (word -> row).
+    """From a ``vocab_list`` (words) or ``vocab_dict`` (word -> row).
 
-    Without ``unknown`` (default_bucketize_value), row 0 is default_value, row 1 unknown words, and
-    a list's words begin at row 2.
+    Without ``unknown`` (default_bucketize_value), row 0 is that of default_value, row 1 that of
+    unknown words, and a list's words begin at row 2.
     """
     if isinstance(words, Mapping):
-        found = dict(words)
+        row_of = dict(words)
     else:
         repeated = len(words) - len(set(words))
         if repeated:
-            raise ConfigError.at("vocab_list", f"holds {repeated} words more than once")
-        found = {word: row for row, word in enumerate(words, start=0 if unknown is not None else 2)}
+            raise ConfigError.at("vocab_list", f"lists {repeated} words twice; remove one of each")
+        first = 2 if unknown is None else 0
+        row_of = {word: row for row, word in enumerate(words, start=first)}
     if unknown is None:
         if default_value:
-            found.setdefault(default_value, 0)
-        rows = max([1, *found.values()]) + 1
-        return Vocabulary(found, rows, unknown=1)
-    rows = max(found.values(), default=-1) + 1
+            row_of.setdefault(default_value, 0)
+        return Vocabulary(row_of, max([1, *row_of.values()]) + 1, unknown=1)
+    rows = max(row_of.values(), default=-1) + 1
     if unknown >= rows:
         raise ConfigError.at(
             "default_bucketize_value", f"is {unknown}, but the vocabulary has rows 0 to {rows - 1}"
         )
-    return Vocabulary(found, rows, unknown)
+    return Vocabulary(row_of, rows, unknown)
 
 
 def read_vocab_file(path: str, folder: Path) -> dict[str, int]:
-    """Words of a file, each with its row.
+    """The words of a file, each with its row.
 
-    A line is ``word<TAB>row``, or ``word row`` when the rows of all lines are 0, 1, 2, ... in some
-    order; otherwise the whole line is a word, and rows count up from 0.
+    A line is ``word<TAB>row``, or ``word row`` if the rows of all lines are 0, 1, 2, ... in some
+    order; otherwise the whole line is a word, and the rows count up from 0.
     """
-    file = located(path, folder, "vocab_file")
+    file = find_file(path, folder, "vocab_file")
     try:
         lines = file.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
-        raise ConfigError.at("vocab_file", f"{file} is no text in UTF-8: {error}") from error
+        raise ConfigError.at("vocab_file", f"{file} is not UTF-8 text: {error}") from error
     pairs = _pairs(lines, "\t")
     if pairs is None:
         pairs = _pairs(lines, " ")
@@ -179,24 +179,24 @@ def read_vocab_file(path: str, folder: Path) -> dict[str, int]:
             pairs = [(line, row) for row, line in enumerate(lines)]
     words = dict(pairs)
     if "" in words or len(words) < len(lines):
-        what = "is empty, or has an empty line" if "" in words else "repeats a word"
+        what = "is empty, or has an empty line" if "" in words else "repeats a word; remove one"
         raise ConfigError.at("vocab_file", f"{file} {what}")
     return words
 
 
-def located(path: str, folder: Path, field: str) -> Path:
-    """The file that a field names: beside the config, or else where the command runs.
+def find_file(path: str, folder: Path, field: str) -> Path:
+    """The file that a field names, relative to the config's folder or else to the working folder.
 
-    Raises ConfigError at the field when it is in neither.
+    Raises ConfigError at the field if there is no such file.
     """
     for place in (folder / path, Path(path)):
         if place.is_file():
             return place
-    raise ConfigError.at(field, f"{path} is not there")
+    raise ConfigError.at(field, f"{path} does not exist, in {folder} or the working folder")
 
 
 def _pairs(lines: Sequence[str], separator: str) -> list[tuple[str, int]] | None:
-    """Words and rows, or None when some line is not ``word<separator>row``."""
+    """Words and rows, or None if any line is not ``word<separator>row``."""
     parts = [line.rpartition(separator) for line in lines]
     if not all(word and row.isascii() and row.isdigit() for word, _, row in parts):
         return None
@@ -204,5 +204,5 @@ def _pairs(lines: Sequence[str], separator: str) -> list[tuple[str, int]] | None
 
 
 def _checksum(value: object) -> str:
-    """Of plain data, short enough to read."""
+    """Twelve hex digits that depend on plain data alone."""
     return hashlib.sha256(repr(value).encode()).hexdigest()[:12]

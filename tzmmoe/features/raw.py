@@ -1,6 +1,7 @@
-"""Numbers: used as they are, bucketed, or embedded."""
+"""Numbers: used as they are, bucketed or embedded."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,17 @@ from torch import nn
 from tzmmoe.errors import ConfigError
 from tzmmoe.features.base import FEATURES, Feature
 from tzmmoe.features.column import plain
-from tzmmoe.features.forms import BadValue, as_numbers, parse_number
+from tzmmoe.features.forms import BadValue, as_float32, as_numbers, parse_number
 from tzmmoe.features.lookup import Boundaries, Identity, look_up
 from tzmmoe.features.normalizer import normalizer as parse_normalizer
-from tzmmoe.features.shared import OF_A_TABLE, Default, Setting, SharedFields, Tally
+from tzmmoe.features.shared import OF_A_TABLE, Default, FeatureSettings, SharedFields, Tally
 from tzmmoe.jagged import Jagged
 from tzmmoe.nn.numbers import AutoDis, LinearEmbedding
 
 
 @FEATURES.register("raw_feature")
 class RawFeature(Feature):
-    """``value_dim`` numbers for each row of data."""
+    """``value_dim`` numbers in each row."""
 
     def __init__(
         self,
@@ -41,9 +42,8 @@ class RawFeature(Feature):
         if self._lookup:
             rows = self._lookup.rows
             self._encoded = Identity(rows, "ROW_ZERO", encoded=True) if setting.encoded else None
-            self.meaning = (self._encoded or self._lookup).meaning
-        self._dense = ("autodis", autodis) if autodis is not None else None
-        self._dense = ("mlp", mlp) if mlp is not None else self._dense
+            self.row_rule = (self._encoded or self._lookup).row_rule
+        self._autodis, self._mlp = autodis, mlp
         self._check_embedding(shared)
         if self._lookup:
             self.table = shared.table(self._lookup.rows)
@@ -51,13 +51,15 @@ class RawFeature(Feature):
         self._default_id = Default(shared, self._encoded) if self._encoded else None
         self._default = np.zeros(0) if self._encoded else self._parse_default(shared)
         self.width = dim or self.value_dim
-        if self._dense and self._dense[0] == "autodis":
+        if autodis is not None:
             self.width = dim * self.value_dim
 
     def _check_embedding(self, shared: SharedFields) -> None:
-        if self._lookup and self._dense:
-            raise ConfigError.at(self._dense[0], "and boundaries are both set; keep one")
-        if self._lookup or self._dense:
+        layers = {"autodis": self._autodis, "mlp": self._mlp}  # a oneof: at most one is set
+        layer = next((name for name, fields in layers.items() if fields is not None), None)
+        if self._lookup and layer:
+            raise ConfigError.at(layer, "and boundaries are both set; keep one")
+        if self._lookup or layer:
             shared.dim()
         elif shared.embedding_dim:
             raise ConfigError.at(
@@ -65,17 +67,18 @@ class RawFeature(Feature):
             )
 
     def _parse_default(self, shared: SharedFields) -> np.ndarray:
-        """Numbers that stand for a missing value; none for ``""``."""
+        """The numbers that replace a missing value; none if the field is ``""``."""
         path, text = shared.default_path, shared.default_text
         numbers = [parse_number(part) for part in text.split(self.separator)] if text else []
-        if None in numbers or not np.isfinite(_narrow(np.array(numbers, float))).all():
-            raise ConfigError.at(path, f"is {text!r}, which is no number of 32 bits")
+        if None in numbers or not np.isfinite(as_float32(np.array(numbers, float))).all():
+            raise ConfigError.at(path, f"is {text!r}; give a finite 32-bit number")
         if len(numbers) not in (0, 1, self.value_dim):
-            raise ConfigError.at(path, f"has {len(numbers)} numbers for value_dim {self.value_dim}")
+            words = f"has {len(numbers)} numbers; give 1, or value_dim ({self.value_dim}) of them"
+            raise ConfigError.at(path, words)
         return np.array(numbers * self.value_dim if len(numbers) == 1 else numbers)
 
     @classmethod
-    def idle(cls, fields: Mapping[str, Any], setting: Setting) -> Iterator[tuple[str, str]]:
+    def idle(cls, fields: Mapping[str, Any], setting: FeatureSettings) -> Iterator[tuple[str, str]]:
         yield from super().idle(fields, setting)
         if not setting.raw:
             yield "normalizer", f"under fg_mode: {setting.fg_mode}"
@@ -84,46 +87,41 @@ class RawFeature(Feature):
                 yield name, "without boundaries"
 
     def values(self, arrays: Sequence[Jagged]) -> Jagged:
-        numbers, absent = self._numbers(arrays)
-        if not len(self._default):
-            kept = ~absent
-            return Jagged(pa.array(numbers[kept]), kept.sum(axis=1))
-        flat = pa.array(self._filled(numbers, absent).ravel())
-        if self.value_dim == 1:
-            return Jagged(flat)
-        return Jagged(flat, np.full(len(numbers), self.value_dim))
+        rows = self._rows(*self._filled(*self._numbers(arrays)))
+        return replace(rows, values=pa.array(rows.values))
 
     def encode(self, arrays: Sequence[Jagged]) -> tuple[Jagged | np.ndarray, Tally]:
         if self._default_id:
             return self._default_id.fill(*look_up(self._encoded, *arrays))
         numbers, absent = self._numbers(arrays)
         num_missing = int(absent.any(axis=1).sum())
-        has_default = len(self._default) > 0
-        tally = Tally(missing=num_missing, defaulted=num_missing if has_default else 0)
-        if num_missing and has_default:
-            numbers = self._filled(numbers, absent)
+        tally = Tally(missing=num_missing, defaulted=num_missing if len(self._default) else 0)
+        numbers, absent = self._filled(numbers, absent)
         if self._lookup:
-            return self._bucketed(numbers, absent if not has_default else None), tally
-        if num_missing and not has_default:
+            return self._rows(self._lookup.bucket(numbers), absent), tally
+        if absent.any():
             row = int(np.flatnonzero(absent.any(axis=1))[0])
-            path = self._default_path
-            raise BadValue(row, f"has no value, and {path} is not set to stand for it")
-        return _narrow(numbers), tally
+            raise BadValue(row, f"has no value; set {self._default_path} to give it one")
+        return as_float32(numbers), tally
 
-    def _filled(self, numbers: np.ndarray, absent: np.ndarray) -> np.ndarray:
-        return np.where(absent, self._default, numbers).astype(numbers.dtype)
+    def _filled(self, numbers: np.ndarray, absent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """With the default, if there is one, where numbers are absent; and where they still are."""
+        if not len(self._default) or not absent.any():
+            return numbers, absent
+        filled = np.where(absent, self._default, numbers).astype(numbers.dtype)
+        return filled, np.zeros_like(absent)
 
-    def _bucketed(self, numbers: np.ndarray, absent: np.ndarray | None) -> Jagged:
-        ids = self._lookup.bucket(numbers)
-        if absent is not None and absent.any():
-            return Jagged(ids[~absent], (~absent).sum(axis=1))
-        lengths = None if self.value_dim == 1 else np.full(len(ids), self.value_dim)
-        return Jagged(ids.ravel(), lengths)
+    def _rows(self, values: np.ndarray, absent: np.ndarray) -> Jagged:
+        """Of (B, value_dim), without those that are absent."""
+        if absent.any():
+            return Jagged(values[~absent], (~absent).sum(axis=1))
+        lengths = None if self.value_dim == 1 else np.full(len(values), self.value_dim)
+        return Jagged(values.ravel(), lengths)
 
     def _numbers(self, arrays: Sequence[Jagged]) -> tuple[np.ndarray, np.ndarray]:
         """Normalized numbers and where they are absent, both (B, value_dim).
 
-        float64, or float32 when the column is and there is no normalizer.
+        float64, or float32 if the column is and there is no normalizer.
         """
         (values,) = (plain(array) for array in arrays)
         try:
@@ -136,41 +134,28 @@ class RawFeature(Feature):
         if len(wrong):
             raise BadValue(
                 int(wrong[0]),
-                f"{lengths[wrong[0]]} numbers instead of value_dim {self.value_dim} (nulls in a "
-                "list do not count)",
+                f"has {lengths[wrong[0]]} numbers, not value_dim ({self.value_dim}); nulls in a "
+                "list do not count",
             )
         numbers[lengths > 0] = flat.reshape(-1, self.value_dim)
         absent = np.isnan(numbers)
-        given = numbers
+        unnormalized = numbers
         if self._normalize:
             with np.errstate(all="ignore"):
                 numbers = self._normalize(numbers)
-        bad = ~(np.isfinite(numbers if self._lookup else _narrow(numbers)) | absent)
+        bad = ~(np.isfinite(numbers if self._lookup else as_float32(numbers)) | absent)
         if bad.any():
             row, place = (int(index) for index in np.argwhere(bad)[0])
-            found = f"{given[row, place]:g}"
+            number = f"{unnormalized[row, place]:g}"
             if self._normalize:
-                found += f": the normalizer makes {numbers[row, place]:g}, which"
-            raise BadValue(row, f"{found} is no finite number of 32 bits")
-        if self._normalize or not _is_narrow(values.values.type):
+                number += f" becomes {numbers[row, place]:g} by the normalizer, which"
+            raise BadValue(row, f"{number} is not a finite 32-bit number")
+        kind = values.values.type
+        if self._normalize or not (pa.types.is_float32(kind) or pa.types.is_float16(kind)):
             return numbers, absent
         return numbers.astype(np.float32), absent
 
     def embedder(self) -> nn.Module | None:
-        if self._dense is None:
-            return None
-        word, settings = self._dense
-        dim = self.width if word == "mlp" else self.width // self.value_dim
-        if word == "mlp":
-            return LinearEmbedding(self.value_dim, dim)
-        return AutoDis(self.value_dim, dim, **settings)
-
-
-def _narrow(numbers: np.ndarray) -> np.ndarray:
-    """In the model's precision; what is too large becomes infinite."""
-    with np.errstate(over="ignore"):
-        return numbers.astype(np.float32)
-
-
-def _is_narrow(kind: pa.DataType) -> bool:
-    return pa.types.is_float32(kind) or pa.types.is_float16(kind)
+        if self._autodis is not None:
+            return AutoDis(self.value_dim, self.width // self.value_dim, **self._autodis)
+        return None if self._mlp is None else LinearEmbedding(self.value_dim, self.width)

@@ -1,4 +1,4 @@
-"""The fields that kinds of features share, whose meaning is the same in each kind's message."""
+"""What all kinds of features share: origins, data_config's settings, fields, the default value."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,8 @@ from tzmmoe.tables.table import Table
 
 @dataclass(frozen=True)
 class Origin:
-    """A ``column``, another ``feature``, or a ``const``; ``path`` is the field that says so."""
+    """What a feature reads: a ``column``, another ``feature`` or a ``const``. ``path`` is the field
+    that names it."""
 
     kind: str
     name: str
@@ -43,69 +44,69 @@ class Origin:
         if side in ("feature", "const") and name:
             return cls(side, name, path)
         raise ConfigError.at(
-            path, f"is {expression!r}; write user:, item:, context:, feature: or const: and a name"
+            path, f"is {expression!r}; write user:, item:, context:, feature: or const:, and a name"
         )
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What data_config says to every feature."""
+class FeatureSettings:
+    """The settings of data_config that concern every feature."""
 
     fg_mode: str
     multival_separator: str
     hash_function: str
-    folder: Path  # of the config, beside which the features' files lie
+    folder: Path  # of the config; paths of the features' files are relative to it
 
     @property
     def raw(self) -> bool:
-        """The columns hold raw values, named by expression."""
+        """Whether the columns hold raw values and expressions name them."""
         return self.fg_mode in ("FG_NORMAL", "FG_DAG")
 
     @property
     def encoded(self) -> bool:
-        """The columns hold ids of tables, or normalized numbers."""
+        """Whether the columns hold rows of tables, or normalized numbers."""
         return self.fg_mode == "FG_NONE"
 
     def origins(
         self, expressions: Mapping[str, str | Sequence[str] | None], feature_name: str
     ) -> tuple[Origin, ...]:
-        """Of a feature whose fields have these expressions, in order.
+        """The origins of a feature, from its expressions by field.
 
-        A feature with one field may leave it out, and then reads the column of its own name, as
-        every feature does where the columns are not raw.
+        A feature with a single expression may leave it out: it then reads the column of its own
+        name, as every feature does where the columns are not raw.
         """
         if not self.raw:
             return (Origin("column", feature_name, next(iter(expressions))),)
-        written = []
+        texts: dict[str, str] = {}
         for name, value in expressions.items():
             if isinstance(value, str) or not value:
-                written.append((name, value or ""))
+                texts[name] = value or ""
             else:
-                written += [(f"{name}[{place}]", text) for place, text in enumerate(value)]
-        if len(written) > 1:
-            for path, text in written:
-                if not text:
-                    raise ConfigError.at(path, "is not set; name the column or feature to read")
-        origins = tuple(Origin.parse(text, feature_name, path) for path, text in written)
-        for origin, (path, text) in zip(origins, written, strict=True):
+                texts |= {f"{name}[{place}]": text for place, text in enumerate(value)}
+        origins = []
+        for path, text in texts.items():
+            if not text and len(texts) > 1:
+                raise ConfigError.at(path, "is not set; name the column or feature to read")
+            origin = Origin.parse(text, feature_name, path)
             if origin.kind == "feature" and self.fg_mode != "FG_DAG":
                 raise ConfigError.at(path, f"{text!r} reads a feature; that needs fg_mode: FG_DAG")
-        return origins
+            origins.append(origin)
+        return tuple(origins)
 
 
-# Fields that say how a table is made and read, and nothing of how many rows it has.
+# The fields that say how a table is made and read, but not how many rows it has.
 OF_A_TABLE = ("embedding_name", "init_fn", "pooling", "trainable", "embedding_constraints")
 
 
 @dataclass(frozen=True)
 class SharedFields:
-    """What every kind of feature is told: data_config's ``setting``, its ``origins``, and these
-    fields of its message. A field that a kind's message lacks has the value that is given here.
+    """What every kind of feature is made from: data_config's ``setting``, its ``origins``, and
+    these fields of its message. Where a kind's message has no such field, the default here applies.
 
-    Raises ConfigError for a pooling or separator that cannot be.
+    Raises ConfigError for an invalid pooling or separator.
     """
 
-    setting: Setting
+    setting: FeatureSettings
     origins: tuple[Origin, ...]
     feature_name: str
     embedding_name: str | None = None
@@ -127,11 +128,11 @@ class SharedFields:
         if self.weighted and self.pooling == "mean":
             raise ConfigError.at("pooling", "is 'mean', but weighted values are always summed")
         if not self.separator:
-            raise ConfigError.at("separator", "is empty; give the text between two values")
+            raise ConfigError.at("separator", "is empty; give the text that separates two values")
 
     @classmethod
     def names(cls) -> set[str]:
-        """The fields of a kind's message that are among these."""
+        """The fields that a kind's message may share with others."""
         return {field.name for field in fields(cls)} - {"setting", "origins"}
 
     @property
@@ -141,7 +142,7 @@ class SharedFields:
 
     @property
     def default_path(self) -> str:
-        """The field that tells what stands for a missing value."""
+        """The field that holds the substitute for a missing value."""
         return "fg_encoded_default_value" if self.setting.encoded else "default_value"
 
     @property
@@ -149,18 +150,18 @@ class SharedFields:
         return getattr(self, self.default_path) or ""
 
     def dim(self) -> int:
-        """The width of the embedding. Raises ConfigError when there is none."""
+        """The width of the embedding. Raises ConfigError if it is missing."""
         if not self.embedding_dim:
-            what = "is not set" if self.embedding_dim is None else "is 0"
-            raise ConfigError.at("embedding_dim", f"{what}; give the width of the embedding")
+            state = "is not set" if self.embedding_dim is None else "is 0"
+            raise ConfigError.at("embedding_dim", f"{state}; give the width of the embedding")
         return self.embedding_dim
 
     def table(self, rows: int) -> Table:
-        """The feature's table, of so many rows. Raises ConfigError."""
+        """The feature's table with this many rows. Raises ConfigError."""
         name = self.embedding_name or f"{self.feature_name}_emb"
         if not re.fullmatch(r"[\w\-]+", name):
             raise ConfigError.at("embedding_name", f"is {name!r}; use letters, digits, _ and -")
-        wanted = self.embedding_constraints
+        constraints = self.embedding_constraints
         return Table(
             name=name,
             rows=rows,
@@ -168,27 +169,30 @@ class SharedFields:
             trainable=self.trainable,
             init_text=self.init_fn or "",
             init=table_initializer(self.init_fn, rows),
-            constraints=Constraints.of(wanted) if wanted else Constraints(),
+            constraints=Constraints.of(constraints) if constraints else Constraints(),
         )
 
 
 def check_shared(tables: Sequence[tuple[str, Table]]) -> None:
-    """Raise ConfigError when features share a table but describe it differently."""
-    seen: dict[str, tuple[str, Table]] = {}
-    for feature, each in tables:
-        owner, first = seen.setdefault(each.name, (feature, each))
-        if first != each:
+    """Raise ConfigError when features share a table but describe it differently.
+
+    tables: names of features, each with the feature's table.
+    """
+    owners: dict[str, tuple[str, Table]] = {}
+    for feature, table in tables:
+        owner, first = owners.setdefault(table.name, (feature, table))
+        if first != table:
             raise ConfigError.at(
                 "feature_configs",
-                f"{owner!r} and {feature!r} share the table {each.name!r}, but differ: "
-                f"{first.rows} x {first.dim} and {each.rows} x {each.dim} "
+                f"{owner!r} and {feature!r} share the table {table.name!r}, but differ: "
+                f"{first.rows} x {first.dim} and {table.rows} x {table.dim} "
                 f"(rows, embedding_dim, init_fn, trainable and embedding_constraints must agree)",
             )
 
 
 @dataclass(frozen=True)
 class Tally:
-    """How many rows had no value, took the default, or held an unknown or an outside value."""
+    """How many rows had no value, took the default, or held an unknown or out-of-range value."""
 
     missing: int = 0
     defaulted: int = 0
@@ -197,17 +201,17 @@ class Tally:
 
 
 class Default:
-    """The values of a row that has none of its own: their ``texts``, and their ``ids`` in the
-    table. None at all where the field says ``""``.
+    """The values that rows without any take: their ``texts``, and their ``ids`` in the table. Both
+    are empty where the field is ``""``.
 
-    At most ``most`` values count, if that is not 0. Raises ConfigError for one that ``lookup``
-    cannot take.
+    At most ``most`` values count, or all if it is 0. Raises ConfigError for a value that ``lookup``
+    does not take.
     """
 
     def __init__(self, shared: SharedFields, lookup: Lookup, most: int = 0) -> None:
         path, text = shared.default_path, shared.default_text
         if shared.weighted and ":" in text:
-            words = f"is {text!r}; a default has weight 1, so give its value alone"
+            words = f"is {text!r}; give the value alone, since a default has weight 1"
             raise ConfigError.at(path, words)
         self.texts = pa.array([], pa.large_string())
         self.ids = np.empty(0, np.int64)
@@ -217,32 +221,28 @@ class Default:
         self.texts = read(pa.array([text]), shared.value_separator, weighted=False).values
         self.texts = self.texts[: most or None]
         try:
-            self.ids, strange = lookup.find(self.texts)
+            self.ids, unrecognized = lookup.find(self.texts)
         except BadValue as bad:
             raise ConfigError.at(path, bad.text) from bad
-        if strange is not None and self._counts_outside:
-            outside = self.texts[int(np.flatnonzero(strange)[0])].as_py()
+        if unrecognized is not None and self._counts_outside:
+            outside = self.texts[int(np.flatnonzero(unrecognized)[0])].as_py()
             words = f"is {outside}, outside the table's rows, 0 to {lookup.rows - 1}"
             raise ConfigError.at(path, words)
 
-    def fill(self, ids: Jagged, strange: np.ndarray | None) -> tuple[Jagged, Tally]:
+    def fill(self, ids: Jagged, unrecognized: np.ndarray | None) -> tuple[Jagged, Tally]:
         """Give rows without ids the default ones, and count the rows.
 
-        strange: (N,) bool, the values that were unknown or outside; None when none was.
+        unrecognized: (N,) bool, the values that were unknown or out of range; None if none was.
         """
         empty = ids.empty()
         num_missing = 0 if empty is None else int(empty.sum())
-        num_strange = 0 if strange is None else _rows_with(strange, ids.lengths)
+        num_unrecognized = 0
+        if unrecognized is not None:
+            num_unrecognized = int(np.count_nonzero(ids.keep(unrecognized).counts))
         tally = Tally(
             missing=num_missing,
             defaulted=num_missing if len(self.ids) else 0,
-            unknown=0 if self._counts_outside else num_strange,
-            outside=num_strange if self._counts_outside else 0,
+            unknown=0 if self._counts_outside else num_unrecognized,
+            outside=num_unrecognized if self._counts_outside else 0,
         )
         return ids.filled(Jagged(self.ids, np.array([len(self.ids)]))), tally
-
-
-def _rows_with(strange: np.ndarray, lengths: np.ndarray | None) -> int:
-    if lengths is None:
-        return int(strange.sum())
-    return len(np.unique(np.repeat(np.arange(len(lengths)), lengths)[strange]))

@@ -223,7 +223,7 @@ class Fingerprint:
         return cls(
             groups={name: list(members) for name, members in built.groups.items()},
             tasks=[task.name for task in built.tasks.tasks],
-            rows={feature.name: feature.meaning for feature in built.features},
+            rows={feature.name: feature.row_rule for feature in built.features},
         )
 
     def to_json(self) -> dict[str, Any]:

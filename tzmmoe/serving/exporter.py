@@ -12,9 +12,9 @@ import torch
 from tzmmoe import __version__
 from tzmmoe.data.reading.files import Reading
 from tzmmoe.errors import CheckpointError
-from tzmmoe.features import Feature, FeatureSpec, Setting
+from tzmmoe.features import Feature, FeatureSettings, FeatureSpec
 from tzmmoe.features.base import Layout
-from tzmmoe.features.lookup import located
+from tzmmoe.features.lookup import find_file
 from tzmmoe.models.rank import RankModel
 from tzmmoe.serving.program import save, trace
 from tzmmoe.system.digest import sha256
@@ -33,7 +33,7 @@ class Export:
     features: Sequence[Feature]
     helpers: Sequence[Feature]
     specs: Mapping[str, FeatureSpec]
-    setting: Setting
+    setting: FeatureSettings
     reading: Reading
     config: str
 
@@ -87,7 +87,7 @@ class Export:
         files = self._files(name)
         for field, file in files.items():
             (folder / file).parent.mkdir(exist_ok=True)
-            source = located(spec.fields[field], self.setting.folder, field)
+            source = find_file(spec.fields[field], self.setting.folder, field)
             shutil.copyfile(source, folder / file)
         return {"kind": spec.word, **spec.fields, **files}
 

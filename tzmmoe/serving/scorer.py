@@ -18,7 +18,7 @@ from tzmmoe.data.plan.sharing import count
 from tzmmoe.data.reading.base import Chunk, FileRows
 from tzmmoe.data.reading.files import Reading, open_source
 from tzmmoe.errors import CheckpointError, ConfigError, DataError, did_you_mean
-from tzmmoe.features import Feature, FeatureSpec, Setting
+from tzmmoe.features import Feature, FeatureSettings, FeatureSpec
 from tzmmoe.serving.exporter import FORMAT
 from tzmmoe.serving.program import load, program_inputs
 from tzmmoe.system.digest import inside, sha256
@@ -60,7 +60,7 @@ class Scorer:
                 )
             check_files(folder, signature["sha256"])
             reading = Reading(**signature["reading"])
-            setting = Setting(**signature["setting"], folder=folder)
+            setting = FeatureSettings(**signature["setting"], folder=folder)
             features, helpers = (
                 [make_feature(fields, setting, signature["sha256"]) for fields in signature[part]]
                 for part in ("features", "helpers")
@@ -166,7 +166,9 @@ def own_file(folder: Path, name: str) -> Path:
     return file
 
 
-def make_feature(fields: dict[str, Any], setting: Setting, checked: Collection[str]) -> Feature:
+def make_feature(
+    fields: dict[str, Any], setting: FeatureSettings, checked: Collection[str]
+) -> Feature:
     """A feature of a signature. The files that it reads must be among the ``checked`` ones."""
     spec = FeatureSpec(fields.pop("kind"), fields)
     for file in spec.files().values():
