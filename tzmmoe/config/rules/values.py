@@ -35,9 +35,9 @@ def above(bound: float, config: Message, path: str, names: Iterable[str], faults
 def one_of(choices: Sequence[str], config: Message, path: str, name: str, faults: Faults) -> None:
     """The field must be one of these words."""
     if (word := getattr(config, name)) not in choices:
-        listed = " or ".join(repr(choice) for choice in choices if choice)
+        remedy = f"give {' or '.join(filter(None, choices))}"
         unset = ", or remove it" if "" in choices else ""
-        faults.add(join(path, name), f"is {word!r}; give {listed}{unset}")
+        faults.add(join(path, name), f"is {word!r}; {remedy}{unset}")
 
 
 def unique(names: Iterable[str], path: str, faults: Faults) -> None:
