@@ -247,17 +247,19 @@ class TaskSet:
                 found[column.name] = found[column.name].meet(column)
             else:
                 roles = f"{found[column.name].role} and as {column.role}"
-                raise ConfigError.at("", f"{column.name!r} is used as {roles}")
+                words = f"{column.name!r} is used as {roles}; use a different column for one"
+                raise ConfigError.at("", words)
         return list(found.values())
 
     def check(self) -> None:
-        """Raise ConfigError for a loss that sees a task which is not there."""
-        names = [task.name for task in self.tasks]
+        """Raise ConfigError for each loss that reads an unknown task."""
+        names, faults = [task.name for task in self.tasks], Faults()
         for task in self.tasks:
             for word, loss in task.losses.items():
                 for name in set(loss.others) - set(names):
-                    words = f"{word} of {task.name!r} reads {name!r}, which is no tower"
-                    raise ConfigError.at("", words + did_you_mean(name, names))
+                    hint = did_you_mean(name, names) or f"; give one of {', '.join(names)}"
+                    faults.add("", f"{word} of {task.name!r} reads {name!r}, not a task{hint}")
+        faults.stop()
 
     def learned(self) -> list[Task]:
         """Those with losses of their own."""
