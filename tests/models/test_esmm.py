@@ -137,7 +137,7 @@ def test_the_conversion_rate_has_no_loss_but_is_measured_on_the_clicked_rows() -
 def test_results_in_the_spelling_of_keras_have_no_loss_of_the_conversion_rate() -> None:
     made = tasks()
     results = dict.fromkeys([*made.loss_keys(), *made.named_metrics(), "val_loss"], 0.5)
-    found = by_label(made, results)
+    found = by_label(made.tasks, results)
     assert {key for key in found if key.endswith("loss")} == {"loss", "click_loss", "ctcvr_loss"}
     assert {key for key in found if key.endswith("auc")} == {"click_auc", "cvr_auc", "ctcvr_auc"}
 
@@ -211,7 +211,7 @@ def test_gradient_surgery_sees_a_click_and_a_product_that_shares_its_tower(
         model_config__esmm__l2_regularization=0,
         train_config__grad_process="pcgrad",
     )
-    surgery, model = tiny.optimization(session).surgery, session.built.model
+    surgery, model = tiny.train_step(session).surgery, session.built.model
     named = {n: p for n, p in model.named_parameters() if p.requires_grad}
     conflicts = 0
     for step, batch in enumerate(tiny.batches(session, 6)):

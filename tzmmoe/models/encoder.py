@@ -16,8 +16,9 @@ TableSelector = Callable[[Feature], tuple[Table, bool]]
 
 
 class TablesByWidth(nn.ModuleDict):
-    """Tables of the ``read`` features, by width of their ids. ``select`` gives the table of a feature
-    and whether its values are averaged. ``places``: feature -> (width, place among those read)."""
+    """Tables of the ``read`` features, by width of their ids. ``select`` gives a feature's
+    table and whether its values are averaged. ``places``: feature -> (width, place among those
+    read)."""
 
     def __init__(
         self, layout: Layout, read: Collection[str], select: TableSelector, *, seed: int
