@@ -46,31 +46,64 @@ def test_links_in_the_documents_lead_somewhere() -> None:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+COPIED = "protos tzmmoe tests docs scripts configs .ci Makefile README.md setup.py pyproject.toml"
+# Whatever must hold for a loss, a metric, a kind of feature or a model that a reader adds.
+HOLDS = [
+    *("tests/test_house.py", "tests/test_schema.py", "tests/test_registry.py"),
+    *("tests/build/test_rules.py", "tests/features/test_every_kind.py"),
+    *("tests/tasks/losses/test_loss_laws.py", "tests/tasks/metrics/test_metric_laws.py"),
+    "tests/textformat/test_reader.py::"
+    "test_a_word_that_the_schema_has_learned_is_no_longer_listed_as_a_neighbours",
+]
+
+
+def replaced(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1, f"{path.name} has {text.count(old)} times {old}"
+    path.write_text(text.replace(old, new))
+
+
 @pytest.fixture(scope="module")
 def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project with the extensions of docs/extending.md."""
     folder = tmp_path_factory.mktemp("extended")
-    for name in ("protos", "tzmmoe", "setup.py", "README.md"):
-        source = ROOT / name
+    for source in map(ROOT.joinpath, COPIED.split()):
         if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, folder / source.name, ignore=ignored)
         else:
-            shutil.copy(source, folder / name)
-    for _, place, code in blocks("docs/extending.md"):
-        if not place:
-            continue
+            shutil.copy(source, folder)
+    for language, place, code in blocks("docs/extending.md"):
         file, _, oneof = place.removeprefix("in ").partition(", oneof ")
         target = folder / file
-        if oneof:
-            head = f"oneof {oneof} {{\n"
-            text = target.read_text()
-            assert text.count(head) == 1
-            target.write_text(text.replace(head, head + code))
-        else:
+        if language == "diff":
+            lines = code.splitlines(keepends=True)
+            old, new = ("".join(x[1:] for x in lines if x[0] == sign) for sign in "-+")
+            replaced(target, old, new)
+        elif oneof:
+            replaced(target, f"oneof {oneof} {{\n", f"oneof {oneof} {{\n{code}")
+        elif place:
             text = target.read_text() + "\n" if target.exists() else ""
             target.write_text(text + code)
     run([sys.executable, "setup.py", "-q", "compile_schema"], folder)
+    run([sys.executable, "scripts/gen_reference.py"], folder)
     return folder
+
+
+def test_the_extensions_pass_their_tests_and_those_that_hold_for_all(extended: Path) -> None:
+    own = [place.removeprefix("in ") for _, place, _ in blocks("docs/extending.md")]
+    own = [file for file in own if file.startswith("tests/")]
+    assert len(own) == 5
+    options = ["-q", "-n", "0", "-p", "no:cacheprovider", "--show-capture=no"]
+    command = [sys.executable, "-m", "pytest", *options, *HOLDS, *own]
+    run(command, extended, PYTHONPATH=str(extended))
+    for check in (["check", "."], ["format", "--check", "."]):
+        run([sys.executable, "-m", "ruff", *check], extended)
+
+
+def test_the_loss_of_pairs_is_that_of_its_test() -> None:
+    [code] = [code for language, place, code in blocks("docs/extending.md") if not place]
+    assert code in (ROOT / "tests/tasks/test_batch_losses.py").read_text()
 
 
 CONFIG = """
@@ -79,16 +112,21 @@ eval_input_path: "rows.parquet"
 model_dir: "model"
 train_config {
   sparse_optimizer { adagrad_optimizer { lr: 0.05 } }
-  dense_optimizer { adam_optimizer { lr: 0.01 } }
+  dense_optimizer { adam_optimizer { lr: 0.003 } }
   num_epochs: 20
   use_tensorboard: false
 }
 data_config { batch_size: 64 label_fields: ["count", "click"] fg_mode: FG_DAG num_workers: 1 }
 feature_configs { id_feature { feature_name: "user" num_buckets: 8 embedding_dim: 4 } }
+feature_configs {
+  combo_feature {
+    feature_name: "user_hour" expression: ["user:user", "context:hour"]
+    hash_bucket_size: 1000 embedding_dim: 4
+  }
+}
 model_config {
-  feature_groups { group_name: "all" feature_names: "user" }
-  shared_network {
-    mlp { hidden_units: 8 }
+  feature_groups { group_name: "all" feature_names: ["user", "user_hour"] }
+  MODEL
     task_towers {
       tower_name: "count" label_name: "count"
       losses { poisson_loss { max_logit: 10 } } metrics { bias {} }
@@ -97,39 +135,55 @@ model_config {
   }
 }
 """
+MODELS = {
+    "omoe": "omoe { expert_mlp { hidden_units: 8 } num_expert: 2",
+    "adatt": "adatt { level_mlps { hidden_units: 8 } level_mlps { hidden_units: 6 }",
+}
 TRAINING = """
-import pathlib, sys
+import pathlib
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq
 from tzmmoe import Pipeline
+from tzmmoe.serving.scorer import Scorer
 import tzmmoe
 assert pathlib.Path(tzmmoe.__file__).is_relative_to(pathlib.Path.cwd().parent), tzmmoe.__file__
 random = np.random.default_rng(0)
-user = random.integers(0, 8, 2000)
-pq.write_table(pa.table({
+user, hour = random.integers(0, 8, 2000), random.integers(0, 6, 2000)
+rows = pa.table({
     "user": user,
+    "hour": hour,
     "count": random.poisson(0.5 + user),
-    "click": (random.random(2000) < 0.1 + user / 10).astype(int),
-}), "rows.parquet")
-results = Pipeline.load("new.config").fit()
+    "click": (random.random(2000) < np.where((user + hour) % 2, 0.8, 0.2)).astype(int),
+})
+pq.write_table(rows, "rows.parquet")
+pipeline = Pipeline.load("new.config", device="cpu")
+results = pipeline.fit()
 print(results)
-assert abs(results["bias_count"]) < 0.3 and abs(results["bias_click"]) < 0.05
+assert abs(results["bias_count"]) < 0.4 and abs(results["bias_click"]) < 0.05
 assert results["auc_click"] > 0.7
-Pipeline.load("new.config").export("export")
+assert pipeline.evaluate()["auc_click"] == results["auc_click"]
+pipeline.export("export")
+pipeline.predict("rows.parquet", "predicted.parquet")
+predicted = pq.read_table("predicted.parquet")
+scored = Scorer.load("export").score(rows)
+for name in ("y_count", "probs_click"):
+    np.testing.assert_allclose(scored[name].numpy(), predicted[name].to_numpy(), atol=1e-5)
+assert np.corrcoef(scored["y_count"].numpy(), 0.5 + user)[0, 1] > 0.95
 """
 
 
-def test_the_loss_metric_and_model_of_the_extension_guide_train_and_export(extended: Path) -> None:
-    """2,000 rows whose counts and clicks depend on the user: the new loss learns their means."""
-    folder = extended / "run"
+@pytest.mark.parametrize("model", MODELS)
+def test_the_extensions_train_evaluate_export_and_score(extended: Path, model: str) -> None:
+    """2,000 rows whose counts depend on the user, and whose clicks on user and hour together."""
+    folder = extended / model
     folder.mkdir()
-    (folder / "new.config").write_text(CONFIG)
+    (folder / "new.config").write_text(CONFIG.replace("MODEL", MODELS[model]))
     run([sys.executable, "-c", TRAINING], folder, PYTHONPATH=str(extended))
 
 
 def test_a_bad_setting_of_an_extension_is_reported_with_path_and_line(extended: Path) -> None:
     folder = extended / "bad"
     folder.mkdir()
-    text = CONFIG.replace("mlp { hidden_units: 8 }", "mlp { hidden_units: 0 }")
+    text = CONFIG.replace("MODEL", MODELS["omoe"]).replace("max_logit: 10", "max_logit: -1")
     (folder / "bad.config").write_text(text)
     command = [sys.executable, "-m", "tzmmoe.train", "--pipeline_config", "bad.config"]
     environment = {**os.environ, "PYTHONPATH": str(extended)}
@@ -137,8 +191,9 @@ def test_a_bad_setting_of_an_extension_is_reported_with_path_and_line(extended: 
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    line = text.splitlines().index("    mlp { hidden_units: 0 }") + 1
-    assert f"bad.config:{line}: model_config.shared_network.mlp.hidden_units" in done.stderr
+    line = 1 + next(i for i, each in enumerate(text.splitlines()) if "max_logit" in each)
+    path = "model_config.omoe.task_towers[0].losses[0].poisson_loss.max_logit"
+    assert f"bad.config:{line}: {path}" in done.stderr
 
 
 def type_all(page: str, folder: Path) -> None:

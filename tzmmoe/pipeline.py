@@ -1,4 +1,4 @@
-"""A config, and what can be done with it: fit, evaluate, predict, export."""
+"""The Python interface: a config, which can be fitted, evaluated, exported and used to predict."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -7,9 +7,9 @@ from pathlib import Path
 from tzmmoe.build import rules
 from tzmmoe.config import Config, load
 from tzmmoe.run import folder
-from tzmmoe.run import results as report
 from tzmmoe.run.evaluate import Evaluation
 from tzmmoe.run.fit import TrainRun
+from tzmmoe.run.results import EVALUATION_RESULTS, append_results
 from tzmmoe.run.session import Session
 from tzmmoe.serving.exporter import Export
 from tzmmoe.serving.predictions import PredictionWriter, write_predictions
@@ -19,10 +19,10 @@ from tzmmoe.system.runtime import flushed_denormals
 
 
 class Pipeline:
-    """One config. The methods do what the command lines of the same names do.
+    """A config. Its methods do the same as the command lines of these names.
 
     ``Pipeline.load("mmoe.config").fit()`` trains; afterwards ``evaluate``, ``predict`` and
-    ``export`` use the weights of the config's model_dir, or of a checkpoint that is named.
+    ``export`` use the weights in the config's model_dir, or those of a given checkpoint.
     """
 
     def __init__(self, config: Config, *, device: str | None = None) -> None:
@@ -41,8 +41,8 @@ class Pipeline:
     ) -> "Pipeline":
         """Read a config.
 
-        ``settings`` are changes such as ``"data_config.batch_size=256"``; ``flags`` are values by
-        the paths of fields, which a command line has flags for.
+        ``settings`` are edits such as ``"data_config.batch_size=256"``; ``flags`` are the values of
+        fields that have a flag of the command line, by their paths.
         """
         config = load(path, rules=rules(), settings=settings, flags=flags, edits_json=edits_json)
         return cls(config, device=device)
@@ -53,9 +53,9 @@ class Pipeline:
         """Train as train_config says; the results of the last evaluation, by key.
 
         Raises:
-            UserError: what the config, the files or the model_dir do not allow, or a loss that is
+            UserError: the config, the files or the model_dir are at fault, or a loss or weight is
                 not finite.
-            Interrupted: a signal came; a checkpoint was saved.
+            Interrupted: a signal arrived; a checkpoint was saved.
         """
         began = time.monotonic()
         with folder.RunLog() as record, flushed_denormals():
@@ -76,8 +76,8 @@ class Pipeline:
     def evaluate(
         self, checkpoint_path: str | None = None, predictions_path: str | None = None
     ) -> dict[str, float]:
-        """Metrics and losses by key, over test_input_path, or eval_input_path when that is not set;
-        also written to model_dir, and to eval_config.output_file."""
+        """Metrics and losses by key on test_input_path, or eval_input_path if that is not set; also
+        written to the model_dir and to eval_config.output_file."""
         session = self._trained(checkpoint_path, "eval_input_path")
         evaluation = Evaluation.final(session)
         evaluation.check_output()
@@ -85,11 +85,11 @@ class Pipeline:
         results = evaluation.run(predictions_path)
         model_dir, settings = session.model_dir, session.settings
         if not settings.files.model_dir:
-            named = Path(checkpoint_path)
-            model_dir = named.parent if is_checkpoint(named) else named
+            source = Path(checkpoint_path)
+            model_dir = source.parent if is_checkpoint(source) else source
         if session.runtime.world.is_first:
-            with naming(model_dir / report.EVALUATION):
-                report.append(model_dir / report.EVALUATION, model.step, results)
+            with naming(model_dir / EVALUATION_RESULTS):
+                append_results(model_dir / EVALUATION_RESULTS, model.step, results)
         with naming(Path(settings.evaluation.output_file or "")):
             evaluation.write_output(results, model.path)
         return results
@@ -97,13 +97,13 @@ class Pipeline:
     def export(self, export_dir: str, checkpoint_path: str | None = None) -> Path:
         """Write the model for serving; the folder.
 
-        Without ``checkpoint_path``, export_config tells which checkpoint is taken.
+        Without ``checkpoint_path``, export_config selects the checkpoint.
         """
         session = self._trained(checkpoint_path, whole=True)
-        chosen = Path(checkpoint_path or session.model_dir)
+        source = Path(checkpoint_path or session.model_dir)
         if checkpoint_path is None and session.settings.export.exporter_type == "best":
-            chosen = folder.best(session.model_dir, session.watch().best)
-        session.restore(chosen)
+            source = folder.best(session.model_dir, session.watch().best)
+        session.restore(source)
         built = session.built
         export = Export(
             model=built.model,
@@ -138,9 +138,9 @@ class Pipeline:
             reserved=reserved_columns,
             batch_size=batch_size,
         )
-        reads = [*loader.source.files, *session.inputs()]
+        inputs = [*loader.source.files, *session.inputs()]
         world = session.runtime.world
-        with PredictionWriter(predict_output_path, reads, world) as writer:
+        with PredictionWriter(predict_output_path, inputs, world) as writer:
             write_predictions(session.batches(loader), session.outputs, writer, output_columns)
         return sum(world.gather(writer.num_rows))
 

@@ -9,7 +9,7 @@ import torch
 from written import CONFIG, ROOT, built, changed, load, loaded, said_of_all
 
 from tzmmoe import build
-from tzmmoe.build.features import feature_setting
+from tzmmoe.build.features import feature_settings
 from tzmmoe.data.reading.files import Reading
 from tzmmoe.errors import Faults
 from tzmmoe.features import FeatureSettings
@@ -52,9 +52,9 @@ FAULTS = [
     (LABEL, f"{LABEL} num_class: 3", f"{CTR}.num_class", "binary_cross_entropy takes 1 logit"),
     ('tower_name: "ctr"', 'tower_name: "c.tr"', f"{CTR}.tower_name", "is 'c.tr'; use letters"),
     (LOSS, "losses {}", f"{CTR}.losses[0]", "is empty; give one of binary_cross_entropy, soft"),
-    (LOSS, LOSS * 2, f"{CTR}.losses[1]", "binary_cross_entropy is there twice"),
+    (LOSS, LOSS * 2, f"{CTR}.losses[1]", "binary_cross_entropy is listed twice; remove"),
     (METRIC, "metrics {}", f"{CTR}.metrics[0]", "is empty; give one of auc, "),
-    (METRIC, METRIC * 2, f"{CTR}.metrics[1]", "auc is there twice"),
+    (METRIC, METRIC * 2, f"{CTR}.metrics[1]", "auc is listed twice; remove"),
     (METRIC, "metrics { grouped_auc {} }", f"{CTR}.metrics[0].grouped_auc.grouping_key", "not set"),
     (LOSS, "losses { l2_loss {} }", f"{CTR}.metrics[0]", "but the losses give y"),
     ("auc {}", "grouped_auc { grouping_key: 'buy' }", "model_config", "as group and as label"),
@@ -118,8 +118,8 @@ def test_what_the_text_lacks_is_not_told_again_when_it_is_made(tmp_path):
     """The size and the layers cannot be read; that the feature and the MLP lack them follows."""
     content = changed((HASH, "hash_bucket_size: ten"), ("[4]", "[four]"))
     assert said_of_all(loaded(tmp_path, content)) == [
-        f"my.config:15: {ID}.hash_bucket_size: is ten; give a whole number",
-        "my.config:21: model_config.mmoe.expert_mlp.hidden_units[0]: is four; give a whole number",
+        f"my.config:15: {ID}.hash_bucket_size: is ten; give an integer",
+        "my.config:21: model_config.mmoe.expert_mlp.hidden_units[0]: is four; give an integer",
     ]
 
 
@@ -200,7 +200,7 @@ def test_towers_that_name_no_label_take_them_in_order_and_a_line_says_so(tmp_pat
     made, found = built(loaded(tmp_path, content))
     assert found == []
     assert [task.label for task in made.tasks.tasks] == ["buy", "click"]
-    assert "they bind in order: ctr <- buy, cvr <- click" in caplog.text
+    assert "in order: ctr <- buy, cvr <- click" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_what_data_config_says_to_features_reading_and_batches_arrives(tmp_path)
             )
         ),
     ).pipeline.data_config
-    assert feature_setting(config, tmp_path) == FeatureSettings(
+    assert feature_settings(config, tmp_path) == FeatureSettings(
         "FG_DAG", "|", "FARM_HASH", tmp_path
     )
     assert build.reading(config) == Reading(
@@ -273,8 +273,9 @@ def test_what_data_config_says_to_features_reading_and_batches_arrives(tmp_path)
         targets=["click", "buy", "importance"],
         only_csv=["data_config.delimiter", "data_config.with_header", "data_config.input_fields"],
     )
-    train = build.delivery(config, training=True, seed=6, pin_memory=True)
-    other = build.delivery(config, training=False, seed=6, pin_memory=False)
+    train = build.delivery(config, training=True, seed=6)
+    config.pin_memory = False
+    other = build.delivery(config, training=False, seed=6)
     assert (train.batch_size, other.batch_size) == (8, 9)
     assert (train.shuffle, other.shuffle) == (True, False)
     assert (train.drop_remainder, other.drop_remainder) == (True, False)
@@ -286,7 +287,7 @@ def test_an_unset_dataset_type_and_eval_batch_size_follow_the_path_and_the_batch
     config = loaded(tmp_path, CONFIG).pipeline.data_config
     assert build.reading(config).dataset_type is None
     assert build.reading(config).only_csv == []
-    assert build.delivery(config, training=False, seed=0, pin_memory=True).batch_size == 8
+    assert build.delivery(config, training=False, seed=0).batch_size == 8
 
 
 def test_the_mistake_of_another_class_is_not_taken_for_a_lack_of_memory(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from messages import says
 from written import CONFIG, changed, loaded, read, said
 
 from tzmmoe.config import rules
@@ -18,6 +19,11 @@ TOWER = CONFIG[CONFIG.index("    task_towers") : CONFIG.index("  }\n}\n", CONFIG
 CVR = '      label_name: "buy"\n'
 EPOCHS = "num_epochs: 1"
 BATCH = "batch_size: 8"
+ESMM = """esmm {
+      ctr_tower { label_name: "click" }
+      cvr_tower { label_name: "buy" }
+      ctcvr_label: "both"
+    }"""
 
 # What stands instead of what, and the path and a part of the fault that it makes.
 FAULTS = [
@@ -28,14 +34,14 @@ FAULTS = [
     (BATCH, "delimiter: ''", "data_config.delimiter", "is ''; give one ASCII character"),
     (BATCH, "delimiter: ',,'", "data_config.delimiter", "is ',,'; give one ASCII character"),
     (BATCH, "delimiter: 'é'", "data_config.delimiter", "is 'é'; give one ASCII character"),
-    (BATCH, r"delimiter: '\000'", "data_config.delimiter", "no quote, line end or NUL"),
-    (BATCH, r"delimiter: '\n'", "data_config.delimiter", "no quote, line end or NUL"),
-    (BATCH, r"delimiter: '\r'", "data_config.delimiter", "no quote, line end or NUL"),
-    (BATCH, "delimiter: '\"'", "data_config.delimiter", "no quote, line end or NUL"),
+    (BATCH, r"delimiter: '\000'", "data_config.delimiter", "give one ASCII character"),
+    (BATCH, r"delimiter: '\n'", "data_config.delimiter", "give one ASCII character"),
+    (BATCH, r"delimiter: '\r'", "data_config.delimiter", "give one ASCII character"),
+    (BATCH, "delimiter: '\"'", "data_config.delimiter", "give one ASCII character"),
     (BATCH, "fg_encoded_multival_sep: ''", "data_config.fg_encoded_multival_sep", "is empty"),
-    (BATCH, "sample_mask_prob: 1", "data_config.sample_mask_prob", "is 1; give 0 to < 1"),
-    (BATCH, "sample_mask_prob: -0.1", "data_config.sample_mask_prob", "is -0.1; give 0 to"),
-    (BATCH, "sample_mask_prob: nan", "data_config.sample_mask_prob", "is nan; give 0 to <"),
+    (BATCH, "sample_mask_prob: 1", "data_config.sample_mask_prob", "is 1; give 0 or more"),
+    (BATCH, "sample_mask_prob: -0.1", "data_config.sample_mask_prob", "is -0.1; give 0 or more"),
+    (BATCH, "sample_mask_prob: nan", "data_config.sample_mask_prob", "is nan; give 0 or more"),
     (BATCH, "input_fields {}", "data_config.input_fields[0].input_name", "name the column"),
     (
         BATCH,
@@ -66,11 +72,12 @@ FAULTS = [
         "model_config.feature_groups[0].feature_names[2]",
         "'prise' is not in feature_configs; did you mean 'price'?",
     ),
-    (MODEL, "", "model_config", "has no model; give mmoe { ... }"),
+    (MODEL, "", "model_config", "has no model; give "),
+    (MODEL, ESMM, "model_config.esmm.ctcvr_label", "'both' is not in data_config.label_fields"),
     (TOWER, "", TOWERS, "is empty; give one tower for each task"),
     ('tower_name: "cvr"', 'tower_name: "ctr"', TOWERS, "'ctr' is listed twice"),
     ('tower_name: "cvr"', "", f"{TOWERS}[1].tower_name", "is not set; give the task a name"),
-    (CVR, "", f"{TOWERS}[1].label_name", "is not set, but other towers set theirs"),
+    (CVR, "", f"{TOWERS}[1].label_name", "is not set, but other towers"),
     (
         CVR,
         '      label_name: "bye"\n',
@@ -121,7 +128,7 @@ FAULTS = [
         )
         for window, words in [
             ("[1, 2, 3]", "has 3 numbers; give the first batch and the last, or only one"),
-            ("[300, 200]", "counted from 1, and then the last, not before it"),
+            ("[300, 200]", "is [300, 200]; give the first batch, counted from 1"),
             ("[0, 5]", "is [0, 5]; give the first batch, counted from 1"),
         ]
     ),
@@ -144,7 +151,7 @@ FAULTS = [
      "train_config.tensorboard.profile_batch", "has 3 numbers; give the first batch and the last"),
     (EPOCHS, "tensorboard { profile_batch: [3, 2] }",
      "train_config.tensorboard.profile_batch", "is [3, 2]; give the first batch, counted from 1"),
-    (EPOCHS, "grad_process: 'PCGrad'", "train_config.grad_process", "give 'pcgrad', or remove it"),
+    (EPOCHS, "grad_process: 'PCGrad'", "train_config.grad_process", "give pcgrad, or remove it"),
     (EPOCHS, "grad_scaler {}", "train_config.grad_scaler", "has no effect without mixed_prec"),
     *(
         (EPOCHS, f"mixed_precision: 'FP16' grad_scaler {{ {name}: {value} }}", path, words)
@@ -161,7 +168,7 @@ FAULTS = [
     *(
         (EPOCHS, f"grad_clipping {{ {name}: {value} }}", f"train_config.grad_clipping.{name}", say)
         for name, value, say in [
-            ("clipping_type", "'max'", "is 'max'; give norm, value or none"),
+            ("clipping_type", "'max'", "is 'max'; give norm or value or none"),
             ("max_gradient", "0", "is 0; give a number above 0"),
             ("norm_type", "-1", "is -1; give a number above 0"),
         ]
@@ -172,18 +179,18 @@ FAULTS = [
         "train_config.fine_tune_ckpt_param_map",
         "has no effect without fine_tune_checkpoint",
     ),
-    (EPOCHS, "early_stopping { mode: 'up' }", "train_config.early_stopping.mode", "auto, min or"),
+    (EPOCHS, "early_stopping { mode: 'up' }", "train_config.early_stopping.mode", "auto or min or"),
     (EPOCHS, "early_stopping { min_delta: -1 }", "train_config.early_stopping.min_delta", "-1; g"),
     (EPOCHS, "early_stopping { min_delta: nan }", "train_config.early_stopping.min_delta", "nan"),
     *(
         ("data_config", f"{top} {{ {name}: {value} }} data_config", f"{top}.{name}", words)
         for top, name, value, words in [
-            ("export_config", "exporter_type", "'newest'", "is 'newest'; give 'latest' or 'best'"),
+            ("export_config", "exporter_type", "'newest'", "is 'newest'; give latest or best"),
             ("eval_config", "num_steps", "0", "is 0; give 1 or more"),
             ("eval_config", "log_step_count_steps", "0", "is 0; give 1 or more"),
             ("eval_config", "batch_size", "0", "is 0; give 1 or more"),
             ("runtime_config", "seed", "-1", "is -1; give 0 or more"),
-            ("runtime_config", "timeout", "'1x'", "is '1x'; give a number above 0 and one of s, m"),
+            ("runtime_config", "timeout", "'1x'", "is '1x'; give a positive number and a unit"),
         ]
     ),
 ]  # fmt: skip
@@ -214,7 +221,25 @@ def test_towers_without_labels_must_be_as_many_as_the_labels(tmp_path):
     assert said(loaded(tmp_path, nameless)) == []
     (only,) = said(loaded(tmp_path, changed(('"buy"]', '"buy", "cart"]'), text=nameless)))
     assert f": {TOWERS}: " in only
-    assert "2 towers cannot take 3 label_fields in order; set label_name" in only
+    says(only, "2 towers", "3 label_fields", "set label_name")
+
+
+# A model that names a label itself, beside those of its towers.
+OWN_LABEL = """
+data_config { label_fields: ["click", "buy"] }
+model_config {
+  esmm {
+    ctr_tower { label_name: "click" }
+    cvr_tower { label_name: "buy" }
+    ctcvr_label: "bough"
+  }
+}
+"""
+
+
+def test_a_label_that_the_model_names_itself_must_be_one_of_the_labels(tmp_path):
+    (line,) = [each for each in said(loaded(tmp_path, OWN_LABEL)) if "ctcvr_label" in each]
+    assert "model_config.esmm.ctcvr_label: 'bough' is not in data_config.label_fields" in line
 
 
 def test_independent_faults_show_all_at_once(tmp_path):
@@ -239,6 +264,7 @@ def test_independent_faults_show_all_at_once(tmp_path):
     ]
 
 
+ADDING = {"faults.add", "at_least", "above", "one_of", "unique", "defined"}
 SECTIONS = sorted(Path(rules.__file__).parent.glob("*.py"))
 
 
@@ -264,7 +290,8 @@ def noted() -> set[tuple[str, int]]:
     for old, new, _, _ in FAULTS:
         rules.SECTIONS.check(read(changed((old, new))), noting)
     nameless = "model_config { mmoe { task_towers { tower_name: 'a' } } }"
-    rules.SECTIONS.check(read(nameless), noting)
+    for text in (nameless, OWN_LABEL):
+        rules.SECTIONS.check(read(text), noting)
     return noting.places
 
 
@@ -274,8 +301,7 @@ def test_every_fault_that_a_section_can_add_is_shown_by_a_case_above(file, noted
     calls = [
         range(node.lineno, node.end_lineno + 1)
         for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.Call)
-        and ast.unparse(node.func) in ("faults.add", "at_least", "above", "unique", "defined")
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ADDING
     ]
     never = [c.start for c in calls if not {(str(file), line) for line in c} & noted]
     assert not never, f"faults that no case shows, by line: {never}"

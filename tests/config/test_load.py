@@ -91,7 +91,7 @@ def test_a_file_that_is_not_there_is_named_with_its_nearest_neighbour(tmp_path):
         load(tmp_path / "mmoe.conf")
     with raises("mmoe.config does not exist"):
         load(tmp_path / "no folder" / "mmoe.config")
-    with raises("is a folder; name a file"):
+    with raises("is a folder; choose a file"):
         load(tmp_path)
 
 

@@ -11,7 +11,7 @@ DENSE, SPARSE = "adam_optimizer { lr: 0.01 }", "adagrad_optimizer { lr: 0.01 }"
 # Changes to the config, and a part of the one line that they make.
 NOTES = [
     ([(BATCH, "odps_data_quota_name: 'x'")], "odps_data_quota_name has no effect: MaxCompute"),
-    ([(BATCH, "fg_threads: 2")], "fg_threads has no effect: num_workers does that work"),
+    ([(BATCH, "fg_threads: 2")], "fg_threads has no effect: use num_workers"),
     ([(BATCH, "shuffle_buffer_size: 2")], "shuffle_buffer_size has no effect without shuffle: t"),
     ([(BATCH, "fg_encoded_multival_sep: '|'")], "fg_encoded_multival_sep has no effect outside"),
     ([("data_config", "eval_config { reserved_columns: 'x' } data_config")],

@@ -18,7 +18,7 @@ from full_disk import files_up_to
 
 from tzmmoe import train
 from tzmmoe.errors import CheckpointError
-from tzmmoe.run import results
+from tzmmoe.run.results import TRAINING_RESULTS
 from tzmmoe.system import checkpoint, cli
 from tzmmoe.system.world import World
 
@@ -74,7 +74,7 @@ def everything(cwd: Path) -> dict[str, object]:
             found[f"{path.name}/{name}"] = (path / name).read_bytes()
         checkpoint.open_checkpoint(path)
     return found | {
-        name: (model_dir / name).read_bytes() for name in (results.TRAINING, "pipeline.config")
+        name: (model_dir / name).read_bytes() for name in (TRAINING_RESULTS, "pipeline.config")
     }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tzmmoe.run import results as report
+from tzmmoe.run.results import TRAINING_RESULTS, read_results
 from tzmmoe.system import checkpoint
 
 FIXTURES = Path(__file__).parents[1] / "drafting/tencent/fixtures"
@@ -131,7 +131,7 @@ def test_the_bacc_of_the_document_is_the_share_of_rows_on_the_right_side(job, tm
 def test_the_run_stopped_early_with_its_best_weights_on_validation(job) -> None:
     """S0.58, S0.59, S0.69, S0.70: one evaluation an epoch on the validation file; val_loss."""
     model_dir = job / "experiments/mmoe_model_v2"
-    lines = report.read(model_dir / report.TRAINING)
+    lines = read_results(model_dir / TRAINING_RESULTS)
     losses = [line["val_loss"] for line in lines]
     assert 1 < len(losses) < 40
     per_epoch = -(-SIZES["train_data"] // 256)

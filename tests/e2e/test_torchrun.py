@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from e2e import tiny
 
-from tzmmoe.run import results
+from tzmmoe.run.results import TRAINING_RESULTS, results_of_step
 from tzmmoe.system import checkpoint
 
 VICTIM = Path(__file__).with_name("rank_victim.py")
@@ -64,7 +64,7 @@ def test_a_job_of_two_leaves_what_one_process_leaves_and_says_it_once(of_two, ti
     steps = [checkpoint.open_checkpoint(path).step for path in checkpoint.find(model_dir)]
     assert steps == [5, 10, 13]
     assert {path.name for path in model_dir.iterdir()} >= {
-        *("train.log", "runs.jsonl", "pipeline.config", results.TRAINING)
+        *("train.log", "runs.jsonl", "pipeline.config", TRAINING_RESULTS)
     }
     assert printed.count("values of the first 200 rows") == 1
     assert printed.count("saved ") == printed.count("evaluation of ") == 3
@@ -73,7 +73,7 @@ def test_a_job_of_two_leaves_what_one_process_leaves_and_says_it_once(of_two, ti
 def test_the_evaluation_of_two_is_that_of_one_process(of_two, tiny_folder) -> None:
     model_dir, _ = of_two
     alone = tiny.pipeline(tiny_folder, model_dir).evaluate()
-    together = results.of_step(model_dir / results.TRAINING, 13)
+    together = results_of_step(model_dir / TRAINING_RESULTS, 13)
     assert alone["auc_ctr"] == together["auc_ctr"]
     assert alone["auc_cvr"] == together["auc_cvr"]
     for key in alone:
@@ -178,7 +178,7 @@ def test_a_value_that_one_process_cannot_read_ends_all_with_its_place(
     assert printed.count("rank 1: ") == 1
     assert f"rank 1: {tmp_path}/bad/0.parquet, row 701, column 'click' (label): 7 is" in printed
     # 200 rows of the second process come before: 6 chunks of 32 rows, so 12 steps
-    assert "the steps before are in model.ckpt-11" in printed
+    assert "model.ckpt-11 holds the steps before" in printed
     assert checkpoint.newest(model_dir).name == "model.ckpt-11"
 
 

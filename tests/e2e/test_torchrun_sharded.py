@@ -8,7 +8,7 @@ import pytest
 from e2e import tiny
 from e2e.test_torchrun import VICTIM, flags, job, train
 
-from tzmmoe.run import results
+from tzmmoe.run.results import TRAINING_RESULTS, read_results, results_of_step
 from tzmmoe.serving.scorer import Scorer
 from tzmmoe.synthetic import __main__
 from tzmmoe.system import checkpoint
@@ -74,7 +74,7 @@ def test_its_checkpoint_is_evaluated_exported_and_trained_on_by_one_process(
     model_dir = Path(shutil.copytree(of_two[0], tmp_path / "model"))
     one = tiny.pipeline(tiny_folder, model_dir, **SHARDED)
     last = checkpoint.newest(model_dir)
-    trained = results.of_step(model_dir / results.TRAINING, checkpoint.open_checkpoint(last).step)
+    trained = results_of_step(model_dir / TRAINING_RESULTS, checkpoint.open_checkpoint(last).step)
     for key, value in one.evaluate().items():
         assert value == pytest.approx(trained[key], abs=1e-6)
     one.export(str(tmp_path / "export"))
@@ -126,6 +126,6 @@ def test_the_config_for_a_cluster_trains_on_small_data_and_spreads_its_tables(tm
         assert words in printed
     assert "  table_wise: segment_emb, hour_emb, position_emb, item_id_emb" in printed
     one, other = (
-        results.read(tmp_path / name / results.TRAINING)[-1] for name in ("REPLICATED", "SHARDED")
+        read_results(tmp_path / name / TRAINING_RESULTS)[-1] for name in ("REPLICATED", "SHARDED")
     )
     assert one == pytest.approx(other, abs=1e-4)

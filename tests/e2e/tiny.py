@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from tzmmoe.batch import Batch, Position
 from tzmmoe.learning.step import TrainStep
 from tzmmoe.pipeline import Pipeline
-from tzmmoe.run import results
+from tzmmoe.run.results import TRAINING_RESULTS
 from tzmmoe.run.session import Session
 from tzmmoe.system import checkpoint
 
@@ -198,7 +198,7 @@ def end(model_dir: Path) -> dict[str, bytes]:
     """
     newest = checkpoint.newest(model_dir)
     found = {"name": newest.name.encode()}
-    for file in ("state.json", f"../{results.TRAINING}"):
+    for file in ("state.json", f"../{TRAINING_RESULTS}"):
         found[file] = (newest / file).read_bytes()
     return found | tensors(newest)
 

@@ -1,10 +1,12 @@
 """Every kind of feature goes through every pass under every fg_mode: no pass knows a kind by name.
 
-Beside the schema's kinds goes one that only these tests know, with two origins and a file.
+Beside the schema's kinds goes one that only these tests know, with two origins and a file. A kind
+that is not among ``EXAMPLES`` here has its ``EXAMPLE`` in ``features/test_<its word>.py``.
 """
 
 import json
-from dataclasses import dataclass
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -12,37 +14,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from features import pair_feature
-from written import load, said_of_all
+from features.example import NUM_ROWS, Example, cycled
+from google.protobuf.descriptor import Descriptor
+from written import load, notes, said_of_all
 
 from tzmmoe import build
 from tzmmoe.build import Built
-from tzmmoe.build.features import check_constraints, feature_notes
 from tzmmoe.config import Config
 from tzmmoe.data.encode import Assembler, Rows
 from tzmmoe.data.reading.base import Chunk, FileRows
 from tzmmoe.errors import Faults
 from tzmmoe.features import FEATURES
+from tzmmoe.features.base import Layout
 from tzmmoe.pipeline import Pipeline
 from tzmmoe.protos.train_pb2 import REPLICATED
 from tzmmoe.serving.scorer import Scorer
 
-NUM_ROWS = 48
 MODES = ("FG_NONE", "FG_NORMAL", "FG_BUCKETIZE", "FG_DAG")
 RAW = ("FG_NORMAL", "FG_DAG")  # the columns are those that the expressions name
-
-
-@dataclass(frozen=True)
-class Example:
-    """A kind's fields; the columns that it reads where they are raw; and what it makes of these
-    just before lookup, which FG_BUCKETIZE finds in a column of the feature's name."""
-
-    fields: str
-    columns: dict[str, list]
-    bucketized: list
-
-
-def cycled(*values: object) -> list:
-    return [values[row % len(values)] for row in range(NUM_ROWS)]
 
 
 COLOURS, CARS = cycled("red", "blue", None), cycled("car", "van", "car", "bus")
@@ -63,6 +52,11 @@ EXAMPLES = {
         {"colour": COLOURS, "car": CARS},
         PAIRS,
     ),
+}
+EXAMPLES |= {
+    word: import_module(f"features.test_{word}").EXAMPLE
+    for word in FEATURES.words
+    if word not in EXAMPLES
 }
 CONFIG = """
 train_input_path: "{folder}/rows.parquet"
@@ -95,28 +89,34 @@ def mode(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def test_every_word_of_the_schema_has_an_example_here() -> None:
-    assert set(EXAMPLES) == set(FEATURES.words)
+def schema_of(word: str) -> Descriptor:
+    """The kind's message."""
+    pipeline = sys.modules["tzmmoe.config.load"].Pipeline.DESCRIPTOR
+    kinds = pipeline.fields_by_name["feature_configs"].message_type
+    return kinds.fields_by_name[word].message_type
 
 
 def columns_of(mode: str, folder: Path) -> dict[str, pa.Array]:
-    """What a file holds; under FG_NONE the ids that FG_DAG makes of raw columns."""
+    """What a file holds; under FG_NONE the ids or numbers that FG_DAG makes of raw columns."""
     if mode in RAW:
         return {n: pa.array(c) for each in EXAMPLES.values() for n, c in each.columns.items()}
     if mode == "FG_BUCKETIZE":
         return {word: pa.array(example.bucketized) for word, example in EXAMPLES.items()}
-    ids = ids_of("FG_DAG", folder)
-    return {word: pa.array(each, pa.list_(pa.int64())) for word, each in ids.items()}
+    return {word: pa.array(cells) for word, cells in cells_of("FG_DAG", folder).items()}
 
 
 def text_of(folder: Path, mode: str, more: str = "", word: str | None = None) -> str:
     features = "".join(
-        f'feature_configs {{ {each} {{ feature_name: "{each}" embedding_dim: 4 {example.fields} '
+        f'feature_configs {{ {each} {{ feature_name: "{each}" {_dim(each)} {example.fields} '
         f"{more if word in (None, each) else ''} }} }}\n"
         for each, example in EXAMPLES.items()
     )
     names = ", ".join(f'"{each}"' for each in EXAMPLES)
     return CONFIG.format(folder=folder, mode=mode, features=features, names=names)
+
+
+def _dim(word: str) -> str:
+    return "embedding_dim: 4" if "embedding_dim" in schema_of(word).fields_by_name else ""
 
 
 def config(
@@ -142,21 +142,26 @@ def assembled(built: Built, columns: dict[str, pa.Array]) -> tuple[Assembler, Ro
     return assembler, assembler.assemble(Chunk(0, rows, (FileRows("a", 0, NUM_ROWS),)))
 
 
-def ids_of(mode: str, folder: Path) -> dict[str, list]:
-    """For each kind, the ids of each row."""
+def cells_of(mode: str, folder: Path) -> dict[str, list]:
+    """For each kind, the ids, or else the numbers, of each row."""
     found = {name: [] for name in EXAMPLES}
-    _, rows = assembled(made(folder, mode), columns_of(mode, folder))
+    built = made(folder, mode)
+    layout = Layout.of(built.features)
+    _, rows = assembled(built, columns_of(mode, folder))
     for batch in rows.batches(7):
-        ids = batch.inputs.ids[4]
+        ids, pooled = batch.inputs.ids[4], layout.pooled[4]
         cells = np.split(ids.values.numpy(), np.cumsum(ids.lengths.numpy().ravel())[:-1])
-        for place, name in enumerate(EXAMPLES):
-            found[name] += [cell.tolist() for cell in cells[place :: len(EXAMPLES)]]
+        for slot in pooled:
+            found[slot.feature.name] += [each.tolist() for each in cells[slot.place :: len(pooled)]]
+        for slot in layout.numbers:
+            numbers = batch.inputs.numbers[:, slot.place : slot.end]
+            found[slot.feature.name] += numbers.tolist()
     return found
 
 
-def test_all_modes_come_to_the_same_rows_of_the_tables(tmp_path: Path, mode: str) -> None:
-    found = ids_of(mode, tmp_path)
-    assert found == ids_of("FG_DAG", tmp_path)
+def test_all_modes_come_to_the_same_ids_and_numbers(tmp_path: Path, mode: str) -> None:
+    found = cells_of(mode, tmp_path)
+    assert found == cells_of("FG_DAG", tmp_path)
     assert found["id_feature"][:4] == [[2], [], [3], [1]]
     assert found["raw_feature"][:3] == [[0], [1], [2]]
     assert found[pair_feature.WORD][:3] == [[4], [2], []]
@@ -171,25 +176,32 @@ def test_only_the_columns_of_the_origins_are_read(tmp_path: Path, mode: str) -> 
 @pytest.mark.parametrize("word", list(EXAMPLES))
 def test_what_a_mode_does_not_read_is_noted(tmp_path: Path, mode: str, word: str) -> None:
     """And so are a mask without a probability, and constraints on tables that stay whole."""
-    more = "fg_encoded_default_value: '1' use_mask: true embedding_constraints {}"
-    found = config(tmp_path, mode, more, word)
+    optional = {
+        "fg_encoded_default_value": "fg_encoded_default_value: '1'",
+        "use_mask": "use_mask: true",
+        "embedding_constraints": "embedding_constraints {}",
+    }
+    has = optional.keys() & schema_of(word).fields_by_name.keys()
+    found = config(tmp_path, mode, " ".join(optional[field] for field in has), word)
     found.pipeline.train_config.table_placement = REPLICATED
-    lines = list(feature_notes(found.pipeline))
-    assert any(line.startswith(f"use_mask of {word} has no effect") for line in lines)
-    assert any(line.startswith(f"embedding_constraints of {word} have") for line in lines)
+    lines = notes(found)
+    masked = any(line.startswith(f"use_mask of {word} has no effect") for line in lines)
+    constrained = any(line.startswith(f"embedding_constraints of {word} have") for line in lines)
+    assert masked == ("use_mask" in has)
+    assert constrained == ("embedding_constraints" in has)
     noted = f"fg_encoded_default_value of {word} has no effect under fg_mode: {mode}"
-    assert (noted in lines) == (mode != "FG_NONE")
+    assert (noted in lines) == (mode != "FG_NONE" and "fg_encoded_default_value" in has)
     for field in FEATURES[word].origin_fields:
         owners = [line for line in lines if line.startswith(f"{field} of ") and word in line]
         assert len(owners) == (mode not in RAW)
 
 
-@pytest.mark.parametrize("word", list(EXAMPLES))
+@pytest.mark.parametrize("word", ["id_feature", "raw_feature", pair_feature.WORD])
 def test_constraints_that_cannot_be_met_are_faults(tmp_path: Path, mode: str, word: str) -> None:
     more = 'embedding_constraints { compute_kernels: "fused_uvm" }'
     found = config(tmp_path, mode, more, word)
     faults = Faults()
-    check_constraints(found.pipeline, "cpu", faults, trains=True)
+    build.check_constraints(found.pipeline, "cpu", faults, trains=True)
     place = list(EXAMPLES).index(word)
     path = f"feature_configs[{place}].{word}.embedding_constraints.compute_kernels"
     assert [fault.path for fault in faults] == [path]
@@ -221,11 +233,11 @@ def test_a_feature_of_two_origins_is_read_by_others_and_reads_others(tmp_path: P
     built = build.build(found.pipeline, tmp_path, Faults())
     columns = columns_of("FG_DAG", tmp_path)
     assembler, _ = assembled(built, columns)
-    assert assembler.needed == ["city", "price", "car"]
+    assert set(assembler.needed) == columns.keys() - {"colour"}
     found = config(tmp_path, "FG_DAG", word="id_feature", changed="expression=feature:pair_feature")
     built = build.build(found.pipeline, tmp_path, Faults())
     assembler, rows = assembled(built, columns)
-    assert assembler.needed == ["colour", "car", "price"]
+    assert set(assembler.needed) == columns.keys() - {"city"}
     assert rows.tallies["id_feature"].unknown == sum(pair is not None for pair in PAIRS)
 
 
@@ -245,7 +257,9 @@ def test_all_kinds_train_and_score_alike_from_the_config_and_from_the_export(
     signature = json.loads((tmp_path / "export" / "signature.json").read_text())
     assert [each["kind"] for each in signature["features"]] == list(EXAMPLES)
     assert sorted(signature["sha256"]) == ["model.pt2", f"words/{pair_feature.WORD}.txt"]
-    assert signature["inputs"]["ids_4"]["features"] == list(EXAMPLES)
+    numbers = signature["inputs"].get("numbers", {"features": []})["features"]
+    assert not {"id_feature", "raw_feature", pair_feature.WORD} & set(numbers)
+    assert signature["inputs"]["ids_4"]["features"] == [n for n in EXAMPLES if n not in numbers]
     scored = Scorer.load(tmp_path / "export").score(rows.drop_columns("click"))
     predicted = pq.read_table(tmp_path / "predicted.parquet")
     assert set(scored) <= set(predicted.column_names)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tzmmoe.learning.surgery import Surgery, shares
+from tzmmoe.learning.surgery import Surgery, coefficients
 from tzmmoe.system.world import World
 from tzmmoe.tasks.task import TaskSet
 
@@ -247,9 +247,9 @@ def test_terms_of_no_task_may_share_the_forward_pass_which_is_freed_afterwards(h
 def shares_of(world: World, products: Tensor) -> tuple[Tensor, Tensor]:
     """What this process gets, and what the orders of its own generator would give."""
     torch.manual_seed(world.rank)
-    got = shares(products, world)
+    got = coefficients(products, world)
     torch.manual_seed(world.rank)
-    return got, shares(products, World())
+    return got, coefficients(products, World())
 
 
 def test_all_processes_go_by_the_orders_of_the_first(two: Ranks) -> None:

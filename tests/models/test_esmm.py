@@ -211,7 +211,7 @@ def test_gradient_surgery_sees_a_click_and_a_product_that_shares_its_tower(
         model_config__esmm__l2_regularization=0,
         train_config__grad_process="pcgrad",
     )
-    surgery, model = tiny.train_step(session).surgery, session.built.model
+    stages, model = tiny.train_step(session), session.built.model
     named = {n: p for n, p in model.named_parameters() if p.requires_grad}
     conflicts = 0
     for step, batch in enumerate(tiny.batches(session, 6)):
@@ -223,7 +223,7 @@ def test_gradient_surgery_sees_a_click_and_a_product_that_shares_its_tower(
         parts_of_cvr = {"tower_cvr"} if share_bottom else {"tower_cvr", "bottoms"}
         assert {name.split(".")[1] for name in alone} == parts_of_cvr
         model.zero_grad()
-        surgery.backward(session.built.tasks.losses(model(batch.inputs), batch))
+        stages.backward(session.built.tasks.losses(model(batch.inputs), batch))
         expected = by_loops(every, all_orders(2)[0])
         for name, grad in expected.items():
             found = trained(session, name, named[name].grad)

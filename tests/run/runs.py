@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from e2e import tiny
 
-from tzmmoe.run import results as report
 from tzmmoe.run.evaluate import Evaluations
+from tzmmoe.run.results import TRAINING_RESULTS, append_results
 from tzmmoe.system import checkpoint
 
 ONE_EPOCH = {"train_config__num_epochs": 1}  # 13 steps, checkpoints 5, 10 and 12
@@ -39,7 +39,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, aucs: list[float]) -> None:
 
     def after(self: Evaluations, step: int, *, is_last: bool) -> dict[str, float]:
         results = {"auc_ctr": next(left), "val_loss": 1.0}
-        report.append(self.session.model_dir / report.TRAINING, step, results)
+        append_results(self.session.model_dir / TRAINING_RESULTS, step, results)
         return results
 
     monkeypatch.setattr(Evaluations, "after", after)

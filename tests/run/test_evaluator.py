@@ -8,12 +8,14 @@ import oracles
 import parts
 import pytest
 import torch
+from ranks import ranks
 from torch import Tensor
 
 from tzmmoe.batch import Batch, Inputs
 from tzmmoe.jagged import Jagged
 from tzmmoe.models import RankModel
 from tzmmoe.run.evaluate import evaluate
+from tzmmoe.system.world import World
 from tzmmoe.tables.penalties import Penalty, penalize
 from tzmmoe.tasks.task import TaskSet, TaskSpace
 
@@ -104,6 +106,19 @@ def test_losses_and_metrics_are_those_of_all_rows_at_once_for_any_batch_size(
     wanted = by_hand(all_logits(net), columns())
     assert_same(results, wanted)
     assert all(math.isfinite(value) for value in results.values())
+
+
+def in_part(world: World) -> dict[str, float]:
+    """The results of a process that has every second batch."""
+    part = list(batches(columns(), 50))[world.rank :: world.size]
+    return evaluate(model(), tasks(), part, CPU, world=world)
+
+
+def test_results_of_two_processes_are_those_of_all_their_rows() -> None:
+    wanted = by_hand(all_logits(model()), columns())
+    with ranks(2) as two:
+        for results in two.run(in_part):
+            assert_same(results, wanted)
 
 
 @pytest.mark.parametrize("size", [7, ROWS])

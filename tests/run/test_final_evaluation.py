@@ -1,6 +1,7 @@
 """The final evaluation: of the run's result, on files of its own, by metrics of its own."""
 
 import json
+import logging
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,9 +12,9 @@ from run.runs import EARLY, ONE_EPOCH
 
 from tzmmoe import eval
 from tzmmoe.errors import ConfigError, DataError
-from tzmmoe.run import results as report
 from tzmmoe.run.ends import Interruption
-from tzmmoe.run.evaluate import Evaluation
+from tzmmoe.run.evaluate import Evaluation, Evaluations
+from tzmmoe.run.results import EVALUATION_RESULTS, TRAINING_RESULTS, read_results
 from tzmmoe.run.trainer import Trainer
 from tzmmoe.system import checkpoint
 
@@ -64,10 +65,10 @@ def test_training_ends_with_the_test_files_and_writes_the_results(
     }
     assert values["click_auc"] == results["auc_ctr"]
     assert values["loss"] == pytest.approx(values["click_loss"] + values["buy_loss"], abs=1e-7)
-    line = report.read(tmp_path / "run" / report.EVALUATION)
+    line = read_results(tmp_path / "run" / EVALUATION_RESULTS)
     assert [each["global_step"] for each in line] == [12]
     assert line[0]["auc_ctr"] == pytest.approx(results["auc_ctr"])
-    during = report.read(tmp_path / "run" / report.TRAINING)[-1]
+    during = read_results(tmp_path / "run" / TRAINING_RESULTS)[-1]
     assert "binary_accuracy_ctr" not in during
     assert during["auc_ctr"] != results["auc_ctr"]
 
@@ -87,6 +88,42 @@ def test_a_run_that_stopped_early_is_tested_with_its_best_weights(
     assert last != results
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train_config__num_val_samples": 16, "data_config__eval_batch_size": 8},
+        {"eval_config__task_metrics": '{ name: "ctr" metrics { binary_accuracy {} } }'},
+    ],
+)
+def test_a_run_evaluated_in_part_or_by_other_metrics_ends_with_a_final_evaluation(
+    tiny_folder, tmp_path, changes
+) -> None:
+    """On the same files, but of all rows and by all metrics."""
+    results = tiny.pipeline(tiny_folder, tmp_path, **ONE_EPOCH, **changes).fit()
+    during = read_results(tmp_path / TRAINING_RESULTS)[-1]
+    assert results == tiny.pipeline(tiny_folder, tmp_path, **ONE_EPOCH, **changes).evaluate()
+    assert results.items() - during.items()
+
+
+def test_predictions_are_those_of_the_best_weights_if_the_last_step_is_not_the_best(
+    tiny_folder, tmp_path, monkeypatch
+) -> None:
+    """The run stops early at its last step, whose evaluation has already written predictions."""
+    original = Evaluations.after
+
+    def falling(self: Evaluations, step: int, *, is_last: bool) -> dict[str, float]:
+        return original(self, step, is_last=is_last) | {"auc_ctr": 1 / step}
+
+    monkeypatch.setattr(Evaluations, "after", falling)
+    run, files = tmp_path / "run", [tmp_path / f"{name}.parquet" for name in ("run", "best")]
+    changes = EARLY | ONE_EPOCH | {"eval_config__predictions_path": files[0]}
+    tiny.pipeline(tiny_folder, run, **changes).fit()
+    assert checkpoint.newest(run).name == "model.ckpt-12"
+    assert checkpoint.preferred(run).name == "model.ckpt-5"
+    tiny.pipeline(tiny_folder, run, **ONE_EPOCH).evaluate(predictions_path=str(files[1]))
+    assert len({tuple(pq.read_table(file)["logits_ctr"].to_pylist()) for file in files}) == 1
+
+
 def test_eval_reads_the_test_files_of_the_config_unless_the_command_names_others(
     tiny_folder, test_file, tmp_path
 ) -> None:
@@ -103,17 +140,26 @@ def test_eval_reads_the_test_files_of_the_config_unless_the_command_names_others
         ["--test_input_path", ""],
     ):
         eval.main([*flags, *more])
-        found.append(report.read(tmp_path / "run" / report.EVALUATION)[-1])
+        found.append(read_results(tmp_path / "run" / EVALUATION_RESULTS)[-1])
     assert found[1] == found[2] == found[3]
     assert found[0] != found[1]
-    validation = report.read(tmp_path / "run" / report.TRAINING)[-1]
+    validation = read_results(tmp_path / "run" / TRAINING_RESULTS)[-1]
     assert found[1] == pytest.approx(validation)
 
 
-@pytest.mark.parametrize(("every", "count"), [(5, 3), (100, 1)])
-def test_predictions_of_the_last_evaluation_cost_no_further_pass(
-    tiny_folder, tmp_path, monkeypatch, every, count
+@pytest.mark.parametrize(
+    ("every", "changes", "count"),
+    [
+        (5, {}, 3),
+        (100, {}, 1),
+        (100, {"eval_config__task_metrics": '{ name: "ctr" metrics { auc {} } }'}, 2),
+    ],
+)
+def test_predictions_are_written_once_and_by_the_last_evaluation_without_a_further_pass(
+    tiny_folder, tmp_path, monkeypatch, caplog, every, changes, count
 ) -> None:
+    """But in a pass of its own if the final evaluation is another."""
+    caplog.set_level(logging.INFO)
     passes = []
     original = Evaluation._pass
 
@@ -123,10 +169,11 @@ def test_predictions_of_the_last_evaluation_cost_no_further_pass(
 
     monkeypatch.setattr(Evaluation, "_pass", counted)
     file = tmp_path / "predictions.parquet"
-    changes = ONE_EPOCH | {"eval_config__predictions_path": file}
+    changes = ONE_EPOCH | changes | {"eval_config__predictions_path": file}
     changes["train_config__save_checkpoints_steps"] = every
     tiny.pipeline(tiny_folder, tmp_path / "run", **changes).fit()
     assert len(passes) == count
+    assert len([line for line in caplog.messages if str(file) in line]) == 1
     logits = pq.read_table(file)["logits_ctr"].to_pylist()
     passes.clear()
     again = tmp_path / "again.parquet"
@@ -168,7 +215,7 @@ def test_a_signal_stops_an_evaluation_that_writes_predictions(
         (
             {"eval_config__task_metrics": '{ name: "ctrr" metrics { auc {} } }'},
             ConfigError,
-            r"task_metrics\[0\].name: 'ctrr' is no tower; did you mean 'ctr'",
+            r"task_metrics\[0\].name: 'ctrr' .*did you mean 'ctr'",
         ),
         (
             {"eval_config__task_metrics": '{ name: "ctr" metrics {} }'},
@@ -178,7 +225,7 @@ def test_a_signal_stops_an_evaluation_that_writes_predictions(
         (
             {"eval_config__task_metrics": '[{ name: "ctr" }, { name: "click" }]'},
             ConfigError,
-            r"task_metrics\[1\].name: 'click' is there twice",
+            r"task_metrics\[1\].name: 'click' .*twice",
         ),
         (
             {"eval_config__task_metrics": '{ name: "ctr" ' + f"metrics {BY_A_LABEL} }}"},

@@ -11,14 +11,14 @@ from e2e import tiny
 from run.runs import ONE_EPOCH, go_on, steps
 
 from tzmmoe import train
-from tzmmoe.run import results
+from tzmmoe.run.results import TRAINING_RESULTS, read_results
 from tzmmoe.system import checkpoint
 
 KEYS = ["auc_ctr", "auc_cvr", "binary_cross_entropy_ctr", "binary_cross_entropy_cvr", "val_loss"]
 
 
 def test_each_evaluation_is_a_line_with_the_step_and_all_keys(finished) -> None:
-    lines = [json.loads(line) for line in (finished / results.TRAINING).read_text().splitlines()]
+    lines = [json.loads(line) for line in (finished / TRAINING_RESULTS).read_text().splitlines()]
     assert [list(line) for line in lines] == [["global_step", *KEYS]] * 3
     assert [line["global_step"] for line in lines] == steps(finished) == [5, 10, 12]
     for line in lines:
@@ -29,7 +29,7 @@ def test_each_evaluation_is_a_line_with_the_step_and_all_keys(finished) -> None:
 def test_the_last_line_is_what_fit_returns_and_what_eval_finds(tiny_folder, finished, run) -> None:
     returned = go_on(tiny_folder, run)
     evaluated = tiny.pipeline(tiny_folder, run).evaluate()
-    line = json.loads((finished / results.TRAINING).read_text().splitlines()[-1])
+    line = json.loads((finished / TRAINING_RESULTS).read_text().splitlines()[-1])
     assert returned == evaluated == {key: line[key] for key in KEYS}
     alone = json.loads((run / "eval_result.txt").read_text())
     assert alone == line
@@ -42,7 +42,7 @@ def test_what_cannot_be_computed_is_null(tiny_folder, tmp_path) -> None:
     changes = ONE_EPOCH | {"eval_input_path": tiny.write(rows, tmp_path / "eval.parquet")}
     returned = tiny.pipeline(tiny_folder, tmp_path / "run", **changes).fit()
     assert math.isnan(returned["auc_ctr"])
-    last = (tmp_path / "run" / results.TRAINING).read_text().splitlines()[-1]
+    last = (tmp_path / "run" / TRAINING_RESULTS).read_text().splitlines()[-1]
     assert json.loads(last, parse_constant=pytest.fail)["auc_ctr"] is None
 
 
@@ -50,7 +50,7 @@ def test_without_eval_files_nothing_is_evaluated(tiny_folder, tmp_path) -> None:
     changes = ONE_EPOCH | {"eval_input_path": ""}
     assert tiny.pipeline(tiny_folder, tmp_path, **changes).fit() == {}
     assert steps(tmp_path) == [5, 10, 12]
-    assert not (tmp_path / results.TRAINING).exists()
+    assert not (tmp_path / TRAINING_RESULTS).exists()
 
 
 def test_the_folder_tells_with_what_the_run_was_made(tiny_folder, finished, run) -> None:
@@ -88,7 +88,7 @@ def test_predictions_of_the_last_evaluation_lie_beside_labels_and_reserved_colum
     loss = torch.nn.functional.binary_cross_entropy_with_logits(
         logits, torch.tensor(fit["click"].to_pylist(), dtype=torch.float32)
     )
-    assert results.read(tmp_path / "run" / results.TRAINING)[-1][
+    assert read_results(tmp_path / "run" / TRAINING_RESULTS)[-1][
         "binary_cross_entropy_ctr"
     ] == pytest.approx(float(loss), rel=1e-5)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from e2e import tiny
 
-from tzmmoe.run import results
+from tzmmoe.run.results import TRAINING_RESULTS, read_results
 from tzmmoe.system import checkpoint
 
 ROWS = {"train_config__num_samples": 40}  # 3 batches of 16, so that an epoch has 48 rows
@@ -101,23 +101,26 @@ def test_the_time_left_is_that_of_these_epochs(tiny_folder, tmp_path, caplog) ->
 
 
 @pytest.mark.parametrize(
-    ("limits", "rows"),
+    ("limits", "size", "rows"),
     [
-        ({"train_config__num_val_samples": 20}, 32),
-        ({"train_config__num_val_samples": 16}, 16),
-        ({"train_config__num_val_samples": 1567359}, tiny.EVAL_ROWS),
-        ({"train_config__num_val_samples": 20, "eval_config__num_steps": 1}, 16),
-        ({"train_config__num_val_samples": 20, "eval_config__num_steps": 3}, 32),
+        ({"train_config__num_val_samples": 20}, 16, 32),
+        ({"train_config__num_val_samples": 20}, 8, 24),
+        ({"train_config__num_val_samples": 16}, 16, 16),
+        ({"train_config__num_val_samples": 1567359}, 16, tiny.EVAL_ROWS),
+        ({"train_config__num_val_samples": 20, "eval_config__num_steps": 1}, 16, 16),
+        ({"train_config__num_val_samples": 20, "eval_config__num_steps": 3}, 16, 32),
     ],
 )
 def test_an_evaluation_while_training_takes_the_batches_that_hold_so_many_rows(
-    tiny_folder, tmp_path, limits, rows
+    tiny_folder, tmp_path, limits, size, rows
 ) -> None:
-    """As one of a file of the first rows; the smaller one of the two limits counts."""
-    tiny.pipeline(tiny_folder, tmp_path / "part", **EVALUATED, **limits).fit()
+    """As one of a file of the first rows; the batches are those of evaluation, and the smaller one
+    of the two limits counts."""
+    changes = EVALUATED | {"data_config__eval_batch_size": size}
+    tiny.pipeline(tiny_folder, tmp_path / "part", **changes, **limits).fit()
     cut = tiny.write(tiny.rows(100_000, rows), tmp_path / "cut.parquet")
-    tiny.pipeline(tiny_folder, tmp_path / "cut", **EVALUATED, eval_input_path=cut).fit()
-    part, whole = (results.read(tmp_path / run / results.TRAINING) for run in ("part", "cut"))
+    tiny.pipeline(tiny_folder, tmp_path / "cut", **changes, eval_input_path=cut).fit()
+    part, whole = (read_results(tmp_path / run / TRAINING_RESULTS) for run in ("part", "cut"))
     assert part == whole
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from e2e import tiny
+from messages import says
 
 from tzmmoe.errors import Interrupted
 from tzmmoe.run.profile import Profile
@@ -61,7 +62,9 @@ def counts(found: list[dict], name: str) -> list[int]:
 @pytest.fixture
 def said(caplog) -> Callable[[], list[str]]:
     caplog.set_level(logging.INFO)
-    return lambda: [line for line in caplog.messages if re.match(r"a trace|\S+profile_batch", line)]
+    return lambda: [
+        line for line in caplog.messages if re.match(r"trace of|\S+profile_batch", line)
+    ]
 
 
 def test_the_trace_holds_the_batches_from_the_first_to_the_last_and_nothing_else(
@@ -79,7 +82,7 @@ def test_the_trace_holds_the_batches_from_the_first_to_the_last_and_nothing_else
     assert not [each for each in found if each["name"] in EVALUATING]
     [line] = said()
     file = tmp_path / "profile" / "batches_5_8.pt.trace.json"
-    assert line == f"a trace of batches 5 to 8 is in {file}"
+    says(line, "batches 5 to 8", str(file))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +114,7 @@ def test_a_run_that_ends_among_the_batches_writes_those_that_it_had(
 ) -> None:
     tiny.pipeline(tiny_folder, tmp_path, **{WINDOW: "[5, 300]", STEPS: 7}).fit()
     assert marked(trace(tmp_path, 5, 7)) == [5, 6, 7]
-    assert [line.partition(" is in ")[0] for line in said()] == ["a trace of batches 5 to 7"]
+    assert [line.partition(": ")[0] for line in said()] == ["trace of batches 5 to 7"]
 
 
 def test_a_run_that_is_stopped_among_the_batches_and_goes_on_leaves_both_parts(
@@ -141,10 +144,8 @@ def test_a_run_that_is_stopped_among_the_batches_and_goes_on_leaves_both_parts(
 def test_a_run_that_ends_before_the_batches_says_so(tiny_folder, tmp_path, said) -> None:
     """A run that goes on after them does not."""
     tiny.pipeline(tiny_folder, tmp_path, **{WINDOW: "[200, 300]", STEPS: 7}).fit()
-    assert said() == [
-        "train_config.tensorboard.profile_batch: there is no trace: the run ended with batch 7, "
-        "before batch 200"
-    ]
+    [line] = said()
+    says(line, "train_config.tensorboard.profile_batch", "batch 7", "before batch 200")
     assert not (tmp_path / "profile").exists()
     made = tiny.pipeline(tiny_folder, tmp_path, **{WINDOW: "[2, 3]", STEPS: 9})
     made.fit(continue_train=True)

@@ -11,7 +11,7 @@ from run.runs import ONE_EPOCH
 from safetensors.torch import load_file
 
 from tzmmoe.pipeline import Pipeline
-from tzmmoe.run import results as report
+from tzmmoe.run.results import read_results
 from tzmmoe.system import checkpoint
 
 V2 = """mmoe_v2 {
@@ -78,7 +78,7 @@ def test_the_evaluation_reports_it_as_a_line_of_its_own_and_within_val_loss(
     )
     plain = pipeline(tiny_folder, tmp_path, "", **changes | {"model_dir": tmp_path / "plain"}).fit()
     assert "regularization" not in plain
-    assert not any("regularization" in line for line in report.read(tmp_path / "plain"))
+    assert not any("regularization" in line for line in read_results(tmp_path / "plain"))
 
 
 def test_a_table_that_is_penalized_as_a_whole_decays_where_no_row_of_the_batch_is(
@@ -98,11 +98,11 @@ def test_a_table_that_is_penalized_as_a_whole_decays_where_no_row_of_the_batch_i
     made = pipeline(tiny_folder, tmp_path, f"wide_l2_reg: {l2}", **changes)
     made.fit()
     tables = [f"{name}.{end}" for end in ("latent", "weight") for name in ("user", "tags")]
-    [line] = [line for line in caplog.text.splitlines() if "moves all rows" in line]
-    assert line == f"wide_l2_reg moves all rows of {', '.join(tables)} at every step"
+    [line] = [line for line in caplog.text.splitlines() if "wide_l2_reg" in line]
+    assert f" all rows of {', '.join(tables)} at every step" in line
     caplog.clear()
     made.evaluate()
-    assert "moves all rows" not in caplog.text
+    assert "all rows of" not in caplog.text
     states = [checkpoint.open_checkpoint(path) for path in checkpoint.find(tmp_path / "run")]
     tables = [torch.zeros(5000, 8) for _ in states]
     for state, table in zip(states, tables, strict=True):

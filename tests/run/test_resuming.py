@@ -10,8 +10,8 @@ from e2e import tiny
 from run.runs import ONE_EPOCH, go_on, scripted, steps, weights
 
 from tzmmoe.errors import CheckpointError, DataError, Interrupted
-from tzmmoe.run import results as report
 from tzmmoe.run import state
+from tzmmoe.run.results import TRAINING_RESULTS, read_results, results_of_step
 from tzmmoe.run.trainer import Trainer
 from tzmmoe.system import checkpoint
 from tzmmoe.system.world import World
@@ -48,7 +48,7 @@ def test_a_run_that_is_past_a_lowered_num_epochs_trains_no_further(
     saving = Trainer._stop_on_signal
 
     def stop(self: Trainer) -> None:
-        self.interruption.came = signal.SIGINT if self.steps == 16 else 0
+        self.interruption.received = signal.SIGINT if self.steps == 16 else 0
         saving(self)
 
     monkeypatch.setattr(Trainer, "_stop_on_signal", stop)
@@ -63,7 +63,7 @@ def test_a_run_that_is_past_a_lowered_num_epochs_trains_no_further(
         "already finished at step 15: epoch 2 of the checkpoint is past num_epochs 1; to "
         "continue, raise num_epochs"
     ) in caplog.messages
-    evaluated = report.of_step(run / report.TRAINING, 15)
+    evaluated = results_of_step(run / TRAINING_RESULTS, 15)
     assert results == {key: value for key, value in evaluated.items() if key != "global_step"}
     assert pq.read_table(predictions).num_rows == tiny.EVAL_ROWS
     go_on(tiny_folder, run, train_config__num_epochs=2)
@@ -99,13 +99,13 @@ def test_a_checkpoint_whose_evaluation_was_cut_off_is_evaluated_on_resume(
     tiny_folder, finished, run
 ) -> None:
     """Whether its line is not there or torn; in the end all is as if nothing had happened."""
-    whole = (finished / report.TRAINING).read_bytes()
+    whole = (finished / TRAINING_RESULTS).read_bytes()
     last = whole.rindex(b"\n", 0, -1) + 1
     for length in (last, last + 30):
-        (run / report.TRAINING).write_bytes(whole[:length])
+        (run / TRAINING_RESULTS).write_bytes(whole[:length])
         returned = go_on(tiny_folder, run)
-        assert (run / report.TRAINING).read_bytes() == whole
-        line = report.of_step(finished / report.TRAINING, 12)
+        assert (run / TRAINING_RESULTS).read_bytes() == whole
+        line = results_of_step(finished / TRAINING_RESULTS, 12)
         assert returned == {key: line[key] for key in line if key != "global_step"}
     assert tiny.end(run) == tiny.end(finished)
 
@@ -131,7 +131,7 @@ def test_a_run_goes_on_although_it_is_evaluated_by_another_metric_than_before(
         train_config__num_steps=20,
         **{"model_config__mmoe__task_towers[0]__metrics": "{ logloss {} }"},
     )
-    lines = report.read(run / report.TRAINING)
+    lines = read_results(run / TRAINING_RESULTS)
     assert [line["global_step"] for line in lines] == [5, 10, 12, 12, 15, 19]
     assert ["logloss_ctr" in line for line in lines] == [False] * 3 + [True] * 3
 
@@ -148,7 +148,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_leads_to_the_same_end(
     shutil.rmtree(run / "model.ckpt-12")
     go_on(tiny_folder, run)
     assert tiny.tensors(run / "model.ckpt-12") == tiny.tensors(finished / "model.ckpt-12")
-    lines = report.read(run / report.TRAINING)
+    lines = read_results(run / TRAINING_RESULTS)
     assert lines[-1] == lines[-2], "step 12 was evaluated once more, with the same results"
 
 

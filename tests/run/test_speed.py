@@ -10,7 +10,7 @@ from e2e import tiny
 
 from tzmmoe.batch import Batch
 from tzmmoe.run import progress
-from tzmmoe.run.progress import EpochSoFar, Progress, Speed
+from tzmmoe.run.progress import Progress, RunningEpoch, Speed
 
 LOGGER = "train_config__train_speed_logger"
 TOWERS = "model_config__mmoe__task_towers"
@@ -46,7 +46,7 @@ def lines(caplog) -> Callable[[], list[str]]:
 def test_a_line_tells_the_speed_of_its_window_and_that_of_the_run(hand, lines) -> None:
     """1,000 batches of 256 rows in 10 s, then 1,000 in 40 s: 2,000 in 50 s."""
     with Progress(every=10**9, total_steps=lambda: None, folder=None) as shown:
-        speed = Speed(every_batches=1000, progress=shown, so_far=None)
+        speed = Speed(every_batches=1000, progress=shown, epoch=None)
         for step in range(1, 2500):
             hand.now += 0.01 if step <= 1000 else 0.04
             speed.note(step, 256)
@@ -61,7 +61,7 @@ def test_a_line_tells_the_speed_of_its_window_and_that_of_the_run(hand, lines) -
 def test_saving_and_evaluating_do_not_count_and_other_lines_do_not_matter(hand, lines) -> None:
     with Progress(every=1, total_steps=lambda: None, folder=None) as shown:
         hand.now += 3  # until the first batch comes
-        speed = Speed(every_batches=2, progress=shown, so_far=None)
+        speed = Speed(every_batches=2, progress=shown, epoch=None)
         for step in range(1, 5):
             hand.now += 1
             shown.note(step, {"loss": torch.tensor(1.0)}, 10, None)
@@ -77,7 +77,7 @@ def test_saving_and_evaluating_do_not_count_and_other_lines_do_not_matter(hand, 
 def test_a_run_that_goes_on_counts_the_batches_of_the_run_and_times_its_own(hand, lines) -> None:
     """After 7 batches of an earlier run the first window has 3."""
     with Progress(every=100, total_steps=lambda: None, folder=None) as shown:
-        speed = Speed(every_batches=5, progress=shown, so_far=None)
+        speed = Speed(every_batches=5, progress=shown, epoch=None)
         for step in range(8, 16):
             hand.now += 0.5
             speed.note(step, 10)
@@ -156,15 +156,15 @@ def test_losses_and_metrics_are_those_of_the_training_rows_of_the_epoch_so_far(
     which begin the model's own metrics anew, take nothing from them."""
     epochs: dict[int, Seen] = defaultdict(Seen)
     expected = []
-    original = EpochSoFar.add
+    original = RunningEpoch.add
 
-    def add(self: EpochSoFar, epoch: int, logits, losses, batch: Batch, rows: int) -> None:
+    def add(self: RunningEpoch, epoch: int, logits, losses, batch: Batch, rows: int) -> None:
         assert rows == len(batch), "of one process"
         original(self, epoch, logits, losses, batch, rows)
         epochs[epoch].add(logits, losses, batch)
         expected.append(epochs[epoch].expected())
 
-    monkeypatch.setattr(EpochSoFar, "add", add)
+    monkeypatch.setattr(RunningEpoch, "add", add)
     changes = {LOGGER: "every_batches: 1 with_metrics: true"} | EXACT
     tiny.pipeline(tiny_folder, tmp_path, **changes).fit()
     assert len(lines()) == len(expected) == 26
@@ -211,7 +211,7 @@ def test_without_metrics_none_are_made_and_none_of_their_columns_are_read(
     tiny_folder, tmp_path, lines, monkeypatch
 ) -> None:
     """The training files need no column that only groups rows."""
-    monkeypatch.setattr(EpochSoFar, "add", pytest.fail)
+    monkeypatch.setattr(RunningEpoch, "add", pytest.fail)
     groups = {f"{TOWERS}[0]__metrics": '[{ grouped_auc { grouping_key: "session" } }]'}
     evaluated = tiny.rows(100_000, 40)
     evaluated = evaluated.append_column("session", evaluated["user"])

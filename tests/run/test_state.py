@@ -63,7 +63,7 @@ def everything(session: Session, step: TrainStep) -> dict[str, Tensor]:
 
 
 def save(folder: Path, session: Session, step: TrainStep, steps: int = 1) -> checkpoint.Checkpoint:
-    facts = state.progress(step, [state.stand(ORDER, Position())], steps)
+    facts = state.json_state(step, [state.reading(ORDER, Position())], steps)
     tensors = everything(session, step)
     content = checkpoint.Content(steps - 1, tensors, facts, session.settings.text)
     path = checkpoint.save(folder, content)
@@ -201,10 +201,10 @@ def test_where_each_process_stood_and_the_steps_come_back(tiny_folder, tmp_path)
     session = tiny.session(tiny_folder)
     step = tiny.train_step(session)
     positions = [Position(2, 96, 0, 2, 5, 1, 11), Position(2, 90, 1, 0, 0, 0, 7)]
-    facts = state.progress(step, [state.stand(ORDER, each) for each in positions], 33)
+    facts = state.json_state(step, [state.reading(ORDER, each) for each in positions], 33)
     weights = state.weights(session.built.model)
     path = checkpoint.save(tmp_path, checkpoint.Content(32, weights, facts, ""))
-    stands, steps = state.stands(checkpoint.open_checkpoint(path))
+    stands, steps = state.positions(checkpoint.open_checkpoint(path))
     assert steps == 33
     assert [position for _, position in stands] == positions
     assert all(order.files == (str(Path("a.parquet").absolute()),) for order, _ in stands)
@@ -214,7 +214,7 @@ def test_a_state_that_lacks_something_is_an_error(tmp_path) -> None:
     content = checkpoint.Content(1, {"a": torch.ones(1)}, {"steps": 2}, "")
     path = checkpoint.save(tmp_path, content)
     with pytest.raises(CheckpointError, match="lacks 'reading'"):
-        state.stands(checkpoint.open_checkpoint(path))
+        state.positions(checkpoint.open_checkpoint(path))
 
 
 def trained(folder: Path, session: Session) -> checkpoint.Checkpoint:
@@ -251,10 +251,10 @@ def test_with_a_map_only_its_tensors_are_taken_under_their_new_names(tiny_folder
         "tables.scores_emb.weight": "tables.tags_emb.weight",
     }
     said = state.fine_tune(saved, second.built.model, mapping)
-    assert f"3 of {len(old)} tensors come from {saved.path}; initial values: " in said
+    assert f"3 of {len(old)} tensors come from {saved.path}; " in said
     for name, tensor in state.weights(second.built.model).items():
         assert torch.equal(tensor, old[mapping[name]] if name in mapping else initial[name]), name
-        assert (name in said.partition("initial values")[2]) == (name not in mapping)
+        assert (name in said.partition("initial values: ")[2]) == (name not in mapping)
 
 
 def test_a_map_that_names_what_is_not_there_is_an_error(tiny_folder, tmp_path) -> None:

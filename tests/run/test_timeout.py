@@ -12,10 +12,10 @@ from e2e import tiny
 
 from tzmmoe import pipeline, train
 from tzmmoe.run import ends as timeout
-from tzmmoe.run import results as report
 from tzmmoe.run.ends import Timeout
 from tzmmoe.run.evaluate import Evaluations
 from tzmmoe.run.fit import TrainRun
+from tzmmoe.run.results import TRAINING_RESULTS, append_results, read_results
 from tzmmoe.system import checkpoint, cli
 
 LIMIT = {"runtime_config__timeout": "3h"}
@@ -61,7 +61,7 @@ def saved_steps(model_dir: Path) -> list[int]:
 
 
 def results(model_dir: Path) -> dict[int, dict[str, float]]:
-    return {line["global_step"]: line for line in report.read(model_dir / report.TRAINING)}
+    return {line["global_step"]: line for line in read_results(model_dir / TRAINING_RESULTS)}
 
 
 def test_time_is_over_when_the_limit_is_reached(monkeypatch) -> None:
@@ -97,7 +97,7 @@ def whole(tiny_folder, tmp_path_factory) -> dict[int, Path]:
 def ends(model_dir: Path) -> dict[str, bytes]:
     """As tiny.end, without the results and whether one is due."""
     found = tiny.end(model_dir)
-    del found[f"../{report.TRAINING}"]
+    del found[f"../{TRAINING_RESULTS}"]
     found["state.json"] = found["state.json"].replace(b'"evaluates": false', b'"evaluates": true')
     return found
 
@@ -139,7 +139,7 @@ def test_the_evaluation_that_a_timeout_brings_does_not_count_for_early_stopping(
 
     def after(self: Evaluations, step: int, *, is_last: bool) -> dict[str, float]:
         made = {"auc_ctr": values.get(step, found), "val_loss": 1.0}
-        report.append(self.session.model_dir / report.TRAINING, step, made)
+        append_results(self.session.model_dir / TRAINING_RESULTS, step, made)
         return made
 
     monkeypatch.setattr(Evaluations, "after", after)

@@ -8,6 +8,7 @@ import pytest
 from google.protobuf.message import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from messages import all_say
 from written import CONFIG, all_fields, changed, loaded, message_types, raises, read, said
 
 from tzmmoe.config.facts import FACTS
@@ -252,16 +253,20 @@ def test_setting_a_member_of_a_oneof_clears_the_others(kind):
     [
         ("data_config.batch_sise", "1", "'batch_sise': no such field; did you mean 'batch_size'?"),
         ("batch_size", "1", "'batch_size': no such field here; it belongs in eval_config or"),
-        ("model_config.ple.x", "1", "'ple': a word of TorchEasyRec that tzmmoe does not support"),
-        ("data_config.batch_size", "", "is empty; give a whole number"),
-        ("data_config.batch_size", "many", "is many; give a whole number"),
-        ("data_config.batch_size", "1.5", "is 1.5; give a whole number"),
+        (
+            "model_config.dbmtl.x",
+            "1",
+            "'dbmtl': a word of TorchEasyRec .*not support",
+        ),
+        ("data_config.batch_size", "", "is empty; .*integer"),
+        ("data_config.batch_size", "many", "is many; .*integer"),
+        ("data_config.batch_size", "1.5", "is 1.5; .*integer"),
         ("data_config.batch_size", "-1", "is -1; give 0 or more"),
-        ("data_config.batch_size", 1.5, "is 1.5; give a whole number"),
-        ("data_config.batch_size", None, "is null; give one value"),
-        ("data_config.batch_size", True, "is true, but the field takes no true"),
-        ("data_config.batch_size", [1], "is a list; give one value"),
-        ("data_config.batch_size", {"a": 1}, "is an object; give one value"),
+        ("data_config.batch_size", 1.5, "is 1.5; .*integer"),
+        ("data_config.batch_size", None, "is null; .*one value"),
+        ("data_config.batch_size", True, "is true, .*bool"),
+        ("data_config.batch_size", [1], "is a list; .*one value"),
+        ("data_config.batch_size", {"a": 1}, "is an object; .*one value"),
         ("model_dir", "caf\udce9", "is not valid UTF-8"),  # as Python gives a file name in Latin-1
         ("data_config.label_fields", ["caf\udce9"], "is not valid UTF-8"),
         (f"{USER}.vocab_dict", {"caf\udce9": 3}, "is not valid UTF-8"),
@@ -269,34 +274,34 @@ def test_setting_a_member_of_a_oneof_clears_the_others(kind):
         ("data_config.shuffle", 2, "is 2; give true or false"),
         ("data_config.fg_mode", "FG_DOG", "is FG_DOG; give one of FG_NONE, .*mean 'FG_DAG'?"),
         ("data_config.fg_mode", 9, "is 9; give one of FG_NONE"),
-        ("data_config.label_fields", {"a": 1}, r"\[0\]: is an object; give one value"),
-        ("data_config.label_fields[0]", ["a", "b"], "is a list; give one value"),
+        ("data_config.label_fields", {"a": 1}, r"\[0\]: is an object; .*one value"),
+        ("data_config.label_fields[0]", ["a", "b"], "is a list; .*one value"),
         (f"{CTR}.weight", "heavy", "is heavy; give a number"),
         (f"{CTR}.metrics", "auc {} logloss {}", r"\[0\].logloss: and auc are both set; keep one"),
-        (f"{CTR}.metrics[0]", "{auc {}} {logloss {}}", "is one element; give one value"),
+        (f"{CTR}.metrics[0]", "{auc {}} {logloss {}}", "element; .*one value"),
         (f"{CTR}.metrics", [{"auc": 3}], r"\[0\].auc: is 3; give an object"),
         (
             f"{CTR}.metrics[0]",
             "{auc {threshold: 3}}",
             "auc.threshold: no such field; .*'thresholds'?",
         ),
-        ("data_config", "3", r"\.3: is a number where a name belongs"),
-        ("data_config", "x", r"\.x: no such field; there are batch_size, .* and [0-9]+ more"),
+        ("data_config", "3", r"\.3: is a number .*without commas"),
+        ("data_config", "x", r"\.x: no such field; .*batch_size, .* and [0-9]+ more"),
         ("train_config.optimizer", "adam", r"\.adam: no such field; did you mean 'adam_optimizer'"),
         ("data_config", [3], "is a list; give an object"),
-        ("data_config", "{batch_size: 3} model_dir: 'x'", "is one field; model_dir stands after"),
+        ("data_config", "{batch_size: 3} model_dir: 'x'", "one field; remove model_dir"),
         ("data_config", "{batch_size: 3} modle_dir: 'x'", ": modle_dir: no such field; did you"),
         ("data_config", "{batch_size: 3", "is not closed"),
         ("data_config", {"batch_sise": 3}, r"\.batch_sise: no such field; did you mean"),
-        (f"{USER}.vocab_dict", {"a": "x"}, r"\.a: is x; give a whole number"),
+        (f"{USER}.vocab_dict", {"a": "x"}, r"\.a: is x; .*integer"),
         (f"{USER}.vocab_dict", [3], "is a list; give an object"),
         (f"{USER}.vocab_dict[0]", "3", "vocab_dict is a map; give it whole"),
         ("feature_configs", [4], r"\[0\]: is 4; give an object"),
         (f"{USER}.feature_name.x", "3", "feature_name has no fields"),
         ("model_dir[0]", "3", "model_dir is not repeated; leave out its index"),
-        ("feature_configs.id_feature.x", "3", r"is repeated; say which one, as feature_configs\[0"),
-        ("feature_configs[3].id_feature.value_dim", "3", r"no element \[3\]; there are 3"),
-        ("feature_configs[-4].id_feature.value_dim", "3", r"no element \[-4\]; there are 3"),
+        ("feature_configs.id_feature.x", "3", r"is repeated; .* feature_configs\[0"),
+        ("feature_configs[3].id_feature.value_dim", "3", r"\[3\] .* 3 elements"),
+        ("feature_configs[-4].id_feature.value_dim", "3", r"\[-4\] .* 3 elements"),
         (
             "feature_configs[].id_feature.value_dim",
             "3",
@@ -307,10 +312,10 @@ def test_setting_a_member_of_a_oneof_clears_the_others(kind):
             "3",
             r"\[a\] is not an index; write \[0\], ",
         ),
-        ("feature_configs[3:].id_feature.value_dim", "3", "no element fits the index"),
-        ("feature_configs[feature_name=x].id_feature.value_dim", "3", "no element fits the index"),
-        ("feature_configs[feature_name=price].id_feature.value_dim", "3", "no element fits the in"),
-        ("data_config.label_fields[x=1]", "3", "no element fits the index"),
+        ("feature_configs[3:].id_feature.value_dim", "3", "no element .* index"),
+        ("feature_configs[feature_name=x].id_feature.value_dim", "3", "no element .* index"),
+        ("feature_configs[feature_name=price].id_feature.value_dim", "3", "no element .* index"),
+        ("data_config.label_fields[x=1]", "3", "no element .* index"),
         ("", "3", "is not a path; write names joined by dots"),
         ("model_dir.", "3", "is not a path; write names joined by dots"),
         ("data_config..batch_size", "3", "is not a path; write names joined by dots"),
@@ -332,21 +337,22 @@ def test_every_wrong_setting_is_told_at_once_after_its_flag(tmp_path):
         settings=["data_config.batch_size", "data_config.batch_size=x", "modeldir=3"],
         edits_json='{"data_config.shuffle": 7, "a[": 1}',
     )
-    assert said(config) == [
-        "--set: 'data_config.batch_size' is not a setting; write PATH=VALUE",
-        "--set data_config.batch_size: is x; give a whole number",
-        "--set modeldir: 'modeldir': no such field; did you mean 'model_dir'?",
-        "--edit_config_json data_config.shuffle: is 7; give true or false",
-        "--edit_config_json a[: is not a path; write names joined by dots, such as a.b[0].c",
-    ]
+    all_say(
+        said(config),
+        ("--set: 'data_config.batch_size' ", "PATH=VALUE"),
+        ("--set data_config.batch_size: is x; ", "integer"),
+        ("--set modeldir: 'modeldir': ", "did you mean 'model_dir'?"),
+        ("--edit_config_json data_config.shuffle: is 7; ", "true or false"),
+        ("--edit_config_json a[: ", "names joined by dots", "a.b[0].c"),
+    )
 
 
 @pytest.mark.parametrize(
     ("edits", "words"),
     [
         ("{", "is not JSON: Expecting property name"),
-        ("[]", "is not an object; write {"),
-        ("3", "is not an object; write {"),
+        ("[]", "not a JSON object"),
+        ("3", "not a JSON object"),
         ('{"model_dir": "a", "model_dir": "b"}', "one object has 'model_dir' 2 times"),
         ("[" * 100_000, "too deep"),
     ],

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from messages import all_say, says
 from written import CONFIG, all_fields, changed, loaded, read, said
 
 from tzmmoe.config.facts import FACTS, WORDS
@@ -169,22 +171,22 @@ def test_all_faults_show_at_once_each_with_line_and_path_in_the_order_of_the_tex
         ("num_expert: 2", "num_expert: 2 num_expert: 3 expert_mlp { use_bn: maybe }"),
         ('"ctr"', '"ctr" tower_name: "ctr2"'),
     )
-    assert said(loaded(tmp_path, content)) == [
-        "my.config:5: train_config.sparse_optimizer.adagrad_optimizer.lr: is fast; give a number",
-        "my.config:10: data_config.batch_sise: no such field; did you mean 'batch_size'?",
-        'my.config:11: data_config.label_fields[1]: is buy, without quotes; write "buy"',
-        'my.config:11: data_config.label_fields[2]: is 3, without quotes; write "3"',
-        "my.config:13: data_config.fg_mode: is FG_DAGG; give one of FG_NONE, FG_NORMAL, FG_DAG, "
-        "FG_BUCKETIZE; did you mean 'FG_DAG'?",
-        'my.config:15: feature_configs[0].id_feature.hash_bucket_size: is "ten"; give a whole '
-        "number",
-        "my.config:16: feature_configs[1].id_feature.num_buckets: is -20; give 0 or more",
-        "my.config:17: feature_configs[2].raw_feature.boundaries[1]: is two; give a number",
-        "my.config:17: feature_configs[2].raw_feature.boundaries[2]: is 3.5.5; give a number",
-        "my.config:22: model_config.mmoe.num_expert: is given twice; give it once",
-        "my.config:22: model_config.mmoe.expert_mlp: is given twice; give it once",
-        "my.config:24: model_config.mmoe.task_towers[0].tower_name: is given twice; give it once",
-    ]
+    tower, twice = "model_config.mmoe.task_towers[0]", "set twice"
+    all_say(
+        said(loaded(tmp_path, content)),
+        ("my.config:5: train_config.sparse_optimizer.adagrad_optimizer.lr: is fast; ", "a number"),
+        ("my.config:10: data_config.batch_sise: no such field; ", "'batch_size'?"),
+        ("my.config:11: data_config.label_fields[1]: is buy, without quotes; ", 'write "buy"'),
+        ("my.config:11: data_config.label_fields[2]: is 3, without quotes; ", 'write "3"'),
+        ("my.config:13: data_config.fg_mode: is FG_DAGG; ", "FG_NONE, ", "did you mean 'FG_DAG'?"),
+        ('my.config:15: feature_configs[0].id_feature.hash_bucket_size: is "ten"; ', "integer"),
+        ("my.config:16: feature_configs[1].id_feature.num_buckets: is -20; ", "0 or more"),
+        ("my.config:17: feature_configs[2].raw_feature.boundaries[1]: is two; ", "a number"),
+        ("my.config:17: feature_configs[2].raw_feature.boundaries[2]: is 3.5.5; ", "a number"),
+        ("my.config:22: model_config.mmoe.num_expert: ", twice),
+        ("my.config:22: model_config.mmoe.expert_mlp: ", twice),
+        (f"my.config:24: {tower}.tower_name: ", twice),
+    )
 
 
 @pytest.mark.parametrize(
@@ -193,59 +195,56 @@ def test_all_faults_show_at_once_each_with_line_and_path_in_the_order_of_the_tex
         ("batch_size: 8", "batch_size: ", ":10: data_config.batch_size: has no value"),
         ("batch_size: 8", "batch_size 8", ":10: data_config.batch_size: write batch_size: VALUE"),
         ("batch_size: 8", "batch_size = 8", ":10: data_config.batch_size: write batch_size: VALUE"),
-        ("batch_size: 8", "batch_size: [8]", ":10: data_config.batch_size: is a list; give one va"),
+        ("batch_size: 8", "batch_size: [8]", ":10: data_config.batch_size: is a list; .*one value"),
         ("batch_size: 8", "batch_size { }", ":10: data_config.batch_size: write batch_size: VALUE"),
         ("batch_size: 8", "batch_size: {}", ":10: data_config.batch_size: has no fields; write ba"),
-        ("batch_size: 8", "batch_size: 8.5", ":10: data_config.batch_size: is 8.5; give a whole n"),
+        ("batch_size: 8", "batch_size: 8.5", ":10: data_config.batch_size: is 8.5; .*integer"),
         ("data_config", "runtime_config { timeout: 30 } data_config", ":9: runtime_config.timeout: "
          'is 30, without quotes; write "30s"'),
-        ("batch_size: 8", "batch_size: 4294967296", "is 4294967296; give 0 to 4294967295"),
+        ("batch_size: 8", "batch_size: 4294967296", "is 4294967296; .*0 to 4294967295"),
         ("expert_mlp {", "expert_mlp = {", ":21: model_config.mmoe.expert_mlp: write expert_mlp {"),
         ("num_expert: 2", "gate_mlp: 2", ":22: model_config.mmoe.gate_mlp: has fields; write gate"),
-        ("[4]", "[4 5]", ":21: model_config.mmoe.expert_mlp.hidden_units[0]: a comma, or ], is mi"),
-        ('"train.parquet"', '"\\xff"', ':1: train_input_path: is "\\xff", whose escapes are no'),
-        ("id_feature {", 'raw_feature { feature_name: "user" } id_feature {', ":15: feature_config"
-         "s[0].id_feature: and raw_feature are both set; keep one"),
-        ("batch_size: 8", "batch_size: 1,024", ":10: data_config.024: is a number where a"),
-        ("num_epochs: 1", "batch_size: 1", ":7: train_config.batch_size: no such field here; it b"
-         "elongs in eval_config or data_config"),
-        ("group_name:", "group_type: WIDE group_name:", ":19: model_config.feature_groups[0].group"
-         "_type: is WIDE, which tzmmoe does not support yet; give one of DEEP"),
+        ("[4]", "[4 5]", r":21: model_config.mmoe.expert_mlp.hidden_units\[0\]: .*comma"),
+        ('"train.parquet"', '"\\xff"', r':1: train_input_path: is "\\xff", .* UTF-8'),
+        ("id_feature {", 'raw_feature { feature_name: "user" } id_feature {', r":15: feature_config"
+         r"s\[0\].id_feature: and raw_feature are both set; keep one"),
+        ("batch_size: 8", "batch_size: 1,024", ":10: data_config.024: is a number .*without comma"),
+        ("num_epochs: 1", "batch_size: 1", ":7: train_config.batch_size: no such field here; .*"
+         "eval_config or data_config"),
+        ("group_name:", "group_type: WIDE group_name:", r":19: model_config.feature_groups\[0\].gro"
+         "up_type: is WIDE, .*not support yet; give one of DEEP"),
     ],
 )  # fmt: skip
 def test_a_fault_says_where_what_and_how_to_repair_it(tmp_path, old, new, expected):
     (only,) = said(loaded(tmp_path, changed((old, new))))
-    assert expected in only
+    assert re.search(expected, only), only
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "expected"),
+    ("old", "new", "parts"),
     [
-        ("  fg_mode: FG_DAG\n}", "  fg_mode: FG_DAG\n", "my.config:9: data_config is not closed; "
-         "is a brace missing before feature_configs in line 15?"),
-        ("embedding_dim: 4 } }", "embedding_dim: 4 }", "my.config:15: feature_configs is not "
-         "closed; is a brace missing before feature_configs in line 16?"),
-        ("{} }\n    }\n    task", "{} }\n    task", "my.config:23: task_towers is not closed; "
-         "is a brace missing before task_towers in line 29?"),
+        ("  fg_mode: FG_DAG\n}", "  fg_mode: FG_DAG\n", ["9: data_config is not closed", "brace",
+         "before feature_configs in line 15?"]),
+        ("embedding_dim: 4 } }", "embedding_dim: 4 }", ["15: feature_configs is not closed",
+         "brace", "before feature_configs in line 16?"]),
+        ("{} }\n    }\n    task", "{} }\n    task", ["23: task_towers is not closed", "brace",
+         "before task_towers in line 29?"]),
         ('      out_task_space_weight: 0\n    }', '      out_task_space_weight: 0',
-         "my.config:18: this { is not closed"),
-        ("  fg_mode: FG_DAG\n}", "  fg_mode: FG_DAG\n}}", "my.config:14: this } closes nothing; "
-         "remove it, or open what it closes"),
-        ("data_config {", "{", "my.config:9: this { has no place here; is a name missing before "
-         "it?"),
-        ("batch_size: 8", ": 8", "my.config:10: this : has no place here; is a name missing before "
-         "it?"),
-        ("data_config {", "data_config <", "my.config:9: data_config is not closed; is a brace "
-         "missing before feature_configs in line 15?"),
-        ('["click", "buy"]', '["click", "buy"', "my.config:11: this [ is not closed, or lacks a "
-         "comma"),
-        ('["click", "buy"]', '["click, "buy"]', "my.config:11: this quote is not closed in its "
-         "line"),
+         ["18: this { is not closed"]),
+        ("  fg_mode: FG_DAG\n}", "  fg_mode: FG_DAG\n}}", ["14: this } ", "remove it"]),
+        ("data_config {", "{", ["9: ", " {; ", "name missing"]),
+        ("batch_size: 8", ": 8", ["10: ", " :; ", "name missing"]),
+        ("data_config {", "data_config <", ["9: data_config is not closed", "brace",
+         "before feature_configs in line 15?"]),
+        ('["click", "buy"]', '["click", "buy"', ["11: this [ is not closed", "comma"]),
+        ('["click", "buy"]', '["click, "buy"]', ["11: this quote is not closed"]),
     ],
 )  # fmt: skip
-def test_a_mark_without_its_other_end_is_the_one_fault(tmp_path, old, new, expected):
-    """What follows from it, such as all the features being in data_config, is not told."""
-    assert said(loaded(tmp_path, changed((old, new)))) == [expected]
+def test_an_unpaired_mark_is_the_only_fault(tmp_path, old, new, parts):
+    """Its consequences, such as all features being in data_config, are not reported."""
+    (only,) = said(loaded(tmp_path, changed((old, new))))
+    assert only.startswith("my.config:")
+    says(only, *parts)
 
 
 def test_faults_before_a_missing_brace_are_told_with_it(tmp_path):
@@ -331,21 +330,22 @@ def test_faults_of_json_have_lines_and_paths_too(tmp_path):
         return f"my.json:{1 + written[: written.index(mark)].count(chr(10))}: "
 
     units = "model_config.mmoe.expert_mlp.hidden_units"
-    assert said(loaded(tmp_path, written, "my.json")) == [
-        place('"batch_size"') + "data_config.batch_size: is many; give a whole number",
-        place('"label_fields"') + 'data_config.label_fields: is "click"; give a list [...]',
-        place('"shufle"') + "data_config.shufle: no such field; did you mean 'shuffle'?",
-        place("  7,") + "feature_configs[1]: is 7; give an object {...}",
-        place('"hidden_units"') + f"{units}: is given twice; give it once",
-    ]
+    all_say(
+        said(loaded(tmp_path, written, "my.json")),
+        (place('"batch_size"') + "data_config.batch_size: is many; ", "integer"),
+        (place('"label_fields"') + 'data_config.label_fields: is "click"; ', "a list [...]"),
+        (place('"shufle"') + "data_config.shufle: no such field; ", "'shuffle'?"),
+        (place("  7,") + "feature_configs[1]: is 7; ", "an object {...}"),
+        (place('"hidden_units"') + f"{units}: ", "set twice"),
+    )
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         ('{\n"model_dir": 3,\n}', "my.json:3: is not JSON"),
-        ("[]", "my.json:1: is not a config; write one object"),
-        ("3", "my.json:1: is not a config; write one object"),
+        ("[]", "my.json:1: is not a JSON object; write"),
+        ("3", "my.json:1: is not a JSON object; write"),
         ('{"model_dir": "a", "model_dir": "b"}', "my.json:1: one object has 'model_dir' 2 times"),
         ('{"data_config": []}', "my.json:1: data_config: is a list; give an object"),
         ('{"data_config": {"batch_size": true}}', "data_config.batch_size: is true"),

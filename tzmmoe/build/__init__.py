@@ -1,4 +1,4 @@
-"""Config -> objects. Below this, no module but ``config`` reads a message."""
+"""Config -> objects. On lower floors only ``config/`` and the models' rules see a message."""
 
 from tzmmoe.build.features import check_constraints
 from tzmmoe.build.files import delivery, reading

@@ -1,4 +1,4 @@
-"""feature_configs -> features, and what of them has no effect."""
+"""feature_configs -> features, with the notes and constraints that concern several of them."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,8 +14,8 @@ from tzmmoe.registry import fields
 from tzmmoe.tables.constraints import BY_COLUMNS, COMPUTE_KERNELS, ON_A_CPU, SHARDING_TYPES
 
 
-def feature_setting(config: DataConfig, folder: Path) -> FeatureSettings:
-    """What data_config says to every feature; ``folder`` is the config's."""
+def feature_settings(config: DataConfig, folder: Path) -> FeatureSettings:
+    """The settings of data_config that all features share; ``folder`` is that of the config."""
     return FeatureSettings(
         fg_mode=FgMode.Name(config.fg_mode),
         multival_separator=config.fg_encoded_multival_sep,
@@ -36,33 +36,34 @@ def feature_specs(pipeline: Pipeline) -> dict[str, tuple[str, FeatureSpec]]:
 def build_features(
     specs: dict[str, tuple[str, FeatureSpec]], setting: FeatureSettings, faults: Faults
 ) -> dict[str, Feature]:
-    found: dict[str, Feature] = {}
+    """The features by name; what is wrong with them is added to ``faults``."""
+    features: dict[str, Feature] = {}
     for name, (path, spec) in specs.items():
         with faults.under(path):
             check_name("feature_name", name)
-            found[name] = spec.make(setting)
+            features[name] = spec.make(setting)
     with faults.under(""):
-        check_shared([(f.name, f.table) for f in found.values() if f.table])
-        for feature in found.values():
+        check_shared([(f.name, f.table) for f in features.values() if f.table])
+        for feature in features.values():
             for name, path in features_read(feature).items():
                 if name not in specs:
-                    words = f"reads feature:{name}, which is not there{did_you_mean(name, specs)}"
+                    words = f"reads feature:{name}, which does not exist{did_you_mean(name, specs)}"
                     faults.add(f"{specs[feature.name][0]}.{path}", words)
         if not faults:
-            ordered(found)
-    return found
+            ordered(features)
+    return features
 
 
-def needed(by_name: dict[str, Feature], features: Iterable[Feature]) -> list[Feature]:
-    """The features and all that they read."""
-    found = {feature.name: feature for feature in features}
-    waiting = list(found.values())
+def with_helpers(by_name: dict[str, Feature], features: Iterable[Feature]) -> list[Feature]:
+    """The features, and all others that they read, directly or through others."""
+    closure = {feature.name: feature for feature in features}
+    waiting = list(closure.values())
     while waiting:
         for name in features_read(waiting.pop()):
-            if name not in found:
-                found[name] = by_name[name]
+            if name not in closure:
+                closure[name] = by_name[name]
                 waiting.append(by_name[name])
-    return list(found.values())
+    return list(closure.values())
 
 
 def features_read(feature: Feature) -> dict[str, str]:
@@ -71,29 +72,29 @@ def features_read(feature: Feature) -> dict[str, str]:
 
 
 def feature_notes(pipeline: Pipeline) -> Iterator[str]:
-    """One line for each kind of setting of features that changes nothing: what the kinds of
-    features say themselves, and what data_config and train_config leave without effect."""
-    setting = feature_setting(pipeline.data_config, Path())
-    chosen = [
+    """A line for each kind of feature setting without effect: as the kinds of features themselves
+    report, and because of data_config or train_config."""
+    setting = feature_settings(pipeline.data_config, Path())
+    features = [
         (FEATURES[word], fields(message), {field.name for field, _ in message.ListFields()})
         for _, word, message in configured_features(pipeline)
         if word
     ]
     idle: dict[tuple[str, str], list[str]] = {}
-    for kind, values, present in chosen:
+    for kind, values, present in features:
         for name, reason in kind.idle(values, setting):
             if name in present:
                 idle.setdefault((name, reason), []).append(values["feature_name"])
     for (name, reason), owners in idle.items():
         yield f"{name} of {few(owners)} has no effect {reason}"
-    masked = [values["feature_name"] for _, values, _ in chosen if values.get("use_mask")]
+    masked = [values["feature_name"] for _, values, _ in features if values.get("use_mask")]
     if pipeline.data_config.sample_mask_prob and not masked:
         yield "data_config.sample_mask_prob has no effect: no feature sets use_mask"
     if masked and not pipeline.data_config.sample_mask_prob:
         yield f"use_mask of {few(masked)} has no effect without data_config.sample_mask_prob"
     if pipeline.train_config.table_placement == REPLICATED:
         name = "embedding_constraints"
-        owners = [values["feature_name"] for _, values, present in chosen if name in present]
+        owners = [values["feature_name"] for _, values, present in features if name in present]
         if owners:
             yield f"{name} of {few(owners)} have no effect with table_placement: REPLICATED"
 
@@ -104,17 +105,17 @@ def check_name(field: str, name: str) -> None:
         raise ConfigError.at(field, f"is {name!r}; use letters, digits, _ and -")
 
 
-ON_GPUS_ONLY = "which TorchRec has on GPUs only; leave it out"
+ON_GPUS_ONLY = "which TorchRec has on GPUs only; remove it"
 SEVERAL_SUMS = (
     "which would give each part of a row a sum of its own, but row-wise Adagrad has one for the "
-    "whole row; leave it out, take adagrad_optimizer"
+    "whole row; remove it, use adagrad_optimizer"
 )
 
 
 def check_constraints(
     pipeline: Pipeline, device_type: str, faults: Faults, *, trains: bool
 ) -> None:
-    """Add a fault for each word that cannot be met."""
+    """Add a fault for each word of the embedding constraints that cannot be met."""
     unfit = {}
     if device_type == "cpu":
         unfit |= dict.fromkeys({*SHARDING_TYPES, *COMPUTE_KERNELS} - ON_A_CPU, ON_GPUS_ONLY)

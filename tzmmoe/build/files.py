@@ -12,12 +12,9 @@ def reading(config: DataConfig) -> Reading:
         field.input_name: FieldType.Name(field.input_type) if field.HasField("input_type") else None
         for field in config.input_fields
     }
-    given = [field.name for field, _ in config.ListFields()]
-    only_csv = [
-        f"data_config.{name}"
-        for name in ("delimiter", "with_header", "input_fields")
-        if name in given
-    ]
+    present = {field.name for field, _ in config.ListFields()}
+    csv_fields = ("delimiter", "with_header", "input_fields")
+    only_csv = [f"data_config.{name}" for name in csv_fields if name in present]
     return Reading(
         dataset_type=chosen,
         delimiter=config.delimiter,
@@ -28,8 +25,8 @@ def reading(config: DataConfig) -> Reading:
     )
 
 
-def delivery(config: DataConfig, *, training: bool, seed: int, pin_memory: bool) -> Delivery:
-    """How batches come. Only training shuffles and drops the remainder."""
+def delivery(config: DataConfig, *, training: bool, seed: int) -> Delivery:
+    """How batches are delivered. Only training shuffles and drops the remainder."""
     size = config.batch_size if training else config.eval_batch_size or config.batch_size
     return Delivery(
         batch_size=size,
@@ -37,6 +34,6 @@ def delivery(config: DataConfig, *, training: bool, seed: int, pin_memory: bool)
         shuffle_batches=config.shuffle_buffer_size,
         drop_remainder=config.drop_remainder and training,
         num_workers=config.num_workers,
-        pin_memory=config.pin_memory and pin_memory,
+        pin_memory=config.pin_memory,
         seed=seed,
     )

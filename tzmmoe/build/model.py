@@ -1,4 +1,4 @@
-"""A whole config -> its objects."""
+"""A whole config -> its features, tasks and model."""
 
 import logging
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from tzmmoe.build.features import build_features, feature_setting, feature_specs, needed
+from tzmmoe.build.features import build_features, feature_settings, feature_specs, with_helpers
 from tzmmoe.build.tasks import build_tasks, final_tasks
 from tzmmoe.config.walk import task_towers, tower_fields
 from tzmmoe.errors import Faults, few, within
@@ -30,9 +30,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Built:
-    """``groups`` are those that the model reads, with their features in order. ``features`` enter
-    the model; ``helpers`` are only read by other features; ``specs`` tell what each was made
-    from; ``final_tasks`` have the metrics of the final evaluation."""
+    """``groups``: those that the model reads, with their features in order. ``features`` enter the
+    model; ``helpers`` are only read by other features; ``specs`` describe all of them;
+    ``final_tasks`` have the metrics of the final evaluation."""
 
     groups: dict[str, list[str]]
     features: list[Feature]
@@ -47,13 +47,13 @@ class Built:
 def build(
     pipeline: Pipeline, folder: Path, faults: Faults, spread: int = 1, free: int | None = None
 ) -> Built | None:
-    """Features, tasks and the model, initialised from the config's seed; but the tables only if
-    they cannot be ``spread`` over several processes. ``free``: bytes of memory of a process, if
-    known; tables that need more are a fault.
+    """Features, tasks and the model, initialised from the config's seed; but not the tables if they
+    may be ``spread`` over several processes. ``free``: bytes of memory of a process, if known;
+    tables that need more are a fault.
 
-    What does not fit is added to ``faults``; then there is no model.
+    None if there are any ``faults``, to which those of the objects are added.
     """
-    setting = feature_setting(pipeline.data_config, folder)
+    setting = feature_settings(pipeline.data_config, folder)
     specs = feature_specs(pipeline)
     by_name = build_features(specs, setting, faults)
     tasks = TaskSet(build_tasks(pipeline, faults))
@@ -61,21 +61,21 @@ def build(
     with faults.under("model_config"):
         tasks.columns()
         tasks.check()
-        with faults.under("eval_config.task_metrics"):  # whose faults are those that it adds
+        with faults.under("eval_config.task_metrics"):  # only the faults that these metrics cause
             final.columns()
     groups = {g.group_name: list(g.feature_names) for g in pipeline.model_config.feature_groups}
     torch.manual_seed(pipeline.runtime_config.seed)
     model = None
     with _allocating(faults):
-        placed = tower_specs(pipeline.model_config)
-        body = _body(pipeline, _groups(groups, by_name), list(placed.values()), faults)
+        by_path = tower_specs(pipeline.model_config)
+        body = _body(pipeline, _groups(groups, by_name), list(by_path.values()), faults)
         if body:
-            groups = body.groups | {name: each.features for name, each in body.factors.items()}
+            groups = body.groups | {name: f.features for name, f in body.factors.items()}
         names = list(dict.fromkeys(name for members in groups.values() for name in members))
         features = [by_name[name] for name in names if name in by_name]
         if free is not None:
             _check_memory(_tables(features, body), specs, faults, free * spread)
-        towers = _towers(placed, body, faults)
+        towers = _towers(by_path, body, faults)
         if body and not faults:
             encoder = Encoder(features, body, seed=pipeline.runtime_config.seed)
             model = RankModel(encoder, body, towers)
@@ -83,34 +83,34 @@ def build(
             fill_tables(model)
     if faults or model is None:
         return None
-    read = needed(by_name, features)
-    unused = [name for name in by_name if name not in {f.name for f in read}]
+    used = with_helpers(by_name, features)
+    unused = [name for name in by_name if name not in {feature.name for feature in used}]
     if unused:
         log.warning("these features are in no group that the model reads: %s", few(unused))
     if not any(tower.label_name for _, tower in task_towers(pipeline.model_config)):
         bindings = ", ".join(f"{task.name} <- {task.label}" for task in tasks.tasks)
-        log.info("no tower names its label; they bind in order: %s", bindings)
-    helpers = [feature for feature in read if feature.name not in names]
-    plain = {name: spec for name, (_, spec) in specs.items()}
-    return Built(groups, features, helpers, plain, setting, tasks, final, model)
+        log.info("no tower names its label, so they are bound in order: %s", bindings)
+    helpers = [feature for feature in used if feature.name not in names]
+    specs_by_name = {name: spec for name, (_, spec) in specs.items()}
+    return Built(groups, features, helpers, specs_by_name, setting, tasks, final, model)
 
 
 def _groups(
     groups: Mapping[str, Sequence[str]], by_name: Mapping[str, Feature]
 ) -> dict[str, Group]:
-    """What a body is told of each group; where a feature is faulty, what stands for it."""
-    found = {}
+    """The groups as a body sees them, without faulty features; a placeholder if none is left."""
+    described = {}
     for group, names in (groups or {"all": ()}).items():
-        members = [by_name[name] for name in names if name in by_name]
-        found[group] = Group(
-            {feature.name: feature.width for feature in members} or {"": 1},
-            {feature.name: 1 if feature.table else feature.value_dim for feature in members},
+        features = [by_name[name] for name in names if name in by_name]
+        described[group] = Group(
+            {feature.name: feature.width for feature in features} or {"": 1},
+            {feature.name: 1 if feature.table else feature.value_dim for feature in features},
         )
-    return found
+    return described
 
 
 def _tables(features: Sequence[Feature], body: Body | None) -> dict[str, tuple[int, Feature]]:
-    """Bytes of each table, and a feature that reads it."""
+    """The bytes of each table, and a feature that reads it."""
     tables = {f.table.name: (f.table.rows * f.table.dim * 4, f) for f in features if f.table}
     for name, factor in (body.factors if body else {}).items():
         for feature in features:
@@ -126,11 +126,11 @@ def _check_memory(
     faults: Faults,
     free: int,
 ) -> None:
-    """Add a fault at the largest table when so many bytes of memory cannot hold all tables."""
+    """Add a fault at the largest table if the tables need more than ``free`` bytes."""
     needed = sum(size for size, _ in tables.values())
     if needed <= free:
         return
-    size, feature = max(tables.values(), key=lambda each: each[0])
+    size, feature = max(tables.values(), key=lambda sized: sized[0])
     faults.add(
         specs[feature.name][0],
         f"has a table of {size / 1e9:,.1f} GB; all tables need {needed / 1e9:,.1f} GB, but "
@@ -140,7 +140,7 @@ def _check_memory(
 
 @contextmanager
 def _allocating(faults: Faults) -> Iterator[None]:
-    """A network that the memory cannot hold is a fault; torch has no class of its own for it."""
+    """Add a fault if the network does not fit into memory; torch has no error class for that."""
     try:
         yield
     except RuntimeError as error:
@@ -151,7 +151,7 @@ def _allocating(faults: Faults) -> Iterator[None]:
 
 
 def tower_specs(config: ModelConfig) -> dict[str, TowerSpec]:
-    """By the path of each tower."""
+    """The specification of each tower, by its path."""
     of_tasks = TaskTower.DESCRIPTOR.fields_by_name
     specs = {}
     for path, message in task_towers(config):
@@ -178,17 +178,19 @@ def _body(
     return None
 
 
-def _towers(placed: Mapping[str, TowerSpec], body: Body | None, faults: Faults) -> dict[str, Tower]:
-    """By name, in the order of the config, but made after those that they read."""
-    names = [spec.name for spec in placed.values()]
-    places = {spec.name: (i, path, spec) for i, (path, spec) in enumerate(placed.items())}
+def _towers(
+    by_path: Mapping[str, TowerSpec], body: Body | None, faults: Faults
+) -> dict[str, Tower]:
+    """The towers by name, in the order of the config. Each is made after those that it reads."""
+    names = [spec.name for spec in by_path.values()]
+    by_name = {spec.name: (i, path, spec) for i, (path, spec) in enumerate(by_path.items())}
     towers: dict[str, Tower] = {}
-    for name in body.order(names) if body else places:
-        index, path, spec = places[name]
+    for name in body.order(names) if body else by_name:
+        index, path, spec = by_name[name]
         with faults.under(path):
             if body:
-                read = [towers[each] for each in body.reads.get(name, ()) if each in towers]
-                towers[name] = body.tower(index, spec, read)
+                sources = [towers[other] for other in body.reads.get(name, ()) if other in towers]
+                towers[name] = body.tower(index, spec, sources)
             else:
                 with within("mlp"):
                     Tower(1, spec.num_class, spec.mlp)

@@ -1,7 +1,7 @@
-"""All rules that a config must keep, wherever they are told.
+"""All rules that a config must obey, gathered from wherever they are defined.
 
-Whatever has rules beside it, as a model does, is asked here, so that nobody loads a config with
-a part of them.
+Features and models define their own rules. Gathering all of them here prevents a config from being
+loaded with only some.
 """
 
 from tzmmoe.build.features import feature_notes
@@ -13,18 +13,18 @@ from tzmmoe.protos.pipeline_pb2 import Pipeline
 
 
 def rules() -> Rules:
-    """Those of the dialects, the config's sections, the features' kinds and the chosen model."""
-    return joined(torcheasyrec.RULES, SECTIONS, Rules(notes=feature_notes), OF_THE_MODEL)
+    """The rules of the dialects, the config's sections, the features and the config's model."""
+    return joined(torcheasyrec.RULES, SECTIONS, Rules(notes=feature_notes), MODEL)
 
 
-def _chosen(pipeline: Pipeline) -> Rules:
-    """Those that the chosen model has beside itself."""
+def _model_rules(pipeline: Pipeline) -> Rules:
+    """The rules of the model that a config chooses."""
     word = pipeline.model_config.WhichOneof(MODELS.schema.name)
     return MODELS[word].rules if word in MODELS else Rules()
 
 
-OF_THE_MODEL = Rules(
-    rewrite=lambda pipeline, faults: _chosen(pipeline).rewrite(pipeline, faults),
-    check=lambda pipeline, faults: _chosen(pipeline).check(pipeline, faults),
-    notes=lambda pipeline: _chosen(pipeline).notes(pipeline),
+MODEL = Rules(
+    rewrite=lambda pipeline, faults: _model_rules(pipeline).rewrite(pipeline, faults),
+    check=lambda pipeline, faults: _model_rules(pipeline).check(pipeline, faults),
+    notes=lambda pipeline: _model_rules(pipeline).notes(pipeline),
 )

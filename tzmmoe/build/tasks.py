@@ -17,14 +17,15 @@ from tzmmoe.tasks.task import Task, TaskSet, TaskSpace
 
 
 def build_tasks(pipeline: Pipeline, faults: Faults) -> list[Task]:
+    """The tasks; what is wrong with their towers is added to ``faults``."""
     config, labels = pipeline.model_config, pipeline.data_config.label_fields
     towers, tasks = task_towers(config), []
     for index, (path, tower) in enumerate(towers):
-        bound = tower.label_name or (labels[index] if index < len(labels) else "")
+        label = tower.label_name or (labels[index] if index < len(labels) else "")
         with faults.under(path):
             if tower.tower_name:
                 check_name("tower_name", tower.tower_name)
-            tasks.append(_task(tower, bound))
+            tasks.append(_task(tower, label))
     word = config.WhichOneof("model")
     if word is None or len(tasks) < len(towers) or any(missing_towers(config)):
         return tasks
@@ -35,29 +36,29 @@ def build_tasks(pipeline: Pipeline, faults: Faults) -> list[Task]:
 
 
 def final_tasks(pipeline: Pipeline, tasks: TaskSet, faults: Faults) -> TaskSet:
-    """The tasks with the metrics of eval_config.task_metrics; the same object when it has none."""
-    found = {task.name: task for task in tasks.tasks}
-    if len(found) < len(task_towers(pipeline.model_config)):
-        return tasks  # a tower is faulty, and says so itself
+    """The tasks with the metrics of eval_config.task_metrics; the same object if it has none."""
+    by_name = {task.name: task for task in tasks.tasks}
+    if len(by_name) < len(task_towers(pipeline.model_config)):
+        return tasks  # a tower is faulty, which is a fault of its own
     seen: set[str] = set()
     for index, message in enumerate(pipeline.eval_config.task_metrics):
         path = f"eval_config.task_metrics[{index}]"
-        named = [t.name for t in tasks.tasks if message.name in (t.name, t.label)]
-        if len(named) != 1 or named[0] in seen:
-            known = [task.name for task in tasks.tasks]
-            what = "is there twice" if named and named[0] in seen else "is no tower"
-            what = "is the label of several towers" if len(named) > 1 else what
-            hint = did_you_mean(message.name, known)
-            faults.add(f"{path}.name", f"{message.name!r} {what}{hint}; there are {few(known)}")
+        matches = [t.name for t in tasks.tasks if message.name in (t.name, t.label)]
+        if len(matches) != 1 or matches[0] in seen:
+            words = "is listed twice" if seen.intersection(matches[:1]) else "is not a tower"
+            words = "is the label of several towers" if len(matches) > 1 else words
+            names = list(by_name)
+            hint = f"{did_you_mean(message.name, names)}; give one of {few(names)}, each once"
+            faults.add(f"{path}.name", f"{message.name!r} {words}{hint}")
             continue
-        seen.add(named[0])
+        seen.add(matches[0])
         with faults.under(path):
-            task = found[named[0]]
-            made = _each("metrics", METRICS, message.metrics)
-            spaced = _each("metrics", METRICS, message.metrics) if task.space else {}
-            found[task.name] = replace(task, metrics=made, space_metrics=spaced)
-            found[task.name].check()
-    return TaskSet(list(found.values())) if seen else tasks
+            task = by_name[matches[0]]
+            metrics = _by_word("metrics", METRICS, message.metrics)
+            in_space = _by_word("metrics", METRICS, message.metrics) if task.space else {}
+            by_name[task.name] = replace(task, metrics=metrics, space_metrics=in_space)
+            by_name[task.name].check()
+    return TaskSet(list(by_name.values())) if seen else tasks
 
 
 def _task(tower: TaskTower, label: str) -> Task:
@@ -69,8 +70,8 @@ def _task(tower: TaskTower, label: str) -> Task:
             tower.in_task_space_weight,
             tower.out_task_space_weight,
         )
-    made = _each("losses", LOSSES, losses)
-    metrics = list(tower.metrics) or _default_metrics(made, tower.num_class)
+    by_word = _by_word("losses", LOSSES, losses)
+    metrics = list(tower.metrics) or _default_metrics(by_word, tower.num_class)
     task = Task(
         name=tower.tower_name,
         label=label,
@@ -78,9 +79,9 @@ def _task(tower: TaskTower, label: str) -> Task:
         weight=tower.weight,
         sample_weight=tower.sample_weight_name or None,
         space=space,
-        losses=made,
-        metrics=_each("metrics", METRICS, metrics),
-        space_metrics=_each("metrics", METRICS, metrics) if space else {},
+        losses=by_word,
+        metrics=_by_word("metrics", METRICS, metrics),
+        space_metrics=_by_word("metrics", METRICS, metrics) if space else {},
         activation=tower.output_activation,
     )
     task.check()
@@ -88,26 +89,22 @@ def _task(tower: TaskTower, label: str) -> Task:
 
 
 def _default_metrics(losses: Mapping[str, Loss], num_class: int) -> list[metric_pb2.Metric]:
+    names = ["accuracy"] if num_class > 2 else ["auc"]
     if any("y" in loss.outputs for loss in losses.values()):
-        return [
-            metric_pb2.Metric(mean_absolute_error={}),
-            metric_pb2.Metric(mean_squared_error={}),
-        ]
-    if num_class > 2:
-        return [metric_pb2.Metric(accuracy={})]
-    return [metric_pb2.Metric(auc={})]
+        names = ["mean_absolute_error", "mean_squared_error"]
+    return [metric_pb2.Metric(**{name: {}}) for name in names]
 
 
-def _each(name: str, registry: Registry, messages: Sequence) -> dict:
-    """Objects by word. A word that is there twice is a fault, since its results share a name."""
-    found = {}
+def _by_word(name: str, registry: Registry, messages: Sequence) -> dict:
+    """Objects by their words. Each word may occur once, since results are named after it."""
+    by_word = {}
     for index, message in enumerate(messages):
         with within(f"{name}[{index}]"):
             word = message.WhichOneof(registry.schema.name)
             if word is None:
                 raise ConfigError.at("", f"is empty; give one of {', '.join(registry.words)}")
-            if word in found:
-                raise ConfigError.at("", f"{word} is there twice; its results would share a name")
+            if word in by_word:
+                raise ConfigError.at("", f"{word} is listed twice; remove one")
             with within(word):
-                found[word] = registry.create(message)
-    return found
+                by_word[word] = registry.create(message)
+    return by_word

@@ -9,10 +9,10 @@ FORM = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)([smhdw])")
 
 
 def seconds(text: str) -> float:
-    """The seconds, above 0, of a number followed directly by one of s, m, h, d and w.
+    """The seconds of a positive number followed directly by one of s, m, h, d and w.
 
     Raises:
-        ConfigError: anything else; its path is empty.
+        ConfigError: any other text; its path is empty.
     """
     match = FORM.fullmatch(text)
     length_s = float(match[1]) * SECONDS[match[2]] if match else 0.0
@@ -21,6 +21,5 @@ def seconds(text: str) -> float:
     hint = f"; did you mean '{text}s'?" if FORM.fullmatch(f"{text}s") else ""
     raise ConfigError.at(
         "",
-        f"is {text!r}; give a number above 0 and one of s, m, h, d and w, such as 90s, 30m, 12h, "
-        f"100d or 2w{hint}",
+        f"is {text!r}; give a positive number and a unit, such as 90s, 30m, 12h, 100d or 2w{hint}",
     )

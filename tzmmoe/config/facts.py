@@ -1,10 +1,10 @@
-"""What the text engine is told of this schema: words that it lacks, fields that exclude others.
+"""The facts of this schema for the text engine: words it lacks, fields that exclude each other.
 
-A word of a neighbouring system that the schema does not hold yet is "not supported yet", rather
-than an unknown field. It leaves its list when the schema takes it in.
+A word of a neighbouring system that the schema lacks is "not supported yet" rather than an unknown
+field. It leaves its list when the schema adds it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from difflib import get_close_matches
 
 from google.protobuf.descriptor import Descriptor
@@ -57,26 +57,26 @@ def unknown_field(word: str, owner: Descriptor) -> str:
     if word in WORDS:
         return f"a word of {WORDS[word]} that tzmmoe does not support yet; remove it"
     if word.isdecimal():
-        return "is a number where a name belongs; write numbers without commas"
+        return "is a number in place of a name; write numbers without commas"
     places = [place or "the top level" for place in _places(word, Pipeline.DESCRIPTOR)]
     near = get_close_matches(word, owner.fields_by_name, n=1, cutoff=0.8)
     if 0 < len(places) <= 3 and not (near or parts_with(word, owner.fields_by_name)):
         return f"no such field here; it belongs in {' or '.join(places)}"
-    known = [field.name for field in owner.fields if not field.GetOptions().deprecated]
+    names = [field.name for field in owner.fields if not field.GetOptions().deprecated]
     hint = did_you_mean(word, owner.fields_by_name)
-    return f"no such field{hint or f'; there are {few(known)}'}"
+    return f"no such field{hint or f'; use one of {few(names)}'}"
 
 
-def unknown_value(word: str, known: Iterable[str]) -> str:
+def unknown_value(word: str, values: Collection[str]) -> str:
     """The fault of a value that an enum lacks."""
-    known = list(known)
+    choices = ", ".join(values)
     if word in _VALUES or word.startswith(_LISTS):
-        return f"is {word}, which tzmmoe does not support yet; give one of {', '.join(known)}"
-    return f"is {word or 'empty'}; give one of {', '.join(known)}{did_you_mean(word, known)}"
+        return f"is {word}, which tzmmoe does not support yet; give one of {choices}"
+    return f"is {word or 'empty'}; give one of {choices}{did_you_mean(word, values)}"
 
 
 def _places(word: str, owner: Descriptor, path: str = "") -> Iterator[str]:
-    """Paths of the messages that have such a field."""
+    """The paths of the messages that have such a field."""
     if word in owner.fields_by_name:
         yield path
     for field in owner.fields:

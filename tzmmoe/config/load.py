@@ -1,4 +1,4 @@
-"""Config file -> canonical message, with every fault that the text alone shows."""
+"""Config file -> canonical message, with all faults that the text alone shows."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +13,8 @@ from tzmmoe.textformat import edit, reader
 
 @dataclass(frozen=True)
 class Config:
-    """A canonical pipeline, the faults found so far, and the way from a fault to where the user
-    wrote it."""
+    """A canonical pipeline, its faults so far, ``locate``, which adds the place in the text to a
+    fault, and the folder of the file."""
 
     pipeline: Pipeline
     faults: Faults
@@ -32,21 +32,21 @@ def load(
 ) -> Config:
     """Read a text (or ``.json``) config.
 
-    ``rules`` are those of ``build.rules()``; others would miss what models and features demand.
-    ``settings`` are ``PATH=VALUE`` texts, ``flags`` gives the values of fields whose flag has the
-    last part of their path as its name, ``edits_json`` is a JSON object of edits. Faults are
-    collected, not raised, so that building can add its own; only a file that cannot be read raises.
+    ``rules`` are those of ``build.rules()``, which include those of models and features.
+    ``settings`` are ``PATH=VALUE`` texts; ``flags`` are the values of fields by path, where the
+    last part of the path is the name of the flag; ``edits_json`` is a JSON object of edits. Faults
+    are collected, not raised, so that building can add its own; only an unreadable file raises.
     """
     path = Path(path)
     pipeline, faults = Pipeline(), Faults()
     outline = reader.parse(path, _content(path), pipeline, FACTS, faults)
-    edits = edit.requested(settings, flags or {}, edits_json, faults)
+    edits = edit.from_flags(settings, flags or {}, edits_json, faults)
     edited = edit.apply(edits, pipeline, FACTS, faults)
     written = rules.rewrite(pipeline, faults)
     rules.check(pipeline, faults)
 
     def locate(fault: Fault) -> Fault:
-        """With the path as written, and the flag that set what lies there, or else its line."""
+        """The fault with its path as written, and the flag that set it or else its line."""
         if fault.where:
             return fault
         place = fault.path
@@ -67,10 +67,10 @@ def _content(path: Path) -> str:
         siblings = [sibling.name for sibling in path.parent.glob("*")]
         words = f"{path} does not exist{did_you_mean(path.name, siblings)}"
     except IsADirectoryError:
-        words = f"{path} is a folder; name a file"
+        words = f"{path} is a folder; choose a file"
     except UnicodeDecodeError as error:
         byte = f"byte {error.start} is 0x{error.object[error.start]:x}"
-        words = f"{path} is not valid UTF-8: {byte}"
+        words = f"{path} is not valid UTF-8: {byte}; save it as UTF-8"
     except OSError as error:
         words = f"cannot read {path}: {error.strerror}"
     raise ConfigError.at("--pipeline_config", words)

@@ -1,4 +1,4 @@
-"""What a part of the config demands beyond the schema, and how parts are joined."""
+"""What a part of the config requires beyond the schema, and how such rules are joined."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ Notes = Callable[[Pipeline], Iterable[str]]
 class Rules:
     """The rules of one part: a section of the config, a neighbour's dialect, a model.
 
-    A part leaves out what it does not need:
+    A part defines only those it needs:
 
-    - ``rewrite`` puts other forms into the canonical one, in place, and returns the paths that it
-      fills, each with the path that the user wrote; faults are contradictions among the forms.
+    - ``rewrite`` converts other forms into the canonical one, in place, and returns the paths that
+      it sets, each with the path that the user wrote; its faults are contradictions between forms.
     - ``check`` adds the faults of a canonical pipeline.
-    - ``notes`` gives a line for each setting, or kind of setting, without effect. Only a pipeline
-      without fault is asked for them.
+    - ``notes`` returns a line for each setting, or kind of setting, without effect. It requires a
+      pipeline without faults.
     """
 
     rewrite: Rewrite = lambda pipeline, faults: {}
@@ -30,7 +30,7 @@ class Rules:
 
 
 def joined(*parts: Rules) -> Rules:
-    """The rules of all parts, in this order."""
+    """The rules of all parts, in the given order."""
 
     def rewrite(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
         written: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Ways through a pipeline: its messages and its features."""
+"""Walks over a pipeline: its messages, features and towers."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from tzmmoe.protos.pipeline_pb2 import Pipeline
 
 
 def messages(message: Message, path: str = "") -> Iterator[tuple[str, Message]]:
-    """Every message that is set, with its path, outer ones first."""
+    """Every message that is set, with its path; outer messages come first."""
     yield path, message
     for field, value in message.ListFields():
         if field.message_type is None or field.message_type.GetOptions().map_entry:
@@ -25,17 +25,17 @@ def messages(message: Message, path: str = "") -> Iterator[tuple[str, Message]]:
 
 
 def features(pipeline: Pipeline) -> Iterator[tuple[str, str | None, FeatureConfig]]:
-    """Path, word and message of each feature; the word is None when nothing is chosen."""
+    """Path, word and message of each feature; the word is None if no kind is chosen."""
     for index, config in enumerate(pipeline.feature_configs):
         word = config.WhichOneof("feature")
         yield f"feature_configs[{index}]", word, getattr(config, word) if word else config
 
 
-Tower = Message  # a TaskTower, or a message with its fields and more
+Tower = Message  # a TaskTower, or a message with its fields and others
 
 
 def tower_fields(model: Descriptor) -> list[FieldDescriptor]:
-    """Fields of a model's message that are towers, such as ``task_towers`` or ``ctr_tower``."""
+    """The tower fields of a model's message, such as ``task_towers`` or ``ctr_tower``."""
     return [
         field
         for field in model.fields
@@ -44,19 +44,19 @@ def tower_fields(model: Descriptor) -> list[FieldDescriptor]:
 
 
 def task_towers(config: ModelConfig) -> list[tuple[str, Tower]]:
-    """Path and message of each tower of the model that is chosen; none when none is."""
-    found = []
+    """Path and message of each tower of the chosen model, if any."""
+    towers = []
     for path, field, model in _fields(config):
         value = getattr(model, field.name)
         if field.is_repeated:
-            found += [(f"{path}[{index}]", tower) for index, tower in enumerate(value)]
+            towers += [(f"{path}[{index}]", tower) for index, tower in enumerate(value)]
         elif model.HasField(field.name):
-            found.append((path, value))
-    return found
+            towers.append((path, value))
+    return towers
 
 
 def missing_towers(config: ModelConfig) -> Iterator[tuple[str, str]]:
-    """Path of each field that lacks its tower, or all of them, and what to say."""
+    """Path and fault of each tower field that is empty."""
     for path, field, model in _fields(config):
         if field.is_repeated and not getattr(model, field.name):
             yield path, "is empty; give one tower for each task"
@@ -65,7 +65,7 @@ def missing_towers(config: ModelConfig) -> Iterator[tuple[str, str]]:
 
 
 def name_towers(config: ModelConfig) -> None:
-    """A tower with a field to itself is named after it: that of ``ctr_tower`` is ``ctr``."""
+    """Name each tower that has a field of its own after it: ``ctr`` in ``ctr_tower``."""
     for _, field, model in _fields(config):
         if not field.is_repeated and model.HasField(field.name):
             tower = getattr(model, field.name)
@@ -74,7 +74,7 @@ def name_towers(config: ModelConfig) -> None:
 
 
 def further_labels(config: ModelConfig) -> Iterator[tuple[str, str]]:
-    """Path and value of the model's own fields that name a label: ``*_label``."""
+    """Path and value of each ``*_label`` field of the model itself."""
     word = config.WhichOneof("model")
     for field, value in getattr(config, word).ListFields() if word else ():
         if field.name.endswith("_label"):
@@ -82,7 +82,7 @@ def further_labels(config: ModelConfig) -> Iterator[tuple[str, str]]:
 
 
 def _fields(config: ModelConfig) -> Iterator[tuple[str, FieldDescriptor, Message]]:
-    """Path and field of each kind of tower, and the model's message."""
+    """Path of each tower field, the field, and the model's message."""
     word = config.WhichOneof("model")
     if word is not None:
         model = getattr(config, word)

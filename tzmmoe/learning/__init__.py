@@ -1,1 +1,1 @@
-"""One training step: losses to gradients to new parameters, in one process or several."""
+"""One training step: from losses to gradients to new parameters, in one process or several."""

@@ -1,4 +1,4 @@
-"""Steps that all processes of a run take together."""
+"""Keeps the processes of a run at the same step."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
@@ -13,13 +13,13 @@ T = TypeVar("T")
 
 
 class Lockstep:
-    """Keeps the processes of a run at the same step, whatever each of them has at hand.
+    """Keeps the processes of a run at the same step, however much work each of them has.
 
-    Before each step they add up a few numbers: who has something to work on, who cannot go on, who
-    requests what, and what the step's losses are divided by. So all take as many steps, an error
-    in one ends them all at the same step, and a signal that reached one stops them all.
+    Before each step they add up a few numbers: who has a batch, who has failed, who makes which
+    request, and the denominators of the step's losses. So all take equally many steps, an error in
+    one ends all at the same step, and a signal to one stops all.
 
-    ``requests``: by name, whether this process makes the request now.
+    ``requests``: by name, whether this process makes the request at the moment.
     """
 
     def __init__(
@@ -31,17 +31,18 @@ class Lockstep:
         self._fault: UserError | None = None
 
     def granted(self, request: str) -> bool:
-        """Whether a process makes a request: with several, as of the start of this step."""
+        """Whether any process makes a request; with several, as of the start of this step."""
         return self._requests[request]() if self.world.size == 1 else request in self._granted
 
     def refuse(self, fault: UserError) -> None:
-        """End the run by this error: now, or, with several processes, before their next step."""
+        """End the run with this error: now, or before the next step if there are several
+        processes."""
         if self.world.size == 1:
             raise fault
         self._fault = self._fault or fault
 
     def check(self) -> None:
-        """Raise in all processes what one of them refused, once."""
+        """Raise in all processes the error that one of them was refused with; only once."""
         if self.world.size > 1:
             fault, self._fault = self._fault, None
             self.world.agree(fault)
@@ -49,36 +50,36 @@ class Lockstep:
     def steps(
         self, items: Iterator[T], idle: Callable[[], T], weigh: Callable[[T], Tensor] | None = None
     ) -> Iterator[tuple[T, Tensor | None]]:
-        """The items, and what is ``idle`` until the last process has none left.
+        """The items, then ``idle()`` ones until the last process has run out of its own.
 
-        Each comes with the sum of what ``weigh`` gives in all processes, float64; None without.
+        Each comes with the float64 sum of ``weigh`` over all processes, or None without ``weigh``.
 
         Raises:
-            UserError: what the items raised in one of the processes, or was refused there.
+            UserError: raised by the items of any process, or passed to ``refuse`` there.
         """
         if self.world.size == 1:
             yield from ((item, weigh(item) if weigh else None) for item in items)
             return
         spare = None
         while True:
-            item = self._next(items)
-            if item is None and spare is None:
+            own = self._next(items)
+            if own is None and spare is None:
                 spare = idle()
-            now = spare if item is None else item
-            flags = [item is not None, self._fault is not None]
+            item = spare if own is None else own
+            flags = [own is not None, self._fault is not None]
             flags += [request() for request in self._requests.values()]
             parts = [torch.tensor(flags, dtype=torch.float64)]
             if weigh:
-                parts.append(weigh(now))
+                parts.append(weigh(item))
             total = self.world.total(torch.cat(parts))
-            having, failing, *counts = total[: len(flags)].tolist()
-            requested = zip(self._requests, counts, strict=True)
-            self._granted |= {name for name, count in requested if count}
+            busy, failing, *requesting = total[: len(flags)].tolist()
+            counts = zip(self._requests, requesting, strict=True)
+            self._granted |= {name for name, count in counts if count}
             if failing:
                 self.check()
-            if not having:
+            if not busy:
                 return
-            yield now, total[len(flags) :] if weigh else None
+            yield item, total[len(flags) :] if weigh else None
 
     def _next(self, items: Iterator[T]) -> T | None:
         if self._fault:

@@ -1,4 +1,4 @@
-"""torch's optimizers for the dense part, and FTRL, with their state made at once."""
+"""Optimizers of the dense part: torch's, and FTRL. Their state is made with them, not lazily."""
 
 import inspect
 from collections.abc import Sequence
@@ -15,13 +15,15 @@ from tzmmoe.tables.ranges import check_ranges
 def dense_optimizer(
     parameters: Sequence[nn.Parameter], word: str, arguments: dict[str, Any]
 ) -> torch.optim.Optimizer:
-    """The optimizer that a word of the schema names, fused where torch has it. ConfigError."""
+    """The optimizer behind a word of the schema, fused if torch can. Raises ConfigError."""
     check_ranges(arguments)
     settings = dict(arguments)
     if "beta1" in settings:
         settings["betas"] = (settings.pop("beta1"), settings.pop("beta2"))
+    accepted = inspect.signature(OPTIMIZERS[word]).parameters
+    faster = next(({way: True} for way in ("fused", "foreach") if way in accepted), {})
     try:
-        optimizer = OPTIMIZERS[word](parameters, **settings, **_way(OPTIMIZERS[word]))
+        optimizer = OPTIMIZERS[word](parameters, **settings, **faster)
     except ValueError as error:
         raise ConfigError.at("", str(error)) from error
     _make_state(optimizer)
@@ -41,23 +43,17 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 }
 
 HARMLESS = {"lr": 0.0, "weight_decay": 0.0, "eps": 1.0}  # no decay in the gradient, no 0 / 0
-# What such a step moves, and where it starts: counts, Adamax's max(b2 u, |g| + eps), and NAdam's
-# product of momenta.
+# What such a step still changes, and its initial value: counts, Adamax's max(b2 u, |g| + eps), and
+# NAdam's product of momenta.
 START = {"step": 0.0, "exp_inf": 0.0, "mu_product": 1.0}
 
 
-def _way(optimizer: type[torch.optim.Optimizer]) -> dict[str, bool]:
-    """How torch computes it: in one kernel where it can, else on lists of tensors."""
-    known = inspect.signature(optimizer).parameters
-    return next(({name: True} for name in ("fused", "foreach") if name in known), {})
-
-
 def _make_state(optimizer: torch.optim.Optimizer) -> None:
-    """Let torch make the state as it does at the first step, without stepping.
+    """Let torch make the state that it would make in the first step.
 
-    A step with zero gradients and ``HARMLESS`` settings leaves weights and moments; what it moves
-    goes back to its ``START``. Only SGD's momentum is special: its first step sets the momentum to
-    the gradient, whatever the dampening, so its state must not be there before.
+    A step with zero gradients and ``HARMLESS`` settings leaves weights and moments as they are; the
+    rest is reset to its ``START``. SGD is the exception: its first step sets the momentum to the
+    gradient, whatever the dampening, so that its state must not exist before.
     """
     if isinstance(optimizer, torch.optim.SGD | Ftrl):
         return
@@ -70,8 +66,8 @@ def _make_state(optimizer: torch.optim.Optimizer) -> None:
     for group in groups:
         group.update(HARMLESS)
     optimizer.step()
-    for group, kept in zip(groups, settings, strict=True):
-        group.update(kept)
+    for group, own in zip(groups, settings, strict=True):
+        group.update(own)
     for parameter, grad in zip(parameters, grads, strict=True):
         parameter.grad = grad
         state = optimizer.state[parameter]

@@ -11,7 +11,7 @@ from tzmmoe.errors import ConfigError
 
 @dataclass(frozen=True)
 class Schedule:
-    """The rate at s; s counts epochs when ``by_epoch``, else steps."""
+    """The rate at s, which counts epochs if ``by_epoch``, else steps."""
 
     rate: Callable[[int], float]
     by_epoch: bool
@@ -29,18 +29,18 @@ class Rates(NamedTuple):
 
 @dataclass(frozen=True)
 class Schedules:
-    """Those of the tables and of the dense part."""
+    """The schedules of the tables and of the dense part."""
 
     tables: Schedule
     dense: Schedule
 
     def at(self, step: int, epoch: int) -> Rates:
-        """``step`` and ``epoch`` count those done."""
+        """The rates after ``step`` steps and ``epoch`` epochs."""
         return Rates(self.tables.at(step, epoch), self.dense.at(step, epoch))
 
 
 def schedule(lr: float, word: str | None, arguments: dict[str, Any]) -> Schedule:
-    """The schedule that a word of the schema names, from the base rate lr; a rate of 0 stays."""
+    """The schedule behind a word of the schema, from the base rate lr; a base rate of 0 stays 0."""
     if word is None or word == "constant_learning_rate" or lr == 0:
         return Schedule(lambda s: lr, by_epoch=False)
     arguments = dict(arguments)
@@ -62,7 +62,7 @@ def exponential_decay(
     min_learning_rate: float,
 ) -> Callable[[int], float]:
     """max(lr factor^((s - warmup) / decay_size), min), after a linear warm-up."""
-    size = _needed("decay_size", decay_size)
+    size = _required("decay_size", decay_size)
     if not 0 < decay_factor <= 1:
         raise ConfigError.at("decay_factor", f"is {decay_factor:g}; give more than 0, at most 1")
 
@@ -80,13 +80,13 @@ def manual_step(
     if not schedule_sizes or len(schedule_sizes) != len(learning_rates):
         raise ConfigError.at(
             "schedule_sizes",
-            f"has {len(schedule_sizes)} steps for {len(learning_rates)} learning_rates; give one "
-            "rate for each step",
+            f"has {len(schedule_sizes)} steps for {len(learning_rates)} learning_rates; give "
+            "one rate per step",
         )
     if list(schedule_sizes) != sorted(set(schedule_sizes)):
-        raise ConfigError.at("schedule_sizes", "must increase from each step to the next")
+        raise ConfigError.at("schedule_sizes", "must increase from one step to the next")
     if min(learning_rates) < 0:
-        raise ConfigError.at("learning_rates", "holds a rate below 0; give 0 or more")
+        raise ConfigError.at("learning_rates", "contains a negative rate; give 0 or more")
 
     def rate(s: int) -> float:
         index = bisect_left(schedule_sizes, s)
@@ -108,7 +108,7 @@ def cosine_annealing(
     warmup_size: int,
 ) -> Callable[[int], float]:
     """min + (lr - min) (1 + cos(pi s / T_max)) / 2 after the warm-up, min from T_max on."""
-    period = _needed("T_max", T_max)
+    period = _required("T_max", T_max)
 
     def rate(s: int) -> float:
         return _cosine(lr, min_learning_rate, min(s, period) / period)
@@ -125,8 +125,8 @@ def cosine_annealing_warm_restarts(
     warmup_learning_rate: float,
     warmup_size: int,
 ) -> Callable[[int], float]:
-    """As cosine_annealing, anew after T_0, T_0 T_mult, T_0 T_mult^2, ... steps."""
-    first = _needed("T_0", T_0)
+    """As cosine_annealing, restarting after T_0, T_0 T_mult, T_0 T_mult^2, ... steps."""
+    first = _required("T_0", T_0)
     if T_mult < 1:
         raise ConfigError.at("T_mult", f"is {T_mult}; give 1 or more")
 
@@ -149,18 +149,18 @@ SCHEDULES: dict[str, Callable[..., Callable[[int], float]]] = {
 }
 
 
-def _cosine(high: float, low: float, share: float) -> float:
-    return low + (high - low) * 0.5 * (1 + math.cos(math.pi * share))
+def _cosine(high: float, low: float, fraction: float) -> float:
+    return low + (high - low) * 0.5 * (1 + math.cos(math.pi * fraction))
 
 
 def _warmed(
     lr: float, first: float, size: int, after: Callable[[int], float]
 ) -> Callable[[int], float]:
-    """Linear from ``first`` to lr over ``size``, then ``after`` of what follows."""
+    """Linear from ``first`` to lr over ``size``, then ``after`` from its own 0 on."""
     return lambda s: first + (lr - first) * s / size if s < size else after(s - size)
 
 
-def _needed(name: str, value: int | None) -> int:
+def _required(name: str, value: int | None) -> int:
     if not value:
         raise ConfigError.at(name, "is not set; give 1 or more")
     return value

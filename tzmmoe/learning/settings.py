@@ -1,4 +1,4 @@
-"""What one training step is told: plain data, made from the fields of train_config."""
+"""The settings of a training step: plain data, made from the fields of train_config."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,21 +20,21 @@ class OptimizerSettings:
 
     @classmethod
     def of(cls, fields: Mapping[str, Any] | None, path: str) -> "OptimizerSettings":
-        """From the fields of a sparse_optimizer or dense_optimizer; a schedule may be unset."""
+        """From the fields of a sparse_optimizer or dense_optimizer; the schedule is optional."""
         if fields is None:
-            one = "optimizer { adam_optimizer { lr: 0.001 } }"
-            words = f"is not set; set sparse_optimizer and dense_optimizer, or only {one}"
+            joint = "optimizer { adam_optimizer { lr: 0.001 } }"
+            words = f"is not set; set sparse_optimizer and dense_optimizer, or only {joint}"
             raise ConfigError.at(path, words)
-        chosen = {word: value for word, value in fields.items() if value is not None}
-        rates = [Choice(word, value) for word, value in chosen.items() if word.endswith(RATES)]
-        optimizers = [Choice(w, v) for w, v in chosen.items() if not w.endswith(RATES)]
+        choices = [Choice(word, value) for word, value in fields.items() if value is not None]
+        schedules = [choice for choice in choices if choice.word.endswith(RATES)]
+        optimizers = [choice for choice in choices if choice not in schedules]
         if not optimizers:
-            known = ", ".join(word for word in fields if not word.endswith(RATES))
-            raise ConfigError.at(path, f"has no optimizer; give one of {known}")
-        return cls(optimizers[0], rates[0] if rates else Choice(None, {}))
+            words = ", ".join(word for word in fields if not word.endswith(RATES))
+            raise ConfigError.at(path, f"has no optimizer; give one of {words}")
+        return cls(optimizers[0], schedules[0] if schedules else Choice(None, {}))
 
     def rate(self) -> Schedule:
-        """The learning rate, step by step. Raises ConfigError."""
+        """The schedule of the learning rate. Raises ConfigError."""
         with within(self.schedule.word or ""):
             lr = self.optimizer.arguments["lr"]
             return schedule(lr, self.schedule.word, self.schedule.arguments)
@@ -42,7 +42,7 @@ class OptimizerSettings:
 
 @dataclass(frozen=True)
 class LearningSettings:
-    """How the stages of a step work."""
+    """What the stages of a step depend on."""
 
     sparse: OptimizerSettings
     dense: OptimizerSettings
@@ -50,18 +50,20 @@ class LearningSettings:
     clipping: Choice  # word: norm, value or none
     precision: str
     scaler: dict[str, Any] | None
-    grad_process: str  # pcgrad, or nothing
+    grad_process: str  # pcgrad, or empty
     loss_mean: str  # GLOBAL_BATCH or LOCAL_BATCH
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> "LearningSettings":
         """From the fields of train_config. Raises ConfigError when an optimizer is missing."""
         clipping = fields["grad_clipping"] or {}
+        sparse, dense = (
+            OptimizerSettings.of(fields[name], f"train_config.{name}")
+            for name in ("sparse_optimizer", "dense_optimizer")
+        )
         return cls(
-            sparse=OptimizerSettings.of(
-                fields["sparse_optimizer"], "train_config.sparse_optimizer"
-            ),
-            dense=OptimizerSettings.of(fields["dense_optimizer"], "train_config.dense_optimizer"),
+            sparse=sparse,
+            dense=dense,
             accumulation=fields["gradient_accumulation_steps"],
             clipping=Choice(clipping.get("clipping_type", "none"), clipping),
             precision=fields["mixed_precision"],
@@ -71,14 +73,15 @@ class LearningSettings:
         )
 
     def schedules(self) -> Schedules:
-        """The rates of tables and dense part."""
+        """The learning rates of the tables and of the dense part."""
         return Schedules(self.sparse.rate(), self.dense.rate())
 
     def gradient_bound(self) -> float | None:
-        """What the gradient of each number of an embedding is kept within, where it enters.
+        """The bound on each component of an embedding's gradient, applied where it enters a table;
+        None if unset.
 
         Raises:
-            ConfigError: such a bound cannot be, or does not go with another setting.
+            ConfigError: the bound is not positive, or conflicts with another setting.
         """
         choice = self.sparse.optimizer
         if not choice.arguments["gradient_clipping"]:
@@ -89,7 +92,7 @@ class LearningSettings:
                 raise ConfigError.at("max_gradient", f"is {bound:g}; give more than 0")
             if self.precision == "FP16":
                 raise ConfigError.at(
-                    "gradient_clipping", "does not go with FP16's scaled gradients; use BF16"
+                    "gradient_clipping", "does not work with FP16's scaled gradients; use BF16"
                 )
             if self.grad_process == "pcgrad":
                 raise ConfigError.at(

@@ -1,10 +1,10 @@
-"""One training step: a batch to new parameters, in five stages that are chosen once."""
+"""A training step: from a batch to new parameters, in five stages that are chosen once."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,39 +25,6 @@ from tzmmoe.tables.sharded import ShardedTables
 from tzmmoe.tables.table import Tables
 from tzmmoe.tasks.task import TaskSet
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-DTYPES = {"BF16": torch.bfloat16, "FP16": torch.float16}
-
-
-class Precision:
-    """Full precision, or one of ``DTYPES`` by its ``word``.
-
-    ``scaler`` is disabled, and then leaves everything as it is, unless the word is FP16.
-    ``scaling``: its settings; None: torch's, which are those of the schema.
-    """
-
-    def __init__(self, word: str, scaling: Mapping[str, Any] | None, device: torch.device) -> None:
-        self._device, self._dtype = device, DTYPES.get(word)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=word == "FP16", **(scaling or {}))
-
-    def within(self, forward: Callable[P, T]) -> Callable[P, T]:
-        """The same function in this arithmetic; itself in full precision."""
-        if self._dtype is None:
-            return forward
-
-        def cast(*arguments: P.args, **named: P.kwargs) -> T:
-            with torch.autocast(self._device.type, self._dtype):
-                return forward(*arguments, **named)
-
-        return cast
-
-    def scale(self) -> Tensor:
-        """What an enabled scaler multiplies the gradients of this step by."""
-        return self.scaler.scale(torch.ones((), device=self._device))
-
-
 log = logging.getLogger(__name__)
 
 Logits = dict[str, Tensor]  # {task: (B,) or (B, C)}
@@ -66,12 +33,12 @@ Losses = dict[str, Tensor]  # {key: scalar}; the objective is their sum
 
 @dataclass
 class TrainStep:
-    """What is done with a batch, stage by stage. Each stage knows of the others only what it is
-    handed, so that one which is compiled or written by hand takes the place of another alone.
+    """The stages of a step. Each receives all that it needs, so that a compiled or hand-written
+    stage replaces another without touching the rest.
 
-    ``losses`` gets logits, the batch, and each task's sum of weights if the batch is a part of a
-    larger one. ``backward`` leaves in the parameters the gradients of all processes. ``tables`` and
-    ``dense`` move the parameters by them, at their rates.
+    ``losses`` takes the logits, the batch, and each task's sum of weights if the batch is part of a
+    larger one. ``backward`` leaves the mean gradients of all processes in the parameters.
+    ``tables`` and ``dense`` update the parameters with them, at their learning rates.
     """
 
     forward: Callable[[Inputs], Logits]
@@ -89,7 +56,7 @@ class TrainStep:
         device: torch.device,
         world: World | None = None,
     ) -> "TrainStep":
-        """The stages that the settings ask for."""
+        """The stages that the settings select."""
         world = world or World()
         precision = Precision(settings.precision, settings.scaler, device)
         tables = TableUpdate(model, settings, precision, world.size)
@@ -110,8 +77,8 @@ class TrainStep:
     def __call__(
         self, batch: Batch, rates: Rates, totals: Tensor | None = None
     ) -> tuple[Logits, Losses]:
-        """Learn from a batch; its logits and losses, from before."""
-        self.tables.set_rate(rates.tables)  # before the backward pass, in which some tables move
+        """Learn from a batch; its logits and losses from before the update."""
+        self.tables.set_rate(rates.tables)  # before the backward pass, which updates sharded tables
         self.dense.set_rate(rates.dense)
         logits = self.forward(batch.inputs)
         losses = self.losses(logits, batch, totals)
@@ -121,8 +88,33 @@ class TrainStep:
         return logits, losses
 
 
+DTYPES = {"BF16": torch.bfloat16, "FP16": torch.float16}
+
+
+class Precision:
+    """Full precision, or one of ``DTYPES`` by its ``word``.
+
+    ``scaler`` is enabled for FP16 only; otherwise it leaves everything unchanged. ``scaling``: its
+    settings; None: torch's defaults, which are also those of the schema.
+    """
+
+    def __init__(self, word: str, scaling: Mapping[str, Any] | None, device: torch.device) -> None:
+        self._device, self._dtype = device, DTYPES.get(word)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=word == "FP16", **(scaling or {}))
+
+    def within(self, forward: Callable[[Inputs], Logits]) -> Callable[[Inputs], Logits]:
+        """The same function in this precision."""
+        if self._dtype is None:
+            return forward
+        return torch.autocast(self._device.type, self._dtype)(forward)
+
+    def scale(self) -> Tensor:
+        """The factor of this step's gradients, if the scaler is enabled."""
+        return self.scaler.scale(torch.ones((), device=self._device))
+
+
 class TableUpdate:
-    """Moves the embedding tables, on every batch. ``sharded`` ones move in the backward pass.
+    """Updates the embedding tables on every batch; ``sharded`` ones update in the backward pass.
 
     ``modules``: the others by name. ``optimizers``: one for all of them that are trained, or none.
     """
@@ -140,30 +132,30 @@ class TableUpdate:
         self._spreads = {part.store for part in self.sharded}
         self._scale = precision.scale if precision.scaler.is_enabled() else lambda: None
         bound = settings.gradient_bound()
-        # A process's losses are those of the global batch, times the number of processes.
+        # The losses of a process are those of the global batch times the number of processes.
         for part in (*self.modules.values(), *self.sharded):
             part.gradient_bound = bound and bound * num_processes
 
     def set_rate(self, rate: float) -> None:
-        """For the steps to come."""
+        """Set the learning rate of the steps to come."""
         for optimizer in self.optimizers:
             _set_rate(optimizer, rate)
         for spread in self._spreads:
             spread.set_rate(rate)
 
     def step(self) -> None:
-        """Move the rows of the batch."""
+        """Update the rows of the batch."""
         for optimizer in self.optimizers:
             optimizer.step(self._scale())
             optimizer.zero_grad(set_to_none=True)
 
 
 class DenseUpdate:
-    """Moves all parameters but the tables, once in ``accumulation`` batches, by the mean of their
-    gradients.
+    """Updates all parameters but the tables, once every ``accumulation`` batches, with the mean of
+    their gradients.
 
-    ``pending`` counts the batches since its last step. What is pending when a run ends waits in its
-    checkpoint, so that training on is the same as never having stopped.
+    ``pending`` counts the batches since its last step. Gradients that are pending when a run ends
+    are saved in its checkpoint, so that resuming gives the same result as never having stopped.
     """
 
     def __init__(self, model: nn.Module, settings: LearningSettings, precision: Precision) -> None:
@@ -175,13 +167,13 @@ class DenseUpdate:
         self._clip = _clipping(settings.clipping)
 
     def set_rate(self, rate: float) -> None:
-        """For the steps to come."""
+        """Set the learning rate of the steps to come."""
         _set_rate(self.optimizer, rate)
 
     def step(self) -> None:
-        """Count the batch, and move where that is due."""
+        """Count the batch, and update the parameters if that is due."""
         self.pending += 1
-        if self.pending < self.accumulation:  # it is more after a resume with a smaller one
+        if self.pending < self.accumulation:  # can be exceeded after resuming with a smaller one
             return
         self.scaler.unscale_(self.optimizer)
         if self.pending > 1:
@@ -195,7 +187,7 @@ class DenseUpdate:
 
 
 def check(settings: LearningSettings, faults: Faults) -> None:
-    """Add the faults of optimizers and schedules, which need no model to show."""
+    """Add the faults of optimizers and schedules that show without a model."""
     parameter = nn.Parameter(torch.zeros(1, 1))
     with faults.under("train_config.sparse_optimizer"):
         settings.gradient_bound()
@@ -208,19 +200,19 @@ def check(settings: LearningSettings, faults: Faults) -> None:
 
 
 def trained_rows(model: nn.Module) -> dict[nn.Parameter, int]:
-    """The parameters of tables in this process, with how many rows of each are trained."""
+    """The parameters of the tables in this process, each with its number of trained rows."""
     tables = [part for part in model.modules() if isinstance(part, Tables)]
     return {part.weight: part.trained_rows for part in tables if part.trained_rows}
 
 
 def dense_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """By name, all parameters but the tables."""
+    """All parameters but the tables, by name."""
     tables = {id(part.weight) for part in model.modules() if isinstance(part, Tables)}
-    return {n: each for n, each in model.named_parameters() if id(each) not in tables}
+    return {name: p for name, p in model.named_parameters() if id(p) not in tables}
 
 
 def _losses(model: nn.Module, tasks: TaskSet) -> Callable[[Logits, Batch, Tensor | None], Losses]:
-    """The tasks' losses, and the penalty of the weights if there is one."""
+    """The tasks' losses, and the penalty of the weights if any are penalized."""
     parts = penalized(model)
     if not parts:
         return tasks.losses
@@ -238,16 +230,15 @@ def _surgery(model: nn.Module, tasks: TaskSet, settings: LearningSettings) -> Su
         log.warning("train_config.grad_process has no effect with one task")
         return None
     tables = trained_rows(model)
-    # A parameter that holds a part for each task, which this task alone reaches.
-    by_task = [part for part in model.modules() if getattr(part, "by_task", False)]
-    alone = {parameter for part in by_task for parameter in part.parameters()}
-    return Surgery(tasks, [*dense_parameters(model).values(), *tables], tables, alone)
+    modules = [part for part in model.modules() if getattr(part, "by_task", False)]
+    by_task = {parameter for part in modules for parameter in part.parameters()}
+    return Surgery(tasks, [*dense_parameters(model).values(), *tables], tables, by_task)
 
 
 def _backward(
     scale: Callable[[Tensor], Tensor], surgery: Surgery | None, replicas: Replicas | None
 ) -> Callable[[Losses], None]:
-    """Losses to gradients. ``scale``: as half precision needs it."""
+    """The stage from losses to gradients. ``scale`` scales a loss for half precision."""
     if surgery:
         return lambda losses: surgery.backward(
             {key: scale(loss) for key, loss in losses.items()}, replicas
@@ -267,7 +258,7 @@ def _backward(
 
 
 def _clipping(choice: Choice) -> Callable[[Iterable[nn.Parameter]], object]:
-    """What bounds the gradients of the dense part."""
+    """The function that bounds the gradients of the dense part."""
     if choice.word == "norm":
         bound, order = choice.arguments["max_gradient"], choice.arguments["norm_type"]
         return partial(nn.utils.clip_grad_norm_, max_norm=bound, norm_type=order)
@@ -277,8 +268,9 @@ def _clipping(choice: Choice) -> Callable[[Iterable[nn.Parameter]], object]:
 
 
 def _sparse(pairs: list[tuple[nn.Parameter, int]], settings: OptimizerSettings) -> SparseOptimizer:
-    with within(settings.optimizer.word):
-        return sparse_optimizer(pairs, settings.optimizer.word, settings.optimizer.arguments)
+    choice = settings.optimizer
+    with within(choice.word):
+        return sparse_optimizer(pairs, choice.word, choice.arguments)
 
 
 def _dense(parameters: list[nn.Parameter], settings: OptimizerSettings) -> torch.optim.Optimizer:

@@ -1,4 +1,4 @@
-"""Gradients of tasks that conflict, put together so that no task works against another."""
+"""Combines conflicting gradients of tasks so that no task works against another."""
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from tzmmoe.tasks.task import TaskSet
 
 
 class Surgery:
-    """PCGrad: each task's gradient loses the part that goes against another task's.
+    """PCGrad: each task's gradient loses the component that opposes another task's.
 
     For each task i, over the other tasks j in random order: if g_i . g_j < 0, then
     g_i -= (g_i . g_j) / |g_j|^2 g_j, where g_j is task j's own gradient. The update is sum_i g_i.
     Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020, algorithm 1.
 
-    A task is an output with all its losses, and a gradient is that of all parameters that at least
-    two tasks reach, as one vector. What one task alone reaches keeps its gradient, also where the
-    tasks' parts lie in one parameter (``by_task``), as those of the gates do; and terms of no task,
-    such as regularization, are added as they are.
+    A task is an output with all its losses. Its gradient is one vector over all parameters that at
+    least two tasks reach. A parameter that only one task reaches keeps its gradient, as does one
+    that holds a part for each task (``by_task``), such as the gates; losses of no task, such as
+    regularization, are added unchanged.
 
     ``trained_rows``: of each table; its other rows do not count. A gradient that is sparse for all
-    tasks stays sparse. The order comes from torch's global generator.
+    tasks stays sparse. The order is drawn from torch's global generator.
     """
 
     def __init__(
@@ -35,58 +35,57 @@ class Surgery:
         by_task: Set[nn.Parameter],
     ) -> None:
         self._keys = [[f"{word}_{task.name}" for word in task.losses] for task in tasks.learned()]
-        self._parameters = [each for each in parameters if each.requires_grad]
+        self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
         self._trained = trained_rows
         self._by_task = by_task
 
     def backward(self, losses: Mapping[str, Tensor], replicas: Replicas | None = None) -> None:
         """In place of ``sum(losses.values()).backward()``: adds to the parameters' gradients.
 
-        A task's gradient is that of all ``replicas``. Terms of no task are equal in all of them.
+        A task's gradient is the mean over all ``replicas``; losses of no task are equal in them.
         """
         of_tasks = {key for keys in self._keys for key in keys}
-        rest = [loss for key, loss in losses.items() if key not in of_tasks]
-        found = []
+        others = [loss for key, loss in losses.items() if key not in of_tasks]
+        by_task = []
         for number, keys in enumerate(self._keys, 1):
             loss = sum(losses[key] for key in keys)
-            again = number < len(self._keys) or bool(rest)
-            found.append(
-                torch.autograd.grad(loss, self._parameters, retain_graph=again, allow_unused=True)
+            retain = number < len(self._keys) or bool(others)
+            grads = torch.autograd.grad(
+                loss, self._parameters, retain_graph=retain, allow_unused=True
             )
-        self._put_together(
-            found if replicas is None else [replicas.mean(each) for each in found],
-            World() if replicas is None else replicas.world,
-        )
-        if rest:
-            sum(rest).backward()
+            by_task.append(grads)
+        if replicas:
+            by_task = [replicas.mean(grads) for grads in by_task]
+        self._combine(by_task, replicas.world if replicas else World())
+        if others:
+            sum(others).backward()
 
     @torch.no_grad()
-    def _put_together(self, found: Sequence[Sequence[Tensor | None]], world: World) -> None:
-        """``found``: of each task, the gradient of each parameter."""
+    def _combine(self, by_task: Sequence[Sequence[Tensor | None]], world: World) -> None:
+        """``by_task``: for each task, the gradient of each parameter."""
         parts = []
-        for parameter, *grads in zip(self._parameters, *found, strict=True):
-            there = {task: grad for task, grad in enumerate(grads) if grad is not None}
-            if there:
-                is_shared = len(there) > 1 and parameter not in self._by_task
+        for parameter, *grads in zip(self._parameters, *by_task, strict=True):
+            own = {task: grad for task, grad in enumerate(grads) if grad is not None}
+            if own:
+                is_shared = len(own) > 1 and parameter not in self._by_task
                 trained = self._trained.get(parameter)
-                parts.append(ParameterGradients.of(parameter, there, trained, is_shared))
-        products_TT = torch.zeros(
-            len(found), len(found), dtype=torch.float64, device=self._parameters[0].device
-        )
+                parts.append(ParameterGradients.of(parameter, own, trained, is_shared))
+        device, num_tasks = self._parameters[0].device, len(by_task)
+        products_TT = torch.zeros(num_tasks, num_tasks, dtype=torch.float64, device=device)
         for part in parts:
             part.add_products(products_TT)
-        shares_T = shares(products_TT, world)
+        coefficients_T = coefficients(products_TT, world)
         for part in parts:
-            grad = part.sum(shares_T)
+            grad = part.sum(coefficients_T)
             before = part.parameter.grad
             part.parameter.grad = grad if before is None else before + grad
 
 
-def shares(products_TT: Tensor, world: World) -> Tensor:
-    """How much of each task's own gradient the update holds (T,), from their dot products.
+def coefficients(products_TT: Tensor, world: World) -> Tensor:
+    """The coefficient of each task's own gradient in the update (T,), from their dot products.
 
-    All that algorithm 1 makes of a gradient is a mixture of the tasks' own gradients, so it is
-    carried out on the mixtures' T numbers; nothing waits for the device. The order is that of the
+    Whatever algorithm 1 makes of a gradient is a linear combination of the tasks' own gradients, so
+    it runs on the T coefficients of each; nothing waits for the device. The order is that of the
     first process.
     """
     num_tasks = len(products_TT)
@@ -104,16 +103,17 @@ def shares(products_TT: Tensor, world: World) -> Tensor:
 
 @dataclass(frozen=True)
 class ParameterGradients:
-    """One parameter's gradient of each task that reaches it.
+    """The gradient of one parameter for each task that reaches it.
 
-    ``rows``: the rows (U,) of a table that the gradients (U, D) are of; None: all. The first
-    ``trained`` rows are trained. ``is_shared``: its numbers are of several tasks.
+    ``rows``: the rows (U,) of a table that the gradients (U, D) belong to; None: all. The first
+    ``trained`` rows of a table are trained; None: not a table. ``is_shared``: several tasks reach
+    the same numbers.
     """
 
     parameter: nn.Parameter
     grads: Mapping[int, Tensor]
     rows: Tensor | None
-    trained: int | None  # None: no table
+    trained: int | None
     is_shared: bool
 
     @classmethod
@@ -130,30 +130,30 @@ class ParameterGradients:
         ids = [grad._indices()[0] for grad in grads.values()]
         rows, places = torch.unique(torch.cat(ids), return_inverse=True)
         merged = {}
-        split = places.split([len(each) for each in ids])
+        split = places.split([len(own) for own in ids])
         for (task, grad), place in zip(grads.items(), split, strict=True):
             values = grad._values()
             merged[task] = values.new_zeros(len(rows), values.shape[1]).index_add_(0, place, values)
         return cls(parameter, merged, rows, trained, is_shared)
 
     def add_products(self, products_TT: Tensor) -> None:
-        """Add the dot products of the gradients."""
+        """Add the dot products of the tasks' gradients."""
         if not self.is_shared:
             return
         absent = torch.zeros_like(next(iter(self.grads.values())))
         grads = [self.grads.get(task, absent) for task in range(len(products_TT))]
         if self.trained is not None and self.trained < len(self.parameter):
-            kept = slice(self.trained) if self.rows is None else self.rows < self.trained
-            grads = [grad[kept] for grad in grads]
+            trained = slice(self.trained) if self.rows is None else self.rows < self.trained
+            grads = [grad[trained] for grad in grads]
         # In float32, the square of a small gradient would be 0.
         flat_TN = torch.stack([grad.flatten() for grad in grads]).double()
         products_TT += flat_TN @ flat_TN.T
 
-    def sum(self, shares_T: Tensor) -> Tensor:
-        """The update's part, sparse if all gradients were; a task's own as it is."""
+    def sum(self, coefficients_T: Tensor) -> Tensor:
+        """The weighted sum, sparse if all gradients were; unweighted unless shared."""
         total = torch.zeros_like(next(iter(self.grads.values())))
         for task, grad in self.grads.items():
-            total += shares_T[task] * grad if self.is_shared else grad
+            total += coefficients_T[task] * grad if self.is_shared else grad
         if self.rows is None:
             return total
         return torch.sparse_coo_tensor(

@@ -1,4 +1,4 @@
-"""Evaluations of a session's weights: passes over files, while training and at the end."""
+"""Evaluation of a session's weights: passes over files, during training and at the end."""
 
 import logging
 import math
@@ -19,9 +19,9 @@ from tzmmoe.data.loader import Loader
 from tzmmoe.errors import ConfigError, DataError
 from tzmmoe.learning.lockstep import Lockstep
 from tzmmoe.models.rank import RankModel
-from tzmmoe.run import results as report
 from tzmmoe.run.ends import Interruption
 from tzmmoe.run.progress import shows_bars
+from tzmmoe.run.results import EVALUATION_RESULTS, TRAINING_RESULTS, results_table, write_results
 from tzmmoe.run.session import Session
 from tzmmoe.serving.predictions import PredictionWriter, output_file, prediction_columns
 from tzmmoe.system.world import World
@@ -48,35 +48,43 @@ def evaluate(
     """Metrics and losses by key, ``regularization`` if weights are penalized, and the sum of all
     losses, ``val_loss``.
 
-    A loss is weight * sum(w l) / sum(w) over all rows, so it does not depend on the batch size;
-    NaN, and left out of the sum, when no row counts. The sum of none is NaN too. ``most``: at most
-    this many batches. ``sink`` gets the outputs and the batch (on the device) of each. In the
-    processes of a ``world`` results are those of all their rows.
+    A loss is weight * sum(w l) / sum(w) over all rows, so it does not depend on the batch size. If
+    no row counts, it is NaN and left out of the sum; a sum without terms is NaN too. ``most``: the
+    maximum number of batches. ``sink`` receives the outputs of each batch and the batch, on the
+    device. In the processes of a ``world``, results are those of all their rows.
     """
     tasks.reset()
     for metric in tasks.named_metrics().values():
         metric.to(device)
-    sums: dict[str, list[Tensor]] = {}
-    weights = {task.name: task.weight for task in tasks.tasks}
+    sums: dict[str, Tensor] = {}  # by the key of a loss: sum(w l) and sum(w)
+    weights: dict[str, float] = {}
     was_training = model.training
     model.eval()
-    for each in _shown(islice(batches, most), bar_every):
-        batch = each.to(device)
+    bar = tqdm(
+        islice(batches, most),
+        desc="evaluating",
+        unit="batch",
+        miniters=bar_every,
+        disable=not shows_bars(),
+        leave=False,
+    )
+    for host_batch in bar:
+        batch = host_batch.to(device)
         logits = model(batch.inputs)
         outputs = tasks.predict(logits)
         tasks.update(outputs, batch)
         for task, word, weighted, total in tasks.loss_sums(logits, batch):
-            known = sums.setdefault(f"{word}_{task.name}", [0.0, 0.0, weights[task.name]])
-            known[0] = known[0] + weighted.double()
-            known[1] = known[1] + total.double()
+            key = f"{word}_{task.name}"
+            weights[key] = task.weight
+            sums[key] = sums.get(key, 0.0) + torch.stack([weighted, total]).double()
         if sink:
             sink(outputs, batch)
     model.train(was_training)
-    sums = {key: _added(known, world or World()) for key, known in sums.items()}
+    sums = {key: (world or World()).total(pair) for key, pair in sums.items()}
     results = tasks.compute()
-    tasks.reset()  # some keep every row
-    losses = {key: float(weight * part / whole) for key, (part, whole, weight) in sums.items()}
-    counted = [losses[key] for key, (_, whole, _) in sums.items() if whole > 0]
+    tasks.reset()  # some metrics keep every row
+    losses = {key: float(weights[key] * part / whole) for key, (part, whole) in sums.items()}
+    counted = [losses[key] for key, (_, whole) in sums.items() if whole > 0]
     penalty = regularization(penalized(model))
     if penalty is not None:
         losses["regularization"] = float(penalty)
@@ -84,28 +92,10 @@ def evaluate(
     return {**results, **losses, "val_loss": sum(counted) if counted else math.nan}
 
 
-def _added(sums: list[Tensor], world: World) -> list[Tensor]:
-    """Sum of losses and sum of weights over all processes; the tower's weight as it is."""
-    part, whole, weight = sums
-    return [*world.total(torch.stack([part, whole])), weight]
-
-
-def _shown(batches: Iterable[Batch], every: int) -> tqdm:
-    """The batches, counted by a bar on a terminal."""
-    return tqdm(
-        batches,
-        desc="evaluating",
-        unit="batch",
-        miniters=every,
-        disable=not shows_bars(),
-        leave=False,
-    )
-
-
 @dataclass(frozen=True)
 class Evaluation:
-    """Passes over the files at ``path``, which the command line calls ``flag``, with the weights at
-    hand. ``most``: at most this many batches."""
+    """Passes of the current weights over the files at ``path``, which is ``flag`` on the command
+    line. ``most``: the maximum number of batches."""
 
     session: Session
     tasks: TaskSet
@@ -116,18 +106,18 @@ class Evaluation:
 
     @classmethod
     def of_training(cls, session: Session) -> "Evaluation":
-        """On eval_input_path, by the towers' metrics."""
+        """On eval_input_path, with the towers' metrics."""
         settings = session.settings
         most, rows = settings.evaluation.num_steps, settings.training.num_val_samples
         if rows is not None:
-            enough = -(-rows // settings.eval_delivery.batch_size)
-            most = enough if most is None else min(most, enough)
+            batches = math.ceil(rows / settings.eval_delivery.batch_size)
+            most = batches if most is None else min(most, batches)
         path = settings.files.eval_input_path
         return cls(session, session.built.tasks, path, "--eval_input_path", None, most)
 
     @classmethod
     def final(cls, session: Session) -> "Evaluation":
-        """On test_input_path, or else on eval_input_path, as eval_config says."""
+        """On test_input_path, or eval_input_path if that is not set, as eval_config says."""
         files, settings = session.settings.files, session.settings.evaluation
         flag = "--test_input_path" if files.test_input_path else "--eval_input_path"
         path = files.test_input_path or files.eval_input_path
@@ -135,13 +125,13 @@ class Evaluation:
         return cls(session, session.built.final_tasks, path, flag, size, most)
 
     def agrees(self, other: "Evaluation") -> bool:
-        """Gives the same results; they do not depend on the batch size."""
+        """Whether both give the same results, which do not depend on the batch size."""
         whole = self.most is None and other.most is None
         return whole and self.path == other.path and self.tasks is other.tasks
 
     @cached_property
     def loader(self) -> Loader:
-        """The files are looked up once. Raises DataError for what they lack."""
+        """Reads the files; they are looked up once. Raises DataError."""
         return self._loader()
 
     def _loader(self, reserved: Sequence[str] = ()) -> Loader:
@@ -151,29 +141,32 @@ class Evaluation:
         )
         if not loader.source.has_rows():
             file = loader.source.files[0]
-            raise DataError(
-                f"{file}: the files to evaluate on hold no rows; check {self.flag.lstrip('-')}"
-            )
+            name = self.flag.lstrip("-")
+            raise DataError(f"{file}: the files of {name} have no rows; choose others")
         return loader
 
     def run(
         self, predictions_path: str | None = None, interruption: Interruption | None = None
     ) -> dict[str, float]:
-        """One pass; prints the results.
+        """One pass; its results, which are also logged.
 
-        With ``predictions_path`` the outputs, labels and reserved columns are written there.
+        Outputs, labels and reserved columns are written to ``predictions_path`` if that is given.
 
         Raises:
-            Interrupted: a signal came, as ``interruption`` tells between two batches.
+            Interrupted: a signal arrived, which ``interruption`` checks before each batch.
         """
         if not predictions_path:
             return self._pass(self.loader, None, interruption)
         labels = [c.name for c in self.tasks.columns() if c.role == "label"]
-        wanted = [*self.session.settings.evaluation.reserved_columns, *labels]
-        loader = self._loader(list(dict.fromkeys(wanted)))
+        columns = [*self.session.settings.evaluation.reserved_columns, *labels]
+        loader = self._loader(list(dict.fromkeys(columns)))
         world = self.session.runtime.world
         with PredictionWriter(predictions_path, self.session.inputs(), world) as writer:
-            results = self._pass(loader, _into(writer), interruption)
+
+            def write(outputs: dict[str, Tensor], batch: Batch) -> None:
+                writer.write(prediction_columns(outputs, batch.reserved, None), len(batch))
+
+            results = self._pass(loader, write, interruption)
         num_rows = sum(world.gather(writer.num_rows))
         log.info("wrote %s predictions to %s", f"{num_rows:,}", writer.name)
         return results
@@ -194,40 +187,40 @@ class Evaluation:
             sink=sink,
             world=world,
         )
-        log.info("evaluation of %s\n%s", self.path, report.table(self.tasks, results))
+        log.info("evaluation of %s\n%s", self.path, results_table(self.tasks, results))
         return results
 
     def check_output(self) -> None:
-        """Raise ConfigError when eval_config.output_file would replace what is no result."""
+        """Raise ConfigError if eval_config.output_file would overwrite anything but results."""
         settings, where = self.session.settings.evaluation, "eval_config.output_file"
         if not settings.output_file:
             return
         path = Path(settings.output_file)
         if path.is_dir():
             raise ConfigError.at(where, f"{path} is a folder; choose a file")
-        read = [file for file in self.session.inputs() if os.path.exists(file)]
-        if path.exists() and any(os.path.samefile(file, path) for file in read):
-            raise ConfigError.at(
-                where, f"{path} is read and would be replaced; choose another file"
-            )
+        inputs = [file for file in self.session.inputs() if os.path.exists(file)]
+        if path.exists() and any(os.path.samefile(file, path) for file in inputs):
+            words = f"{path} is an input and would be overwritten; choose another file"
+            raise ConfigError.at(where, words)
         if settings.predictions_path and path == Path(settings.predictions_path):
-            raise ConfigError.at(where, "is predictions_path too; choose another file")
+            words = f"{path} is also predictions_path; choose another file"
+            raise ConfigError.at(where, words)
 
     def write_output(self, results: dict[str, float], model: Path) -> None:
-        """eval_config.output_file, if that is set."""
+        """Write eval_config.output_file if it is set."""
         settings = self.session.settings
         if not (settings.evaluation.output_file and self.session.runtime.world.is_first):
             return
         path = Path(settings.evaluation.output_file)
         labelled = by_label(self.tasks.tasks, results)
-        report.write_output(path, settings.model_name, model, labelled)
+        write_results(path, settings.model_name, model, labelled)
         log.info("wrote the results to %s", path)
 
 
 class Evaluations:
-    """Those of a run of training: after its checkpoints, and of its result.
+    """The evaluations of a training run: of its checkpoints, and of its final weights.
 
-    A signal that ``interruption`` caught ends one after a checkpoint.
+    A signal that ``interruption`` caught ends that of a checkpoint early.
     """
 
     def __init__(self, session: Session, interruption: Interruption) -> None:
@@ -235,25 +228,25 @@ class Evaluations:
         self.validation, self.final = Evaluation.of_training(session), Evaluation.final(session)
         self.same = self.final.agrees(self.validation)
         self._predictions = session.settings.evaluation.predictions_path
-        self._results: dict[int, dict[str, float]] = {}  # of this process, by step
-        self._predicted_at: int | None = None  # the step whose predictions are written
+        self._results: dict[int, dict[str, float]] = {}  # by step, since this process started
+        self._predicted_at: int | None = None  # the step whose predictions were written
 
     def check(self) -> None:
-        """Raise UserError for what is wrong with their files, which should not show after hours."""
-        for each in (self.validation,) if self.same else (self.validation, self.final):
-            if each.path:
-                _ = each.loader
+        """Raise UserError if their files are unfit, now rather than after hours of training."""
+        for evaluation in (self.validation,) if self.same else (self.validation, self.final):
+            if evaluation.path:
+                _ = evaluation.loader
         if self.final.path and self._predictions:
             output_file(self._predictions, self.session.inputs(), self.session.runtime.world)
         self.final.check_output()
 
     def after(self, step: int, *, is_last: bool) -> dict[str, float]:
-        """Results of a checkpoint; with predictions if it is the last one and they are those."""
+        """Results of a checkpoint; predictions too if it is the last and no other pass follows."""
         path = self._predictions if is_last and self.same else None
         results = self.validation.run(path, self._interruption)
         self._results[step] = results
         self._predicted_at = step if path else None
-        self.session.append(report.TRAINING, step, results)
+        self.session.append(TRAINING_RESULTS, step, results)
         return results
 
     def finish(self, step: int) -> dict[str, float]:
@@ -264,23 +257,14 @@ class Evaluations:
         if results is None or (self._predictions and self._predicted_at != step):
             results = self.final.run(self._predictions)
             if not self.same:
-                self.session.append(report.EVALUATION, step, results)
+                self.session.append(EVALUATION_RESULTS, step, results)
         self.final.write_output(results, self.session.model_dir / f"model.ckpt-{step}")
         return results
 
 
 def _until(interruption: Interruption | None, batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The batches; raises Interrupted before one when a signal came."""
+    """The batches. Raises Interrupted before one if a signal has arrived."""
     for batch in batches:
         if interruption:
             interruption.stop_if_asked()
         yield batch
-
-
-def _into(writer: PredictionWriter) -> Sink:
-    """Writes outputs beside a batch's reserved columns."""
-
-    def write(outputs: dict[str, Tensor], batch: Batch) -> None:
-        writer.write(prediction_columns(outputs, batch.reserved, None), len(batch))
-
-    return write

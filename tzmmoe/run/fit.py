@@ -1,4 +1,4 @@
-"""A training run in a model_dir: starting, going on, and what it leaves there."""
+"""A training run in a model_dir: how it starts or resumes, and what it writes there."""
 
 import json
 import logging
@@ -13,12 +13,12 @@ from tzmmoe.data.loader import Loader
 from tzmmoe.errors import CheckpointError, ConfigError
 from tzmmoe.learning.step import TrainStep
 from tzmmoe.run import folder, state
-from tzmmoe.run import results as report
 from tzmmoe.run.ends import Finite, Interruption, Timeout
 from tzmmoe.run.evaluate import Evaluations
 from tzmmoe.run.folder import RunLog
 from tzmmoe.run.profile import Profile
 from tzmmoe.run.progress import Progress, Speed
+from tzmmoe.run.results import TRAINING_RESULTS, results_of_step
 from tzmmoe.run.session import Session
 from tzmmoe.run.summary import Memory, summary
 from tzmmoe.run.trainer import Trainer
@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 
 
 class TrainRun:
-    """One run of training. ``continue_train`` goes on from the newest checkpoint; ``began`` is when
-    the command did, by time.monotonic."""
+    """One training run. ``continue_train`` resumes from the newest checkpoint; ``began`` is the
+    start of the command on the clock of time.monotonic."""
 
     def __init__(
         self,
@@ -51,29 +51,30 @@ class TrainRun:
     def run(self, record: RunLog | None = None) -> dict[str, float]:
         """Train to the end; the results of the last evaluation, empty without one.
 
-        ``record`` is told the model_dir once that is known to be free for this run.
+        ``record`` is opened in the model_dir once no other run can use it.
 
         Raises:
-            CheckpointError: a model_dir that holds a checkpoint, without ``continue_train``.
+            CheckpointError: the model_dir holds a checkpoint, and ``continue_train`` is not set.
         """
         world = self.session.runtime.world
-        found = world.first(lambda: self._found(folder.begun))
-        self._warn_without_checkpoint(found is not None)
+        newest = world.first(lambda: self._newest(folder.free_newest))
+        if newest is None:
+            self._warn_without_checkpoint()
         trainer = self._trainer()
-        with ExitStack() as kept:
-            world.first(lambda: self._open_folder(kept, found, record))
-            return self._train(trainer, found)
+        with ExitStack() as held:
+            world.first(lambda: self._open_folder(held, newest, record))
+            return self._train(trainer, newest)
 
     def check_only(self) -> None:
         """Build everything and read the first batch, without training."""
         world = self.session.runtime.world
-        found = world.first(lambda: self._found(folder.newest))
+        newest = world.first(lambda: self._newest(folder.newest))
         trainer = self._trainer()
-        if found:
-            self.session.restore(found)
+        if newest:
+            self.session.restore(newest)
         else:
             world.each(self._fine_tune)
-        self._say_summary(trainer.step)
+        self._log_summary(trainer.step)
         batch, _ = next(trainer.loader.epoch(trainer.position), (None, None))
         if not any(world.gather(batch is not None)):
             raise trainer.loader.lack()
@@ -83,44 +84,46 @@ class TrainRun:
         log.info("%s", trainer.loader.quality.report())
         log.info("the config fits the data; the first batch has %s rows", f"{len(batch):,}")
 
-    def _found(self, look: Callable[..., Path | None]) -> Path | None:
-        """The checkpoint to go on from, as a function of ``folder`` sees it."""
-        goes_on = self.continue_train or self.session.runtime.world.has_restarted
-        found = look(self.session.model_dir, goes_on=goes_on)
-        if found and self.session.settings.training.fine_tune_checkpoint:
-            log.info("fine_tune_checkpoint is not read again: the run continues from its own")
-        return found
+    def _newest(self, search: Callable[..., Path | None]) -> Path | None:
+        """The checkpoint to resume from; ``search`` is a function of ``folder``."""
+        resumes = self.continue_train or self.session.runtime.world.has_restarted
+        newest = search(self.session.model_dir, resumes=resumes)
+        if newest and self.session.settings.training.fine_tune_checkpoint:
+            log.info("fine_tune_checkpoint is not read again: the run resumes from its own")
+        return newest
 
-    def _warn_without_checkpoint(self, found: bool) -> None:
+    def _warn_without_checkpoint(self) -> None:
         flags = {
             "--continue_train": self.continue_train,
             "--ignore_restore_optimizer": self.ignore_restore_optimizer,
         }
-        for flag in (flag for flag, given in flags.items() if given and not found):
+        for flag in (flag for flag, is_set in flags.items() if is_set):
             log.warning("%s has no effect: %s holds no checkpoint", flag, self.session.model_dir)
 
-    def _open_folder(self, kept: ExitStack, found: Path | None, record: RunLog | None) -> None:
+    def _open_folder(self, held: ExitStack, newest: Path | None, record: RunLog | None) -> None:
         model_dir = self.session.model_dir
-        kept.enter_context(folder.own(model_dir, found))
+        held.enter_context(folder.own(model_dir, newest))
         if record:
             record.open(model_dir)
 
-    def _train(self, trainer: Trainer, found: Path | None) -> dict[str, float]:
-        """In a model_dir that is free for this run."""
+    def _train(self, trainer: Trainer, newest: Path | None) -> dict[str, float]:
+        """Train in a model_dir that no other run can use."""
         session, world = self.session, trainer.world
-        if found:
-            self._resume(trainer, found)
+        if newest:
+            self._resume(trainer, newest)
         else:
             world.each(self._fine_tune)
         if world.is_first:
             durable.write_text(session.model_dir / "pipeline.config", session.settings.text)
-            self._record(trainer.steps)
-        self._say_summary(trainer.step)
+            line = {"first_step": trainer.steps, "device": str(trainer.device), **versions()}
+            with (session.model_dir / "runs.jsonl").open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        self._log_summary(trainer.step)
         first = trainer.steps
         if not trainer.is_past():
             trainer.fit()
-        if found and trainer.steps == first:
-            _say_finished(trainer)
+        if newest and trainer.steps == first:
+            _log_finished(trainer)
         return self._finish(trainer)
 
     def _trainer(self) -> Trainer:
@@ -132,8 +135,9 @@ class TrainRun:
         total_steps = count_steps()
         if total_steps is not None and total_steps < learning.accumulation:
             log.warning(
-                "train_config.gradient_accumulation_steps: the dense part never steps: the run has "
-                "%d steps",
+                "train_config.gradient_accumulation_steps is %d, but the run has only %d steps, so "
+                "the dense part is never updated",
+                learning.accumulation,
                 total_steps,
             )
         built, device, world = session.built, session.runtime.device, session.runtime.world
@@ -179,7 +183,7 @@ class TrainRun:
         return self.session.loader(path, "--train_input_path", columns, training=True)
 
     def _check_memory(self, step: TrainStep) -> None:
-        """Raise ConfigError when tables and optimizers do not fit."""
+        """Raise ConfigError if tables and optimizers do not fit into memory."""
         memory, free = Memory.of(step), self.session.free_bytes
         if free is not None and memory.needed > free:
             raise ConfigError.at(
@@ -189,28 +193,28 @@ class TrainRun:
                 "number per row",
             )
 
-    def _resume(self, trainer: Trainer, found: Path) -> None:
-        """Go on where a checkpoint was written."""
-        saved = trainer.world.each(lambda: self.session.fitting_checkpoint(found))
+    def _resume(self, trainer: Trainer, newest: Path) -> None:
+        """Continue after a checkpoint."""
+        saved = trainer.world.each(lambda: self.session.matching_checkpoint(newest))
         trainer.world.each(lambda: self._restore(trainer, saved))
         state.restore_random(saved, trainer.device, trainer.world)
-        stands, steps = state.stands(saved)
-        position = trainer.loader.resume(stands)
+        positions, steps = state.positions(saved)
+        position = trainer.loader.resume(positions)
         evaluates = saved.state["evaluates"]
         trainer.resume(position, steps, is_reviewed=evaluates)
         trainer.watch.restore(saved.state["watch"])
         log.info("continuing after step %s of %s", f"{steps - 1:,}", saved.path)
-        if not evaluates and not trainer.is_past():  # whose last checkpoint is evaluated
+        if not evaluates and not trainer.is_past():  # a run that is past needs an evaluation
             return
-        results = report.of_step(self.session.model_dir / report.TRAINING, steps - 1)
-        is_known = results is not None and trainer.watch.keys() <= results.keys()
-        trainer.review(results if is_known else None)
+        results = results_of_step(self.session.model_dir / TRAINING_RESULTS, steps - 1)
+        is_complete = results is not None and trainer.watch.keys() <= results.keys()
+        trainer.review(results if is_complete else None)
 
     def _restore(self, trainer: Trainer, saved: checkpoint.Checkpoint) -> None:
         """Weights, and the optimizers' state."""
         state.restore_weights(saved, trainer.model)
         if self.ignore_restore_optimizer:
-            log.info("the optimizers start afresh")
+            log.info("the optimizers start from scratch")
             return
         try:
             state.restore_optimizers(saved, trainer.step)
@@ -224,25 +228,19 @@ class TrainRun:
         if not training.fine_tune_checkpoint:
             return
         path, mapping = Path(training.fine_tune_checkpoint), None
-        if training.fine_tune_ckpt_param_map:  # which says itself what goes where
+        if training.fine_tune_ckpt_param_map:  # a map takes the place of the fingerprint
             mapping = state.read_map(Path(training.fine_tune_ckpt_param_map))
             saved = checkpoint.open_checkpoint(checkpoint.resolved(path))
         else:
-            saved = self.session.fitting_checkpoint(path)
+            saved = self.session.matching_checkpoint(path)
         log.info("%s", state.fine_tune(saved, self.session.built.model, mapping))
 
-    def _record(self, steps: int) -> None:
-        """What this run was made with, a line of JSON for each start."""
-        line = {"first_step": steps, "device": str(self.session.runtime.device), **versions()}
-        with (self.session.model_dir / "runs.jsonl").open("a") as opened:
-            opened.write(json.dumps(line) + "\n")
-
-    def _say_summary(self, step: TrainStep) -> None:
+    def _log_summary(self, step: TrainStep) -> None:
         log.info("%s", summary(self.session.built.model, step))
         log.info("%s", Memory.of(step).line(self.session.free_bytes))
 
     def _finish(self, trainer: Trainer) -> dict[str, float]:
-        """Choose the run's result, and write predictions if the config asks for them."""
+        """Choose the final weights and evaluate them; the results."""
         session, watch, step = self.session, trainer.watch, trainer.steps - 1
         if watch.stopped:
             restores = watch.restores and watch.stopping.step is not None
@@ -254,12 +252,13 @@ class TrainRun:
         return self.evaluations.finish(step)
 
 
-def _say_finished(trainer: Trainer) -> None:
-    why, more = "", "raise num_epochs or num_steps, or name more training files"
+def _log_finished(trainer: Trainer) -> None:
+    why, remedy = "", "raise num_epochs or num_steps, or add training files"
     if trainer.watch.stopped:
-        more = "raise early_stopping.patience, for it stopped early"
+        why, remedy = " by early stopping", "raise early_stopping.patience"
     elif trainer.is_past():
         epoch, num_epochs = trainer.position.epoch + 1, trainer.settings.epochs
         why = f": epoch {epoch} of the checkpoint is past num_epochs {num_epochs}"
-        more = "raise num_epochs"
-    log.info("already finished at step %s%s; to continue, %s", f"{trainer.steps - 1:,}", why, more)
+        remedy = "raise num_epochs"
+    step = f"{trainer.steps - 1:,}"
+    log.info("already finished at step %s%s; to continue, %s", step, why, remedy)

@@ -1,7 +1,7 @@
-"""A run's model_dir: whether it may be written, what is in it to go on from, and its log.
+"""The model_dir of a run: who may write it, which checkpoint to use, and its log.
 
-Only one run has a model_dir at a time. Its log, ``train.log``, holds what was logged from before
-the model_dir was known to be right.
+Only one run uses a model_dir at a time. Its log, ``train.log``, includes the lines from before the
+model_dir was checked.
 """
 
 import fcntl
@@ -14,13 +14,13 @@ from logging.handlers import MemoryHandler
 from pathlib import Path
 
 from tzmmoe.errors import CheckpointError, Faults, Interrupted, UserError
-from tzmmoe.run import results
 from tzmmoe.run.ends import Best
+from tzmmoe.run.results import TRAINING_RESULTS, read_results
 from tzmmoe.system import checkpoint
 
 
 def check(model_dir: Path, faults: Faults) -> None:
-    """Add a fault when it cannot be made, or not be written."""
+    """Add a fault if the folder cannot be created or written."""
     existing = next(path for path in (model_dir, *model_dir.parents) if path.exists())
     if not existing.is_dir():
         faults.add("model_dir", f"{existing} is a file; choose a folder")
@@ -28,66 +28,65 @@ def check(model_dir: Path, faults: Faults) -> None:
         faults.add("model_dir", f"{existing} is not writable; choose another folder")
 
 
-def newest(model_dir: Path, *, goes_on: bool) -> Path | None:
-    """The checkpoint to go on from. Raises CheckpointError when there is one unasked."""
-    found = checkpoint.find(model_dir)
-    if found and not goes_on:
+def newest(model_dir: Path, *, resumes: bool) -> Path | None:
+    """The checkpoint to resume from. Raises CheckpointError if there is one but the run does not
+    resume."""
+    paths = checkpoint.find(model_dir)
+    if paths and not resumes:
         raise CheckpointError(
-            f"{model_dir} already holds {found[-1].name}; pass --continue_train to continue from "
+            f"{model_dir} already holds {paths[-1].name}; pass --continue_train to continue from "
             "it, or choose another --model_dir"
         )
-    return found[-1] if found else None
+    return paths[-1] if paths else None
 
 
-def begun(model_dir: Path, *, goes_on: bool) -> Path | None:
-    """As ``newest``, of a model_dir that no other run has at this moment; its checkpoints would be
-    none to go on from. Raises CheckpointError if one has."""
+def free_newest(model_dir: Path, *, resumes: bool) -> Path | None:
+    """As ``newest``, of a model_dir that is not in use: a run there may write more checkpoints.
+    Raises CheckpointError if it is."""
     if model_dir.is_dir():
         with locked(model_dir):
             pass
-    return newest(model_dir, goes_on=goes_on)
+    return newest(model_dir, resumes=resumes)
 
 
 @contextmanager
-def own(model_dir: Path, found: Path | None) -> Iterator[None]:
-    """Keep other runs out of the model_dir, whose newest checkpoint is still ``found``.
+def own(model_dir: Path, expected: Path | None) -> Iterator[None]:
+    """Keep other runs out of the model_dir, whose newest checkpoint must be ``expected``.
 
     Raises:
-        CheckpointError: another run has it, or wrote a checkpoint since.
+        CheckpointError: another run uses it, or has written a checkpoint.
     """
     model_dir.mkdir(parents=True, exist_ok=True)
     with locked(model_dir):
-        if newest(model_dir, goes_on=True) != found:
-            raise CheckpointError(
-                f"{model_dir}: another run wrote a checkpoint just now; try again"
-            )
+        if newest(model_dir, resumes=True) != expected:
+            raise CheckpointError(f"{model_dir}: another run just wrote a checkpoint; try again")
         checkpoint.clear_leftovers(model_dir)
         yield
 
 
 def best(model_dir: Path, watched: Best | None) -> Path:
-    """Of the checkpoints still there, the one whose evaluation was the best.
+    """The remaining checkpoint with the best evaluation.
 
     Raises:
-        CheckpointError: none of them has an evaluation, or the key was undefined in all.
+        CheckpointError: none of them was evaluated, or the key was undefined in all evaluations.
     """
-    there = checkpoint.by_step(model_dir)
-    lines = {line["global_step"]: line for line in results.read(model_dir / results.TRAINING)}
-    for step in sorted(there.keys() & lines.keys()):  # a step's last line counts
+    paths = checkpoint.by_step(model_dir)
+    lines = {line["global_step"]: line for line in read_results(model_dir / TRAINING_RESULTS)}
+    for step in sorted(paths.keys() & lines.keys()):  # the last line of a step counts
         if watched and watched.key in lines[step]:
             watched.note(step, lines[step])
     if watched and watched.waited and watched.step is None:
         raise CheckpointError(
-            f"{model_dir}: {watched.key} is undefined in every evaluation of a checkpoint there, "
-            "so there is no best one; set export_config.best_exporter_metric to another metric, or "
+            f"{model_dir}: {watched.key} is undefined in the evaluations of all checkpoints; set "
+            "export_config.best_exporter_metric to another metric, or "
             'export_config.exporter_type: "latest"'
         )
     if watched is None or watched.step is None:
         raise CheckpointError(
-            f"{model_dir}: no checkpoint there has an evaluation in {results.TRAINING}, so none is "
-            'the best; set export_config.exporter_type: "latest"'
+            f"{model_dir}: {TRAINING_RESULTS} has no evaluation of any checkpoint, so none is the "
+            'best; set export_config.exporter_type: "latest"'
         )
-    return there[watched.step]
+    return paths[watched.step]
 
 
 LOCK = ".lock"
@@ -95,12 +94,12 @@ LOCK = ".lock"
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep others out of a folder while the body runs.
+    """Lock a folder while the block runs.
 
-    The system takes the lock back when the process ends, however it ends; the file stays.
+    The system releases the lock when the process ends, however it ends; the file stays.
 
     Raises:
-        CheckpointError: another process has it.
+        CheckpointError: another process holds the lock.
     """
     with (folder / LOCK).open("a+") as file:
         try:
@@ -119,25 +118,25 @@ def locked(folder: Path) -> Iterator[None]:
 
 LOG = "train.log"
 LINE = "%(asctime)s %(levelname)s %(message)s"
-HELD = 10_000  # lines that wait for the folder
+CAPACITY = 10_000  # lines that wait for the folder
 
 
 class RunLog:
-    """Holds the lines of the block until ``open`` tells the folder; then each goes to its file.
+    """Buffers the log lines of the block until ``open``, then writes them to a file.
 
-    Lines are those that the process logs: all of a command's, and of a program's what its own level
-    lets pass. The error that ends the block is the last line.
+    These are the lines that the process logs: of a command all, of a program those that pass its
+    own level. An error that ends the block is the last line.
     """
 
     def __init__(self) -> None:
-        self._handler = MemoryHandler(HELD, flushLevel=logging.CRITICAL + 1)
+        self._handler = MemoryHandler(CAPACITY, flushLevel=logging.CRITICAL + 1)
         self._logger = logging.getLogger("tzmmoe")
 
     def open(self, folder: Path) -> None:
         """Write the lines to ``folder``/train.log, after those of earlier runs."""
         file = logging.FileHandler(folder / LOG, encoding="utf-8")
         file.setFormatter(logging.Formatter(LINE))
-        file.handleError = lambda record: None  # a full disk is told by what matters more
+        file.handleError = lambda record: None  # a full disk shows where it matters more
         self._handler.setTarget(file)
         self._handler.flush()
         self._handler.capacity = 1
@@ -152,8 +151,8 @@ class RunLog:
         if file is None:
             return
         if error is not None:
-            is_ours = not isinstance(error, (UserError, Interrupted, KeyboardInterrupt))
-            trace = (kind, error, error.__traceback__) if is_ours else None
+            is_bug = not isinstance(error, (UserError, Interrupted, KeyboardInterrupt))
+            trace = (kind, error, error.__traceback__) if is_bug else None
             words = str(error) or kind.__name__
             self._handler.handle(
                 logging.LogRecord("tzmmoe", logging.ERROR, "", 0, words, None, trace)

@@ -12,18 +12,18 @@ log = logging.getLogger(__name__)
 
 
 class Profile:
-    """Records the batches ``first`` to ``last`` of the run, both included and counted from 1.
+    """Records the batches ``first`` to ``last`` of the run, inclusive and counted from 1.
 
-    Each is marked ``ProfilerStep#<number>``, the name that TensorBoard looks for; between two marks
-    lie the waiting for data and the run's own accounts. Saving and evaluating are left out. The
+    Each is marked ``ProfilerStep#<number>``, the name that TensorBoard looks for; between the marks
+    are the wait for data and the run's own bookkeeping. Saving and evaluating are left out. The
     trace is written to ``folder`` as ``batches_<first>_<last>.pt.trace.json`` after the last batch,
-    or when the run ends among them; a run that goes on there records those that are left.
+    or when the run ends before that; a resumed run records the rest.
     """
 
     def __init__(
         self, window: Sequence[int] = (), folder: Path = Path(), device: torch.device | None = None
     ) -> None:
-        """``window`` holds the first batch and the last one, or only one; none, or 0: nothing."""
+        """``window``: the first batch and the last, or only one; empty or 0: record nothing."""
         self.first, self.last = (window[0], window[-1]) if any(window) else (0, 0)
         self._folder = folder
         self._device = device or torch.device("cpu")
@@ -34,7 +34,7 @@ class Profile:
         self._begun = self._batch = 0
 
     def batch(self, number: int) -> AbstractContextManager[None]:
-        """Around the learning of the batch with this number; records it if it is one of those."""
+        """A context for the step on this batch, which is recorded if it is one of those."""
         self._batch = number
         return self._recorded(number) if self.first <= number <= self.last else nullcontext()
 
@@ -42,7 +42,7 @@ class Profile:
     def _recorded(self, number: int) -> Iterator[None]:
         if self._running is None:
             self._begun = number
-            self._wait()  # for what earlier batches left on the device
+            self._wait()  # for the device's work on earlier batches
             self._running = profile(activities=self._activities)
             self._running.start()
         with record_function(f"ProfilerStep#{number}"):
@@ -52,7 +52,7 @@ class Profile:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Record nothing of the body."""
+        """Leave the block out of the trace."""
         running = self._running
         if running is None:
             yield
@@ -76,9 +76,7 @@ class Profile:
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"batches_{self._begun}_{self._batch}.pt.trace.json"
         running.export_chrome_trace(str(path))
-        log.info(
-            "a trace of batches %s to %s is in %s", f"{self._begun:,}", f"{self._batch:,}", path
-        )
+        log.info("trace of batches %s to %s: %s", f"{self._begun:,}", f"{self._batch:,}", path)
 
     def __enter__(self) -> "Profile":
         return self
@@ -88,8 +86,8 @@ class Profile:
             self._write()
         elif kind is None and 0 < self._batch < self.first:
             log.warning(
-                "train_config.tensorboard.profile_batch: there is no trace: the run ended with "
-                "batch %s, before batch %s",
+                "train_config.tensorboard.profile_batch has no effect: the run ended after batch "
+                "%s, before batch %s",
                 f"{self._batch:,}",
                 f"{self.first:,}",
             )

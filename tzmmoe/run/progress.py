@@ -1,7 +1,7 @@
-"""What a person sees of a training run: a line now and then, a bar on a terminal, TensorBoard.
+"""How a training run reports its progress: log lines, a bar on a terminal, TensorBoard.
 
-``Progress`` tells the losses, ``Speed`` the time that batches take, and, if wanted, the losses and
-metrics of the ``EpochSoFar``.
+``Progress`` reports the losses, ``Speed`` the time per batch and, optionally, the losses and
+metrics of the ``RunningEpoch``.
 """
 
 import logging
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class Clock:
-    """Time spent waiting for data, out of all time."""
+    """Measures how much of the time is spent waiting for data."""
 
     def __init__(self) -> None:
         self.start()
@@ -44,24 +44,24 @@ class Clock:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave out the time that the body takes."""
+        """Leave out the time that the block takes."""
         begin = time.perf_counter()
         try:
             yield
         finally:
-            lost_s = time.perf_counter() - begin
-            self._begin += lost_s
-            self._started += lost_s
+            paused_s = time.perf_counter() - begin
+            self._begin += paused_s
+            self._started += paused_s
 
     def elapsed_s(self) -> float:
         return time.perf_counter() - self._begin
 
     def trained_s(self) -> float:
-        """Since the start, whatever was reset."""
+        """Since the start, regardless of resets."""
         return time.perf_counter() - self._started
 
     def waiting(self, items: Iterator[T]) -> Iterator[T]:
-        """The items, timing how long each one took to come."""
+        """The items; the time that each takes to arrive counts as waiting."""
         while True:
             begin = time.perf_counter()
             try:
@@ -73,10 +73,10 @@ class Clock:
 
 
 class Progress:
-    """Sums losses on their device and writes a line every ``every`` steps.
+    """Sums losses on their device and logs a line every ``every`` steps.
 
-    ``total_steps`` tells the step at which the run will end, when that is known by then. In several
-    processes a loss is the mean of theirs.
+    ``total_steps`` returns the number of steps of the whole run, or None while it is unknown. The
+    loss of several processes is their mean.
     """
 
     def __init__(
@@ -99,11 +99,9 @@ class Progress:
         self._step_s: float | None = None
 
     def note(self, step: int, losses: Mapping[str, Tensor], rows: int, rates: Rates | None) -> None:
-        """Take in one step; ``step`` counts the steps done. Writes the line when it is due."""
+        """Take in one step; ``step`` counts the steps done. Logs the line when it is due."""
         for key, loss in losses.items():
-            self._sums[key] = (
-                self._sums[key] + loss.detach() if key in self._sums else loss.detach()
-            )
+            self._sums[key] = self._sums.get(key, 0.0) + loss.detach()
         self._steps += 1
         self._rows += rows
         self._bar.update(step - self._bar.n)
@@ -111,7 +109,7 @@ class Progress:
             self.flush(step, rates)
 
     def flush(self, step: int, rates: Rates | None = None) -> None:
-        """Write the line of the steps since the last one."""
+        """Log the line of the steps since the last one."""
         if not self._steps:
             return
         means = means_of(self._sums, self._steps, self.world)
@@ -125,10 +123,10 @@ class Progress:
         if total:
             parts.append(f"ETA {_duration((total - step) * self._step_s)}")
         self.say(" | ".join(parts))
-        shown = {f"loss/{key}": mean for key, mean in means.items()}
-        shown |= {"loss/total": sum(means.values()), "speed/rows_per_s": self._rows / seconds}
-        shown |= {"lr/g0": rates.tables, "lr/g1": rates.dense} if rates else {}
-        self._show(step - 1, shown)
+        scalars = {f"loss/{key}": mean for key, mean in means.items()}
+        scalars |= {"loss/total": sum(means.values()), "speed/rows_per_s": self._rows / seconds}
+        scalars |= {"lr/g0": rates.tables, "lr/g1": rates.dense} if rates else {}
+        self._show(step - 1, scalars)
         self._sums, self._steps, self._rows = {}, 0, 0
         self.clock.reset()
 
@@ -143,10 +141,13 @@ class Progress:
         self._show(step, {f"eval/{key}": value for key, value in results.items()})
 
     def _show(self, step: int, scalars: Mapping[str, float]) -> None:
-        """In TensorBoard, whose file is made when there is something to show."""
+        """Write scalars to TensorBoard, whose file is created on first use."""
         if self._folder is None:
             return
-        self._writer = self._writer or _writer(self._folder)
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self._folder))
         for tag, value in scalars.items():
             self._writer.add_scalar(tag, value, step)
         self._writer.flush()
@@ -162,23 +163,23 @@ class Progress:
 
 
 def means_of(sums: Mapping[str, Tensor], count: int, world: World) -> dict[str, float]:
-    """Sums over ``count`` of the same, in each process: their mean over all processes."""
+    """The means, over all processes, of sums over ``count`` addends in each process."""
     total = world.total(torch.stack(list(sums.values())))
     return dict(zip(sums, (total / (count * world.size)).tolist(), strict=True))
 
 
-class EpochSoFar:
-    """Losses and metrics over the training rows of an epoch, as Keras shows them.
+class RunningEpoch:
+    """Losses and metrics over the training rows of the epoch so far, as Keras shows them.
 
-    A batch counts with the weights that it was learned with, so that the beginning of an epoch is
-    behind its end. A loss is the mean of the batches' losses, weighted by their rows. All begin
-    anew with each epoch, and with a run that goes on in the middle of one. Metrics that keep every
-    row, such as an exact AUC, keep those of the epoch.
+    A batch counts with the weights before its own step, so the beginning of an epoch looks worse
+    than its end. A loss is the mean of the batches' losses, weighted by their rows. All start anew
+    with each epoch, and with a run resumed in the middle of one. Metrics that keep every row, such
+    as an exact AUC, keep those of the epoch.
     """
 
     def __init__(self, tasks: TaskSet, device: torch.device, world: World) -> None:
         self.world = world
-        # Apart from the model's, which an evaluation resets.
+        # Separate from those of the session, which an evaluation resets.
         self.tasks = TaskSet([task.separate() for task in tasks.tasks])
         for metric in self.tasks.named_metrics().values():
             metric.to(device)
@@ -199,36 +200,38 @@ class EpochSoFar:
         batch: Batch,
         rows: int,
     ) -> None:
-        """Take in a batch that is being learned; ``rows`` of all processes."""
+        """Take in a step; ``rows`` of all processes."""
         if epoch != self._epoch:
             self._begin(epoch)
         self._rows += rows
         for key, loss in losses.items():
-            part = loss.detach().double() * rows
-            self._sums[key] = self._sums[key] + part if key in self._sums else part
-        detached = {name: each.detach() for name, each in logits.items()}
+            self._sums[key] = self._sums.get(key, 0.0) + loss.detach().double() * rows
+        detached = {name: task_logits.detach() for name, task_logits in logits.items()}
         self.tasks.update(self.tasks.predict(detached), batch)
 
     def parts(self) -> list[str]:
         """``loss 0.41``, each loss, each metric."""
         means = means_of(self._sums, self._rows, self.world)
-        shown = {"loss": sum(means.values()), **means, **self.tasks.compute()}
-        return [f"{key} {_number(value)}" for key, value in shown.items()]
+        values = {"loss": sum(means.values()), **means, **self.tasks.compute()}
+        return [
+            f"{key} undefined" if math.isnan(value) else f"{key} {value:.4f}"
+            for key, value in values.items()
+        ]
 
 
 class Speed:
-    """A line every ``every_batches`` batches of the run.
+    """Logs the speed every ``every_batches`` batches of the run.
 
-    Seconds are those of training and of its waiting for data; saving and evaluating do not count.
-    The average is over the batches since this start of the run. ``so_far``, if wanted, adds the
-    losses and metrics of the epoch.
+    Seconds include the wait for data, but not saving and evaluating. The average is over the
+    batches since the run was started or resumed. ``epoch``, if given, adds the losses and metrics
+    of the running epoch.
     """
 
     def __init__(
-        self, *, every_batches: int, progress: Progress, so_far: EpochSoFar | None
+        self, *, every_batches: int, progress: Progress, epoch: RunningEpoch | None
     ) -> None:
         self.every_batches = every_batches
-        self.so_far = so_far
+        self.epoch = epoch
         self._progress = progress
         self._total_batches = self._batches = self._rows = 0
         self._since_s = 0.0
@@ -244,16 +247,16 @@ class Speed:
         """From the fields of a train_speed_logger."""
         if fields is None:
             return None
-        so_far = EpochSoFar(tasks, device, progress.world) if fields["with_metrics"] else None
-        return cls(every_batches=fields["every_batches"], progress=progress, so_far=so_far)
+        epoch = RunningEpoch(tasks, device, progress.world) if fields["with_metrics"] else None
+        return cls(every_batches=fields["every_batches"], progress=progress, epoch=epoch)
 
     def learned(self, epoch: int, outcome: tuple[Logits, Losses], batch: Batch, rows: int) -> None:
-        """Take in what a batch gave; ``rows`` of all processes."""
-        if self.so_far:
-            self.so_far.add(epoch, *outcome, batch, rows)
+        """Take in the outcome of a step in this epoch; ``rows`` of all processes."""
+        if self.epoch:
+            self.epoch.add(epoch, *outcome, batch, rows)
 
     def note(self, step: int, rows: int) -> None:
-        """Take in one batch; ``step`` counts those of the run. Writes the line when it is due."""
+        """Take in one batch; ``step`` counts those of the run. Logs the line when it is due."""
         self._total_batches += 1
         self._batches += 1
         self._rows += rows
@@ -261,7 +264,7 @@ class Speed:
             self._progress.say(self._line(step))
 
     def _line(self, step: int) -> str:
-        """Of the window that ends now; the next one begins."""
+        """The line of the current window; a new window begins."""
         now_s = max(self._progress.clock.trained_s(), 1e-9)
         seconds = max(now_s - self._since_s, 1e-9)
         parts = [
@@ -270,29 +273,20 @@ class Speed:
             f"{self._batches / seconds:,.1f} steps/s, "
             f"{self._total_batches / now_s:,.1f} on average",
             f"{short(self._rows / seconds)} rows/s",
-            *(self.so_far.parts() if self.so_far else ()),
+            *(self.epoch.parts() if self.epoch else ()),
         ]
         self._batches = self._rows = 0
         self._since_s = now_s
         return " | ".join(parts)
 
 
-def _number(value: float) -> str:
-    return "undefined" if math.isnan(value) else f"{value:.4f}"
-
-
 def shows_bars() -> bool:
-    """On a terminal; of several processes, the one that logs."""
+    """Whether this process shows progress bars: on a terminal, and only the one that logs."""
     return sys.stderr.isatty() and log.isEnabledFor(logging.INFO)
 
 
-def _writer(folder: Path):
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(folder))
-
-
 def short(number: float) -> str:
+    """``85.1k`` for 85,100."""
     if number >= 1e6:
         return f"{number / 1e6:.2f}M"
     return f"{number / 1e3:.1f}k" if number >= 1e3 else f"{number:.0f}"

@@ -9,11 +9,11 @@ from pathlib import Path
 from tzmmoe.system import durable
 from tzmmoe.tasks.task import TaskSet
 
-TRAINING = "train_eval_result_v2.txt"
-EVALUATION = "eval_result.txt"
+TRAINING_RESULTS = "train_eval_result_v2.txt"
+EVALUATION_RESULTS = "eval_result.txt"
 
 
-def append(path: Path, step: int, results: Mapping[str, float]) -> None:
+def append_results(path: Path, step: int, results: Mapping[str, float]) -> None:
     """Add a line ``{"global_step": 99, "auc_ctr": 0.71, ...}``; NaN is null."""
     line = {"global_step": step} | {key: _json(results[key]) for key in sorted(results)}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -22,11 +22,11 @@ def append(path: Path, step: int, results: Mapping[str, float]) -> None:
         opened.write(json.dumps(line) + "\n")
 
 
-def write_output(path: Path, name: str, model: Path, results: Mapping[str, float]) -> None:
+def write_results(path: Path, name: str, model: Path, results: Mapping[str, float]) -> None:
     """A file ``{"eval_results": [[name, model, {"loss": 0.4, ...}]]}``; NaN is null.
 
     Raises:
-        OSError: it could not be written.
+        OSError: the file could not be written.
     """
     values = {key: _json(value) for key, value in results.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def write_output(path: Path, name: str, model: Path, results: Mapping[str, float
 
 
 def _mend(path: Path) -> None:
-    """Take away a last line that was cut off, or end it if only its end is lacking."""
+    """Drop a truncated last line, or end it if only the line break is missing."""
     content = path.read_bytes() if path.is_file() else b""
     last = content.rpartition(b"\n")[2]
     if not last:
@@ -48,8 +48,8 @@ def _mend(path: Path) -> None:
             opened.write(b"\n")
 
 
-def read(path: Path) -> list[dict[str, float]]:
-    """All lines; one that was cut off is left out."""
+def read_results(path: Path) -> list[dict[str, float]]:
+    """All lines but truncated ones."""
     if not path.is_file():
         return []
     lines = [_parsed(text) for text in path.read_text(errors="replace").splitlines()]
@@ -68,23 +68,21 @@ def _parsed(text: str) -> dict[str, float | None] | None:
     return line if isinstance(line, dict) and "global_step" in line else None
 
 
-def of_step(path: Path, step: int) -> dict[str, float] | None:
-    """The results of a step, if they were written."""
-    found = [line for line in read(path) if line["global_step"] == step]
-    return found[-1] if found else None
+def results_of_step(path: Path, step: int) -> dict[str, float] | None:
+    """The results of a step, if there are any; its last line counts."""
+    return next((line for line in read_results(path)[::-1] if line["global_step"] == step), None)
 
 
 def _json(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def table(tasks: TaskSet, results: Mapping[str, float]) -> str:
+def results_table(tasks: TaskSet, results: Mapping[str, float]) -> str:
     """One line for each task, one column for each metric and loss."""
-    suffixes = ("", "_in_space")
     words = [word for task in tasks.tasks for word in (*task.metrics, *task.losses)]
     columns = [
         (word, suffix)
-        for suffix in suffixes
+        for suffix in ("", "_in_space")
         for word in dict.fromkeys(words)
         if any(f"{word}_{task.name}{suffix}" in results for task in tasks.tasks)
     ]

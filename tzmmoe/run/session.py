@@ -1,4 +1,4 @@
-"""A config made ready to run: its settings and objects, its device, its files."""
+"""A config ready to run: its settings and objects on their device, and access to its files."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,8 +23,9 @@ from tzmmoe.data.reading.files import expand, open_source
 from tzmmoe.errors import DataError, Faults
 from tzmmoe.learning.lockstep import Lockstep
 from tzmmoe.nn.norms import BatchNorm
-from tzmmoe.run import folder, results, state
+from tzmmoe.run import folder, state
 from tzmmoe.run.ends import Watch
+from tzmmoe.run.results import append_results
 from tzmmoe.run.settings import RunSettings
 from tzmmoe.run.state import Fingerprint
 from tzmmoe.system import checkpoint
@@ -45,7 +46,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Session:
-    """The model of a config on its device, and the ways to feed it."""
+    """The model of a config on its device, with loaders for its files."""
 
     settings: RunSettings
     built: Built
@@ -64,8 +65,8 @@ class Session:
     ) -> "Session":
         """Build everything.
 
-        ``needs`` are fields of the config that must be set; ``trains``: the model is to be trained,
-        which may have faults of its own. ``whole``: each process needs all tables.
+        ``needs``: fields of the config that must be set. ``trains``: the model will be trained,
+        which can have faults of its own. ``whole``: each process needs all tables.
 
         Raises:
             ConfigError: all faults at once.
@@ -81,16 +82,20 @@ class Session:
         if trains:
             check(settings, built, faults)
         with faults.under(""):
-            named = "--device" if device else "runtime_config.device"
-            found = find_device(device or settings.runtime.device, named)
+            where = "--device" if device else "runtime_config.device"
+            torch_device = find_device(device or settings.runtime.device, where)
             if spread > 1:
-                check_constraints(pipeline, found.type, unmet, trains=trains)
+                check_constraints(pipeline, torch_device.type, unmet, trains=trains)
         if settings.placement.placement == "SHARDED":
             faults += unmet
         faults.stop(config.locate)
         for line in rules().notes(pipeline):
             log.warning("%s", line)
-        runtime = _started(settings, found)
+        world = meet(torch_device, duration.seconds(settings.runtime.collective_timeout))
+        deterministic = settings.runtime.deterministic
+        runtime = Runtime.start(
+            torch_device, settings.runtime.seed, world, deterministic=deterministic
+        )
         _set_arithmetic(settings, built, runtime)
         if runtime.device.type != "cpu":
             free = free_bytes(runtime.device)
@@ -102,7 +107,7 @@ class Session:
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
-        """What the weights stand for; a checkpoint must agree."""
+        """What the weights depend on; a checkpoint must have the same."""
         return Fingerprint.of(self.built)
 
     @property
@@ -110,7 +115,7 @@ class Session:
         return self.settings.files.folder
 
     def watch(self) -> Watch:
-        """What the evaluations are watched for; nothing was noted yet."""
+        """A new watch of the evaluations."""
         return Watch.of(self.settings, self.built.tasks)
 
     def loader(
@@ -124,12 +129,12 @@ class Session:
         batch_size: int | None = None,
         most: int | None = None,
     ) -> Loader:
-        """Batches of the files at ``path``, which the command line calls ``flag``.
+        """Batches of the files at ``path``, which is ``flag`` on the command line.
 
-        ``most``: so many batches are wanted, of one process; several share out their rows.
+        ``most``: the number of batches for a single process; several divide their rows.
 
         Raises:
-            DataError: files that are not there, or lack a column.
+            DataError: a file does not exist or lacks a column.
         """
         settings, world = self.settings, self.runtime.world
 
@@ -159,38 +164,37 @@ class Session:
         )
         return Loader(source, assembler, delivery, count(source, world))
 
-    def append(self, name: str, step: int, found: Mapping[str, float]) -> None:
+    def append(self, name: str, step: int, results: Mapping[str, float]) -> None:
         """Add a line of results to a file of the model_dir."""
         if self.runtime.world.is_first:
-            results.append(self.model_dir / name, step, found)
+            append_results(self.model_dir / name, step, results)
 
     def inputs(self) -> list[str]:
-        """The files that the config names; no output may replace one."""
-        files = self.settings.files
-        found = []
-        for path in (files.train_input_path, files.eval_input_path, files.test_input_path):
-            with suppress(DataError):  # not there, or not local
-                found += expand(path, "") if path else ()
-        return found
+        """The files that the config names, which no output may overwrite."""
+        settings, files = self.settings.files, []
+        for path in (settings.train_input_path, settings.eval_input_path, settings.test_input_path):
+            with suppress(DataError):  # does not exist, or is not local
+                files += expand(path, "") if path else ()
+        return files
 
-    def fitting_checkpoint(self, path: Path) -> checkpoint.Checkpoint:
-        """A checkpoint, or a model_dir's preferred one, whose weights stand for what this model's
-        do."""
+    def matching_checkpoint(self, path: Path) -> checkpoint.Checkpoint:
+        """A checkpoint, or the preferred one of a model_dir, if it has this model's fingerprint.
+        Raises CheckpointError."""
         opened = checkpoint.open_checkpoint(checkpoint.resolved(path), self.runtime.world)
         self.fingerprint.check(opened)
         return opened
 
     def restore(self, path: Path) -> checkpoint.Checkpoint:
-        """Load the weights of a checkpoint, or of a model_dir's preferred one."""
+        """Load the weights of a checkpoint, or of the preferred one of a model_dir."""
         world = self.runtime.world
-        opened = world.each(lambda: self.fitting_checkpoint(path))
+        opened = world.each(lambda: self.matching_checkpoint(path))
         world.each(lambda: state.restore_weights(opened, self.built.model))
         log.info("weights of %s", opened.path)
         return opened
 
     def batches(self, loader: Loader) -> Iterator[Batch]:
-        """All rows once. Where the tables lie in several processes, these take their batches
-        together, and one that has no more takes empty ones."""
+        """All rows once. If the tables are sharded, the processes take their batches in lockstep,
+        empty ones once their own rows are exhausted."""
         if not any(isinstance(part, ShardedTables) for part in self.built.model.modules()):
             return loader.once()
         lockstep = Lockstep(self.runtime.world)
@@ -198,28 +202,21 @@ class Session:
 
     @torch.no_grad()
     def outputs(self, batch: Batch) -> dict[str, Tensor]:
-        """Named outputs of a batch, with the weights at hand."""
+        """Named outputs of a batch with the current weights."""
         model = self.built.model.eval()
         return self.built.tasks.predict(model(batch.to(self.runtime.device).inputs))
 
 
 def check(settings: RunSettings, built: Built | None, faults: Faults) -> None:
-    """Add the faults of what only training needs, beside its settings."""
+    """Add the faults that matter only to training, except those of its settings."""
     if built:
         with faults.under(""):
             Watch.of(settings, built.tasks)
     folder.check(settings.files.folder, faults)
 
 
-def _started(settings: RunSettings, device: torch.device) -> Runtime:
-    """The process and its world, seeded."""
-    runtime = settings.runtime
-    world = meet(device, duration.seconds(runtime.collective_timeout))
-    return Runtime.start(device, runtime.seed, world, deterministic=runtime.deterministic)
-
-
 def _set_arithmetic(settings: RunSettings, built: Built, runtime: Runtime) -> None:
-    """TF32, and batch norm over all processes, as train_config wants them."""
+    """TF32, and batch norm over all processes, as train_config says."""
     training = settings.training
     for part in built.model.modules():
         if isinstance(part, BatchNorm):

@@ -1,6 +1,6 @@
-"""The one object that tells a run its settings; no other file of a run reads the config.
+"""The settings of a run: one object, made from the config; no other file of ``run/`` reads it.
 
-The classes name the fields of a message that a run needs, as the schema names them.
+Each class has the fields of a message that a run needs, under the names of the schema.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class FileSettings:
-    """Of the config itself."""
+    """From the top level of the config."""
 
     train_input_path: str | None
     eval_input_path: str | None
@@ -40,14 +40,14 @@ class FileSettings:
         return Path(self.model_dir or "")
 
     def lacks(self, name: str) -> bool:
-        """Whether a field is not set; for eval_input_path, test_input_path may stand in."""
-        stands_in = name == "eval_input_path" and self.test_input_path
-        return not (getattr(self, name) or stands_in)
+        """Whether a field is not set; test_input_path can replace eval_input_path."""
+        substitute = name == "eval_input_path" and self.test_input_path
+        return not (getattr(self, name) or substitute)
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Of train_config: how long, what is saved, and what is told."""
+    """From train_config: how long, what is saved, and what is reported."""
 
     num_steps: int | None
     num_epochs: int | None
@@ -69,7 +69,7 @@ class TrainingSettings:
 
     @cached_property
     def epochs(self) -> int | None:
-        """How many there are at most; None: as many as num_steps takes."""
+        """The maximum number of epochs; None: as many as num_steps takes."""
         return self.num_epochs or (None if self.num_steps else 1)
 
     def saves_after_step(self, step: int) -> bool:
@@ -85,7 +85,7 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """Of eval_config."""
+    """From eval_config."""
 
     num_steps: int | None
     log_step_count_steps: int
@@ -97,7 +97,7 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """Of export_config."""
+    """From export_config."""
 
     exporter_type: str
     best_exporter_metric: str | None
@@ -106,7 +106,7 @@ class ExportSettings:
 
 @dataclass(frozen=True)
 class RuntimeSettings:
-    """Of runtime_config."""
+    """From runtime_config."""
 
     seed: int
     device: str
@@ -117,7 +117,7 @@ class RuntimeSettings:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """``learning``: None where nothing is trained. ``model_name``: what its results go under."""
+    """``learning``: None if nothing is trained. ``model_name``: the name its results carry."""
 
     files: FileSettings
     training: TrainingSettings
@@ -131,25 +131,24 @@ class RunSettings:
     eval_delivery: Delivery
     mask_prob: float
     model_name: str | None
-    text: str  # the config as it is used, with all changes
+    text: str  # the config with all edits
 
     @classmethod
     def of(cls, pipeline: Pipeline, faults: Faults, *, trains: bool) -> "RunSettings":
-        """What does not fit is added to ``faults``, of the learning only if the run trains."""
+        """Faults are added to ``faults``, those of the learning only if the run trains."""
         train, data = fields(pipeline.train_config), fields(pipeline.data_config)
-        training = _named(TrainingSettings, train)
-        runtime = _named(RuntimeSettings, fields(pipeline.runtime_config))
-        trained, evaluated = (
-            delivery(pipeline.data_config, training=each, seed=runtime.seed, pin_memory=True)
-            for each in (True, False)
+        training = _settings(TrainingSettings, train)
+        runtime = _settings(RuntimeSettings, fields(pipeline.runtime_config))
+        train_delivery, eval_delivery = (
+            delivery(pipeline.data_config, training=flag, seed=runtime.seed)
+            for flag in (True, False)
         )
-        learning = None
-        placement = PlacementRequest(train["table_placement"], Constraints(), data["batch_size"])
+        learning, constraints = None, Constraints()
         with faults.under(""):
             path = "train_config.global_embedding_constraints"
-            wanted = train["global_embedding_constraints"]
-            constraints = Constraints.of(wanted, path) if wanted else Constraints()
-            placement = replace(placement, constraints=constraints)
+            if restrictions := train["global_embedding_constraints"]:
+                constraints = Constraints.of(restrictions, path)
+        placement = PlacementRequest(train["table_placement"], constraints, data["batch_size"])
         with faults.under(""):
             if trains:
                 learning = LearningSettings.of(train)
@@ -161,30 +160,25 @@ class RunSettings:
                     precision=learning.precision,
                 )
                 placement.check()
+        word = pipeline.model_config.WhichOneof("model")
+        model = getattr(pipeline.model_config, word) if word else None
         return cls(
-            files=_named(FileSettings, fields(pipeline)),
+            files=_settings(FileSettings, fields(pipeline)),
             training=training,
-            evaluation=_named(EvaluationSettings, fields(pipeline.eval_config)),
-            export=_named(ExportSettings, fields(pipeline.export_config)),
+            evaluation=_settings(EvaluationSettings, fields(pipeline.eval_config)),
+            export=_settings(ExportSettings, fields(pipeline.export_config)),
             runtime=runtime,
             learning=learning,
             placement=placement,
             reading=reading(pipeline.data_config),
-            train_delivery=replace(trained, epoch_rows=training.num_samples or None),
-            eval_delivery=evaluated,
+            train_delivery=replace(train_delivery, epoch_rows=training.num_samples or None),
+            eval_delivery=eval_delivery,
             mask_prob=data["sample_mask_prob"],
-            model_name=_model_name(pipeline),
+            model_name=getattr(model, "name", word),
             text=text_format.MessageToString(pipeline, as_utf8=True),
         )
 
 
-def _named(kind: type[T], values: Mapping[str, Any]) -> T:
-    """The fields of a message that a class of settings names."""
-    return kind(**{each.name: values[each.name] for each in dataclasses.fields(kind)})
-
-
-def _model_name(pipeline: Pipeline) -> str | None:
-    """The name that the config gives the model, or else its word."""
-    word = pipeline.model_config.WhichOneof("model")
-    message = getattr(pipeline.model_config, word) if word else None
-    return getattr(message, "name", word)
+def _settings(kind: type[T], values: Mapping[str, Any]) -> T:
+    """An object of a class of settings, from the fields of its message."""
+    return kind(**{field.name: values[field.name] for field in dataclasses.fields(kind)})

@@ -1,7 +1,7 @@
-"""Everything that a run must remember, as tensors by name and as JSON; and fine-tuning.
+"""The state of a run in a checkpoint: what it contains, how it is restored, what it belongs to.
 
-Each table goes under its own name, with its rows of the optimizer's state, so that a later run may
-lay the tables out differently.
+Tensors go by name, the rest is JSON. Each table has its own name, with its rows of the optimizer's
+state, so that a later run may lay the tables out differently.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ from tzmmoe.tables.table import Tables
 
 
 def weights(model: RankModel) -> dict[str, Tensor | Scattered]:
-    """Parameters and buffers; tables by their own names, sharded ones in parts."""
+    """Parameters and buffers; tables under their own names, sharded ones in parts."""
     tables = {name: part for name, part in model.named_modules() if isinstance(part, Tables)}
     stacked = {f"{name}.weight" for name in tables}
     named = {f"model.{n}": t for n, t in model.state_dict().items() if n not in stacked}
@@ -36,13 +36,13 @@ def weights(model: RankModel) -> dict[str, Tensor | Scattered]:
             named[f"tables.{table}.weight"] = module.rows_of(table, module.weight.detach())
     for part in model.modules():
         if isinstance(part, ShardedTables):
-            held = part.store.weights(part.group)
-            named |= {f"tables.{table}.weight": each for table, each in held.items()}
+            parts = part.store.weights(part.group)
+            named |= {f"tables.{table}.weight": weight for table, weight in parts.items()}
     return named
 
 
 def optimizer_state(step: TrainStep) -> dict[str, Tensor | Scattered]:
-    """State of both optimizers, and the gradients that wait for the dense part's next step."""
+    """The state of both optimizers, and the gradients pending for the dense part's next step."""
     named: dict[str, Tensor | Scattered] = {}
     for optimizer in step.tables.optimizers:
         for module in step.tables.modules.values():
@@ -50,8 +50,8 @@ def optimizer_state(step: TrainStep) -> dict[str, Tensor | Scattered]:
                 for table in module.spans:
                     named[f"tables.{table}.{key}"] = module.rows_of(table, tensor)
     for part in step.tables.sharded:
-        for key, held in part.store.state(part.group).items():
-            named |= {f"tables.{table}.{key}": each for table, each in held.items()}
+        for key, parts in part.store.state(part.group).items():
+            named |= {f"tables.{table}.{key}": tensor for table, tensor in parts.items()}
     for name, parameter in step.dense.parameters.items():
         for key, tensor in step.dense.optimizer.state[parameter].items():
             if isinstance(tensor, Tensor):
@@ -71,31 +71,31 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def by_rank(randoms: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The random states of all processes, each by its rank."""
+    """The random states of all processes, each under its rank."""
     return {
         f"{name}.{rank}": state for rank, own in enumerate(randoms) for name, state in own.items()
     }
 
 
-def stand(order: Order, position: Position) -> dict[str, Any]:
-    """Where one process stands in the data."""
+def reading(order: Order, position: Position) -> dict[str, Any]:
+    """How far a process has read the data."""
     return {"order": order.to_json(), "position": asdict(position)}
 
 
-def progress(step: TrainStep, stands: Sequence[dict[str, Any]], steps: int) -> dict[str, Any]:
-    """The part of the state that is no tensor. ``stands``: of each process."""
+def json_state(step: TrainStep, readings: Sequence[dict[str, Any]], steps: int) -> dict[str, Any]:
+    """The part of the state that is not tensors. ``readings``: of all processes."""
     return {
         "steps": steps,
         "optimizers": words(step),
-        "reading": list(stands),
+        "reading": list(readings),
         "pending": step.dense.pending,
         "sparse_steps": sum(optimizer.steps for optimizer in step.tables.optimizers),
-        "scaler": step.dense.scaler.state_dict() or None,  # empty where it is disabled
+        "scaler": step.dense.scaler.state_dict() or None,  # a disabled one has no state
     }
 
 
 def words(step: TrainStep) -> dict[str, str]:
-    """Which optimizers these are, by their words of the schema."""
+    """The optimizers, by their words in the schema."""
     return {"sparse": step.tables.word, "dense": step.dense.word}
 
 
@@ -104,24 +104,22 @@ def restore_weights(checkpoint: Checkpoint, model: RankModel) -> None:
 
 
 def restore_optimizers(checkpoint: Checkpoint, step: TrainStep) -> None:
-    """State of both optimizers, pending gradients, counts and scale.
+    """The state of both optimizers, pending gradients, counts and scale.
 
     Raises:
-        CheckpointError: the checkpoint is of other optimizers.
+        CheckpointError: the checkpoint belongs to other optimizers.
     """
-    saved, own = checkpoint.state, words(step)
-    if saved["optimizers"] != own:
-        was = " and ".join(saved["optimizers"].values())
-        raise CheckpointError(
-            f"{checkpoint.path} holds the state of {was}, not of {' and '.join(own.values())}"
-        )
+    saved = checkpoint.state
+    if saved["optimizers"] != words(step):
+        before, now = (" and ".join(d.values()) for d in (saved["optimizers"], words(step)))
+        raise CheckpointError(f"{checkpoint.path} holds the state of {before}, not of {now}")
     shapes, dense = checkpoint.shapes(), step.dense
     for name, parameter in dense.parameters.items():
         prefix = f"dense_optimizer.{name}."
-        for key in (each.removeprefix(prefix) for each in shapes if each.startswith(prefix)):
-            kept = dense.optimizer.state[parameter]
-            if "." not in key and key not in kept:  # SGD's momentum, made at its first step
-                kept[key] = torch.empty_like(parameter)
+        for key in (path.removeprefix(prefix) for path in shapes if path.startswith(prefix)):
+            tensors = dense.optimizer.state[parameter]
+            if "." not in key and key not in tensors:  # SGD's momentum, made at its first step
+                tensors[key] = torch.empty_like(parameter)
         parameter.grad = None
         if saved["pending"] and f"gradients.{name}" in shapes:
             parameter.grad = torch.empty_like(parameter)
@@ -134,70 +132,65 @@ def restore_optimizers(checkpoint: Checkpoint, step: TrainStep) -> None:
 
 
 def restore_random(checkpoint: Checkpoint, device: torch.device, world: World) -> None:
-    """Each of as many processes goes on with its own state; any other number starts afresh, by the
+    """The random state of each process, if there are as many as before; otherwise new ones from the
     seed, the step and the rank."""
-    there = checkpoint.shapes()
-    names = {name: f"{name}.{world.rank}" for name in random_state(device)}
-    if f"random.cpu.{world.size}" in there or f"random.cpu.{world.size - 1}" not in there:
+    shapes = checkpoint.shapes()
+    if f"random.cpu.{world.size}" in shapes or f"random.cpu.{world.size - 1}" not in shapes:
         torch.manual_seed(seed_of(torch.initial_seed(), f"step {checkpoint.step}"))
         return
-    states = {
-        name: torch.empty(there[name], dtype=torch.uint8)
-        for name in names.values()
-        if name in there
-    }
+    cpu, cuda = (f"random.{kind}.{world.rank}" for kind in ("cpu", "cuda"))
+    names = [name for name in ((cpu, cuda) if device.type == "cuda" else (cpu,)) if name in shapes]
+    states = {name: torch.empty(shapes[name], dtype=torch.uint8) for name in names}
     checkpoint.read(states)
-    torch.set_rng_state(states[names["random.cpu"]])
-    if names.get("random.cuda") in states:
-        torch.cuda.set_rng_state(states[names["random.cuda"]], device)
+    torch.set_rng_state(states[cpu])
+    if cuda in states:
+        torch.cuda.set_rng_state(states[cuda], device)
 
 
-def stands(checkpoint: Checkpoint) -> tuple[list[tuple[Order, Position]], int]:
-    """Where each process of a run stopped in the data, and the steps done."""
+def positions(checkpoint: Checkpoint) -> tuple[list[tuple[Order, Position]], int]:
+    """The order of the data and the position in it of each process, and the steps done."""
     try:
-        found = [
-            (Order.from_json(each["order"]), Position(**each["position"]))
-            for each in checkpoint.state["reading"]
+        readings = [
+            (Order.from_json(saved["order"]), Position(**saved["position"]))
+            for saved in checkpoint.state["reading"]
         ]
-        return found, checkpoint.state["steps"]
+        return readings, checkpoint.state["steps"]
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{checkpoint.path}: state.json lacks {error}") from error
 
 
 def fine_tune(checkpoint: Checkpoint, model: RankModel, mapping: dict[str, str] | None) -> str:
-    """Take weights from another run; what was done, in words.
+    """Load weights of another run; the line to log.
 
-    Without ``mapping`` every parameter must be there with its shape. With ``mapping`` (name here ->
-    name there) only its parameters are taken, and the others keep their initial values.
+    Without ``mapping``, the checkpoint must hold every tensor with its shape. With ``mapping``
+    (tensor of the model -> tensor of the checkpoint), only the tensors it names are loaded.
 
     Raises:
-        CheckpointError: a name that is not there, or another shape.
+        CheckpointError: a tensor does not exist, or has another shape.
     """
     own = weights(model)
     if mapping is None:
         checkpoint.read(own)
         return f"all {len(own)} tensors come from {checkpoint.path}"
-    strange = [f"{name}{did_you_mean(name, own)}" for name in mapping if name not in own]
-    if strange:
-        listed = "\n  ".join(strange)
-        raise CheckpointError(
-            f"fine_tune_ckpt_param_map: there is no such tensor here:\n  {listed}"
-        )
+    unknown = [f"{name}{did_you_mean(name, own)}" for name in mapping if name not in own]
+    if unknown:
+        listed = "\n  ".join(unknown)
+        raise CheckpointError(f"fine_tune_ckpt_param_map: not a tensor of the model:\n  {listed}")
     rounds: list[dict[str, Tensor | Scattered]] = [{}]
-    for here, there in mapping.items():  # several names here may take from one name there
-        free = next((each for each in rounds if there not in each), None)
-        if free is None:
-            rounds.append(free := {})
-        free[there] = own[here]
+    for name, source in mapping.items():  # several tensors may share a source, but not in a round
+        targets = next((targets for targets in rounds if source not in targets), None)
+        if targets is None:
+            rounds.append(targets := {})
+        targets[source] = own[name]
     for targets in rounds:
         checkpoint.read(targets)
-    fresh = [name for name in own if name not in mapping]
-    left = f"; initial values: {', '.join(fresh)}" if fresh else ""
-    return f"{len(mapping)} of {len(own)} tensors come from {checkpoint.path}{left}"
+    rest = ", ".join(name for name in own if name not in mapping)
+    others = f"; these keep their initial values: {rest}" if rest else ""
+    return f"{len(mapping)} of {len(own)} tensors come from {checkpoint.path}{others}"
 
 
 def read_map(path: Path) -> dict[str, str]:
-    """Lines ``name here<TAB>name there``."""
+    """The mapping in a file of lines ``<tensor of the model><TAB><tensor of the checkpoint>``."""
     try:
         lines = [line for line in path.read_text().splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
@@ -207,7 +200,7 @@ def read_map(path: Path) -> dict[str, str]:
         if len(pair) != 2:
             raise ConfigError.at(
                 "train_config.fine_tune_ckpt_param_map",
-                f"{path}: {line!r} must be a name here, a tab, and a name there",
+                f"{path}: {line!r} must be a tensor of the model, a tab, and one of the checkpoint",
             )
     return dict(pairs)
 
@@ -217,8 +210,8 @@ KEY = "meaning"  # in state.json
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """The features of each group in their order, the tasks in theirs, and how the values of each
-    feature become rows of its table."""
+    """What the weights of a model depend on: the order of the features in each group and of the
+    tasks, and how the values of each feature become rows of its table."""
 
     groups: Mapping[str, Sequence[str]]
     tasks: Sequence[str]
@@ -226,19 +219,19 @@ class Fingerprint:
 
     @classmethod
     def of(cls, built: Built) -> "Fingerprint":
-        """What the weights of a model stand for."""
+        """The fingerprint of a model."""
         return cls(
             groups={name: list(members) for name, members in built.groups.items()},
             tasks=[task.name for task in built.tasks.tasks],
             rows={feature.name: feature.row_rule for feature in built.features},
         )
 
-    def facts(self) -> dict[str, Any]:
-        """As state.json has it."""
+    def to_json(self) -> dict[str, Any]:
+        """The part of state.json that ``check`` reads."""
         return {KEY: asdict(self)}
 
     def check(self, checkpoint: Checkpoint) -> None:
-        """Raise CheckpointError, with all differences, when weights stand for something else."""
+        """Raise CheckpointError with all differences if the checkpoint has another fingerprint."""
         try:
             differences = list(_differences(checkpoint.state[KEY], asdict(self)))
         except (KeyError, TypeError, AttributeError) as error:
@@ -246,8 +239,8 @@ class Fingerprint:
         if differences:
             listed = "\n  ".join(differences)
             raise CheckpointError(
-                f"{checkpoint.path} was made for another config, so its weights would be taken for "
-                f"something else:\n  {listed}"
+                f"{checkpoint.path} belongs to another config, so its weights would be "
+                f"misinterpreted:\n  {listed}"
             )
 
 
@@ -266,12 +259,12 @@ def _differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> Iterat
             yield f"{name}: a value's row was {before}, and is {rule} in the config"
 
 
-def _changes(where: str, what: str, before: Sequence[str], now: Sequence[str]) -> Iterator[str]:
-    added = [name for name in now if name not in before]
-    missing = [name for name in before if name not in now]
+def _changes(where: str, kind: str, before: Sequence[str], now: Sequence[str]) -> Iterator[str]:
+    added = ", ".join(name for name in now if name not in before)
+    missing = ", ".join(name for name in before if name not in now)
     if added:
-        yield f"{where}: the config adds {', '.join(added)}"
+        yield f"{where}: the config adds {added}"
     if missing:
-        yield f"{where}: the config lacks {', '.join(missing)}"
+        yield f"{where}: the config lacks {missing}"
     if not added and not missing:
-        yield f"{where}: the {what} are in another order; write {', '.join(before)}"
+        yield f"{where}: the {kind} are in another order; write {', '.join(before)}"

@@ -1,4 +1,4 @@
-"""What will be trained, at a glance: tables, parameters, memory."""
+"""A summary of what will be trained: tables, parameters, memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,29 +42,23 @@ class Memory:
 
     @property
     def needed(self) -> int:
-        """With the gradients of the dense part; those of tables go by the batch."""
+        """Including the gradients of the dense part; those of tables grow with the batch."""
         return self.tables + 2 * self.dense + self.optimizers
 
     def line(self, free_bytes: int | None) -> str:
-        """``free_bytes``: what was free before any of it was made."""
-        there = f" of {short_bytes(free_bytes)} free" if free_bytes is not None else ""
+        """``free_bytes``: the free memory before any of it was allocated."""
+        free = f" of {short_bytes(free_bytes)} free" if free_bytes is not None else ""
         return (
             f"memory: tables {short_bytes(self.tables)}, dense part {short_bytes(self.dense)}, "
             f"optimizers {short_bytes(self.optimizers)}; with gradients "
-            f"{short_bytes(self.needed)}{there}, plus the batches"
+            f"{short_bytes(self.needed)}{free}, plus the batches"
         )
 
 
 def summary(model: RankModel, step: TrainStep) -> str:
     """Tables with rows, width and bytes, and the dense part by module."""
     lines = [f"{'table':32} {'rows':>12} {'width':>6} {'size':>10}"]
-    for module in step.tables.modules.values():
-        width = module.weight.shape[1]
-        for name, (begin, end) in module.spans.items():
-            frozen = "" if end <= module.trained_rows else "  (not trained)"
-            size = short_bytes((end - begin) * width * module.weight.element_size())
-            lines.append(f"{name:32} {end - begin:>12,} {width:>6} {size:>10}{frozen}")
-    for part in step.tables.sharded:
+    for part in (*step.tables.modules.values(), *step.tables.sharded):
         for table in part.tables:
             frozen = "" if table.trainable else "  (not trained)"
             size = short_bytes(table.rows * table.dim * 4)
@@ -73,13 +67,13 @@ def summary(model: RankModel, step: TrainStep) -> str:
 
 
 def _penalty_lines(step: TrainStep) -> Iterator[str]:
-    """What makes a step slow: a penalty of a table acts on every row."""
-    found: dict[str, list[str]] = {}
+    """Penalties of tables, which slow a step down since they act on every row."""
+    tables: dict[str, list[str]] = {}
     for module in step.tables.modules.values():
         if hasattr(module, "penalty"):
-            found.setdefault(" and ".join(module.penalty.names()), []).extend(module.spans)
-    for settings, tables in found.items():
-        yield f"{settings} moves all rows of {few(tables)} at every step"
+            tables.setdefault(" and ".join(module.penalty.names()), []).extend(module.spans)
+    for settings, names in tables.items():
+        yield f"{settings} updates all rows of {few(names)} at every step"
 
 
 def _dense_lines(model: RankModel, step: TrainStep) -> Iterator[str]:

@@ -54,6 +54,7 @@ class ShardedTables(nn.Module):
 
     def forward(self, ids: Tensor, lengths_BF: Tensor | None, weights: Tensor | None) -> Tensor:
         """As ``Tables.forward``, with gradients of pooled numbers clamped to ``gradient_bound``."""
+        ids = ids.flatten()
         if weights is None and self.weighted:
             weights = torch.ones_like(ids, dtype=torch.float32)
         order, lengths_FB = self._by_feature(ids, lengths_BF)

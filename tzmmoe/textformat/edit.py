@@ -1,12 +1,13 @@
-"""Changes to a config from the command line: ``--set PATH=VALUE`` and ``--edit_config_json``.
+"""Edits of a config from the command line: ``--set PATH=VALUE`` and ``--edit_config_json``.
 
-``paths`` tells what a path may name. Without index, the value replaces the whole field. A value is
-written as in a config or as in JSON: ``{lr: 0.1}``, ``auc {}``, ``[{"auc": {}}]``, ``[1, 2]``,
-``a,b``.
+``paths`` describes what a path may name. Without an index, the value replaces the whole field. A
+value has the syntax of a config or of JSON: ``{lr: 0.1}``, ``auc {}``, ``[{"auc": {}}]``,
+``[1, 2]``, ``a,b``.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -23,15 +24,15 @@ from tzmmoe.textformat.scalars import from_text
 
 
 class Edit(NamedTuple):
-    """A change of the field or fields at ``path``, which ``flag`` asks for. ``value`` is text, or
-    what JSON gives."""
+    """A change of the field or fields at ``path``, made by ``flag``. ``value`` is text, or a JSON
+    value."""
 
     flag: str
     path: str
     value: Any
 
 
-def requested(
+def from_flags(
     settings: Iterable[str], flags: Mapping[str, str], edits_json: str | None, faults: Faults
 ) -> list[Edit]:
     """``PATH=VALUE`` settings, flags by their fields, then a JSON object of edits."""
@@ -41,16 +42,16 @@ def requested(
         if equals:
             edits.append(Edit("--set", path, value))
         else:
-            faults.add("--set", f"{setting!r} is not a setting; write PATH=VALUE")
+            faults.add("--set", f"{setting!r} lacks a value; write PATH=VALUE")
     edits += [Edit(f"--{path.rpartition('.')[2]}", path, text) for path, text in flags.items()]
-    in_json = _edits(edits_json, faults).items()
-    return edits + [Edit("--edit_config_json", path, value) for path, value in in_json]
+    json_edits = _parsed(edits_json, faults) if edits_json is not None else {}
+    return edits + [Edit("--edit_config_json", path, value) for path, value in json_edits.items()]
 
 
 def apply(
     edits: Iterable[Edit], pipeline: Message, facts: SchemaFacts, faults: Faults
 ) -> list[tuple[str, str]]:
-    """Apply the edits in order; the paths that they changed, each with the flag that did."""
+    """Apply the edits in order; the path of each field changed, with its flag."""
     changed = []
     for flag, path, value in edits:
         try:
@@ -61,19 +62,16 @@ def apply(
     return changed
 
 
-def _edits(edits_json: str | None, faults: Faults) -> dict[str, Any]:
-    if edits_json is None:
-        return {}
+def _parsed(edits_json: str, faults: Faults) -> dict[str, Any]:
+    words = "is not a JSON object"
     try:
         edits = json_text.parse(edits_json)
+        if isinstance(edits, dict):
+            return edits
     except ValueError as error:
         words = f"is not JSON: {error}" if isinstance(error, json.JSONDecodeError) else str(error)
-        faults.add("--edit_config_json", f'{words}; write {{"path": value, ...}}')
-        return {}
-    if not isinstance(edits, dict):
-        faults.add("--edit_config_json", 'is not an object; write {"path": value, ...}')
-        return {}
-    return edits
+    faults.add("--edit_config_json", f'{words}; write {{"path": value, ...}}')
+    return {}
 
 
 def _split(setting: str) -> tuple[str, str, str]:
@@ -87,16 +85,17 @@ def _split(setting: str) -> tuple[str, str, str]:
 
 
 def edit(pipeline: Message, path: str, value: Any, facts: SchemaFacts) -> list[str]:
-    """Set the field or fields at ``path``; their full paths. The empty text unsets a message.
+    """Set the field or fields at ``path``; their full paths. An empty text clears a message.
 
     Raises:
-        ConfigError: there is no such field or element, or the value does not fit it. Then nothing
+        ConfigError: the field or element does not exist, or the value does not fit it. Then nothing
             has changed.
     """
     targets = list(paths.targets(pipeline, path, facts))
     if not targets:
-        raise ConfigError.at(path, "does not exist; no element fits the index")
-    if value == "" and all(_is_one_message(target) for target in targets):
+        raise ConfigError.at(path, "does not exist; no element matches the index")
+    fields = [target.field for target in targets]
+    if value == "" and all(f.message_type is not None and not f.is_repeated for f in fields):
         for target in targets:
             target.owner.ClearField(target.field.name)
         return [target.full_path for target in targets]
@@ -107,14 +106,9 @@ def edit(pipeline: Message, path: str, value: Any, facts: SchemaFacts) -> list[s
     return [target.full_path for target in targets]
 
 
-def _is_one_message(target: Target) -> bool:
-    field = target.field
-    return field.message_type is not None and not field.is_repeated
-
-
 @dataclass
 class _Value:
-    """What a target shall be set to; ``path`` is that of the edit."""
+    """The new value of a target; ``path`` is that of the edit."""
 
     target: Target
     path: str
@@ -124,8 +118,9 @@ class _Value:
         """Set the target's field in an empty message of its owner's type. Raises ConfigError."""
         field, single, faults = self.target.field, self.target.index is not None, Faults()
         is_text = field.message_type is None and (single or not field.is_repeated)
-        if isinstance(value, str) and not is_text:
-            value = _meant(value)
+        if isinstance(value, str) and not is_text and value.startswith(("{", "[")):
+            with suppress(ValueError):  # not JSON, so it has the syntax of a config
+                value = json_text.parse(value)
         if not isinstance(value, str):
             if field.is_repeated and not is_map(field) and (single or not isinstance(value, list)):
                 value = [value]
@@ -136,20 +131,20 @@ class _Value:
             self._read_scalars(message, [value] if is_text else _listed(value), faults)
         faults.stop()
         if single and len(getattr(message, field.name)) != 1:
-            raise ConfigError.at(self.path, "is one element; give one value")
+            raise ConfigError.at(self.path, "is a single element; give one value")
 
     def _read_message(self, message: Message, text: str, faults: Faults) -> None:
-        field, found = self.target.field, Faults()
-        reader.read(_as_fields(field, text), message, self.facts, found)
+        field, inner_faults = self.target.field, Faults()
+        reader.read(_as_fields(field, text), message, self.facts, inner_faults)
         inner = field.name if self.target.index is None else f"{field.name}[0]"
-        for fault in found:
+        for fault in inner_faults:
             if lies_in(fault.path, inner):
                 faults.add(self.path + fault.path.removeprefix(inner), fault.text)
             else:
                 faults.add(self.path, str(fault))
         others = [other.name for other, _ in message.ListFields() if other != field]
         if others:
-            faults.add(self.path, f"is one field; {others[0]} stands after its closing brace")
+            faults.add(self.path, f"is one field; remove {others[0]} after its closing brace")
 
     def _read_scalars(self, message: Message, texts: Sequence[str], faults: Faults) -> None:
         field = self.target.field
@@ -165,7 +160,7 @@ class _Value:
 
 
 def _write(target: Target, message: Message, facts: SchemaFacts) -> None:
-    """Take over the field of a message."""
+    """Copy the target's field from a message."""
     owner, name = target.owner, target.field.name
     value = getattr(message, name)
     if target.index is not None:
@@ -188,18 +183,8 @@ def _write(target: Target, message: Message, facts: SchemaFacts) -> None:
             owner.ClearField(rival)
 
 
-def _meant(value: str) -> Any:
-    """An object or a list, where the text is one in JSON; else the text."""
-    if not value.startswith(("{", "[")):
-        return value
-    try:
-        return json_text.parse(value)
-    except ValueError:
-        return value
-
-
 def _as_fields(field: FieldDescriptor, value: str) -> str:
-    """``{...} {...}`` or ``auc {}`` as text of a message that holds the field."""
+    """``{...} {...}`` or ``auc {}`` as the text of a message that holds the field."""
     if value.startswith("["):
         return f"{field.name}: {value}"
     if not value.startswith("{"):

@@ -1,8 +1,8 @@
-"""JSON text -> its value: strictly, or as people paste it into documents.
+"""JSON text -> its value: strictly, or with the damage that word processors do repaired.
 
-Outside the strings of a document these are repaired: blanks of other kinds, full-width
-punctuation, curved quotes, a comma after the last element, and the fence of a code block. Each
-character stays in its place, so that lines and columns are those of the file.
+Repaired outside strings: unusual blanks, full-width punctuation, curved quotes, a comma after the
+last element, and the fence of a code block. Every character keeps its position, so that lines and
+columns are those of the file.
 """
 
 import json
@@ -29,7 +29,7 @@ PARTS = re.compile(
 
 
 def parse(text: str) -> Any:
-    """The value of plain JSON. Raises ValueError; JSONDecodeError, with a line, where it can."""
+    """The value of plain JSON. Raises ValueError: JSONDecodeError, with a line, if possible."""
     try:
         return json.loads(text, object_pairs_hook=_object)
     except RecursionError as error:
@@ -39,7 +39,7 @@ def parse(text: str) -> Any:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for name, count in Counter(name for name, _ in pairs).items():
         if count > 1:
-            raise ValueError(f"one object has {name!r} {count} times")
+            raise ValueError(f"one object has {name!r} {count} times; keep one")
     return dict(pairs)
 
 
@@ -61,12 +61,12 @@ def read(path: Path, flag: str) -> dict[str, Any]:
     except ValueError as error:
         raise ConfigError([Fault("", str(error), where=str(path))]) from error
     if not isinstance(value, dict):
-        raise ConfigError([Fault("", "is not an object; write one: {...}", where=str(path))])
+        raise ConfigError([Fault("", "is not a JSON object; write {...}", where=str(path))])
     return value
 
 
 def plain(text: str) -> str:
-    """The text in JSON's own characters."""
+    """The text with its characters repaired to those of JSON."""
     fenced = FENCED.fullmatch(text)
     for group in (1, 2) if fenced else ():
         start, end = fenced.span(group)

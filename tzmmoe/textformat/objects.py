@@ -1,4 +1,4 @@
-"""Values of JSON -> message. Every fault is collected."""
+"""JSON values -> message. Every fault is collected."""
 
 from typing import Any
 
@@ -7,41 +7,39 @@ from google.protobuf.message import Message
 
 from tzmmoe.errors import Faults, join
 from tzmmoe.textformat.facts import SchemaFacts
-from tzmmoe.textformat.paths import is_map, is_set
+from tzmmoe.textformat.paths import is_map, is_set, rival
 from tzmmoe.textformat.scalars import from_json, json_kind
 
 
 class ObjectReading:
-    """One pass over a JSON value with the schema at hand; ``faults`` gets what is wrong."""
+    """Fills a message from a JSON value and adds what is wrong to ``faults``."""
 
     def __init__(self, facts: SchemaFacts, faults: Faults) -> None:
         self.facts, self.faults = facts, faults
 
     def fill(self, message: Message, value: Any, path: str) -> None:
-        """Set the fields that an object names, as in the schema or in camelCase; null sets nothing.
+        """Set the fields of an object, named as in the schema or in camelCase; null sets nothing.
 
-        ``path`` is the message's own.
+        ``path`` is that of the message.
         """
         if not isinstance(value, dict):
             self._refuse(path, value, "an object {...}")
             return
         descriptor = message.DESCRIPTOR
         for name, content in value.items():
-            known = descriptor.fields_by_name.get(name)
-            field = known or descriptor.fields_by_camelcase_name.get(name)
+            field = descriptor.fields_by_name.get(name)
+            field = field or descriptor.fields_by_camelcase_name.get(name)
             if field is None:
                 self.faults.add(join(path, name), self.facts.unknown_field(name, descriptor))
             elif is_set(message, field.name):
-                self.faults.add(join(path, field.name), "is given twice; give it once")
+                self.faults.add(join(path, field.name), "is set twice; keep one")
             elif content is not None:
                 self.put(message, field, content, join(path, field.name))
 
     def put(self, message: Message, field: FieldDescriptor, value: Any, path: str) -> None:
-        """Set the field, which has the path ``path``; a repeated one gets further elements."""
-        oneof = field.containing_oneof
-        chosen = message.WhichOneof(oneof.name) if oneof is not None else None
-        if chosen not in (None, field.name):
-            self.faults.add(path, f"and {chosen} are both set; keep one")
+        """Set the field at ``path``, or append to it if it is repeated."""
+        if other := rival(message, field):
+            self.faults.add(path, f"and {other} are both set; keep one")
         elif is_map(field):
             self._put_map(message, field, value, path)
         elif field.is_repeated:
@@ -49,10 +47,8 @@ class ObjectReading:
         elif field.message_type is not None:
             getattr(message, field.name).SetInParent()
             self.fill(getattr(message, field.name), value, path)
-        else:
-            scalar = self._scalar(field, value, path)
-            if scalar is not None:
-                setattr(message, field.name, scalar)
+        elif (scalar := self._scalar(field, value, path)) is not None:
+            setattr(message, field.name, scalar)
 
     def _put_list(self, message: Message, field: FieldDescriptor, value: Any, path: str) -> None:
         if not isinstance(value, list):
@@ -63,29 +59,27 @@ class ObjectReading:
             here = f"{path}[{index}]"
             if field.message_type is not None:
                 self.fill(elements.add(), content, here)
-                continue
-            scalar = self._scalar(field, content, here)
-            if scalar is not None:
+            elif (scalar := self._scalar(field, content, here)) is not None:
                 elements.append(scalar)
 
     def _put_map(self, message: Message, field: FieldDescriptor, value: Any, path: str) -> None:
         if not isinstance(value, dict):
             self._refuse(path, value, "an object {...}")
             return
-        of_keys, of_values = (field.message_type.fields_by_name[part] for part in ("key", "value"))
+        entry = field.message_type.fields_by_name
         for name, content in value.items():
-            key = self._scalar(of_keys, name, path)
-            scalar = self._scalar(of_values, content, join(path, name))
+            key = self._scalar(entry["key"], name, path)
+            scalar = self._scalar(entry["value"], content, join(path, name))
             if key is not None and scalar is not None:
                 getattr(message, field.name)[key] = scalar
 
     def _scalar(self, field: FieldDescriptor, value: Any, path: str) -> Any:
-        """The field's value, None after a fault."""
+        """The field's value; None if it is faulty."""
         try:
             return from_json(field, value, self.facts)
         except ValueError as error:
             self.faults.add(path, str(error))
             return None
 
-    def _refuse(self, path: str, value: Any, wanted: str) -> None:
-        self.faults.add(path, f"is {json_kind(value)}; give {wanted}")
+    def _refuse(self, path: str, value: Any, form: str) -> None:
+        self.faults.add(path, f"is {json_kind(value)}; give {form}")

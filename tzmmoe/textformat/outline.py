@@ -1,6 +1,6 @@
-"""Config text -> a tree of its fields, each with its place, found without the schema.
+"""Config text -> a tree of its fields, each with its position, without the schema.
 
-Reads protobuf's text format, and JSON that is known to be well formed: there names are quoted.
+Reads protobuf's text format, and well-formed JSON, whose names are quoted.
 """
 
 import re
@@ -17,15 +17,16 @@ TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 CLOSING = {"{": "}", "<": ">"}
-DEEPEST = 50  # far below Python's limit of recursion, far above any config
+DEEPEST = 50  # far below Python's recursion limit, far above any config
 
 
 @dataclass
 class Node:
     """One field: ``name: value``, ``name { fields }`` or ``name: [ elements ]``.
 
-    ``path`` has an index at every name, as ``a[0].b[1]``; ``value`` is as written. A node whose
-    value is missing has none of the three. Elements of a list are nodes too.
+    ``path`` has an index at every name, as in ``a[0].b[1]``; ``value`` is as written. If the value
+    is missing, ``value``, ``fields`` and ``elements`` are all None. Elements of a list are nodes
+    too.
     """
 
     name: str
@@ -46,8 +47,8 @@ class Node:
 
 @dataclass(frozen=True)
 class Break:
-    """Where the text cannot be followed any more: a ``quote`` without its other end, a brace that
-    is ``unclosed``, or a ``stray`` mark."""
+    """Where the structure of the text breaks: an unpaired ``quote``, an ``unclosed`` brace or a
+    ``stray`` mark."""
 
     kind: str
     position: int
@@ -56,7 +57,7 @@ class Break:
 
 @dataclass
 class Outline:
-    """The fields of a text, and where it breaks."""
+    """The fields of a text, and where its structure breaks."""
 
     name: str
     text: str
@@ -70,15 +71,13 @@ class Outline:
         self._lines = [match.end() for match in re.finditer("\n", self.text)]
         if self.json:
             self._next = 1
-            self.fields = self._message("", opened=self._tokens[0])
-        else:
-            self.fields = self._message("", opened=None)
+        self.fields = self._message("", opened=self._tokens[0] if self.json else None)
         quotes = [
-            Break("quote", token.start(), "this quote is not closed in its line")
+            Break("quote", token.start(), "this quote is not closed on its line")
             for token in self._tokens
             if token.lastgroup == "open"
         ]
-        self.breaks = quotes or sorted(self.breaks, key=lambda each: each.position)
+        self.breaks = quotes or sorted(self.breaks, key=lambda broken: broken.position)
         nodes = [node for top in self.fields for node in top.walk()]
         self._starts = {node.path: node.start for node in reversed(nodes)}
 
@@ -93,7 +92,7 @@ class Outline:
         return ([0, *self._lines])[self.line(position) - 1]
 
     def locate(self, path: str) -> str:
-        """``file:line`` of a path, or of the nearest field around it that the text shows."""
+        """``file:line`` of a path, or of the innermost field around it that is in the text."""
         if path.startswith("--"):
             return ""
         names = [name if name.endswith("]") else f"{name}[0]" for name in path.split(".")]
@@ -114,7 +113,7 @@ class Outline:
         return True
 
     def _message(self, parent: str, opened: re.Match | None) -> list[Node]:
-        """The fields up to the closing brace, which is passed over."""
+        """The fields up to the closing brace, which is consumed."""
         if parent.count(".") > DEEPEST:
             self.breaks.append(Break("stray", opened.start(), "is nested too deeply"))
             self._next = len(self._tokens)
@@ -167,7 +166,7 @@ class Outline:
         return node
 
     def _value(self, node: Node) -> bool:
-        """Pass over a value; False when there is none."""
+        """Consume a value; False if there is none."""
         if self._next == len(self._tokens):
             return False
         token = self._tokens[self._next]
@@ -190,8 +189,8 @@ class Outline:
 
 def _stray(mark: str) -> str:
     if mark in ("}", ">", "]"):
-        return f"this {mark} closes nothing; remove it, or open what it closes"
-    return f"this {mark} has no place here; is a name missing before it?"
+        return f"this {mark} has no opening bracket; remove it, or add one"
+    return f"unexpected {mark}; is a name missing before it?"
 
 
 def _snake(name: str) -> str:

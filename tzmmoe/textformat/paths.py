@@ -1,8 +1,9 @@
 """A path of the config, such as ``feature_configs[feature_name=age].raw_feature.boundaries`` -> the
 fields it names.
 
-A repeated field takes ``[2]``, ``[:]``, ``[1:3]`` or ``[name=value]``: elements, or the one field
-that their oneof sets, whose field has that value; several conditions are joined by ``;``.
+A repeated field takes ``[2]``, ``[:]``, ``[1:3]`` or ``[name=value]``. The last selects elements
+whose field ``name``, or that of the message their oneof sets, has the value; several conditions are
+joined by ``;``.
 """
 
 import re
@@ -35,15 +36,15 @@ class Target:
 
 
 def targets(root: Message, path: str, facts: SchemaFacts) -> Iterator[Target]:
-    """The fields that a path names. Raises ConfigError when there can be none."""
+    """The fields that a path names. Raises ConfigError if the schema has no such path."""
     steps = list(STEP.finditer(path))
     if not steps or "".join(step.group() for step in steps) != path:
         raise ConfigError.at(path, "is not a path; write names joined by dots, such as a.b[0].c")
     owners, several = [(root, "")], False
     for step in steps[:-1]:
         inner = [t for owner, here in owners for t in _fields(owner, here, step, path, facts)]
-        if several:  # elements of another kind are not meant
-            inner = [target for target in inner if not _excluded(target)]
+        if several:  # skip elements of another kind
+            inner = [target for target in inner if not rival(target.owner, target.field)]
         owners = [_inside(target, path) for target in inner]
         several = several or bool(re.search("[:=]", step["index"] or ""))
     for owner, here in owners:
@@ -53,7 +54,7 @@ def targets(root: Message, path: str, facts: SchemaFacts) -> Iterator[Target]:
 def _fields(
     owner: Message, here: str, step: re.Match, path: str, facts: SchemaFacts
 ) -> Iterator[Target]:
-    """What one step of a path names in a message."""
+    """The fields or elements that one step of a path names in a message."""
     name, index = step["name"], step["index"]
     field = owner.DESCRIPTOR.fields_by_name.get(name)
     if field is None:
@@ -69,13 +70,6 @@ def _fields(
         yield Target(owner, here, field, number)
 
 
-def _excluded(target: Target) -> bool:
-    """Whether its owner has chosen another member of the field's oneof."""
-    oneof = target.field.containing_oneof
-    chosen = target.owner.WhichOneof(oneof.name) if oneof is not None else None
-    return chosen not in (None, target.field.name)
-
-
 def _inside(target: Target, path: str) -> tuple[Message, str]:
     """The message that a target is, and its path."""
     name = target.field.name
@@ -84,15 +78,16 @@ def _inside(target: Target, path: str) -> tuple[Message, str]:
     if not target.field.is_repeated:
         return getattr(target.owner, name), target.full_path
     if target.index is None:
-        raise ConfigError.at(path, f"{name} is repeated; say which one, as {name}[0]")
+        raise ConfigError.at(path, f"{name} is repeated; choose an element, such as {name}[0]")
     return getattr(target.owner, name)[target.index], target.full_path
 
 
 def _chosen(elements: Sequence, index: str, path: str) -> list[int]:
-    """Numbers of the elements that an index names."""
+    """The positions of the elements that an index names."""
     if re.fullmatch(r"-?\d+", index):
         if not -len(elements) <= int(index) < len(elements):
-            raise ConfigError.at(path, f"there is no element [{index}]; there are {len(elements)}")
+            count = len(elements)
+            raise ConfigError.at(path, f"[{index}] is out of range; the field has {count} elements")
         return [int(index) % len(elements)]
     if ends := re.fullmatch(r"(-?\d*):(-?\d*)", index):
         bounds = [int(end) if end not in ("", "-") else None for end in ends.groups()]
@@ -109,16 +104,16 @@ def _chosen(elements: Sequence, index: str, path: str) -> list[int]:
 
 
 def _values(element: Any, name: str) -> list[str]:
-    """The field's value as text, in the element itself or in the message its oneof sets."""
+    """The field's value as text, from the element itself and from the message its oneof sets."""
     if not isinstance(element, Message):
         return []
     inner = [value for _, value in element.ListFields() if isinstance(value, Message)]
-    holders = [each for each in (element, *inner) if name in each.DESCRIPTOR.fields_by_name]
-    return [_written(holder, name) for holder in holders if is_set(holder, name)]
+    owners = [owner for owner in (element, *inner) if name in owner.DESCRIPTOR.fields_by_name]
+    return [_text(owner, name) for owner in owners if is_set(owner, name)]
 
 
-def _written(message: Message, name: str) -> str:
-    """A field's value as a config has it."""
+def _text(message: Message, name: str) -> str:
+    """A field's value as a config spells it."""
     value, field = getattr(message, name), message.DESCRIPTOR.fields_by_name[name]
     if field.enum_type is not None and not field.is_repeated:
         return field.enum_type.values_by_number[value].name
@@ -133,3 +128,10 @@ def is_set(message: Message, name: str) -> bool:
     if message.DESCRIPTOR.fields_by_name[name].is_repeated:
         return len(getattr(message, name)) > 0
     return message.HasField(name)
+
+
+def rival(message: Message, field: FieldDescriptor) -> str | None:
+    """The other member of the field's oneof that the message sets, if any."""
+    oneof = field.containing_oneof
+    member = message.WhichOneof(oneof.name) if oneof is not None else None
+    return None if member == field.name else member

@@ -1,4 +1,4 @@
-"""Config text, or JSON -> message. Every fault is found, each with its line."""
+"""Config text or JSON -> message. Every fault is collected, each with its line."""
 
 import json
 from collections.abc import Iterator
@@ -12,14 +12,15 @@ from tzmmoe.errors import Fault, Faults, join
 from tzmmoe.textformat import json_text
 from tzmmoe.textformat.facts import SchemaFacts
 from tzmmoe.textformat.objects import ObjectReading
-from tzmmoe.textformat.outline import Node, Outline
+from tzmmoe.textformat.outline import Break, Node, Outline
+from tzmmoe.textformat.paths import is_map, rival
 from tzmmoe.textformat.scalars import from_token
 
-EMPTY = "holds no field of a config"
+EMPTY = "is empty; write a config"
 
 
 def parse(path: Path, text: str, message: Message, facts: SchemaFacts, faults: Faults) -> Outline:
-    """Fill ``message`` from the text, leaving out what is faulty."""
+    """Fill ``message`` from the text of a file, without what is faulty."""
     if path.suffix == ".json":
         return _parse_json(path, text, message, facts, faults)
     outline = Outline(path.name, text)
@@ -30,9 +31,8 @@ def parse(path: Path, text: str, message: Message, facts: SchemaFacts, faults: F
 
 
 def read(text: str, message: Message, facts: SchemaFacts, faults: Faults) -> None:
-    """Fill ``message`` from a text that is no file, such as a setting's."""
-    found = TextReading(Outline("", text), facts).into(message)
-    faults.extend(replace(fault, where="") for fault in found)
+    """Fill ``message`` from a text that is not a file, such as that of a flag."""
+    faults.extend(replace(f, where="") for f in TextReading(Outline("", text), facts).into(message))
 
 
 def _parse_json(
@@ -46,34 +46,36 @@ def _parse_json(
     except ValueError as error:
         words = str(error)
     if not isinstance(value, dict):
-        words = 'is not a config; write one object: {"name": value, ...}'
+        words = 'is not a JSON object; write {"name": value, ...}'
     elif not value:
         words = words or EMPTY
     if words:
         faults.append(Fault("", words, where=f"{path.name}:{line}", lost=True))
         return Outline(path.name, "")
-    outline, found = Outline(path.name, text, json=True), Faults()
-    ObjectReading(facts, found).fill(message, value, "")
-    faults.extend(replace(f, where=outline.locate(f.path), lost=True) for f in found)
+    outline, in_objects = Outline(path.name, text, json=True), Faults()
+    ObjectReading(facts, in_objects).fill(message, value, "")
+    faults.extend(replace(f, where=outline.locate(f.path), lost=True) for f in in_objects)
     return outline
 
 
 class TextReading:
-    """One pass over an outline with the schema at hand."""
+    """Fills a message from an outline, collecting the faults with their positions."""
 
     def __init__(self, outline: Outline, facts: SchemaFacts) -> None:
         self.outline, self.facts = outline, facts
-        self.found: list[tuple[int, Fault]] = []  # with positions
+        self.faults: list[tuple[int, Fault]] = []
 
     def into(self, message: Message) -> list[Fault]:
-        """Fill ``message``; the faults in the order of the text, up to where it breaks."""
+        """Fill ``message``; the faults in the order of the text, up to where it breaks off."""
         self._fill(message, self.outline.fields, "")
-        if not self.outline.breaks:
-            return [fault for _, fault in sorted(self.found, key=lambda each: each[0])]
-        first, *others = self.outline.breaks
-        words, end = first.text, first.position
-        start = first.position
-        misplaced = next(_misplaced(self.outline.fields, [message.DESCRIPTOR], None), None)
+        if self.outline.breaks:
+            self._break_off(message.DESCRIPTOR, *self.outline.breaks)
+        return [fault for _, fault in sorted(self.faults, key=lambda placed: placed[0])]
+
+    def _break_off(self, root: Descriptor, first: Break, *others: Break) -> None:
+        """Keep the faults before the first break, and add the breaks themselves."""
+        words, start, end = first.text, first.position, first.position
+        misplaced = next(_misplaced(self.outline.fields, [root], None), None)
         if first.kind == "unclosed" and misplaced:
             owner, node = misplaced
             line = self.outline.line(node.start)
@@ -82,15 +84,14 @@ class TextReading:
             start, end = owner.start, node.start
         if first.kind == "quote":
             end = self.outline.start_of_line(first.position)
-        self.found = [(position, fault) for position, fault in self.found if position < end]
+        self.faults = [(position, fault) for position, fault in self.faults if position < end]
         self._add(start, "", words)
         for other in others if first.kind == "quote" else ():
             self._add(other.position, "", other.text)
-        return [fault for _, fault in sorted(self.found, key=lambda each: each[0])]
 
     def _add(self, position: int, path: str, words: str, *, lost: bool = True) -> None:
         where = self.outline.where(position)
-        self.found.append((position, Fault(path, words, where=where, lost=lost)))
+        self.faults.append((position, Fault(path, words, where=where, lost=lost)))
 
     def _fill(self, message: Message, nodes: list[Node], path: str) -> None:
         for node in nodes:
@@ -106,21 +107,16 @@ class TextReading:
                     self._element(message, field, element, here)
 
     def _refused(self, message: Message, field: FieldDescriptor, node: Node, path: str) -> bool:
-        """Whether the field has no place in the message as it is so far."""
-        if field.containing_oneof is not None:
-            chosen = message.WhichOneof(field.containing_oneof.name)
-            if chosen not in (None, field.name):
-                self._add(node.start, path, f"and {chosen} are both set; keep one")
-                return True
-        if field.is_repeated:
-            return False
-        if message.HasField(field.name):
-            self._add(node.start, path, "is given twice; give it once", lost=False)
-            return True
-        if node.elements is not None:
+        """Whether the field clashes with what the message holds so far, or with its own type."""
+        if other := rival(message, field):
+            self._add(node.start, path, f"and {other} are both set; keep one")
+        elif not field.is_repeated and message.HasField(field.name):
+            self._add(node.start, path, "is set twice; keep one", lost=False)
+        elif not field.is_repeated and node.elements is not None:
             self._add(node.start, path, "is a list; give one value")
-            return True
-        return False
+        else:
+            return False
+        return True
 
     def _element(self, message: Message, field: FieldDescriptor, node: Node, path: str) -> None:
         """One value of the field."""
@@ -147,7 +143,7 @@ class TextReading:
                 setattr(message, field.name, value)
 
     def _message(self, owner: Message, field: FieldDescriptor, node: Node, path: str) -> None:
-        if field.message_type.GetOptions().map_entry:
+        if is_map(field):
             entry = getattr(owner, field.name).GetEntryClass()()
             self._fill(entry, node.fields or [], path)
             getattr(owner, field.name)[entry.key] = entry.value
@@ -164,7 +160,8 @@ class TextReading:
 def _misplaced(
     nodes: list[Node], owners: list[Descriptor], owner: Node | None
 ) -> Iterator[tuple[Node, Node]]:
-    """Each field that only a message further out has, after its owner, which lacks a brace."""
+    """Each field that belongs to a message further out, after the message it stands in, whose
+    closing brace must be missing."""
     for node in nodes:
         field = owners[-1].fields_by_name.get(node.name)
         if field is None:
@@ -177,5 +174,5 @@ def _misplaced(
 
 
 def _form(field: FieldDescriptor) -> str:
-    """How the field is written."""
+    """The syntax of the field."""
     return f"{field.name}: VALUE" if field.message_type is None else f"{field.name} {{ ... }}"

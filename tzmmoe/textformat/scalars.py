@@ -1,4 +1,4 @@
-"""What is written for a scalar field -> its value. The text of a ValueError continues a path."""
+"""Text of a scalar field -> its value. The message of a ValueError continues the field's path."""
 
 import json
 import re
@@ -21,7 +21,7 @@ ESCAPES = set("abfnrtvxuU01234567\\'\"")  # what may follow a backslash
 
 
 def from_token(field: FieldDescriptor, token: str, facts: SchemaFacts) -> Any:
-    """Of the text format: text is quoted, in one part or several."""
+    """From the text format, where a string is one or several quoted parts."""
     if field.cpp_type != FieldDescriptor.CPPTYPE_STRING:
         return from_text(field, token, facts)
     if not QUOTED.match(token):
@@ -43,7 +43,7 @@ def unquoted(token: str) -> str:
 
 
 def from_text(field: FieldDescriptor, text: str, facts: SchemaFacts) -> Any:
-    """Of the command line: text may be quoted."""
+    """From the command line, where quotes are optional."""
     if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
         return unquoted(text) if QUOTED.fullmatch(text) else in_utf8(text)
     if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
@@ -58,7 +58,7 @@ def from_text(field: FieldDescriptor, text: str, facts: SchemaFacts) -> Any:
 
 
 def from_json(field: FieldDescriptor, value: Any, facts: SchemaFacts) -> Any:
-    """Of JSON; a number may stand for a text, and a text for any value."""
+    """From JSON; a string field takes numbers too, and any field takes strings."""
     if value is None or isinstance(value, list | dict):
         raise ValueError(f"is {json_kind(value)}; give one value")
     if isinstance(value, str):
@@ -66,7 +66,7 @@ def from_json(field: FieldDescriptor, value: Any, facts: SchemaFacts) -> Any:
         return in_utf8(value) if is_text else from_text(field, value, facts)
     if isinstance(value, bool):
         if field.cpp_type != FieldDescriptor.CPPTYPE_BOOL:
-            raise ValueError(f"is {json.dumps(value)}, but the field takes no true or false")
+            raise ValueError(f"is {json.dumps(value)}, but the field is not a bool")
         return value
     if isinstance(value, float) and value.is_integer() and field.cpp_type in INTEGERS:
         value = int(value)
@@ -74,7 +74,7 @@ def from_json(field: FieldDescriptor, value: Any, facts: SchemaFacts) -> Any:
 
 
 def in_utf8(text: str) -> str:
-    """The text itself; a file name in another encoding, for one, is refused."""
+    """The text itself. ValueError if it has no UTF-8 form, as a file name in another encoding."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -83,7 +83,7 @@ def in_utf8(text: str) -> str:
 
 
 def json_kind(value: Any) -> str:
-    """A short name for a value of JSON."""
+    """A short description of a JSON value."""
     return {list: "a list", dict: "an object"}.get(type(value)) or json.dumps(value)
 
 
@@ -101,7 +101,7 @@ def _integer(field: FieldDescriptor, text: str) -> int:
     try:
         value = int(text if text.isascii() else "", 8 if octal else 0)
     except ValueError as error:
-        raise ValueError(f"is {text or 'empty'}; give a whole number") from error
+        raise ValueError(f"is {text or 'empty'}; give an integer") from error
     low, high = INTEGERS[field.cpp_type]
     if not low <= value <= high:
         bounds = f"{low} or more" if value < low == 0 else f"{low} to {high}"
@@ -111,9 +111,8 @@ def _integer(field: FieldDescriptor, text: str) -> int:
 
 def _number(text: str) -> float:
     plain = re.fullmatch(r"((?!-?0[0-9])[+-]?[0-9.][0-9.eE+-]*)[fF]?", text)
-    word = re.fullmatch(r"(-?(?:inf|infinity|nan))f?", text, re.IGNORECASE)
-    written = plain or word
+    match = plain or re.fullmatch(r"(-?(?:inf|infinity|nan))f?", text, re.IGNORECASE)
     try:
-        return float(written[1] if written else "")
+        return float(match[1] if match else "")
     except ValueError as error:
         raise ValueError(f"is {text or 'empty'}; give a number") from error

@@ -10,6 +10,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from tzmmoe.errors import join
+from tzmmoe.textformat.paths import is_map, is_set
 
 WIDTH = 100
 
@@ -19,16 +20,17 @@ def lines(
 ) -> Iterator[str]:
     """Fields in the order of the schema, with a blank line before each kind of message.
 
-    A comment stands beside the field with its path, or above it where the line is too short; such a
-    field, and every message around it, gets lines of its own. The other fields of a message share
-    lines. A remark is a paragraph for each of its lines, above its field or, if that is not set, in
-    its place.
+    ``comments`` and ``remarks`` go by the path of their field. A comment stands beside the field,
+    or above it if the line is too short; such a field, and every message around it, has lines of
+    its own, while the other fields of a message share lines. A remark is a paragraph for each of
+    its lines, above its field or, if that is not set, in its place.
     """
     yield from _Page(comments, remarks).lines(message, "", "")
 
 
 def remark(text: str) -> Iterator[str]:
-    """Comment lines, a paragraph for each line of the text. Code, four blanks in, is kept."""
+    """Comment lines, a paragraph for each line of the text. Lines indented by four are code, which
+    is not wrapped."""
     for paragraph in text.split("\n"):
         if paragraph.startswith("    "):
             yield f"# {paragraph}"
@@ -39,9 +41,9 @@ def remark(text: str) -> Iterator[str]:
 
 
 def written(field: FieldDescriptor, value: Any) -> str:
-    """The value of a field: text is quoted, several are a list, a message lies in braces."""
+    """The value of a field: strings quoted, repeated values as a list, messages in braces."""
     if field.is_repeated and field.message_type is None:
-        return f"[{', '.join(_items(field, value))}]"
+        return f"[{', '.join(_item(field, element) for element in value)}]"
     return _item(field, value)
 
 
@@ -56,14 +58,17 @@ def in_braces(message: Message) -> str:
 
 
 class _Page:
-    """``apart``: paths of the messages that a comment or a remark lies in."""
+    """``apart``: the paths of messages that contain a comment or a remark."""
 
     def __init__(self, comments: Mapping[str, str], remarks: Mapping[str, str]) -> None:
         self.comments, self.remarks = comments, remarks
-        self.apart = {owner for path in (*comments, *remarks) for owner in _owners(path)}
+        self.apart = set()
+        for path in (*comments, *remarks):
+            while path := path.rpartition(".")[0]:
+                self.apart.add(path)
 
     def lines(self, message: Message, path: str, indent: str) -> Iterator[str]:
-        shared: list[str] = []  # settings that share lines
+        shared: list[str] = []  # fields that share lines
         for field in message.DESCRIPTOR.fields:
             entries = list(_entries(message, field, path))
             block = bool(entries) and not path and field.message_type is not None
@@ -102,41 +107,30 @@ class _Page:
             yield f"{indent}}}"
         elif field.is_repeated and not is_message and not fits:
             yield from _beside(f"{indent}{field.name}: [", comment)
-            yield from _filled(_items(field, value), ", ", f"{indent}  ")
+            elements = [_item(field, element) for element in value]
+            yield from _filled(elements, ", ", f"{indent}  ")
             yield f"{indent}]"
         else:
             yield from _beside(code, comment)
 
 
-def _owners(path: str) -> Iterator[str]:
-    """Paths of the messages that a field lies in."""
-    while path := path.rpartition(".")[0]:
-        yield path
-
-
 def _entries(message: Message, field: FieldDescriptor, path: str) -> Iterator[tuple[str, Any]]:
-    """The field's path and value if it is set; of a list of messages, those of each."""
+    """The field's path and value if it is set; of a list of messages, those of each element."""
     value, here = getattr(message, field.name), join(path, field.name)
-    if not field.is_repeated:
-        if message.HasField(field.name):
-            yield here, value
-    elif field.message_type is None:
-        if value:
-            yield here, value
-    else:
-        if field.message_type.GetOptions().map_entry:
-            entry = message_factory.GetMessageClass(field.message_type)
-            value = [entry(key=key, value=value[key]) for key in sorted(value)]
-        yield from ((f"{here}[{number}]", each) for number, each in enumerate(value))
+    if not is_set(message, field.name):
+        return
+    if not field.is_repeated or field.message_type is None:
+        yield here, value
+        return
+    if is_map(field):
+        entry = message_factory.GetMessageClass(field.message_type)
+        value = [entry(key=key, value=value[key]) for key in sorted(value)]
+    yield from ((f"{here}[{number}]", element) for number, element in enumerate(value))
 
 
 def _code(field: FieldDescriptor, value: Any) -> str:
     colon = "" if field.message_type is not None else ":"
     return f"{field.name}{colon} {written(field, value)}"
-
-
-def _items(field: FieldDescriptor, values: Sequence[Any]) -> list[str]:
-    return [_item(field, value) for value in values]
 
 
 def _item(field: FieldDescriptor, value: Any) -> str:
@@ -148,7 +142,7 @@ def _item(field: FieldDescriptor, value: Any) -> str:
 
 
 def _filled(items: Sequence[str], between: str, indent: str) -> Iterator[str]:
-    """Items on as few lines as hold them; no item is cut."""
+    """Items on as few lines as possible; no item is split."""
     line = ""
     for number, item in enumerate(items, start=1):
         after = between.rstrip() if number < len(items) else ""
@@ -162,7 +156,7 @@ def _filled(items: Sequence[str], between: str, indent: str) -> Iterator[str]:
 
 
 def _beside(code: str, comment: str) -> Iterator[str]:
-    """Code with its comment, which goes above it where it does not fit."""
+    """Code with its comment beside it, or above it if the line would be too long."""
     line = f"{code}  # {comment}" if comment else code
     if len(line) <= WIDTH:
         yield line

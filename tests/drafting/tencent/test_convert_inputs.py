@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from drafting.tencent.documents import INPUTS, MODEL, REMOVED, convert, definition, refused
 
-from tzmmoe.build.features import feature_setting, feature_specs
+from tzmmoe.build.features import feature_settings, feature_specs
 from tzmmoe.drafting.tencent.words import INITIALIZERS
 from tzmmoe.features.column import read
 from tzmmoe.protos.data_pb2 import FARM_HASH, MURMUR_HASH
@@ -27,7 +27,7 @@ def made(folder, **settings):
     found = convert(folder, {}, definition(**settings)).pipeline
     path, spec = feature_specs(found)["age"]
     assert path
-    return spec.make(feature_setting(found.data_config, folder))
+    return spec.make(feature_settings(found.data_config, folder))
 
 
 def encoded(feature, *cells: str | None):

@@ -1,1 +1,1 @@
-"""Names and forms of other systems -> the canonical form, one file for each system."""
+"""Names and forms of other systems -> the canonical form; one file per system."""

@@ -1,14 +1,14 @@
-"""Keys of an evaluation as Keras spells them: ``val_<label>_auc`` for ``auc_<tower>``.
+"""Keras's keys of an evaluation: ``val_<label>_auc`` for ``auc_<tower>``.
 
-Other dialects are rewritten in the config. These names are translated later, once the tasks exist,
-because a tower that names no loss or metric has the keys of its default ones.
+Other dialects are rewritten in the config. These keys are translated later, once the tasks exist,
+because a tower without losses or metrics has the keys of its defaults.
 """
 
 import math
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-# Word of the schema: Keras's names of the metric; files of results use the first of them.
+# Word of the schema: Keras's names of the metric; result files use the first.
 METRIC_NAMES = {
     word: tuple(names.split())
     for word, names in {
@@ -31,7 +31,7 @@ METRIC_NAMES = {
 
 
 class TaskKeys(Protocol):
-    """What the keys of a task are made of; ``losses`` and ``metrics`` go by their words."""
+    """The part of a task that its keys consist of; ``losses`` and ``metrics`` are by word."""
 
     name: str
     label: str
@@ -40,9 +40,9 @@ class TaskKeys(Protocol):
     metrics: Mapping[str, Any]
 
 
-def canonical_key(tasks: Sequence[TaskKeys], key: str, known: Container[str]) -> str:
-    """The key of the evaluation that Keras calls ``key``; any other one, and a known one, as is."""
-    if key in known:
+def canonical_key(tasks: Sequence[TaskKeys], key: str, keys: Container[str]) -> str:
+    """The key that Keras calls ``key``; unchanged if it is one of ``keys``, or unknown to Keras."""
+    if key in keys:
         return key
     bare = key.removeprefix("val_")
     prefixes = _prefixes(tasks)
@@ -56,10 +56,10 @@ def canonical_key(tasks: Sequence[TaskKeys], key: str, known: Container[str]) ->
 
 
 def by_label(tasks: Sequence[TaskKeys], results: Mapping[str, float]) -> dict[str, float]:
-    """Results as Keras names them: ``loss``, and of each task ``<label>_loss``, ``<label>_auc``.
+    """Results under Keras's names: ``loss``, and for each task ``<label>_loss``, ``<label>_auc``.
 
     As in Keras, ``loss`` is the weighted sum and a task's own loss is unweighted. The latter is NaN
-    for a task of weight 0, whose weighted loss does not tell it.
+    for a task of weight 0, since it cannot be derived from the weighted loss.
     """
     renamed, prefixes = {"loss": results["val_loss"]}, _prefixes(tasks)
     for task in tasks:
@@ -78,13 +78,13 @@ def by_label(tasks: Sequence[TaskKeys], results: Mapping[str, float]) -> dict[st
 
 
 def _prefixes(tasks: Sequence[TaskKeys]) -> dict[str, str]:
-    """Tower -> its label, or the tower itself where several have that label."""
+    """Tower -> its label, or the tower itself if several share the label."""
     labels = [task.label for task in tasks]
     return {task.name: task.name if labels.count(task.label) > 1 else task.label for task in tasks}
 
 
 def _names(task: TaskKeys) -> Iterator[tuple[str, str]]:
-    """Each of Keras's names for what a task evaluates, with its key."""
+    """Each of Keras's names for the losses and metrics of a task, with its key."""
     for word in task.metrics:
         for name in METRIC_NAMES.get(word, (word,)):
             yield name, f"{word}_{task.name}"

@@ -1,7 +1,7 @@
-"""TorchEasyRec's other names and old forms -> the canonical form that the rest of the code reads.
+"""TorchEasyRec's aliases and old forms -> the canonical form that the rest of the code reads.
 
-Other names of a field are one table here, and not beside the classes that take the field: a name
-belongs to the dialect, it must be known before anything is made, and editing a config asks for it.
+Aliases are one table here rather than beside the classes that take the field: they belong to the
+dialect, are needed before anything is built, and edits of a config use them too.
 """
 
 from collections.abc import Iterator
@@ -17,14 +17,13 @@ from tzmmoe.protos.optimizer_pb2 import DenseOptimizer, SparseOptimizer
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.protos.train_pb2 import TrainConfig
 
-# Message: {alias: canonical field}. It is a fault to set both to different values.
+# Message: {alias: canonical field}. Setting both to different values is a fault.
 ALIASES = {
     "MMoE": {"expert_num": "num_expert"},
     "AUC": {"num_thresholds": "thresholds"},
 }
 
 INPUT_FIELDS = "data_config.input_fields_str"
-# Names of CSV types there.
 TYPES = {
     "BIGINT": "INT64",
     "INT": "INT32",
@@ -40,7 +39,7 @@ TYPES = {
 
 
 def canonicalize(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
-    """Rewrite other names and old forms in place; {path filled: path written by the user}."""
+    """Rewrite aliases and old forms in place; {path set: path that the user wrote}."""
     written: dict[str, str] = {}
     for path, message in messages(pipeline):
         for alias, name in ALIASES.get(message.DESCRIPTOR.name, {}).items():
@@ -56,19 +55,16 @@ def canonicalize(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
 
 
 def _rename(message: Message, alias: str, name: str, path: str, faults: Faults) -> None:
-    value = getattr(message, alias)
-    if message.HasField(name) and getattr(message, name) != value:
-        faults.add(
-            join(path, alias),
-            f"is {value}, but {name}, which means the same, is {getattr(message, name)}; "
-            f"keep {name}",
-        )
+    value, other = getattr(message, alias), getattr(message, name)
+    if message.HasField(name) and other != value:
+        words = f"is {value}, but its synonym {name} is {other}; keep {name}"
+        faults.add(join(path, alias), words)
     message.ClearField(alias)
     setattr(message, name, value)
 
 
 def _fg_encoded(config: DataConfig, faults: Faults) -> None:
-    """The old switch: true is FG_NONE, false one of the modes that read raw values."""
+    """fg_encoded -> fg_mode: true is FG_NONE, false one of the modes that read raw values."""
     if not config.HasField("fg_encoded"):
         return
     raw = FG_DAG if config.fg_threads > 0 else FG_NORMAL
@@ -95,7 +91,8 @@ def _input_fields(config: DataConfig, faults: Faults) -> None:
             continue
         field = config.input_fields.add(input_name=name)
         if kind and word not in FieldType.keys():  # noqa: SIM118 (an enum wrapper, not a dict)
-            faults.add(INPUT_FIELDS, f"{part!r}: no type {kind!r}; give one of {', '.join(TYPES)}")
+            words = f"{part!r} has the unknown type {kind!r}; give one of {', '.join(TYPES)}"
+            faults.add(INPUT_FIELDS, words)
         elif kind:
             field.input_type = FieldType.Value(word)
     config.ClearField("input_fields_str")
@@ -103,8 +100,8 @@ def _input_fields(config: DataConfig, faults: Faults) -> None:
 
 PATH = "train_config.optimizer"
 BOTH = "sparse_optimizer and dense_optimizer"
-# Optimizer: fields that mean something else for tables.
-DIFFERS = {"adam_optimizer": {"weight_decay"}}  # decoupled from the gradient there
+# Optimizer: fields that have another meaning for tables.
+DIFFERS = {"adam_optimizer": {"weight_decay"}}  # decoupled from the gradient for tables
 SPARSE = SparseOptimizer.DESCRIPTOR.fields_by_name
 
 
@@ -123,44 +120,43 @@ def spread_optimizer(config: TrainConfig, faults: Faults) -> dict[str, str]:
     for path, words in unfit:
         faults.add(path, words)
     if unfit or others:
-        for name in set(names) - set(others):  # a stand-in, so that it is not said to be missing
+        for name in set(names) - set(others):  # a placeholder, so it is not reported as missing
             getattr(config, name).sgd_optimizer.SetInParent()
         return {}
     config.dense_optimizer.CopyFrom(shared)
     for field, value in shared.ListFields():  # the optimizer, and its schedule
-        chosen = getattr(config.sparse_optimizer, field.name)
-        chosen.SetInParent()
+        target = getattr(config.sparse_optimizer, field.name)
+        target.SetInParent()
         if field.name == shared.WhichOneof("learning_rate"):
-            chosen.CopyFrom(value)
+            target.CopyFrom(value)
             continue
-        for name in _of_both(field):  # unset ones too, since tables have other defaults
-            setattr(chosen, name, getattr(value, name))
+        for name in _shared_fields(field):  # unset ones too, since tables have other defaults
+            setattr(target, name, getattr(value, name))
     return {f"train_config.{name}": PATH for name in names}
 
 
 def _unfit(shared: DenseOptimizer) -> Iterator[tuple[str, str]]:
-    """Path and fault of each setting that tables cannot follow."""
+    """Path and fault of each setting that does not apply to tables."""
     word = shared.WhichOneof("optimizer")
     if word is None:
         words = [field.name for field in shared.DESCRIPTOR.oneofs_by_name["optimizer"].fields]
         yield PATH, f"has no optimizer; give one of {', '.join(w for w in words if w in SPARSE)}"
         return
     if word not in SPARSE:
-        yield f"{PATH}.{word}", f"tables have no such optimizer; give {BOTH} instead"
+        yield f"{PATH}.{word}", f"does not exist for tables; give {BOTH} instead"
         return
-    chosen: Message = getattr(shared, word)
-    names = _of_both(shared.DESCRIPTOR.fields_by_name[word])
-    for field, value in chosen.ListFields():
+    names = _shared_fields(shared.DESCRIPTOR.fields_by_name[word])
+    for field, value in getattr(shared, word).ListFields():
         if field.name in names or value == field.default_value:
             continue
         text = str(value).lower() if isinstance(value, bool) else f"{value:g}"
         differs = field.name in DIFFERS.get(word, ())
-        why = "would act differently on tables" if differs else "tables do not have"
+        why = "works differently for tables" if differs else "does not exist for tables"
         yield f"{PATH}.{word}.{field.name}", f"is {text}, which {why}; give {BOTH} instead"
 
 
-def _of_both(word: FieldDescriptor) -> set[str]:
-    """Fields of an optimizer that tables have too, with the same meaning."""
+def _shared_fields(word: FieldDescriptor) -> set[str]:
+    """The fields of an optimizer that exist for tables too, with the same meaning."""
     of_tables = SPARSE[word.name].message_type.fields_by_name
     names = {field.name for field in word.message_type.fields if field.name in of_tables}
     return names - DIFFERS.get(word.name, set())

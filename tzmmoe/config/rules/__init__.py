@@ -1,7 +1,7 @@
-"""What each section of the config demands, its faults and its notes, one file for each section.
+"""The rules of each section of the config: its faults and notes, one file per section.
 
-Settings of a layer, loss, metric, feature or optimizer are checked where it is made, and those of a
-model beside the model. ``build.rules()`` gathers all rules.
+The settings of a layer, loss, metric, feature or optimizer are checked by its class, and those of a
+model by the rules beside it. ``build.rules()`` gathers all rules.
 """
 
 from tzmmoe.config.rulebook import joined

@@ -8,15 +8,15 @@ from tzmmoe.errors import Faults
 from tzmmoe.protos.data_pb2 import FG_NONE
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 
-MOST_WORKERS = 1024  # threads
+MAX_WORKERS = 1024  # threads
 PATH = "data_config"
 
 
 def check(pipeline: Pipeline, faults: Faults) -> None:
     config = pipeline.data_config
     at_least(1, config, PATH, ["batch_size", "shuffle_buffer_size", "eval_batch_size"], faults)
-    if config.num_workers > MOST_WORKERS:
-        words = f"is {config.num_workers:,}; give 0 to {MOST_WORKERS:,}, about as many as cores"
+    if config.num_workers > MAX_WORKERS:
+        words = f"is {config.num_workers:,}; give 0 to {MAX_WORKERS:,}, about one per core"
         faults.add(f"{PATH}.num_workers", words)
     if not config.label_fields:
         faults.add(f"{PATH}.label_fields", "is empty; name the label columns")
@@ -29,25 +29,26 @@ def check(pipeline: Pipeline, faults: Faults) -> None:
     if words := delimiter_fault(config.delimiter):
         faults.add(f"{PATH}.delimiter", words)
     if not config.fg_encoded_multival_sep:
-        words = "is empty; give the text between two values"
+        words = "is empty; give the text that separates two values"
         faults.add(f"{PATH}.fg_encoded_multival_sep", words)
     if not 0 <= config.sample_mask_prob < 1:
-        faults.add(f"{PATH}.sample_mask_prob", f"is {config.sample_mask_prob:g}; give 0 to < 1")
+        words = f"is {config.sample_mask_prob:g}; give 0 or more, and less than 1"
+        faults.add(f"{PATH}.sample_mask_prob", words)
 
 
 def delimiter_fault(delimiter: str) -> str:
-    """Why a text cannot separate the columns of CSV files; ``""`` where it can."""
+    """Why a text cannot separate the columns of CSV files; empty if it can."""
     if len(delimiter) == 1 and delimiter.isascii() and delimiter not in '\0\n\r"':
         return ""
-    return f"is {delimiter!r}; give one ASCII character, but no quote, line end or NUL"
+    return f"is {delimiter!r}; give one ASCII character other than a quote, line break or NUL"
 
 
 def notes(pipeline: Pipeline) -> Iterator[str]:
     config = pipeline.data_config
     if config.HasField("odps_data_quota_name"):
-        yield f"{PATH}.odps_data_quota_name has no effect: MaxCompute is not read"
+        yield f"{PATH}.odps_data_quota_name has no effect: MaxCompute is not supported"
     if config.HasField("fg_threads"):
-        yield f"{PATH}.fg_threads has no effect: num_workers does that work"
+        yield f"{PATH}.fg_threads has no effect: use num_workers"
     if config.HasField("shuffle_buffer_size") and not config.shuffle:
         yield f"{PATH}.shuffle_buffer_size has no effect without shuffle: true"
     if config.HasField("fg_encoded_multival_sep") and config.fg_mode != FG_NONE:

@@ -1,18 +1,17 @@
-"""``eval_config``, ``export_config`` and ``runtime_config``: what surrounds the training."""
+"""``eval_config``, ``export_config`` and ``runtime_config``: everything around training."""
 
 from collections.abc import Iterator
 
 from tzmmoe.config import duration
 from tzmmoe.config.rulebook import Rules
-from tzmmoe.config.rules.values import at_least
+from tzmmoe.config.rules.values import at_least, one_of
 from tzmmoe.errors import Faults
 from tzmmoe.protos.pipeline_pb2 import Pipeline
+from tzmmoe.textformat.paths import is_set
 
 
 def check(pipeline: Pipeline, faults: Faults) -> None:
-    exporter = pipeline.export_config.exporter_type
-    if exporter not in ("latest", "best"):
-        faults.add("export_config.exporter_type", f"is {exporter!r}; give 'latest' or 'best'")
+    one_of(("latest", "best"), pipeline.export_config, "export_config", "exporter_type", faults)
     counts = ["num_steps", "batch_size", "log_step_count_steps"]
     at_least(1, pipeline.eval_config, "eval_config", counts, faults)
     at_least(0, pipeline.runtime_config, "runtime_config", ["seed"], faults)
@@ -30,11 +29,10 @@ def notes(pipeline: Pipeline) -> Iterator[str]:
         yield "export_config.best_exporter_metric has no effect without eval_input_path"
     if pipeline.eval_input_path or pipeline.test_input_path:
         return
-    for name in ("num_steps", "predictions_path", "batch_size", "output_file"):
-        if config.HasField(name):
+    names = ("num_steps", "predictions_path", "batch_size", "output_file", "task_metrics")
+    for name in names:
+        if is_set(config, name):
             yield f"eval_config.{name} has no effect without eval_input_path"
-    if config.task_metrics:
-        yield "eval_config.task_metrics has no effect without eval_input_path"
 
 
 RULES = Rules(check=check, notes=notes)

@@ -1,4 +1,4 @@
-"""``model_config``: the choice of a model, and the towers of whichever it is."""
+"""``model_config``: the choice of a model, and the towers of any model."""
 
 from collections.abc import Iterator
 
@@ -30,21 +30,21 @@ def check(pipeline: Pipeline, faults: Faults) -> None:
         forms = " or ".join(f"{field.name} {{ ... }}" for field in models)
         faults.add("model_config", f"has no model; give {forms}")
         return
-    if lacking := list(missing_towers(model)):
-        for path, words in lacking:
+    if missing := list(missing_towers(model)):
+        for path, words in missing:
             faults.add(path, words)
         return
     towers, whole = task_towers(model), _path(model)
     unique([tower.tower_name for _, tower in towers], whole, faults)
     unnamed = [path for path, tower in towers if not tower.label_name]
     if 0 < len(unnamed) < len(towers):
-        words = "is not set, but other towers set theirs; name a label of data_config.label_fields"
+        words = "is not set, but other towers have one; name a label of data_config.label_fields"
         faults.add(f"{unnamed[0]}.label_name", words)
     if len(unnamed) == len(towers) != len(data.label_fields):
         faults.add(
             whole,
-            f"no tower has a label_name, and {len(towers)} towers cannot take "
-            f"{len(data.label_fields)} label_fields in order; set label_name",
+            f"has {len(towers)} towers without label_name, which cannot be bound in order to "
+            f"{len(data.label_fields)} label_fields; set label_name",
         )
     for path, tower in towers:
         _tower(path, tower, data, faults)
@@ -53,7 +53,7 @@ def check(pipeline: Pipeline, faults: Faults) -> None:
 
 
 def _path(model: ModelConfig) -> str:
-    """That of the towers as a whole: their field, or the model where it has several."""
+    """The path of the towers as a whole: their field, or the model if it has several such."""
     word = model.WhichOneof("model")
     path, fields = f"model_config.{word}", tower_fields(getattr(model, word).DESCRIPTOR)
     return f"{path}.{fields[0].name}" if len(fields) == 1 else path
@@ -62,21 +62,20 @@ def _path(model: ModelConfig) -> str:
 def _tower(path: str, tower: Tower, data: DataConfig, faults: Faults) -> None:
     if not tower.tower_name:
         faults.add(f"{path}.tower_name", "is not set; give the task a name")
-    labels, weights = data.label_fields, data.sample_weight_fields
-    if tower.label_name:
-        defined(tower.label_name, labels, f"{path}.label_name", "data_config.label_fields", faults)
-    if tower.sample_weight_name:
-        where, place = f"{path}.sample_weight_name", "data_config.sample_weight_fields"
-        defined(tower.sample_weight_name, weights, where, place, faults)
+    columns = {
+        "label_name": "label_fields",
+        "sample_weight_name": "sample_weight_fields",
+        "task_space_indicator_label": "label_fields",
+    }
+    for name, fields in columns.items():
+        if column := getattr(tower, name):
+            names, place = getattr(data, fields), f"data_config.{fields}"
+            defined(column, names, f"{path}.{name}", place, faults)
     indicator = tower.task_space_indicator_label
-    if indicator:
-        where = f"{path}.task_space_indicator_label"
-        defined(indicator, labels, where, "data_config.label_fields", faults)
-    for name in ("weight", "in_task_space_weight", "out_task_space_weight"):
-        value = getattr(tower, name)
-        if value < 0:
-            faults.add(f"{path}.{name}", f"is {value:g}; give 0 or more")
-        if name != "weight" and tower.HasField(name) and not indicator:
+    spaces = ("in_task_space_weight", "out_task_space_weight")
+    at_least(0, tower, path, ["weight", *spaces], faults)
+    for name in spaces if not indicator else ():
+        if tower.HasField(name):
             words = "has no effect without task_space_indicator_label; set that, or remove this"
             faults.add(f"{path}.{name}", words)
     if indicator and tower.in_task_space_weight == tower.out_task_space_weight == 0:

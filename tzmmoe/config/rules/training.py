@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from tzmmoe.config.rulebook import Rules
-from tzmmoe.config.rules.values import above, at_least
+from tzmmoe.config.rules.values import above, at_least, one_of
 from tzmmoe.errors import Faults
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.protos.train_pb2 import REPLICATED, TrainConfig
@@ -23,22 +23,16 @@ def check(pipeline: Pipeline, faults: Faults) -> None:
     for one, other in EITHER:
         if config.HasField(one) and config.HasField(other):
             faults.add(f"{PATH}.{one}", f"and {other} are both set; keep one")
-    if config.mixed_precision not in ("", "BF16", "FP16"):
-        faults.add(f"{PATH}.mixed_precision", f"is {config.mixed_precision!r}; give BF16 or FP16")
-    if config.grad_process not in ("", "pcgrad"):
-        words = f"is {config.grad_process!r}; give 'pcgrad', or remove it"
-        faults.add(f"{PATH}.grad_process", words)
+    one_of(("", "BF16", "FP16"), config, PATH, "mixed_precision", faults)
+    one_of(("", "pcgrad"), config, PATH, "grad_process", faults)
     _gradients(config, faults)
     _reports(config, faults)
     if config.fine_tune_ckpt_param_map and not config.fine_tune_checkpoint:
         words = "has no effect without fine_tune_checkpoint; set that, or remove this"
         faults.add(f"{PATH}.fine_tune_ckpt_param_map", words)
-    stopping = config.early_stopping
-    if stopping.mode not in ("auto", "min", "max"):
-        faults.add(f"{PATH}.early_stopping.mode", f"is {stopping.mode!r}; give auto, min or max")
-    if stopping.min_delta < 0:
-        words = f"is {stopping.min_delta:g}; give 0 or more"
-        faults.add(f"{PATH}.early_stopping.min_delta", words)
+    stopping, path = config.early_stopping, f"{PATH}.early_stopping"
+    one_of(("auto", "min", "max"), stopping, path, "mode", faults)
+    at_least(0, stopping, path, ["min_delta"], faults)
 
 
 def _gradients(config: TrainConfig, faults: Faults) -> None:
@@ -53,11 +47,9 @@ def _gradients(config: TrainConfig, faults: Faults) -> None:
         words = f"is {scaler.backoff_factor:g}; give more than 0 and less than 1"
         faults.add(f"{path}.backoff_factor", words)
     path = f"{PATH}.grad_clipping"
-    if clipping.clipping_type not in ("none", "norm", "value"):
-        words = f"is {clipping.clipping_type!r}; give norm, value or none"
-        faults.add(f"{path}.clipping_type", words)
+    one_of(("norm", "value", "none"), clipping, path, "clipping_type", faults)
     above(0, clipping, path, ["max_gradient"], faults)
-    if not clipping.norm_type > 0:  # infinity is the largest number
+    if not clipping.norm_type > 0:  # NaN is not; infinity is the norm of the largest component
         faults.add(f"{path}.norm_type", f"is {clipping.norm_type:g}; give a number above 0")
 
 
@@ -70,8 +62,8 @@ def _reports(config: TrainConfig, faults: Faults) -> None:
         words = f"has {len(window)} numbers; give the first batch and the last, or only one"
         faults.add(path, words)
     elif len(window) == 2 and not 1 <= window[0] <= window[1]:
-        words = "give the first batch, counted from 1, and then the last, not before it"
-        faults.add(path, f"is {window}; {words}")
+        words = f"is {window}; give the first batch, counted from 1, and a last one not before it"
+        faults.add(path, words)
 
 
 def notes(pipeline: Pipeline) -> Iterator[str]:
@@ -90,14 +82,13 @@ def notes(pipeline: Pipeline) -> Iterator[str]:
     if rowwise.weight_decay_mode and not rowwise.weight_decay:
         yield f"{PATH}.sparse_optimizer: weight_decay_mode has no effect without weight_decay"
     if config.table_placement == REPLICATED and config.HasField("global_embedding_constraints"):
-        where = "no effect with table_placement: REPLICATED"
-        yield f"{PATH}.global_embedding_constraints has {where}"
+        name = f"{PATH}.global_embedding_constraints"
+        yield f"{name} has no effect with table_placement: REPLICATED"
     if config.HasField("tensorboard") and not config.tensorboard.profile_batch:
         yield f"{PATH}.tensorboard has no effect without profile_batch"
     if config.gradient_accumulation_steps > 1:
-        yield (
-            f"{PATH}.gradient_accumulation_steps acts on the dense part; tables step on every batch"
-        )
+        name = f"{PATH}.gradient_accumulation_steps"
+        yield f"{name} acts on the dense part; tables are updated on every batch"
     if config.HasField("num_val_samples") and not pipeline.eval_input_path:
         yield f"{PATH}.num_val_samples has no effect without eval_input_path"
 

@@ -1,8 +1,8 @@
-"""Demands on values that several sections make, and those that hold for every section."""
+"""Checks of values that several sections share, and those that apply to all sections."""
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -16,36 +16,46 @@ REAL = (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT)
 
 
 def at_least(least: int, config: Message, path: str, names: Iterable[str], faults: Faults) -> None:
-    """Each of the fields that has a value, set or by default, must be this or more."""
+    """Each field that has a value, set or by default, must be at least this."""
     for name in names:
-        value, default = getattr(config, name), config.DESCRIPTOR.fields_by_name[name]
-        if value < least and (config.HasField(name) or default.has_default_value):
-            faults.add(join(path, name), f"is {value}; give {least} or more")
+        value, field = getattr(config, name), config.DESCRIPTOR.fields_by_name[name]
+        if value < least and (config.HasField(name) or field.has_default_value):
+            number = f"{value:g}" if isinstance(value, float) else value
+            faults.add(join(path, name), f"is {number}; give {least} or more")
 
 
 def above(bound: float, config: Message, path: str, names: Iterable[str], faults: Faults) -> None:
+    """Each field must be greater than this."""
     for name in names:
         value = getattr(config, name)
         if value <= bound:
             faults.add(join(path, name), f"is {value:g}; give a number above {bound:g}")
 
 
+def one_of(choices: Sequence[str], config: Message, path: str, name: str, faults: Faults) -> None:
+    """The field must be one of these words."""
+    if (word := getattr(config, name)) not in choices:
+        remedy = f"give {' or '.join(filter(None, choices))}"
+        unset = ", or remove it" if "" in choices else ""
+        faults.add(join(path, name), f"is {word!r}; {remedy}{unset}")
+
+
 def unique(names: Iterable[str], path: str, faults: Faults) -> None:
-    """Empty names are passed over; that a name is missing is another fault."""
+    """No name may occur twice. Empty ones are skipped, since a missing name is another fault."""
     for name, count in Counter(filter(None, names)).items():
         if count > 1:
             times = "twice" if count == 2 else f"{count} times"
             faults.add(path, f"{name!r} is listed {times}; keep one")
 
 
-def defined(name: str, known: Iterable[str], path: str, place: str, faults: Faults) -> None:
-    """A name must be one of those that the setting ``place`` gives."""
-    if name not in known:
-        faults.add(path, f"{name!r} is not in {place}{did_you_mean(name, known)}")
+def defined(name: str, names: Iterable[str], path: str, place: str, faults: Faults) -> None:
+    """A name must be one of the ``names`` that the setting ``place`` lists."""
+    if name not in names:
+        faults.add(path, f"{name!r} is not in {place}{did_you_mean(name, names)}")
 
 
 def _finite(pipeline: Pipeline, faults: Faults) -> None:
-    """No number of the schema may be NaN or infinite, but the order of a norm."""
+    """No number may be NaN or infinite, except the order of a norm."""
     for path, message in messages(pipeline):
         for field, value in message.ListFields():
             if field.cpp_type not in REAL or field.name == "norm_type":

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tzmmoe.build.features import build_features, feature_setting, feature_specs
+from tzmmoe.build.features import build_features, feature_settings, feature_specs
 from tzmmoe.build.rules import rules
 from tzmmoe.build.tasks import build_tasks, final_tasks
 from tzmmoe.config.walk import task_towers
@@ -105,7 +105,7 @@ def check(draft: TracedDraft) -> list[Fault]:
     pipeline.CopyFrom(draft.pipeline)
     rules().rewrite(pipeline, faults)
     rules().check(pipeline, faults)
-    setting = feature_setting(pipeline.data_config, Path())
+    setting = feature_settings(pipeline.data_config, Path())
     build_features(feature_specs(pipeline), setting, faults)
     tasks = TaskSet(build_tasks(pipeline, faults))
     final_tasks(pipeline, tasks, faults)

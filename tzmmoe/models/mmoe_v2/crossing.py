@@ -10,7 +10,7 @@ IN_TOWERS = {2: "features", 3: "output", 4: "features", 5: "output"}
 
 @dataclass(frozen=True)
 class Crossing:
-    """``experts``: whether experts and gates see the wide features x_w. ``towers``: what towers see,
+    """``experts``: whether experts and gates see the wide features x_w. ``towers``: what each sees:
     x_w ("features"), the wide model's output y_w ("output") or nothing (""). ``logits``: whether
     y_w is added to them. ``model``: FM, LR, or "" for none. ``latents``: whether x_w is FM's latent
     vectors, concatenated, instead of the embeddings."""
