@@ -142,11 +142,9 @@ class Watch:
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Continue the watch of another run, as far as it watched the same keys."""
         for name, best in self._named.items():
-            before = saved.get(name)
-            if before and before["key"] == best.key:
-                best.value, best.step, best.waited = (
-                    before[part] for part in ("value", "step", "waited")
-                )
+            last = saved.get(name)
+            if last and last["key"] == best.key:
+                best.value, best.step, best.waited = last["value"], last["step"], last["waited"]
 
 
 def checked_key(
@@ -287,10 +285,9 @@ class Finite:
 
     def check_losses(self) -> None:
         """Check the losses of all steps so far. This waits for the device."""
-        steps = dict(zip(self._keys, self._bad_step.tolist(), strict=True))
-        bad = {key: step for key, step in steps.items() if step >= 0}
-        if bad:
-            key, step = min(bad.items(), key=lambda item: item[1])
+        steps = zip(self._keys, self._bad_step.tolist(), strict=True)
+        if bad := [(key, step) for key, step in steps if step >= 0]:
+            key, step = min(bad, key=lambda item: item[1])
             self._stop(f"{key} is NaN or infinite at step {step}")
 
     def check_weights(self, step: int, weights: NamedTensors) -> None:

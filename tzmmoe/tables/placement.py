@@ -58,10 +58,7 @@ class PlacementRequest:
         if optimizer.arguments.get("weight_decay"):
             return "does not work with weight_decay, which FBGEMM silently ignores on a CPU"
         if self.grad_process == "pcgrad":
-            return (
-                'does not work with grad_process: "pcgrad", since tables are updated in the '
-                "backward pass"
-            )
+            return 'does not work with grad_process: "pcgrad": tables move in the backward pass'
         if self.precision == "FP16":
             return "does not work with FP16's scaled gradients; use BF16"
         return ""
