@@ -224,6 +224,24 @@ def test_towers_without_labels_must_be_as_many_as_the_labels(tmp_path):
     says(only, "2 towers", "3 label_fields", "set label_name")
 
 
+# A model that names a label itself, beside those of its towers.
+OWN_LABEL = """
+data_config { label_fields: ["click", "buy"] }
+model_config {
+  esmm {
+    ctr_tower { label_name: "click" }
+    cvr_tower { label_name: "buy" }
+    ctcvr_label: "bough"
+  }
+}
+"""
+
+
+def test_a_label_that_the_model_names_itself_must_be_one_of_the_labels(tmp_path):
+    (line,) = [each for each in said(loaded(tmp_path, OWN_LABEL)) if "ctcvr_label" in each]
+    assert "model_config.esmm.ctcvr_label: 'bough' is not in data_config.label_fields" in line
+
+
 def test_independent_faults_show_all_at_once(tmp_path):
     found = said(
         loaded(
@@ -272,7 +290,8 @@ def noted() -> set[tuple[str, int]]:
     for old, new, _, _ in FAULTS:
         rules.SECTIONS.check(read(changed((old, new))), noting)
     nameless = "model_config { mmoe { task_towers { tower_name: 'a' } } }"
-    rules.SECTIONS.check(read(nameless), noting)
+    for text in (nameless, OWN_LABEL):
+        rules.SECTIONS.check(read(text), noting)
     return noting.places
 
 

@@ -22,7 +22,7 @@ SHARDED = {
     "train_config__sparse_optimizer": "rowwise_adagrad_optimizer { lr: 0.05 }",
     "train_config__global_embedding_constraints": 'sharding_types: "row_wise"',
 }
-MEMORY = "tables: SHARDED (as table_placement says); "
+MEMORY = "tables: SHARDED (set by table_placement); "
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_the_config_for_a_cluster_trains_on_small_data_and_spreads_its_tables(tm
     __main__.main(small)
     config = Path(__file__).parents[2] / "configs" / "cluster_mmoe.config"
     for placement, words in {
-        "REPLICATED": f"tables: REPLICATED (as table_placement says); {size} in each process\n",
+        "REPLICATED": f"tables: REPLICATED (set by table_placement); {size} in each process\n",
         "SHARDED": "  row_wise: user_id_emb\n",
     }.items():
         given = ["--pipeline_config", str(config), "--model_dir", str(tmp_path / placement)]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tzmmoe.errors import ConfigError
-from tzmmoe.tables.initializers import KNOWN, table_initializer
+from tzmmoe.tables.initializers import INITIALIZERS, table_initializer
 
 
 def filled(text: str | None, rows: int, dim: int = 16, seed: int = 0) -> Tensor:
@@ -67,7 +67,7 @@ def test_init_fn_constant_is_constant(text: str, value: float) -> None:
     assert torch.equal(filled(text, 10), torch.full((10, 16), value, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("name", [None, *KNOWN])
+@pytest.mark.parametrize("name", [None, *INITIALIZERS])
 def test_values_come_from_the_generator_alone(name: str | None) -> None:
     text = "constant_,val=2" if name == "constant_" else name
     torch.manual_seed(1)

@@ -87,7 +87,7 @@ def held(world: World, folder: Path, run: Path, changes: dict) -> dict[str, list
     return {
         table: [[*place, *part.shape] for place, part in each.parts]
         for module in sharded
-        for table, each in module.spread.weights(module.group).items()
+        for table, each in module.store.weights(module.group).items()
     }
 
 
@@ -138,7 +138,7 @@ def passed_on(world: World, folder: Path, source: Path, target: Path, changes: d
     """Read a checkpoint with its optimizers' state, and write what was read as another."""
     ready = tiny.pipeline(folder, "unused", **EXACT, **changes)._training()
     step = tiny.train_step(ready)
-    read = ready.matching_checkpoint(source)
+    read = ready.fitting_checkpoint(source)
     state.restore_weights(read, ready.built.model)
     state.restore_optimizers(read, step)
     tensors = state.weights(ready.built.model) | state.optimizer_state(step)
@@ -213,20 +213,20 @@ def refused(world: World, folder: Path, changes: dict) -> str:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({SPARSE: "adam_optimizer {}"}, "with adam_optimizer; use one of sgd_optimizer, "),
-        ({"train_config__grad_process": "pcgrad"}, 'with grad_process: "pcgrad"'),
+        ({SPARSE: "adam_optimizer {}"}, "adam_optimizer; choose one of sgd_optimizer"),
+        ({"train_config__grad_process": "pcgrad"}, 'grad_process: "pcgrad"'),
         ({"train_config__mixed_precision": "FP16"}, "FP16's scaled gradients; use BF16"),
         (
             {SPARSE: "rowwise_adagrad_optimizer { weight_decay: 0.1 weight_decay_mode: L2 }"},
-            "with weight_decay",
+            "weight_decay, which FBGEMM",
         ),
         (
             {SPARSE: OPTIMIZERS["rowwise"], **constrained("column_wise")},
             "has 'column_wise', which would give each part of a row a sum of its own",
         ),
-        (constrained("diagonal"), "has 'diagonal', which is not known; give some of table_wise"),
+        (constrained("diagonal"), "has 'diagonal', which does not exist; choose from table_wise"),
         (constrained("row_wisee"), "did you mean 'row_wise'?"),
-        (constrained("data_parallel"), "is what table_placement: REPLICATED does"),
+        (constrained("data_parallel"), "table_placement: REPLICATED"),
         (constrained("grid_shard"), "has 'grid_shard', which TorchRec has on GPUs only"),
         (
             {"feature_configs[2].id_feature.embedding_constraints": 'compute_kernels: "fused_uvm"'},
@@ -284,7 +284,7 @@ def test_what_is_too_small_for_its_constraints_is_told(folders, four) -> None:
     changes = {SPARSE: SGD, **PLACEMENT, **constrained("row_wise"), **small}
     told = four.run(reason, folders[4], {**changes})
     assert "  row_wise: user_emb, scores_emb\n  table_wise: tags_emb\n" in told[0]
-    assert "  too few rows to split by rows, as the constraints ask: tags_emb" in told[0]
+    assert "for lack of rows: tags_emb" in told[0]
 
 
 def test_a_run_that_trains_nothing_may_cut_row_wise_adagrads_tables_by_columns(
@@ -300,6 +300,7 @@ def test_a_run_that_trains_nothing_may_cut_row_wise_adagrads_tables_by_columns(
 
 
 def test_tables_that_fit_nowhere_are_refused_in_all_processes(folders, two) -> None:
-    for told in two.run(with_memory, folders[2], {**PLACEMENT, SPARSE: SGD}, [600, 600]):
-        assert "TorchRec finds no place for the tables: " in told
-        assert "give more processes, fewer rows, or other embedding_constraints" in told
+    """The memory of both would hold them, but for what TorchRec keeps free."""
+    for told in two.run(with_memory, folders[2], {**PLACEMENT, SPARSE: SGD}, [720, 720]):
+        assert "TorchRec cannot place the tables: " in told
+        assert "more processes, fewer rows, or other embedding_constraints" in told

@@ -256,7 +256,7 @@ def test_a_column_of_two_roles_is_an_error() -> None:
 def test_keys_tell_which_direction_is_better() -> None:
     tasks = TaskSet([parts.task("cvr", label="buy", metric=METRICS, space=CLICKED)])
     assert tasks.loss_keys() == ["binary_cross_entropy_cvr"]
-    assert tasks.natures() == {
+    assert tasks.larger_is_better() == {
         "auc_cvr": True,
         "auc_cvr_in_space": True,
         "logloss_cvr": False,

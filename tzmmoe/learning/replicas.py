@@ -63,7 +63,7 @@ class Replicas:
         """The means of sparse gradients, in which ids may repeat."""
         if not grads:
             return []
-        parts = [merged(grad) for grad in grads]
+        parts = [merged(grad, len(grad)) for grad in grads]
         by_rank = self._gathered(torch.tensor([len(rows) for rows, _ in parts]))
         by_table = torch.stack(by_rank, dim=1).tolist()
         means = []

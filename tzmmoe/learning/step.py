@@ -129,7 +129,7 @@ class TableUpdate:
         self.optimizers: list[SparseOptimizer] = []
         if pairs := trained_rows(model):
             self.optimizers.append(_sparse(list(pairs.items()), settings.sparse))
-        self._spreads = {part.spread for part in self.sharded}
+        self._spreads = {part.store for part in self.sharded}
         self._scale = precision.scale if precision.scaler.is_enabled() else lambda: None
         bound = settings.gradient_bound()
         # The losses of a process are those of the global batch times the number of processes.

@@ -74,7 +74,7 @@ class Watch:
     @classmethod
     def of(cls, settings: RunSettings, tasks: TaskSet) -> "Watch":
         """The best checkpoint by export_config, and early_stopping. Raises ConfigError."""
-        natures = tasks.natures()
+        natures = tasks.larger_is_better()
         export, stopping = settings.export, settings.training.early_stopping
         key = canonical_key(tasks.tasks, export.best_exporter_metric or "", natures)
         key = key or next(name for name, larger in natures.items() if larger is not None)

@@ -36,7 +36,7 @@ def weights(model: RankModel) -> dict[str, Tensor | Scattered]:
             named[f"tables.{table}.weight"] = module.rows_of(table, module.weight.detach())
     for part in model.modules():
         if isinstance(part, ShardedTables):
-            parts = part.spread.weights(part.group)
+            parts = part.store.weights(part.group)
             named |= {f"tables.{table}.weight": weight for table, weight in parts.items()}
     return named
 
@@ -50,7 +50,7 @@ def optimizer_state(step: TrainStep) -> dict[str, Tensor | Scattered]:
                 for table in module.spans:
                     named[f"tables.{table}.{key}"] = module.rows_of(table, tensor)
     for part in step.tables.sharded:
-        for key, parts in part.spread.state(part.group).items():
+        for key, parts in part.store.state(part.group).items():
             named |= {f"tables.{table}.{key}": tensor for table, tensor in parts.items()}
     for name, parameter in step.dense.parameters.items():
         for key, tensor in step.dense.optimizer.state[parameter].items():

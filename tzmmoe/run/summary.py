@@ -31,8 +31,8 @@ class Memory:
         ]
         tables = [module.weight for module in step.tables.modules.values()]
         for part in step.tables.sharded:
-            tables += (t for _, t in tensorfiles.tensors(part.spread.weights(part.group)))
-            for state in part.spread.state(part.group).values():
+            tables += (t for _, t in tensorfiles.tensors(part.store.weights(part.group)))
+            for state in part.store.state(part.group).values():
                 states += (tensor for _, tensor in tensorfiles.tensors(state))
         return cls(
             tables=sum(map(_size, tables)),

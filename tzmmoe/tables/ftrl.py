@@ -1,4 +1,4 @@
-"""Follow the regularized leader: its formula, and the optimizer of the dense part."""
+"""Follow the regularized leader: its update rule, and the optimizer of the dense part."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from tzmmoe.errors import ConfigError
 
 @dataclass(frozen=True)
 class FtrlRule:
-    """FTRL-Proximal as Keras and TensorFlow have it.
+    """FTRL-Proximal as in Keras and TensorFlow.
 
     n' = n + g^2; z += g - (n'^-p - n^-p) / lr w;
     w = (l1 sign(z) - z) / (n'^-p / lr + 2 l2) where |z| > l1, else 0; p is learning_rate_power.
     McMahan et al., "Ad Click Prediction: a View from the Trenches", KDD 2013, algorithm 1.
 
-    z starts at 0, so that little is left of a first weight after its first step. A weight follows
-    from n, z and the rate of the step alone: when the rate changes, the weight moves in proportion.
+    z starts at 0, so the first step leaves little of a weight's initial value. A weight depends on
+    n, z and the step's rate alone: when the rate changes, the weight changes in proportion.
     """
 
     learning_rate_power: float
@@ -28,16 +28,17 @@ class FtrlRule:
 
     def __post_init__(self) -> None:
         if self.initial_accumulator_value <= 0:  # n = 0 and g = 0 would be 0 / 0
-            found = f"is {self.initial_accumulator_value:g}"
-            raise ConfigError.at("initial_accumulator_value", f"{found}; give more than 0")
+            words = f"is {self.initial_accumulator_value:g}; give more than 0"
+            raise ConfigError.at("initial_accumulator_value", words)
 
     def make_state(self, weight: Tensor) -> dict[str, Tensor]:
-        """n and z, shaped as the weight."""
+        """n and z, of the weight's shape."""
         n = torch.full_like(weight, self.initial_accumulator_value)
         return {"sum": n, "linear": torch.zeros_like(weight)}
 
     def step_(self, weight: Tensor, grad: Tensor, n: Tensor, z: Tensor, *, lr: float) -> None:
-        """Update the weight, n and z in place. At a rate of 0, by which z is divided, all stay."""
+        """Update the weight, n and z in place. At a rate of 0, by which z would be divided, nothing
+        changes."""
         if lr == 0:
             return
         before = n.pow(-self.learning_rate_power)
@@ -49,7 +50,7 @@ class FtrlRule:
 
 
 class Ftrl(torch.optim.Optimizer):
-    """``FtrlRule`` for parameters with dense gradients. State is made at once."""
+    """``FtrlRule`` for dense gradients. State is made at once, not at first use."""
 
     def __init__(
         self,
@@ -75,7 +76,7 @@ class Ftrl(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:
-        assert closure is None, "the gradients are there already"
+        assert closure is None, "gradients must be computed before the step"
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:

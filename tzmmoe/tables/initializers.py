@@ -1,4 +1,4 @@
-"""``nn.init.normal_,mean=0,std=0.01`` -> a function that fills a tensor."""
+"""Initializers of tables, from text such as ``nn.init.normal_,mean=0,std=0.01``."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tzmmoe.errors import ConfigError, did_you_mean
 from tzmmoe.nn.calls import check_arguments, parse_list
 
-KNOWN = {
+INITIALIZERS = {
     name: getattr(nn.init, name)
     for name in (
         "uniform_",
@@ -26,26 +26,28 @@ KNOWN = {
     )
 }
 ARGUMENTS = {"a", "b", "mean", "std", "val", "gain", "mode", "nonlinearity"}
-DRAWN = set(KNOWN) - {"constant_", "ones_", "zeros_"}
+RANDOM = set(INITIALIZERS) - {"constant_", "ones_", "zeros_"}
 
-# Fills a tensor, or the first or a further block of the rows of a tensor of so many rows.
+# Fills a block of rows, given a generator and the number of rows of the whole tensor.
 Initializer = Callable[[Tensor, torch.Generator, int], object]
 
 
 def table_initializer(text: str | None, rows: int) -> Initializer:
-    """Of an embedding table: from its ``init_fn``, or uniform within +-sqrt(1 / rows)."""
+    """From a table's ``init_fn``; without one, uniform within +-sqrt(1 / rows)."""
     if not text:
         bound = math.sqrt(1 / rows)
         return partial(_draw, nn.init.uniform_, {"a": -bound, "b": bound})
     try:
         name, arguments = parse_list(text)
         short = name.removeprefix("torch.").removeprefix("nn.init.")
-        if short not in KNOWN:
-            known = ", ".join(f"nn.init.{each}" for each in KNOWN)
-            raise ValueError(f"no initializer {name!r}{did_you_mean(short, KNOWN)}; known: {known}")
-        check_arguments(KNOWN[short], arguments, ARGUMENTS)
-        initializer = partial(_draw if short in DRAWN else _fill, KNOWN[short], arguments)
-        initializer(torch.empty(1, 1), torch.Generator(), 1)  # torch checks values when it fills
+        if short not in INITIALIZERS:
+            choices = ", ".join(f"nn.init.{word}" for word in INITIALIZERS)
+            hint = did_you_mean(short, INITIALIZERS)
+            raise ValueError(f"no initializer {name!r}{hint}; choose from {choices}")
+        function = INITIALIZERS[short]
+        check_arguments(function, arguments, ARGUMENTS)
+        initializer = partial(_draw if short in RANDOM else _fill, function, arguments)
+        initializer(torch.empty(1, 1), torch.Generator(), 1)  # torch checks values only here
     except (ValueError, RuntimeError) as error:
         raise ConfigError.at("init_fn", f"{text!r}: {error}") from error
     return initializer
@@ -56,12 +58,12 @@ def _draw(
 ) -> None:
     function(block, **arguments, generator=generator)
     if rows != len(block):
-        block *= _of_whole(function.__name__, arguments, *block.shape, rows)
+        block *= _shrinkage(function.__name__, arguments, *block.shape, rows)
 
 
-def _of_whole(name: str, arguments: dict, drawn: int, dim: int, rows: int) -> float:
-    """What numbers that were drawn for ``drawn`` rows are times too large for ``rows``: torch
-    divides by the root of fan_in + fan_out, or of one of them; the rows are fan_out."""
+def _shrinkage(name: str, arguments: dict, drawn: int, dim: int, rows: int) -> float:
+    """The factor from numbers drawn for ``drawn`` rows to those of a tensor of ``rows``: torch
+    divides by the root of fan_in + fan_out, or of one of them, and the rows are fan_out."""
     if name.startswith("xavier"):
         return math.sqrt((drawn + dim) / (rows + dim))
     if name.startswith("kaiming") and arguments.get("mode") == "fan_out":

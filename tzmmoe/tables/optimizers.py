@@ -1,30 +1,33 @@
-"""Optimizers of embedding tables by their words of the schema.
+"""The optimizers of embedding tables, by their words of the schema.
 
-Definitions are those of FBGEMM's table-batched embeddings (``EXACT_*``) where it has them.
+Where FBGEMM's table-batched embeddings have an optimizer (``EXACT_*``), its definition applies.
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, maximum, nn, zeros_like
+from torch import Tensor, nn, zeros_like
 
 from tzmmoe.errors import ConfigError
 from tzmmoe.tables.ftrl import FtrlRule
 from tzmmoe.tables.ranges import check_ranges
 
-Tables = Sequence[tuple[nn.Parameter, int]]
+TrainedTables = Sequence[tuple[nn.Parameter, int]]  # (R, D), and how many of its rows are trained
+EPS = 1e-8  # FBGEMM's default, added to the root
+# Settings of the gradient where it enters a table, which no optimizer takes.
+CLIPPING = ("gradient_clipping", "max_gradient")
 
 
 class SparseOptimizer(torch.optim.Optimizer):
-    """Takes ``torch.sparse_coo`` gradients whose ids may repeat, and dense ones.
+    """Takes ``torch.sparse_coo`` gradients, whose ids may repeat, and dense ones.
 
-    ``tables``: each parameter (R, D) with its number of trained rows. State is made at once, not at
-    first use. ``steps`` counts the steps, for definitions that need it.
+    State is made at once, not at first use. ``steps`` counts the steps, for definitions that need
+    the number.
     """
 
-    def __init__(self, tables: Tables, *, lr: float) -> None:
+    def __init__(self, tables: TrainedTables, *, lr: float) -> None:
         super().__init__([parameter for parameter, _ in tables], {"lr": lr})
         self.steps = 0
         self._trained = dict(tables)
@@ -33,54 +36,48 @@ class SparseOptimizer(torch.optim.Optimizer):
 
     @abstractmethod
     def make_state(self, weight: Tensor) -> dict[str, Tensor]:
-        """State with one row for each row of the parameter."""
+        """State with a row for each row of the parameter."""
 
     @abstractmethod
     def update(self, weight: Tensor, rows: Tensor, grad: Tensor, state: dict, lr: float) -> None:
-        """Update the rows (U,), each there once, by their gradients (U, D), which stay."""
+        """Update the distinct rows (U,) by their gradients (U, D), which must not be changed."""
 
     @torch.no_grad()
     def step(self, scale: Tensor | None = None) -> None:
-        """One step. With ``scale``, gradients are divided by it, and left out when not finite."""
+        """One step. With ``scale``, gradients are divided by it, and skipped if not finite."""
         self.steps += 1
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                rows, grad = self._merged(parameter)
+                rows, grad = merged(parameter.grad, self._trained[parameter])
                 if scale is not None:
                     grad = grad / scale
                     if not bool(grad.isfinite().all()):
                         continue
                 self.update(parameter, rows, grad, self.state[parameter], group["lr"])
 
-    def _merged(self, parameter: nn.Parameter) -> tuple[Tensor, Tensor]:
-        """Each row of the batch once, with the sum of its gradients.
 
-        A term over the whole table makes the gradient dense: then that is every trained row.
-        """
-        gradient, trained = parameter.grad, self._trained[parameter]
-        if not gradient.is_sparse:
-            return torch.arange(trained, device=gradient.device), gradient[:trained]
-        ids = gradient._indices()[0]
-        values = gradient._values()
-        if trained < len(parameter):
-            kept = ids < trained
-            ids, values = ids[kept], values[kept]
-        return _added(ids, values)
+def merged(gradient: Tensor, trained: int) -> tuple[Tensor, Tensor]:
+    """The distinct rows (U,) of a gradient among the first ``trained``, and their sums (U, D).
 
-
-def merged(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows (U,) of a sparse gradient, each once, and the sums of their values (U, D)."""
-    return _added(gradient._indices()[0], gradient._values())
-
-
-def _added(ids: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    A term over the whole table makes the gradient dense: then these are all trained rows.
+    """
+    if not gradient.is_sparse:
+        return torch.arange(trained, device=gradient.device), gradient[:trained]
+    ids, values = gradient._indices()[0], gradient._values()
+    if trained < len(gradient):
+        kept = ids < trained
+        ids, values = ids[kept], values[kept]
     rows, place = torch.unique(ids, return_inverse=True)
     return rows, values.new_zeros(len(rows), values.shape[1]).index_add_(0, place, values)
 
 
-EPS = 1e-8  # FBGEMM's default, added to the root
+def _decayed(average: Tensor, rows: Tensor, values: Tensor, decay: float) -> Tensor:
+    """Move rows of a running average to decay average + (1 - decay) values^2; the new rows."""
+    moved = average.index_select(0, rows).mul_(decay).addcmul_(values, values, value=1 - decay)
+    average.index_copy_(0, rows, moved)
+    return moved
 
 
 class SparseSGD(SparseOptimizer):
@@ -97,7 +94,7 @@ class SparseAdagrad(SparseOptimizer):
     """h += g^2; w -= lr g / (sqrt(h) + eps). Duchi et al., JMLR 2011."""
 
     def __init__(
-        self, tables: Tables, *, lr: float, initial_accumulator_value: float, eps: float
+        self, tables: TrainedTables, *, lr: float, initial_accumulator_value: float, eps: float
     ) -> None:
         self._initial, self._eps = initial_accumulator_value, eps
         super().__init__(tables, lr=lr)
@@ -119,7 +116,7 @@ class SparseRowWiseAdagrad(SparseOptimizer):
     """
 
     def __init__(
-        self, tables: Tables, *, lr: float, weight_decay: float, weight_decay_mode: str
+        self, tables: TrainedTables, *, lr: float, weight_decay: float, weight_decay_mode: str
     ) -> None:
         if weight_decay and weight_decay_mode == "NONE":
             raise ConfigError.at("weight_decay", "has no effect; set weight_decay_mode")
@@ -147,7 +144,7 @@ class SparseAdadelta(SparseOptimizer):
     w -= lr d.
     """
 
-    def __init__(self, tables: Tables, *, lr: float, rho: float, eps: float) -> None:
+    def __init__(self, tables: TrainedTables, *, lr: float, rho: float, eps: float) -> None:
         self._rho, self._eps = rho, eps
         super().__init__(tables, lr=lr)
 
@@ -155,20 +152,17 @@ class SparseAdadelta(SparseOptimizer):
         return {"square_avg": torch.zeros_like(weight), "acc_delta": torch.zeros_like(weight)}
 
     def update(self, weight: Tensor, rows: Tensor, grad: Tensor, state: dict, lr: float) -> None:
-        squares = state["square_avg"].index_select(0, rows).mul_(self._rho)
-        squares.addcmul_(grad, grad, value=1 - self._rho)
+        squares = _decayed(state["square_avg"], rows, grad, self._rho)
         moves = state["acc_delta"].index_select(0, rows)
-        move = moves.add(self._eps).sqrt_().div_(squares.add(self._eps).sqrt_()).mul_(grad)
-        moves.mul_(self._rho).addcmul_(move, move, value=1 - self._rho)
-        state["square_avg"].index_copy_(0, rows, squares)
-        state["acc_delta"].index_copy_(0, rows, moves)
+        move = moves.add_(self._eps).sqrt_().div_(squares.add_(self._eps).sqrt_()).mul_(grad)
+        _decayed(state["acc_delta"], rows, move, self._rho)
         weight.index_add_(0, rows, move, alpha=-lr)
 
 
 class SparseRMSprop(SparseOptimizer):
     """v = alpha v + (1 - alpha) g^2; w -= lr g / (sqrt(v) + eps). Tieleman and Hinton, 2012."""
 
-    def __init__(self, tables: Tables, *, lr: float, alpha: float, eps: float) -> None:
+    def __init__(self, tables: TrainedTables, *, lr: float, alpha: float, eps: float) -> None:
         self._alpha, self._eps = alpha, eps
         super().__init__(tables, lr=lr)
 
@@ -176,9 +170,7 @@ class SparseRMSprop(SparseOptimizer):
         return {"square_avg": torch.zeros_like(weight)}
 
     def update(self, weight: Tensor, rows: Tensor, grad: Tensor, state: dict, lr: float) -> None:
-        squares = state["square_avg"].index_select(0, rows).mul_(self._alpha)
-        squares.addcmul_(grad, grad, value=1 - self._alpha)
-        state["square_avg"].index_copy_(0, rows, squares)
+        squares = _decayed(state["square_avg"], rows, grad, self._alpha)
         weight.index_add_(0, rows, grad / squares.sqrt_().add_(self._eps), alpha=-lr)
 
 
@@ -187,7 +179,7 @@ class SparseFtrl(SparseOptimizer):
 
     def __init__(
         self,
-        tables: Tables,
+        tables: TrainedTables,
         *,
         lr: float,
         learning_rate_power: float,
@@ -209,7 +201,24 @@ class SparseFtrl(SparseOptimizer):
             tensor.index_copy_(0, rows, part)
 
 
-class SparseAdam(SparseOptimizer):
+class _WithMoments(SparseOptimizer):
+    """Keeps m = b1 m + (1 - b1) g and v = b2 v + (1 - b2) g^2."""
+
+    _betas: tuple[float, float]
+
+    def make_state(self, weight: Tensor) -> dict[str, Tensor]:
+        return {"exp_avg": zeros_like(weight), "exp_avg_sq": zeros_like(weight)}
+
+    def _moments(self, rows: Tensor, grad: Tensor, state: dict) -> tuple[Tensor, Tensor]:
+        """m and sqrt(v / (1 - b2^t)) of the rows, after moving both on."""
+        beta1, beta2 = self._betas
+        first = state["exp_avg"].index_select(0, rows).lerp_(grad, 1 - beta1)
+        state["exp_avg"].index_copy_(0, rows, first)
+        second = _decayed(state["exp_avg_sq"], rows, grad, beta2)
+        return first, (second / (1 - beta2**self.steps)).sqrt_()
+
+
+class SparseAdam(_WithMoments):
     """Adam: Kingma and Ba, ICLR 2015; the decay is decoupled from the gradient.
 
     m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2;
@@ -218,7 +227,7 @@ class SparseAdam(SparseOptimizer):
 
     def __init__(
         self,
-        tables: Tables,
+        tables: TrainedTables,
         *,
         lr: float,
         beta1: float,
@@ -229,18 +238,15 @@ class SparseAdam(SparseOptimizer):
         self._betas, self._decay, self._eps = (beta1, beta2), weight_decay, eps
         super().__init__(tables, lr=lr)
 
-    def make_state(self, weight: Tensor) -> dict[str, Tensor]:
-        return {"exp_avg": zeros_like(weight), "exp_avg_sq": zeros_like(weight)}
-
     def update(self, weight: Tensor, rows: Tensor, grad: Tensor, state: dict, lr: float) -> None:
-        first, root = _moments(rows, grad, state, self._betas, self.steps)
+        first, root = self._moments(rows, grad, state)
         root.add_(self._eps)
         old = weight.index_select(0, rows)
         moved = first / (1 - self._betas[0] ** self.steps) / root + self._decay * old
         weight.index_copy_(0, rows, old - lr * moved)
 
 
-class SparseNAdam(SparseOptimizer):
+class SparseNAdam(_WithMoments):
     """NAdam: Dozat, "Incorporating Nesterov Momentum into Adam", 2016; torch's momentum decay.
 
     With c_t = b1 (1 - 0.96^(0.004 t) / 2), C_t their product up to t, m and v as in Adam:
@@ -248,17 +254,14 @@ class SparseNAdam(SparseOptimizer):
     """
 
     def __init__(
-        self, tables: Tables, *, lr: float, beta1: float, beta2: float, eps: float
+        self, tables: TrainedTables, *, lr: float, beta1: float, beta2: float, eps: float
     ) -> None:
         self._betas, self._eps = (beta1, beta2), eps
         self._products = [1.0]
         super().__init__(tables, lr=lr)
 
-    def make_state(self, weight: Tensor) -> dict[str, Tensor]:
-        return {"exp_avg": zeros_like(weight), "exp_avg_sq": zeros_like(weight)}
-
     def update(self, weight: Tensor, rows: Tensor, grad: Tensor, state: dict, lr: float) -> None:
-        first, root = _moments(rows, grad, state, self._betas, self.steps)
+        first, root = self._moments(rows, grad, state)
         now, following = self._momentum(self.steps), self._momentum(self.steps + 1)
         of_first = following / (1 - self._product(self.steps + 1))
         of_grad = (1 - now) / (1 - self._product(self.steps))
@@ -269,9 +272,9 @@ class SparseNAdam(SparseOptimizer):
         return self._betas[0] * (1 - 0.96 ** (0.004 * step) / 2)
 
     def _product(self, step: int) -> float:
-        """C_t: by the step alone, so that no checkpoint needs to hold it.
+        """C_t, a function of the step alone, so that no checkpoint has to hold it.
 
-        The list ends where the product is 0 in float64, after some thousand steps at most.
+        The list ends where the product is 0 in float64, after a few thousand steps at most.
         """
         products = self._products
         while len(products) <= step and products[-1] > 0:
@@ -286,7 +289,7 @@ class SparseAdamax(SparseOptimizer):
     """
 
     def __init__(
-        self, tables: Tables, *, lr: float, beta1: float, beta2: float, eps: float
+        self, tables: TrainedTables, *, lr: float, beta1: float, beta2: float, eps: float
     ) -> None:
         self._betas, self._eps = (beta1, beta2), eps
         super().__init__(tables, lr=lr)
@@ -298,23 +301,10 @@ class SparseAdamax(SparseOptimizer):
         beta1, beta2 = self._betas
         first = state["exp_avg"].index_select(0, rows).lerp_(grad, 1 - beta1)
         largest = state["exp_inf"].index_select(0, rows).mul_(beta2)
-        largest = maximum(largest, grad.abs().add_(self._eps))
+        largest = torch.maximum(largest, grad.abs().add_(self._eps))
         state["exp_avg"].index_copy_(0, rows, first)
         state["exp_inf"].index_copy_(0, rows, largest)
         weight.index_add_(0, rows, first / largest, alpha=-lr / (1 - beta1**self.steps))
-
-
-def _moments(
-    rows: Tensor, grad: Tensor, state: dict, betas: tuple[float, float], step: int
-) -> tuple[Tensor, Tensor]:
-    """m and sqrt(v / (1 - b2^t)) of the rows, after moving both on."""
-    beta1, beta2 = betas
-    first = state["exp_avg"].index_select(0, rows).lerp_(grad, 1 - beta1)
-    second = state["exp_avg_sq"].index_select(0, rows)
-    second.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-    state["exp_avg"].index_copy_(0, rows, first)
-    state["exp_avg_sq"].index_copy_(0, rows, second)
-    return first, (second / (1 - beta2**step)).sqrt_()
 
 
 OPTIMIZERS: dict[str, type[SparseOptimizer]] = {
@@ -330,8 +320,13 @@ OPTIMIZERS: dict[str, type[SparseOptimizer]] = {
 }
 
 
-def sparse_optimizer(tables: Tables, word: str, arguments: dict[str, Any]) -> SparseOptimizer:
-    """The optimizer behind a word of the schema. Raises ConfigError."""
+def sparse_optimizer(
+    tables: TrainedTables, word: str, settings: Mapping[str, Any]
+) -> SparseOptimizer:
+    """The optimizer that a word of the schema names, by the fields of its message.
+
+    Raises ConfigError.
+    """
+    arguments = {name: value for name, value in settings.items() if name not in CLIPPING}
     check_ranges(arguments)
-    clipping = ("gradient_clipping", "max_gradient")  # applied where gradients enter a table
-    return OPTIMIZERS[word](tables, **{k: v for k, v in arguments.items() if k not in clipping})
+    return OPTIMIZERS[word](tables, **arguments)

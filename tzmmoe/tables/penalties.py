@@ -1,4 +1,4 @@
-"""Terms of the loss that keep weights small."""
+"""Penalties: terms of the loss that keep weights small."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from tzmmoe.tables.table import Tables, Vectors
 
 @dataclass(frozen=True)
 class Penalty:
-    """l1 sum |w| + l2 sum w^2, as Keras's L1L2 has it. ``part`` begins the names of the fields."""
+    """l1 sum |w| + l2 sum w^2, as Keras's L1L2. ``part``: the prefix of the fields' names."""
 
     l1: float
     l2: float
@@ -20,14 +20,14 @@ class Penalty:
 
     @classmethod
     def of(cls, part: str, l1: float, l2: float) -> "Penalty":
-        """From the fields ``<part>_l1_reg`` and ``<part>_l2_reg``. ConfigError below 0."""
+        """From the fields ``<part>_l1_reg`` and ``<part>_l2_reg``. Raises ConfigError below 0."""
         for name, value in (("l1", l1), ("l2", l2)):
             if value < 0:
                 raise ConfigError.at(f"{part}_{name}_reg", f"is {value:g}; give 0 or more")
         return cls(l1, l2, part)
 
     def names(self) -> list[str]:
-        """The fields that are set."""
+        """The fields that are above 0."""
         values = {"l1": self.l1, "l2": self.l2}
         return [f"{self.part}_{name}_reg" for name, value in values.items() if value]
 
@@ -44,9 +44,9 @@ class Penalty:
 
 
 def penalize(module: nn.Module, penalty: Penalty) -> None:
-    """Let every kernel and every table within a module count; biases and norms do not.
+    """Penalize every kernel and table within a module, but no biases and norms.
 
-    A table then gets a gradient for each of its rows, at every step.
+    A table then has a gradient in each of its rows, at every step.
     """
     if not penalty:
         return
@@ -58,12 +58,12 @@ def penalize(module: nn.Module, penalty: Penalty) -> None:
 
 
 def penalized(model: nn.Module) -> list[nn.Module]:
-    """The modules whose weights count."""
+    """The modules whose weights have a penalty."""
     return [part for part in model.modules() if hasattr(part, "penalty")]
 
 
 def regularization(parts: Sequence[nn.Module]) -> Tensor | None:
-    """The sum of the penalties of ``penalized`` modules; None for none."""
+    """The sum of the penalties of ``penalized`` modules; None if there are none."""
     terms = [
         part.penalty(part.trained if isinstance(part, Tables) else part.weight) for part in parts
     ]

@@ -1,4 +1,4 @@
-"""Decides where the embedding tables of several processes lie: replicated or sharded."""
+"""The placement of embedding tables in a run of several processes."""
 
 import importlib.util
 import logging
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FRACTION = 0.25  # of a process's memory: AUTO shards tables that need more, optimizer included
+SHARE = 0.25  # of a process's memory: AUTO shards tables that, with optimizer state, need more
 FUSED = ("sgd_optimizer", "adagrad_optimizer", "rowwise_adagrad_optimizer")
-MULTIPLE = 4  # FBGEMM requires the width of a table to be a multiple of this
+MULTIPLE = 4  # FBGEMM takes tables whose width is a multiple of this
 NONE_FITS = "needs a table whose width is a multiple of 4, without l1_reg or l2_reg"
 MISSING = (
     "needs TorchRec, which is not installed: `make torchrec` on a machine without GPU, "
-    "`pip install tzmmoe[torchrec]` on one with CUDA"
+    "`pip install tzmmoe[torchrec]` on one with CUDA; or set table_placement: REPLICATED"
 )
 
 
 @dataclass(frozen=True)
 class PlacementRequest:
-    """What decides where a run's tables lie. ``optimizer``: None if nothing is trained; ``unfit``:
-    the faults of constraints that cannot be met."""
+    """Where a run wants its tables. ``optimizer``: None if nothing is trained; ``unfit``: the
+    faults of constraints that cannot be met."""
 
     placement: str  # AUTO, REPLICATED or SHARDED
     constraints: Constraints
@@ -54,11 +54,11 @@ class PlacementRequest:
         if optimizer is None:
             return ""
         if optimizer.word not in FUSED:
-            return f"does not work with {optimizer.word}; use one of {', '.join(FUSED)}"
+            return f"does not work with {optimizer.word}; choose one of {', '.join(FUSED)}"
         if optimizer.arguments.get("weight_decay"):
             return "does not work with weight_decay, which FBGEMM silently ignores on a CPU"
         if self.grad_process == "pcgrad":
-            return 'does not work with grad_process: "pcgrad": tables move in the backward pass'
+            return 'does not work with grad_process: "pcgrad": tables step in the backward pass'
         if self.precision == "FP16":
             return "does not work with FP16's scaled gradients; use BF16"
         return ""
@@ -67,14 +67,14 @@ class PlacementRequest:
         """Raise ConfigError if SHARDED is set but impossible."""
         obstacle = self.obstacle()
         if self.placement == "SHARDED" and obstacle:
-            words = f"SHARDED {obstacle}; or set table_placement: REPLICATED"
+            words = f"{obstacle}; or set table_placement: REPLICATED"
             raise ConfigError.at("train_config.table_placement", words)
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a process runs on. ``free``: bytes of memory before the tables were made, if known;
-    ``neighbours``: the number of processes that share the machine."""
+    """What a process has to work with. ``free``: bytes of memory before the tables are made, if
+    known; ``neighbours``: the number of processes on the machine."""
 
     world: World = field(default_factory=World)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -83,34 +83,38 @@ class Machine:
 
 
 def place(model: nn.Module, request: PlacementRequest, machine: Machine) -> None:
-    """Give the model's tables their values, in each process or spread over all; log which, and why.
+    """Fill the model's tables, whole in each process or sharded over all; log which, and why.
 
     Raises:
-        ConfigError: SHARDED is impossible, or the tables do not fit into memory.
+        ConfigError: SHARDED where that is impossible, or too little memory for the tables.
     """
     parts = {name: part for name, part in model.named_modules() if isinstance(part, Tables)}
-    sizes = {t.name: _bytes(t, request) for part in parts.values() for t in part.tables}
-    free = [count for count in machine.world.gather(machine.free) if count is not None]
-    machine = replace(machine, free=min(free, default=None))
-    # FBGEMM can train neither tables of other widths nor terms over a whole table.
-    fitting = {n: p for n, p in parts.items() if p.sparse and not p.weight.shape[1] % MULTIPLE}
+    sizes = {table.name: _bytes(table, request) for table in _tables(parts)}
     world, needed = machine.world, sum(sizes.values())
+    free = [free for free in world.gather(machine.free) if free is not None]
+    machine = replace(machine, free=min(free, default=None))
+    # FBGEMM trains neither tables of some widths nor terms over a whole table.
+    fitting = {
+        name: part
+        for name, part in parts.items()
+        if part.sparse and part.weight.shape[1] % MULTIPLE == 0
+    }
     reason, is_sharded = world.each(lambda: _decision(request, machine, needed, bool(fitting)))
-    whole = [part for name, part in parts.items() if not (is_sharded and name in fitting)]
-    in_each = sum(sizes[table.name] for part in whole for table in part.tables)
+    whole = {name: part for name, part in parts.items() if not (is_sharded and name in fitting)}
+    in_each = sum(sizes[table.name] for table in _tables(whole))
     if world.size > 1:
         world.each(lambda: _check_memory(in_each, reason, machine.free))
-    for part in whole:
+    for part in whole.values():
         if part.weight.is_meta:
             part.fill()
     if not is_sharded:
         if world.size > 1 or request.optimizer or request.placement == "SHARDED":
-            where = "in each process" if world.size > 1 else "in it"
-            log.info("tables: REPLICATED (%s); %s %s", reason, short_bytes(in_each), where)
+            where = " in each process" if world.size > 1 else ""
+            log.info("tables: REPLICATED (%s); %s%s", reason, short_bytes(in_each), where)
         return
-    rest = None if machine.free is None else machine.free - in_each
-    sharded = _spread(model, fitting, request, replace(machine, free=rest))
-    for line in _lines(sharded, sizes, reason, world):
+    left = None if machine.free is None else machine.free - in_each
+    store = _shard(model, fitting, request, replace(machine, free=left))
+    for line in _lines(store, sizes, reason, world):
         log.info("%s", line)
 
 
@@ -118,40 +122,42 @@ def _decision(
     request: PlacementRequest, machine: Machine, needed: int, fits: bool
 ) -> tuple[str, bool]:
     """The reason, and whether tables are sharded; the same in all processes. ``needed``: bytes of
-    all tables; ``fits``: whether TorchRec can train any of them."""
-    asked = "as table_placement says"
+    all tables; ``fits``: whether TorchRec takes any of them."""
+    by_config, path = "set by table_placement", "train_config.table_placement"
     if machine.world.size == 1:
         is_vain = request.placement == "SHARDED"
-        vain = ", so table_placement: SHARDED has no effect" if is_vain else ""
-        return f"one process has them all{vain}", False
+        note = ", so table_placement: SHARDED has no effect" if is_vain else ""
+        return f"there is only one process{note}", False
     if request.placement == "REPLICATED":
-        return asked, False
+        return by_config, False
     has_torchrec = all(machine.world.gather(_has_torchrec()))
-    missing = NONE_FITS if has_torchrec else MISSING
     if request.placement == "SHARDED":
         request.check()
-        if not (has_torchrec and fits):
-            words = f"SHARDED {missing}; or set table_placement: REPLICATED"
-            raise ConfigError.at("train_config.table_placement", words)
-        return asked, True
+        if not has_torchrec:
+            raise ConfigError.at(path, f"SHARDED {MISSING}")
+        if not fits:
+            raise ConfigError.at(path, f"SHARDED {NONE_FITS}; or set table_placement: REPLICATED")
+        return by_config, True
     if machine.free is None:
         return "AUTO: the free memory is unknown", False
     words = f"AUTO: {short_bytes(needed)} with their optimizer's state is "
-    if needed <= FRACTION * machine.free:
-        return f"{words}within {FRACTION:.0%} of {short_bytes(machine.free)}", False
-    words += f"more than {FRACTION:.0%} of {short_bytes(machine.free)}"
-    obstacle = request.obstacle() or ("" if has_torchrec and fits else missing)
+    if needed <= SHARE * machine.free:
+        return f"{words}within {SHARE:.0%} of {short_bytes(machine.free)}", False
+    words += f"more than {SHARE:.0%} of {short_bytes(machine.free)}"
+    obstacle = request.obstacle()
+    if not obstacle and not (has_torchrec and fits):
+        obstacle = NONE_FITS if has_torchrec else MISSING
     return (f"{words}, but SHARDED {obstacle}", False) if obstacle else (words, True)
 
 
 def _check_memory(in_each: int, reason: str, free: int | None) -> None:
-    """Raise ConfigError if the tables that each process holds whole exceed its memory."""
+    """Raise ConfigError if the tables that are whole in each process exceed its memory."""
     if free is not None and in_each > free:
         raise ConfigError.at(
             "train_config.table_placement",
-            f"{short_bytes(in_each)} of tables with their optimizer's state would lie in each "
-            f"process ({reason}), but only {short_bytes(free)} is free; reduce rows or "
-            "embedding_dim, or choose settings that allow SHARDED",
+            f"each process needs {short_bytes(in_each)} for tables and their optimizer's state "
+            f"({reason}), but has only {short_bytes(free)} free; reduce rows or embedding_dim, or "
+            "choose settings that allow SHARDED",
         )
 
 
@@ -159,8 +165,12 @@ def _has_torchrec() -> bool:
     return importlib.util.find_spec("torchrec") is not None
 
 
+def _tables(modules: Mapping[str, Tables]) -> list[Table]:
+    return [table for part in modules.values() for table in part.tables]
+
+
 def _bytes(table: Table, request: PlacementRequest) -> int:
-    """The size of a table with its optimizer's state."""
+    """Of a table with its optimizer's state."""
     weight = nn.Parameter(torch.empty(table.rows, table.dim, device="meta"))
     tensors = [weight]
     if request.optimizer and table.trainable:
@@ -171,10 +181,10 @@ def _bytes(table: Table, request: PlacementRequest) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def _spread(
+def _shard(
     model: nn.Module, tables: Mapping[str, Tables], request: PlacementRequest, machine: Machine
 ) -> "TorchRecTables":
-    """Replace these modules of the model by ShardedTables."""
+    """Put ShardedTables in place of these tables."""
     from tzmmoe.tables.torchrec import ShardingRequest, TorchRecTables
 
     groups = {name.replace(".", "/"): part for name, part in tables.items()}
@@ -185,37 +195,35 @@ def _spread(
         free=machine.free,
         neighbours=machine.neighbours,
     )
-    spread = TorchRecTables(groups, sharding, machine.world, machine.device)
+    store = TorchRecTables(groups, sharding, machine.world, machine.device)
     for name, part in tables.items():
         parent, _, own = name.rpartition(".")
-        sharded = ShardedTables(spread, name.replace(".", "/"), part)
+        sharded = ShardedTables(store, name.replace(".", "/"), part)
         setattr(model.get_submodule(parent), own, sharded)
-    return spread
+    return store
 
 
 def _lines(
-    spread: "TorchRecTables", sizes: Mapping[str, int], reason: str, world: World
+    store: "TorchRecTables", sizes: Mapping[str, int], reason: str, world: World
 ) -> Iterator[str]:
-    """What is logged about sharded tables."""
-    bytes_by_rank, names_by_type = [0] * world.size, {}
+    """The log lines about sharded tables."""
+    ranks, by_type = [0] * world.size, {}
     whole = dict(sizes)
-    for table, sharding_type, parts in spread.placed(sizes):
+    for table, sharding_type, bytes_by_rank in store.placed(sizes):
         whole.pop(table.name)
-        names_by_type.setdefault(sharding_type, []).append(table.name)
-        for rank, size in parts.items():
-            bytes_by_rank[rank] += size
-    shown = [short_bytes(size) for size in bytes_by_rank]
-    ranks = ", ".join(f"{size} in rank {rank}" for rank, size in enumerate(shown))
+        by_type.setdefault(sharding_type, []).append(table.name)
+        for rank, count in bytes_by_rank.items():
+            ranks[rank] += count
+    shares = ", ".join(f"{short_bytes(count)} in rank {rank}" for rank, count in enumerate(ranks))
     if world.size > 16:
-        low, high = min(bytes_by_rank), max(bytes_by_rank)
-        ranks = f"{short_bytes(low)} to {short_bytes(high)} in each rank"
-    if len(set(bytes_by_rank)) == 1:
-        ranks = f"{shown[0]} in each rank"
-    yield f"tables: SHARDED ({reason}); {ranks}"
-    for sharding_type, names in names_by_type.items():
+        shares = f"{short_bytes(min(ranks))} to {short_bytes(max(ranks))} in each rank"
+    if len(set(ranks)) == 1:
+        shares = f"{short_bytes(ranks[0])} in each rank"
+    yield f"tables: SHARDED ({reason}); {shares}"
+    for sharding_type, names in by_type.items():
         yield f"  {sharding_type}: {few(names)}"
-    if spread.uncut:
-        yield f"  too few rows to split by rows, as the constraints ask: {few(spread.uncut)}"
+    if store.uncut:
+        yield f"  not cut by rows as the constraints ask, for lack of rows: {few(store.uncut)}"
     if whole:
         size = short_bytes(sum(whole.values()))
         yield (

@@ -11,7 +11,7 @@ from tzmmoe.system.seeds import generator_of
 from tzmmoe.tables.constraints import Constraints
 from tzmmoe.tables.initializers import Initializer
 
-BLOCK_ROWS = 1 << 20  # rows of a table that are drawn together
+BLOCK_ROWS = 1 << 20  # rows of a table that are initialized together
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Table:
     constraints: Constraints = field(default_factory=Constraints)
 
     def initial(self, seed: int, begin: int, end: int) -> Iterator[tuple[int, Tensor]]:
-        """The initial values of the rows [begin, end): where each block begins, and its rows.
+        """The initial values of the rows [begin, end), block by block: its first row, and its rows.
 
         A block depends on the seed, the table's name and its own number alone, so that a part of a
-        table is what it would be within the whole.
+        table starts with the same values as within the whole table.
         """
         for number in range(begin // BLOCK_ROWS, -(-end // BLOCK_ROWS)):
             first = number * BLOCK_ROWS
@@ -43,20 +43,20 @@ class Table:
 
 @dataclass(frozen=True)
 class Bag:
-    """A feature's place among the ids of one width: its table, and how its values are pooled."""
+    """How a feature is looked up: its table, and whether its values are averaged or summed."""
 
     table: str
     mean: bool
 
 
 class Tables(nn.Module):
-    """All tables of one width D, one under the other in one parameter (R, D).
+    """All tables of one width D, stacked in one parameter (R, D).
 
     One lookup serves all features of the width; those whose bag is None are not read. Tables that
-    are not trained lie at the end, from row ``trained_rows`` on. A table's initial values depend on
+    are not trained are at the end, from row ``trained_rows`` on. A table's initial values depend on
     the seed and its name alone. ``gradient_bound`` clamps the gradient of each pooled number, as
-    FBGEMM does. ``sparse``: the gradient holds the rows of the batch alone. ``weighted``: batches
-    bring a factor for each id. The parameter holds no memory until ``fill``.
+    FBGEMM does. ``sparse``: the gradient holds the batch's rows only. ``weighted``: batches have a
+    factor for each id. The parameter takes no memory until ``fill``.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Tables(nn.Module):
             self.spans[table.name] = (rows, rows + table.rows)
             rows += table.rows
         self.trained_rows = sum(table.rows for table in tables if table.trainable)
-        unread = None in bags  # their ids lead to a last row that is never trained
+        unread = None in bags  # the ids of those map to a last row that is never trained
         self.weight = nn.Parameter(
             torch.empty(rows + unread, tables[0].dim, device="meta"),
             requires_grad=self.trained_rows > 0,
@@ -108,15 +108,16 @@ class Tables(nn.Module):
         return self.weight[: self.trained_rows]
 
     def rows_of(self, table: str, of: Tensor) -> Tensor:
-        """The table's rows of the parameter, or of anything that has a row for each of its rows."""
+        """The table's rows of the parameter, or of a tensor with the same rows."""
         begin, end = self.spans[table]
         return of[begin:end]
 
     def forward(self, ids: Tensor, lengths_BF: Tensor | None, weights: Tensor | None) -> Tensor:
         """Pooled embeddings (B, F, D) of the features that are read.
 
-        ids: (N,), the ids of row 0's features, then of row 1's, each within its own table.
-        lengths_BF: how many each has; None when each has one. weights: (N,), factors.
+        ids: (N,), those of row 0's features, then of row 1's, each a row of its feature's table.
+        lengths_BF: how many each feature has; None if each has one, and then ids may be (B, F).
+        weights: (N,) factors.
         """
         pooled_BFD = self._pooled(ids, lengths_BF, weights)
         if self.gradient_bound is not None and pooled_BFD.requires_grad:
@@ -132,7 +133,7 @@ class Tables(nn.Module):
                 rows_BF = rows_BF[:, self.places]
             return F.embedding(rows_BF, self.weight, sparse=self.sparse)
         if lengths_BF is None:
-            lengths_BF = torch.ones_like(ids.view(-1, num_features))
+            lengths_BF, ids = torch.ones_like(ids.view(-1, num_features)), ids.flatten()
         ends = lengths_BF.flatten().cumsum(0)
         pooled_BFD = F.embedding_bag(
             self._rows(ids, lengths_BF),
@@ -166,7 +167,7 @@ def fill_tables(module: nn.Module) -> None:
 
 
 class Vectors(nn.Module):
-    """A vector of width D for each of R numbers, times the number. ``init`` fills (R, D)."""
+    """R learned vectors of width D, each times its number. ``init`` fills (R, D)."""
 
     def __init__(self, name: str, count: int, dim: int, init: Initializer, *, seed: int) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""Tables spread by TorchRec: its planner, its sharder, its DistributedModelParallel.
+"""Tables sharded by TorchRec: its planner, its sharder, its DistributedModelParallel.
 
-The only file that imports TorchRec, and nothing imports it unless tables are to be spread.
+The only file that imports TorchRec; it is imported only when tables are to be sharded.
 """
 
 import logging
@@ -20,13 +20,14 @@ from tzmmoe.registry import Choice
 from tzmmoe.system.tensorfiles import Scattered
 from tzmmoe.system.world import World
 from tzmmoe.tables.constraints import BY_COLUMNS, ON_A_CPU, SHARDING_TYPES, Constraints
+from tzmmoe.tables.optimizers import EPS
 from tzmmoe.tables.sharded import read_bags
 from tzmmoe.tables.table import Table, Tables
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No warning, and no line of a log below an error, while the block runs."""
+    """Silence warnings, and log lines below an error, while the block runs."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -48,9 +49,8 @@ with quiet():
     from torchrec.distributed.planner.types import ParameterConstraints, PlannerError
     from torchrec.distributed.types import ShardingEnv, ShardingPlan
 
-EPS = 1e-8  # of row-wise Adagrad, as in training/sparse.py
-KEPT_FREE = 0.15  # of the memory, for what the planner does not know of
-CHOICE = {"cpu": {*SHARDING_TYPES} & ON_A_CPU, "cuda": {*SHARDING_TYPES} - {"grid_shard"}}
+KEPT_FREE = 0.15  # of the memory, for what the planner does not know about
+TYPES = {"cpu": {*SHARDING_TYPES} & ON_A_CPU, "cuda": {*SHARDING_TYPES} - {"grid_shard"}}
 OPTIMIZERS = {
     "sgd_optimizer": EmbOptimType.EXACT_SGD,
     "adagrad_optimizer": EmbOptimType.EXACT_ADAGRAD,
@@ -60,8 +60,8 @@ OPTIMIZERS = {
 
 @dataclass(frozen=True)
 class ShardingRequest:
-    """What TorchRec is asked to do. ``optimizer``: None when nothing is trained; ``free``: bytes
-    of memory of a process; ``neighbours``: how many processes this machine has."""
+    """What TorchRec is asked to do. ``optimizer``: None if nothing is trained; ``free``: bytes of
+    a process's memory; ``neighbours``: the number of processes on this machine."""
 
     optimizer: Choice | None
     constraints: Constraints
@@ -71,7 +71,7 @@ class ShardingRequest:
 
 
 class TorchRecTables:
-    """A ``Spread``. Each process makes the initial values of its own parts alone."""
+    """A ``ShardedStore``. Each process makes the initial values of its own parts only."""
 
     def __init__(
         self,
@@ -83,13 +83,13 @@ class TorchRecTables:
         _hush()
         self._world, self._device, self._groups = world, device, dict(groups)
         self._optimizer = request.optimizer
-        every = [table for tables in groups.values() for table in tables.tables]
-        self._by_name = {f"t{number}": table for number, table in enumerate(every)}
+        all_tables = [table for tables in groups.values() for table in tables.tables]
+        self._by_name = {f"t{number}": table for number, table in enumerate(all_tables)}
         self._names = {table.name: name for name, table in self._by_name.items()}
-        self.uncut = []  # tables that no constraint of theirs suits, for they have too few rows
-        for table in every:
-            wanted = request.constraints.after(table.constraints).sharding_types
-            if wanted and _too_small_for(table, world.size, request.neighbours) >= set(wanted):
+        self.uncut = []  # tables with too few rows for any of their constraints
+        for table in all_tables:
+            types = request.constraints.after(table.constraints).sharding_types
+            if types and _too_small_for(table, world.size, request.neighbours) >= set(types):
                 self.uncut.append(table.name)
         with quiet():
             bags = nn.ModuleDict({group: self._bags(tables) for group, tables in groups.items()})
@@ -105,7 +105,7 @@ class TorchRecTables:
                 init_parameters=False,
             )
         types = {part.sharding_type for group in self.plan.plan.values() for part in group.values()}
-        # gloo gathers tensors of one size only, which the backward pass of these would need.
+        # gloo gathers tensors of equal size only, as the backward pass of these types must.
         self._even = device.type == "cpu" and not types <= {"table_wise", "column_wise"}
         self._fill()
 
@@ -127,13 +127,13 @@ class TorchRecTables:
         optimizer = self._parallel.fused_optimizer
         for group in optimizer.param_groups:
             group["lr"] = rate
-        optimizer.step()  # hands over the rate; the steps are taken in the backward pass
+        optimizer.step()  # only hands over the rate: updates happen in the backward pass
 
     def weights(self, group: str) -> dict[str, Scattered]:
         with quiet():
-            found = self._parallel.module[group].state_dict()
+            tensors = self._parallel.module[group].state_dict()
             return {
-                table.name: _scattered(found[f"embedding_bags.{self._names[table.name]}.weight"])
+                table.name: _scattered(tensors[f"embedding_bags.{self._names[table.name]}.weight"])
                 for table in self._groups[group].tables
             }
 
@@ -144,20 +144,20 @@ class TorchRecTables:
         if not any(table.trainable for table in tables):
             return {}
         with quiet():
-            known = self._parallel.fused_optimizer.state_dict()["state"]
-            return {"sum": {table.name: self._sums(known, group, table) for table in tables}}
+            state = self._parallel.fused_optimizer.state_dict()["state"]
+            return {"sum": {table.name: self._sums(state, group, table) for table in tables}}
 
-    def _sums(self, known: Mapping[str, Any], group: str, table: Table) -> Scattered:
-        """Of squares, for a row or for each number."""
+    def _sums(self, state: Mapping[str, Any], group: str, table: Table) -> Scattered:
+        """The sums of squares, one for each row or each number."""
         name = self._names[table.name]
-        held = known.get(f"{group}.embedding_bags.{name}.weight", {}).get(f"{name}.momentum1")
-        if held is not None:
-            return _scattered(held)
+        sums = state.get(f"{group}.embedding_bags.{name}.weight", {}).get(f"{name}.momentum1")
+        if sums is not None:
+            return _scattered(sums)
         by_row = self._optimizer.word == "rowwise_adagrad_optimizer"
         return Scattered((table.rows,) if by_row else (table.rows, table.dim), ())
 
     def placed(self, sizes: Mapping[str, int]) -> Iterator[tuple[Table, str, dict[int, int]]]:
-        """Each table, how it lies, and its bytes by rank. ``sizes``: bytes of each as a whole."""
+        """Each table, its sharding type and its bytes by rank. ``sizes``: those of whole tables."""
         for name, tables in self._groups.items():
             for table in tables.tables:
                 placed = self.plan.plan[name][self._names[table.name]]
@@ -169,7 +169,7 @@ class TorchRecTables:
                 yield table, placed.sharding_type, held
 
     def _bags(self, tables: Tables) -> EmbeddingBagCollection:
-        """As TorchRec wants them; sums alone, which ``ShardedTables`` divides."""
+        """The tables for TorchRec. They only sum; ``ShardedTables`` divides for a mean."""
         _, bags = read_bags(tables)
         configs = [
             EmbeddingBagConfig(
@@ -187,7 +187,7 @@ class TorchRecTables:
     def _planned(
         self, bags: nn.Module, sharder: "_Sharder", request: ShardingRequest
     ) -> ShardingPlan:
-        """The first process plans, for all."""
+        """The plan, which the first process makes for all."""
         cap = {"cuda": "hbm_cap", "cpu": "ddr_cap"}[self._device.type]
         topology = Topology(
             world_size=self._world.size,
@@ -211,18 +211,18 @@ class TorchRecTables:
             try:
                 return planner.plan(bags, [sharder])
             except (PlannerError, RuntimeError) as error:
-                told = str(error).strip().splitlines()[0]
+                cause = str(error).strip().splitlines()[0]
                 raise ConfigError.at(
                     "train_config.table_placement",
-                    f"TorchRec finds no place for the tables: {told}; give more processes, fewer "
-                    "rows, or other embedding_constraints",
+                    f"TorchRec cannot place the tables: {cause}; use more processes, fewer rows, "
+                    "or other embedding_constraints",
                 ) from error
 
         return self._world.first(plan)
 
     @torch.no_grad()
     def _fill(self) -> None:
-        """Initial values, and the optimizer's."""
+        """Set the initial values of the tables and of the optimizer's state."""
         for group, tables in self._groups.items():
             for table, held in zip(tables.tables, self.weights(group).values(), strict=True):
                 for (row, column), part in held.parts:
@@ -236,14 +236,14 @@ class TorchRecTables:
 
 
 def _hush() -> None:
-    """Keep to ourselves what TorchRec logs, and what torch says of its calls at every step."""
+    """Silence what TorchRec logs, and torch's warnings about TorchRec's calls at every step."""
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
     for name in ("torchrec", "torch.fx._symbolic_trace"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
 class _Sharder(EmbeddingBagCollectionSharder):
-    """TorchRec's own does not offer rows on a CPU, since gloo could not reduce and scatter."""
+    """Offers row_wise on a CPU too; TorchRec's own does not, since gloo lacked reduce_scatter."""
 
     def sharding_types(self, compute_device_type: str) -> list[str]:
         return list({*super().sharding_types(compute_device_type), "row_wise"})
@@ -252,41 +252,39 @@ class _Sharder(EmbeddingBagCollectionSharder):
 def _constraints(
     table: Table, request: ShardingRequest, kind: str, topology: Topology
 ) -> ParameterConstraints:
-    """What the planner may choose from for a table, on a ``kind`` of device. No process may have a
-    part without rows, which FBGEMM does not take on a CPU; then the table stays in one piece."""
-    wanted = request.constraints.after(table.constraints)
-    types = set(wanted.sharding_types or CHOICE[kind])
+    """What the planner may choose from for a table, on a ``kind`` of device. No part may be without
+    rows, which FBGEMM does not take on a CPU; a table that is too small stays in one piece."""
+    own = request.constraints.after(table.constraints)
+    types = set(own.sharding_types or TYPES[kind])
     types -= _too_small_for(table, topology.world_size, topology.local_world_size)
     if request.optimizer and request.optimizer.word == "rowwise_adagrad_optimizer":
         types -= BY_COLUMNS
     return ParameterConstraints(
         sharding_types=sorted(types) or ["table_wise"],
-        compute_kernels=list(wanted.compute_kernels or ("fused",)),
-        min_partition=4 if BY_COLUMNS & set(wanted.sharding_types) else None,
+        compute_kernels=list(own.compute_kernels or ("fused",)),
+        min_partition=4 if BY_COLUMNS & set(own.sharding_types) else None,
     )
 
 
 def _too_small_for(table: Table, world: int, neighbours: int) -> set[str]:
-    """The ways of cutting it that would leave a process without rows."""
+    """The sharding types that would leave a process without rows of the table."""
     parts = {"row_wise": world, "table_row_wise": neighbours, "grid_shard": neighbours}
     return {word for word, n in parts.items() if -(-table.rows // n) * (n - 1) >= table.rows}
 
 
 def _fused(optimizer: Choice | None) -> dict[str, Any]:
-    """The optimizer in FBGEMM's words."""
+    """FBGEMM's parameters of the optimizer."""
     if optimizer is None:
         return {"optimizer": EmbOptimType.EXACT_SGD, "learning_rate": 0.0}
-    given = optimizer.arguments
-    made = {"optimizer": OPTIMIZERS[optimizer.word], "learning_rate": given["lr"]}
-    if optimizer.word == "adagrad_optimizer":
-        made["eps"] = given["eps"]
-    if optimizer.word == "rowwise_adagrad_optimizer":
-        made["eps"] = EPS
-    return made
+    lr = optimizer.arguments["lr"]
+    parameters = {"optimizer": OPTIMIZERS[optimizer.word], "learning_rate": lr}
+    if optimizer.word != "sgd_optimizer":
+        parameters["eps"] = optimizer.arguments.get("eps", EPS)
+    return parameters
 
 
 def _scattered(tensor: Any) -> Scattered:
-    """What this process has of a torch.distributed ShardedTensor."""
+    """This process's part of a torch.distributed ShardedTensor."""
     shards = tensor.local_shards()
-    parts = tuple((tuple(each.metadata.shard_offsets), each.tensor.detach()) for each in shards)
+    parts = tuple((tuple(shard.metadata.shard_offsets), shard.tensor.detach()) for shard in shards)
     return Scattered(tuple(tensor.size()), parts)

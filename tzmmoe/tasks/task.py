@@ -338,7 +338,7 @@ class TaskSet:
         for metric in self.named_metrics().values():
             metric.reset()
 
-    def natures(self) -> dict[str, bool | None]:
+    def larger_is_better(self) -> dict[str, bool | None]:
         """Whether larger is better, for each key of an evaluation; None: neither."""
         metrics = {key: metric.larger_is_better for key, metric in self.named_metrics().items()}
         return {**metrics, **dict.fromkeys(self.loss_keys(), False), "val_loss": False}
