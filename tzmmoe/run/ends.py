@@ -93,11 +93,6 @@ class Watch:
         monitored = Best(monitor, larger, stopping["min_delta"])
         return cls(best, monitored, stopping["patience"], stopping["restore_best_weights"])
 
-    @property
-    def _named(self) -> dict[str, Best]:
-        named = {"best": self.best, "stopping": self.stopping}
-        return {name: best for name, best in named.items() if best}
-
     def note(self, step: int, results: Mapping[str, float]) -> None:
         """Take in an evaluation."""
         for best in self._named.values():
@@ -116,7 +111,7 @@ class Watch:
         best = self.stopping
         count = f"{best.waited} evaluation{'s' if best.waited > 1 else ''}"
         if best.step is None:
-            return f"stopped early: {best.key} was undefined in all of {count}"
+            return f"stopped early: {best.key} was undefined for {count}"
         return f"stopped early: {best.key} did not improve on {best.value:.6g} for {count}"
 
     @property
@@ -145,6 +140,11 @@ class Watch:
             last = saved.get(name)
             if last and last["key"] == best.key:
                 best.value, best.step, best.waited = last["value"], last["step"], last["waited"]
+
+    @property
+    def _named(self) -> dict[str, Best]:
+        named = {"best": self.best, "stopping": self.stopping}
+        return {name: best for name, best in named.items() if best}
 
 
 def checked_key(
