@@ -130,7 +130,7 @@ def _check_memory(
     faults.add(
         specs[feature.name][0],
         f"has a table of {size / 1e9:,.1f} GB; all tables need {needed / 1e9:,.1f} GB, but "
-        f"{free / 1e9:,.1f} GB of memory are free; give fewer rows, or a smaller embedding_dim",
+        f"{free / 1e9:,.1f} GB of memory is free; give fewer rows, or a smaller embedding_dim",
     )
 
 
