@@ -88,22 +88,22 @@ def test_every_word_that_tables_have_can_be_given_for_both(tmp_path):
         *(
             (f"{word} {{ {name}: {value} }}", f"{PATH}.{word}.{name}", said_of_it)
             for word, name, value, said_of_it in [
-                ("sgd_optimizer", "momentum", 0.9, "is 0.9, which does not exist for tables"),
+                ("sgd_optimizer", "momentum", 0.9, "is 0.9, which does not exist"),
                 (
                     "sgd_optimizer",
                     "weight_decay",
                     1e-5,
-                    "is 1e-05, which does not exist for tables",
+                    "is 1e-05, which does not exist",
                 ),
-                ("sgd_optimizer", "dampening", 0.5, "is 0.5, which does not exist for tables"),
-                ("sgd_optimizer", "nesterov", "true", "is true, which does not exist for tables"),
+                ("sgd_optimizer", "dampening", 0.5, "is 0.5, which does not exist"),
+                ("sgd_optimizer", "nesterov", "true", "is true, which does not exist"),
                 (
                     "adagrad_optimizer",
                     "weight_decay",
                     0.1,
-                    "is 0.1, which does not exist for tables",
+                    "is 0.1, which does not exist",
                 ),
-                ("adam_optimizer", "amsgrad", "true", "is true, which does not exist for tables"),
+                ("adam_optimizer", "amsgrad", "true", "is true, which does not exist"),
                 (
                     "adam_optimizer",
                     "weight_decay",
@@ -114,22 +114,22 @@ def test_every_word_that_tables_have_can_be_given_for_both(tmp_path):
                     "adadelta_optimizer",
                     "weight_decay",
                     0.1,
-                    "is 0.1, which does not exist for tables",
+                    "is 0.1, which does not exist",
                 ),
                 (
                     "rmsprop_optimizer",
                     "weight_decay",
                     0.1,
-                    "is 0.1, which does not exist for tables",
+                    "is 0.1, which does not exist",
                 ),
-                ("rmsprop_optimizer", "momentum", 0.1, "is 0.1, which does not exist for tables"),
+                ("rmsprop_optimizer", "momentum", 0.1, "is 0.1, which does not exist"),
                 (
                     "adamax_optimizer",
                     "weight_decay",
                     0.1,
-                    "is 0.1, which does not exist for tables",
+                    "is 0.1, which does not exist",
                 ),
-                ("nadam_optimizer", "weight_decay", 0.1, "is 0.1, which does not exist for tables"),
+                ("nadam_optimizer", "weight_decay", 0.1, "is 0.1, which does not exist"),
             ]
         ),
     ],

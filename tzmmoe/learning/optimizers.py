@@ -57,18 +57,15 @@ def _make_state(optimizer: torch.optim.Optimizer) -> None:
     """
     if isinstance(optimizer, torch.optim.SGD | Ftrl):
         return
-    groups = optimizer.param_groups
-    parameters = [parameter for group in groups for parameter in group["params"]]
-    grads = [parameter.grad for parameter in parameters]
-    settings = [{name: group[name] for name in HARMLESS} for group in groups]
-    for parameter in parameters:
+    [group] = optimizer.param_groups
+    settings = {name: group[name] for name in HARMLESS}
+    grads = [parameter.grad for parameter in group["params"]]
+    for parameter in group["params"]:
         parameter.grad = torch.zeros_like(parameter)
-    for group in groups:
-        group.update(HARMLESS)
+    group.update(HARMLESS)
     optimizer.step()
-    for group, own in zip(groups, settings, strict=True):
-        group.update(own)
-    for parameter, grad in zip(parameters, grads, strict=True):
+    group.update(settings)
+    for parameter, grad in zip(group["params"], grads, strict=True):
         parameter.grad = grad
         state = optimizer.state[parameter]
         for name in START.keys() & state.keys():

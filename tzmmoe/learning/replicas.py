@@ -64,11 +64,10 @@ class Replicas:
         if not grads:
             return []
         parts = [merged(grad, len(grad)) for grad in grads]
-        sizes = self._gathered(torch.tensor([len(rows) for rows, _ in parts]))
+        by_rank = self._gathered(torch.tensor([len(rows) for rows, _ in parts]))
+        by_table = torch.stack(by_rank, dim=1).tolist()
         means = []
-        for grad, (rows, values), counts in zip(
-            grads, parts, torch.stack(sizes, dim=1).tolist(), strict=True
-        ):
+        for grad, (rows, values), counts in zip(grads, parts, by_table, strict=True):
             all_rows = self._joined(rows, counts).unsqueeze(0)
             all_values = self._joined(values, counts) / self.world.size
             means.append(

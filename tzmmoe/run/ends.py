@@ -93,11 +93,6 @@ class Watch:
         monitored = Best(monitor, larger, stopping["min_delta"])
         return cls(best, monitored, stopping["patience"], stopping["restore_best_weights"])
 
-    @property
-    def _named(self) -> dict[str, Best]:
-        named = {"best": self.best, "stopping": self.stopping}
-        return {name: best for name, best in named.items() if best}
-
     def note(self, step: int, results: Mapping[str, float]) -> None:
         """Take in an evaluation."""
         for best in self._named.values():
@@ -116,7 +111,7 @@ class Watch:
         best = self.stopping
         count = f"{best.waited} evaluation{'s' if best.waited > 1 else ''}"
         if best.step is None:
-            return f"stopped early: {best.key} was undefined in all of {count}"
+            return f"stopped early: {best.key} was undefined for {count}"
         return f"stopped early: {best.key} did not improve on {best.value:.6g} for {count}"
 
     @property
@@ -142,11 +137,14 @@ class Watch:
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Continue the watch of another run, as far as it watched the same keys."""
         for name, best in self._named.items():
-            before = saved.get(name)
-            if before and before["key"] == best.key:
-                best.value, best.step, best.waited = (
-                    before[part] for part in ("value", "step", "waited")
-                )
+            last = saved.get(name)
+            if last and last["key"] == best.key:
+                best.value, best.step, best.waited = last["value"], last["step"], last["waited"]
+
+    @property
+    def _named(self) -> dict[str, Best]:
+        named = {"best": self.best, "stopping": self.stopping}
+        return {name: best for name, best in named.items() if best}
 
 
 def checked_key(
@@ -287,10 +285,9 @@ class Finite:
 
     def check_losses(self) -> None:
         """Check the losses of all steps so far. This waits for the device."""
-        steps = dict(zip(self._keys, self._bad_step.tolist(), strict=True))
-        bad = {key: step for key, step in steps.items() if step >= 0}
-        if bad:
-            key, step = min(bad.items(), key=lambda item: item[1])
+        steps = zip(self._keys, self._bad_step.tolist(), strict=True)
+        if bad := [(key, step) for key, step in steps if step >= 0]:
+            key, step = min(bad, key=lambda item: item[1])
             self._stop(f"{key} is NaN or infinite at step {step}")
 
     def check_weights(self, step: int, weights: NamedTensors) -> None:

@@ -60,15 +60,7 @@ def evaluate(
     weights: dict[str, float] = {}
     was_training = model.training
     model.eval()
-    bar = tqdm(
-        islice(batches, most),
-        desc="evaluating",
-        unit="batch",
-        miniters=bar_every,
-        disable=not shows_bars(),
-        leave=False,
-    )
-    for host_batch in bar:
+    for host_batch in _with_bar(islice(batches, most), bar_every):
         batch = host_batch.to(device)
         logits = model(batch.inputs)
         outputs = tasks.predict(logits)
@@ -90,6 +82,12 @@ def evaluate(
         losses["regularization"] = float(penalty)
         counted += [float(penalty)] * bool(counted)
     return {**results, **losses, "val_loss": sum(counted) if counted else math.nan}
+
+
+def _with_bar(batches: Iterable[Batch], every: int) -> tqdm:
+    """The batches, counted by a bar on a terminal."""
+    bar = {"desc": "evaluating", "unit": "batch", "leave": False}
+    return tqdm(batches, miniters=every, disable=not shows_bars(), **bar)
 
 
 @dataclass(frozen=True)

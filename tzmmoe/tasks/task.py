@@ -244,18 +244,20 @@ class TaskSet:
             first = columns.setdefault(column.name, column)
             if first.role != column.role:
                 words = f"{column.name!r} is used as {first.role} and as {column.role}"
-                raise ConfigError.at("", f"{words}; choose one")
+                raise ConfigError.at("", f"{words}; use a different column for one of them")
             columns[column.name] = first.meet(column)
         return list(columns.values())
 
     def check(self) -> None:
-        """Raise ConfigError if a loss reads the logits of a task that does not exist."""
-        names = [task.name for task in self.tasks]
+        """Raise ConfigError for each loss that reads an unknown task."""
+        names, faults = [task.name for task in self.tasks], Faults()
         for task in self.tasks:
             for word, loss in task.losses.items():
                 for name in set(loss.others) - set(names):
-                    words = f"{word} of {task.name!r} reads {name!r}, which is not a tower"
-                    raise ConfigError.at("", words + did_you_mean(name, names))
+                    hint = did_you_mean(name, names) or f"; give one of {', '.join(names)}"
+                    text = f"{word} of {task.name!r} reads {name!r}, which is not a task{hint}"
+                    faults.add("", text)
+        faults.stop()
 
     def learned(self) -> list[Task]:
         """The tasks with losses of their own."""

@@ -160,24 +160,17 @@ class _Value:
 
 
 def _write(target: Target, message: Message, facts: SchemaFacts) -> None:
-    """Copy the target's field from a message."""
+    """Copy the target's field from a message, which has no other."""
     owner, name = target.owner, target.field.name
-    value = getattr(message, name)
     if target.index is not None:
-        elements = getattr(owner, name)
-        if isinstance(value[0], Message):
-            elements[target.index].CopyFrom(value[0])
+        elements, [value] = getattr(owner, name), getattr(message, name)
+        if isinstance(value, Message):
+            elements[target.index].CopyFrom(value)
         else:
-            elements[target.index] = value[0]
+            elements[target.index] = value
         return
     owner.ClearField(name)
-    if target.field.is_repeated:
-        getattr(owner, name).MergeFrom(value)
-    elif isinstance(value, Message):
-        getattr(owner, name).CopyFrom(value)
-        getattr(owner, name).SetInParent()
-    else:
-        setattr(owner, name, value)
+    owner.MergeFrom(message)
     if is_set(owner, name):
         for rival in facts.rivals(owner.DESCRIPTOR, name):
             owner.ClearField(rival)

@@ -22,7 +22,7 @@ def check(pipeline: Pipeline, faults: Faults) -> None:
     _groups(pipeline, names, faults)
 
 
-def _groups(pipeline: Pipeline, known: list[str], faults: Faults) -> None:
+def _groups(pipeline: Pipeline, names: list[str], faults: Faults) -> None:
     groups = pipeline.model_config.feature_groups
     if not groups:
         faults.add("model_config.feature_groups", "is empty; give one group of features")
@@ -35,7 +35,7 @@ def _groups(pipeline: Pipeline, known: list[str], faults: Faults) -> None:
             faults.add(f"{path}.feature_names", "is empty; name the group's features")
         unique(group.feature_names, f"{path}.feature_names", faults)
         for number, name in enumerate(group.feature_names):
-            defined(name, known, f"{path}.feature_names[{number}]", "feature_configs", faults)
+            defined(name, names, f"{path}.feature_names[{number}]", "feature_configs", faults)
 
 
 RULES = Rules(check=check)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from tzmmoe.errors import ConfigError
-from tzmmoe.tasks.metrics.base import METRICS, Metric, ratio
+from tzmmoe.tasks.metrics.base import METRICS, Metric, joined, ratio
 
 MOST_THRESHOLDS = 10_000_000  # 160 MB of counts
 
@@ -81,13 +81,6 @@ class GroupedAUC(Metric):
         aucs = group_aucs(joined(self.predictions), joined(self.labels) > 0, dense)
         defined = ~aucs.isnan()
         return ratio(aucs[defined].sum(), defined.sum())
-
-
-def joined(parts: list[Tensor] | Tensor) -> Tensor:
-    """The rows of a list state, which torchmetrics has already joined if it has synced."""
-    if isinstance(parts, Tensor):
-        return parts
-    return torch.cat(parts) if parts else torch.zeros(0)
 
 
 def bin_of(predictions: Tensor, thresholds: int) -> Tensor:

@@ -38,6 +38,13 @@ class Metric(torchmetrics.Metric):
         return self  # sums stay float64
 
 
+def joined(parts: list[Tensor] | Tensor) -> Tensor:
+    """The rows of a list state, which torchmetrics has already joined if it has synced."""
+    if isinstance(parts, Tensor):
+        return parts
+    return torch.cat(parts) if parts else torch.zeros(0)
+
+
 def ratio(part: Tensor, whole: Tensor) -> Tensor:
     """part / whole, NaN where whole is 0."""
     return torch.where(whole == 0, torch.nan, part / torch.where(whole == 0, 1, whole))
