@@ -168,7 +168,7 @@ FAULTS = [
     *(
         (EPOCHS, f"grad_clipping {{ {name}: {value} }}", f"train_config.grad_clipping.{name}", say)
         for name, value, say in [
-            ("clipping_type", "'max'", "is 'max'; give norm or value or none"),
+            ("clipping_type", "'max'", "is 'max'; give norm, value or none"),
             ("max_gradient", "0", "is 0; give a number above 0"),
             ("norm_type", "-1", "is -1; give a number above 0"),
         ]
@@ -179,7 +179,7 @@ FAULTS = [
         "train_config.fine_tune_ckpt_param_map",
         "has no effect without fine_tune_checkpoint",
     ),
-    (EPOCHS, "early_stopping { mode: 'up' }", "train_config.early_stopping.mode", "auto or min or"),
+    (EPOCHS, "early_stopping { mode: 'up' }", "train_config.early_stopping.mode", "auto, min or"),
     (EPOCHS, "early_stopping { min_delta: -1 }", "train_config.early_stopping.min_delta", "-1; g"),
     (EPOCHS, "early_stopping { min_delta: nan }", "train_config.early_stopping.min_delta", "nan"),
     *(
