@@ -46,6 +46,15 @@ def test_links_in_the_documents_lead_somewhere() -> None:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_the_python_files_that_the_documents_name_exist() -> None:
+    roots = [ROOT, ROOT / "tzmmoe", ROOT / "tests", ROOT / "tests/features"]
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        text = BLOCK.sub("", page.read_text())
+        names = set(re.findall(r"`((?:[a-z0-9_]+/)*[a-z0-9_]+\.py)\b", text))
+        missing = {name for name in names if not any((root / name).exists() for root in roots)}
+        assert not missing, f"{page.name} names {missing}"
+
+
 COPIED = "protos tzmmoe tests docs scripts configs .ci Makefile README.md setup.py pyproject.toml"
 # Whatever must hold for a loss, a metric, a kind of feature or a model that a reader adds.
 HOLDS = [

@@ -31,8 +31,7 @@ SEES_MESSAGES = {
     "run": "makes one object of settings of it",
     "drafting": "writes configs",
     "features/base.py": "its registry says which words features have",
-    "models/base.py": "its registry says which words models have",
-    "models/*/rules.py": "a model's own rules",
+    "models": "the registry says which words models have, and a model has rules of its own",
     "tasks/losses/base.py": "its registry says which words losses have",
     "tasks/metrics/base.py": "its registry says which words metrics have",
 }

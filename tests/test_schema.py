@@ -22,7 +22,7 @@ from tzmmoe.config.walk import tower_fields
 from tzmmoe.errors import Faults
 from tzmmoe.features import FEATURES
 from tzmmoe.features.shared import SharedFields
-from tzmmoe.learning import optimizers as dense_optimizers
+from tzmmoe.learning import optimizers as dense
 from tzmmoe.learning import schedules
 from tzmmoe.models import MODELS
 from tzmmoe.nn.mlp import MLP
@@ -37,7 +37,7 @@ REGISTRIES = {"feature": FEATURES, "loss": LOSSES, "metric": METRICS, "model": M
 # What a constructor gets beside the fields of its message.
 GIVEN = {"feature": ["shared"], "loss": [], "metric": [], "model": ["groups", "towers"]}
 # Fields that build makes into something else.
-REMOVED = {"feature": SharedFields.names() | {"expression"}}
+REMOVED = {"feature": SharedFields.names()}
 CLIPPING = {"gradient_clipping", "max_gradient"}  # acts where the gradients enter the tables
 # Numbers of FileDescriptorProto and its parts, which make up the paths of its comments.
 MESSAGES, ENUMS, FIELDS, NESTED_MESSAGES, NESTED_ENUMS, VALUES = 4, 5, 2, 3, 4, 2
@@ -138,6 +138,9 @@ def test_every_word_has_a_class_that_takes_exactly_its_fields_without_defaults(n
     constructor = registry[word]
     descriptor = next(f.message_type for f in registry.schema.fields if f.name == word)
     expected = fields_of(descriptor) - REMOVED.get(name, set())
+    if name == "feature":
+        assert set(constructor.origin_fields) <= expected
+        expected -= set(constructor.origin_fields)
     if name == "model":
         towers = {field.name for field in tower_fields(descriptor)}
         assert towers
@@ -189,11 +192,11 @@ def test_every_sparse_optimizer_has_a_class_that_takes_exactly_its_fields():
 
 def test_every_dense_optimizer_is_torchs_or_ftrl_and_can_be_made_from_its_defaults():
     words = members("DenseOptimizer", "optimizer")
-    assert set(dense_optimizers.OPTIMIZERS) == set(words)
+    assert set(dense.OPTIMIZERS) == set(words)
     for word, descriptor in words.items():
         parameter = torch.nn.Parameter(torch.zeros(1))
         defaults = {field.name: field.default_value for field in descriptor.fields}
-        made = dense_optimizers.dense_optimizer([parameter], word, defaults)
+        made = dense.dense_optimizer([parameter], word, defaults)
         assert type(made).__module__.startswith("torch.optim") or type(made) is ftrl.Ftrl
         group: Mapping[str, Any] = made.param_groups[0]
         known = {**group, **dict(zip(("beta1", "beta2"), group.get("betas", ()), strict=False))}

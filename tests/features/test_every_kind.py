@@ -24,7 +24,7 @@ from tzmmoe.config import Config
 from tzmmoe.data.encode import Assembler, Rows
 from tzmmoe.data.reading.base import Chunk, FileRows
 from tzmmoe.errors import Faults
-from tzmmoe.features import FEATURES
+from tzmmoe.features import FEATURES, Feature
 from tzmmoe.features.base import Layout
 from tzmmoe.pipeline import Pipeline
 from tzmmoe.protos.train_pb2 import REPLICATED
@@ -194,6 +194,16 @@ def test_what_a_mode_does_not_read_is_noted(tmp_path: Path, mode: str, word: str
     for field in FEATURES[word].origin_fields:
         owners = [line for line in lines if line.startswith(f"{field} of ") and word in line]
         assert len(owners) == (mode not in RAW)
+
+
+def test_a_kind_with_neither_table_nor_numbers_is_refused(
+    tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = FEATURES["id_feature"]
+    monkeypatch.setattr(kind, "__init__", lambda self, shared, **_: Feature.__init__(self, shared))
+    found = config(tmp_path, mode)
+    with pytest.raises(TypeError, match="IdFeature has neither a table nor a value_dim"):
+        build.build(found.pipeline, tmp_path, Faults())
 
 
 @pytest.mark.parametrize("word", ["id_feature", "raw_feature", pair_feature.WORD])

@@ -16,7 +16,7 @@ THREE = [{"units": [3]}, {"units": [1]}]  # the first task has three classes
 # Settings, and a part of each line that they make.
 REMARKS = [
     ({}, []),
-    ({"expert_act": ["relu"] * 3}, ["expert_act has 3 values for 2 layers; the surplus has no"]),
+    ({"expert_act": ["relu"] * 3}, ["expert_act has 3 values for 2 layers; remove the surplus"]),
     ({"expert_dropout": [0.1] * 4}, ["expert_dropout has 4 values for 2 layers"]),
     ({"expert_use_bn": [True] * 3}, ["expert_use_bn has 3 values for 2 layers"]),
     ({"task_hidden_act": ["relu"] * 2}, ["task_hidden_act has 2 values for 1 layer;"]),

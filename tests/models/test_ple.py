@@ -1,6 +1,5 @@
 """PLE against loops over levels, tasks and experts, and its laws."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import parts
 import pytest
 import torch
+from google.protobuf import text_format
 from torch import Tensor, nn
 from torch.autograd import gradcheck
 from torch.func import functional_call
@@ -15,6 +15,7 @@ from torch.testing import assert_close
 
 from tzmmoe.errors import ConfigError
 from tzmmoe.models.ple import PLE
+from tzmmoe.protos.pipeline_pb2 import Pipeline
 
 WIDTH = 6
 Weights = Mapping[str, Tensor]
@@ -269,13 +270,13 @@ def test_the_faults_of_all_levels_are_named_at_once() -> None:
     assert [fault.path for fault in error.value.faults] == ["extraction_networks"]
 
 
-def test_layers_of_shared_experts_that_are_not_there_have_no_effect_which_is_said(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    given = [network((1, 1, [4])), network((1, 0, [4]), share_expert_net=NET)]
-    with caplog.at_level(logging.WARNING):
-        groups, towers = {"all": parts.group(a=3)}, parts.specs(a=1)
-        PLE(groups, towers, extraction_networks=given)
-    [line] = caplog.messages
-    assert "extraction_networks[1].share_expert_net" in line
+def test_layers_of_shared_experts_without_any_are_noted() -> None:
+    net = "task_expert_net { hidden_units: 4 } share_expert_net { hidden_units: 4 }"
+    levels = "".join(
+        f"extraction_networks {{ expert_num_per_task: 1 share_num: {number} {net} }}"
+        for number in (1, 0)
+    )
+    pipeline = text_format.Parse(f"model_config {{ ple {{ {levels} }} }}", Pipeline())
+    [line] = PLE.rules.notes(pipeline)
+    assert "model_config.ple.extraction_networks[1].share_expert_net" in line
     assert "share_num: 0" in line

@@ -159,9 +159,9 @@ def test_a_tower_that_no_other_reads_leaves_the_others_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("specs", "words"),
     [
-        ([spec("a", 3, "b"), spec("b", 3, "a")], "read each other: "),
-        ([spec("a", 3, "a")], "read each other: a <- a"),
-        ([spec("a", 3, "c"), spec("b", 3)], "reads c; give one of a, b"),
+        ([spec("a", 3, "b"), spec("b", 3, "a")], "read each other.*: "),
+        ([spec("a", 3, "a")], "read each other.*: a <- a"),
+        ([spec("a", 3, "c"), spec("b", 3)], "reads c; .*a, b"),
     ],
 )
 def test_towers_that_cannot_be_put_in_an_order_are_refused(

@@ -49,7 +49,7 @@ def test_towers_in_another_order_are_refused(tiny_folder, trained) -> None:
     names = [tower.tower_name for tower in towers]
     del config.model_config.mmoe.task_towers[:]
     config.model_config.mmoe.task_towers.extend(reversed(towers))
-    words = f"the towers are in another order; write {', '.join(names)}"
+    words = f"the tasks are in another order; write {', '.join(names)}"
     refused(trained, "towers", str(config), words)
 
 

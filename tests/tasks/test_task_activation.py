@@ -186,12 +186,17 @@ def test_a_click_learned_by_its_square_has_the_metrics_of_its_probability() -> N
 @pytest.mark.parametrize(
     ("loss", "num_class", "name", "said"),
     [
-        ([BCE], 1, "relu", "is 'relu', but binary_cross_entropy applies sigmoid to the logits"),
-        ([BCE], 1, "tanh", "itself; remove it, or choose another loss"),
-        (["l2_loss {}", BCE], 1, "relu", "but binary_cross_entropy applies"),
-        (["kld_loss {}"], 1, "tanh", "but kld_loss applies sigmoid to the logits"),
-        (["kld_loss {}"], 2, "tanh", "but kld_loss applies softmax to the logits"),
-        (["softmax_cross_entropy {}"], 3, "relu", "softmax_cross_entropy applies softmax"),
+        (
+            [BCE],
+            1,
+            "relu",
+            "is 'relu', but binary_cross_entropy itself applies sigmoid to the logits",
+        ),
+        ([BCE], 1, "tanh", "remove it or choose another loss"),
+        (["l2_loss {}", BCE], 1, "relu", "but binary_cross_entropy itself applies"),
+        (["kld_loss {}"], 1, "tanh", "but kld_loss itself applies sigmoid to the logits"),
+        (["kld_loss {}"], 2, "tanh", "but kld_loss itself applies softmax to the logits"),
+        (["softmax_cross_entropy {}"], 3, "relu", "softmax_cross_entropy itself applies softmax"),
         (["softmax_cross_entropy {}"], 3, "sigmoid", "but the tower has 3 logits; give 'softmax'"),
         (["l2_loss {}"], 1, "softmax", "is 'softmax', but the tower has 1 logit; give 'sigmoid'"),
         ([BCE], 1, "softmax", "is 'softmax', but the tower has 1 logit; give 'sigmoid'"),

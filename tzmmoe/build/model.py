@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from tzmmoe.build.features import build_features, feature_settings, feature_specs, with_helpers
-from tzmmoe.build.tasks import build_tasks, final_tasks
+from tzmmoe.build.tasks import task_sets
 from tzmmoe.config.walk import task_towers, tower_fields
 from tzmmoe.errors import Faults, few, within
 from tzmmoe.features import Feature, FeatureSettings, FeatureSpec
@@ -56,13 +56,7 @@ def build(
     setting = feature_settings(pipeline.data_config, folder)
     specs = feature_specs(pipeline)
     by_name = build_features(specs, setting, faults)
-    tasks = TaskSet(build_tasks(pipeline, faults))
-    final = final_tasks(pipeline, tasks, faults)
-    with faults.under("model_config"):
-        tasks.columns()
-        tasks.check()
-        with faults.under("eval_config.task_metrics"):  # only the faults that these metrics cause
-            final.columns()
+    tasks, final = task_sets(pipeline, faults)
     groups = {g.group_name: list(g.feature_names) for g in pipeline.model_config.feature_groups}
     torch.manual_seed(pipeline.runtime_config.seed)
     model = None
@@ -87,8 +81,10 @@ def build(
     unused = [name for name in by_name if name not in {feature.name for feature in used}]
     if unused:
         log.warning("these features are in no group that the model reads: %s", few(unused))
-    if not any(tower.label_name for _, tower in task_towers(pipeline.model_config)):
-        bindings = ", ".join(f"{task.name} <- {task.label}" for task in tasks.tasks)
+    towers = [tower for _, tower in task_towers(pipeline.model_config)]
+    if not any(tower.label_name for tower in towers):
+        pairs = zip(towers, pipeline.data_config.label_fields, strict=True)
+        bindings = ", ".join(f"{tower.tower_name} <- {label}" for tower, label in pairs)
         log.info("no tower names its label, so they are bound in order: %s", bindings)
     helpers = [feature for feature in used if feature.name not in names]
     specs_by_name = {name: spec for name, (_, spec) in specs.items()}
@@ -134,7 +130,7 @@ def _check_memory(
     faults.add(
         specs[feature.name][0],
         f"has a table of {size / 1e9:,.1f} GB; all tables need {needed / 1e9:,.1f} GB, but "
-        f"{free / 1e9:,.1f} GB of memory are free; give fewer rows, or a smaller embedding_dim",
+        f"{free / 1e9:,.1f} GB of memory is free; give fewer rows, or a smaller embedding_dim",
     )
 
 

@@ -35,6 +35,19 @@ def build_tasks(pipeline: Pipeline, faults: Faults) -> list[Task]:
     return tasks
 
 
+def task_sets(pipeline: Pipeline, faults: Faults) -> tuple[TaskSet, TaskSet]:
+    """The tasks, and those of the final evaluation, with every fault that they have together."""
+    tasks = TaskSet(build_tasks(pipeline, faults))
+    final = final_tasks(pipeline, tasks, faults)
+    for check in (tasks.columns, tasks.check):
+        with faults.under("model_config"):
+            check()
+    if final is not tasks:  # then a fault is one of their metrics
+        with faults.under("eval_config.task_metrics"):
+            final.columns()
+    return tasks, final
+
+
 def final_tasks(pipeline: Pipeline, tasks: TaskSet, faults: Faults) -> TaskSet:
     """The tasks with the metrics of eval_config.task_metrics; the same object if it has none."""
     by_name = {task.name: task for task in tasks.tasks}
@@ -45,8 +58,8 @@ def final_tasks(pipeline: Pipeline, tasks: TaskSet, faults: Faults) -> TaskSet:
         path = f"eval_config.task_metrics[{index}]"
         matches = [t.name for t in tasks.tasks if message.name in (t.name, t.label)]
         if len(matches) != 1 or matches[0] in seen:
-            words = "is listed twice" if seen.intersection(matches[:1]) else "is not a tower"
-            words = "is the label of several towers" if len(matches) > 1 else words
+            words = "is listed twice" if seen.intersection(matches[:1]) else "is not a task"
+            words = f"is the label of {' and '.join(matches)}" if len(matches) > 1 else words
             names = list(by_name)
             hint = f"{did_you_mean(message.name, names)}; give one of {few(names)}, each once"
             faults.add(f"{path}.name", f"{message.name!r} {words}{hint}")

@@ -20,6 +20,7 @@ class Config:
     faults: Faults
     locate: Callable[[Fault], Fault]
     folder: Path
+    rules: Rules  # by which it was loaded
 
 
 def load(
@@ -56,7 +57,7 @@ def load(
         flags = [flag for changed, flag in edited if lies_in(place, changed)]
         return replace(fault, path=place, where=flags[-1] if flags else outline.locate(place))
 
-    return Config(pipeline, faults, locate, path.parent)
+    return Config(pipeline, faults, locate, path.parent, rules)
 
 
 def _content(path: Path) -> str:

@@ -108,7 +108,7 @@ def _distributions(column: Column, array: pa.Array) -> np.ndarray:
         raise BadValue(int(bad[0]), "holds a probability outside [0, 1]")
     bad = np.flatnonzero(missing.any(axis=1) & ~missing.all(axis=1))
     if len(bad):
-        raise BadValue(int(bad[0]), "misses a probability; give all of them or none")
+        raise BadValue(int(bad[0]), "lacks a probability; give all of them or none")
     return labels.astype(np.float32)
 
 

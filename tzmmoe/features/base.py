@@ -110,7 +110,11 @@ class FeatureSpec:
         expressions = {name: own.pop(name) for name in self.kind.origin_fields}
         shared = {name: own.pop(name) for name in SharedFields.names() & own.keys()}
         origins = setting.origins(expressions, shared["feature_name"])
-        return self.kind(SharedFields(setting, origins, **shared), **own)
+        feature = self.kind(SharedFields(setting, origins, **shared), **own)
+        if feature.table is None and feature.value_dim < 1:
+            name = self.kind.__name__
+            raise TypeError(f"{name} has neither a table nor a value_dim; set one in __init__")
+        return feature
 
 
 def ordered(features: Mapping[str, Feature]) -> list[Feature]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tzmmoe.errors import ConfigError
+from tzmmoe.errors import ConfigError, few
 from tzmmoe.features.column import distinct, plain
 from tzmmoe.features.forms import BadValue, as_integers, as_numbers, as_text
 from tzmmoe.features.hashing import hash_texts
@@ -144,9 +145,10 @@ def vocabulary(
     if isinstance(words, Mapping):
         row_of = dict(words)
     else:
-        repeated = len(words) - len(set(words))
+        repeated = [word for word, count in Counter(words).items() if count > 1]
         if repeated:
-            raise ConfigError.at("vocab_list", f"lists {repeated} words twice; remove one of each")
+            what = f"lists {few(repeated)} more than once; keep one of each"
+            raise ConfigError.at("vocab_list", what)
         first = 2 if unknown is None else 0
         row_of = {word: row for row, word in enumerate(words, start=first)}
     if unknown is None:
@@ -179,7 +181,10 @@ def read_vocab_file(path: str, folder: Path) -> dict[str, int]:
             pairs = [(line, row) for row, line in enumerate(lines)]
     words = dict(pairs)
     if "" in words or len(words) < len(lines):
-        what = "is empty, or has an empty line" if "" in words else "repeats a word; remove one"
+        repeated = [word for word, count in Counter(word for word, _ in pairs).items() if count > 1]
+        what = f"lists {few(repeated)} more than once; keep one of each"
+        if "" in words:
+            what = "is empty, or has an empty line"
         raise ConfigError.at("vocab_file", f"{file} {what}")
     return words
 

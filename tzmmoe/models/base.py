@@ -1,4 +1,4 @@
-"""What distinguishes one multi-task model from another: the part between inputs and towers."""
+"""What a body is: the part between inputs and towers, in which multi-task models differ."""
 
 import logging
 from abc import ABC, abstractmethod
@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Group:
-    """A feature group, in order: the width of each feature's part of its input, and how many fields
-    a feature is: one category, or each of its numbers."""
+    """A feature group, in order. ``widths``: of each feature's part of the group's input;
+    ``fields``: how many a feature has, 1 for a category, otherwise one for each number."""
 
     widths: Mapping[str, int]
     fields: Mapping[str, int]
@@ -39,11 +39,11 @@ class Group:
 
 @dataclass(frozen=True)
 class Factor:
-    """A vector of width ``dim`` for each of N fields, in tables that only the body reads.
+    """A vector of width ``dim`` for each of N fields, from tables that only the body reads.
 
-    That of a category is the mean of its values' rows, or their sum when they are weighted; that of
-    a number is a row times the number. ``init`` fills (rows, dim); ``penalty`` acts on all rows.
-    ``by_task``: column t is task t's.
+    The vector of a category is the mean of its values' rows, or their sum if weighted; that of a
+    number is a row times the number. ``init`` fills (rows, dim); ``penalty`` acts on all rows.
+    ``by_task``: column t belongs to task t.
     """
 
     features: Sequence[str]
@@ -55,8 +55,8 @@ class Factor:
 
 @dataclass(frozen=True)
 class TowerSpec:
-    """What the config says of a tower's network: its name, its number of logits, and the fields of
-    its ``mlp``, None when unset. ``further``: fields that only this model's towers have."""
+    """A tower as the config describes it: its name, its number of logits, and the fields of its
+    ``mlp``, None if unset. ``further``: fields that only this model's towers have."""
 
     name: str
     num_class: int
@@ -65,7 +65,7 @@ class TowerSpec:
 
 
 class TowerInputs(NamedTuple):
-    """hidden: T tensors (B, H). addends: T tensors (B, 1) that are added to the towers' logits."""
+    """hidden: T tensors (B, H). addends: T tensors (B, 1) to add to the towers' logits."""
 
     hidden: Sequence[Tensor]
     addends: Sequence[Tensor] | None = None
@@ -74,20 +74,20 @@ class TowerInputs(NamedTuple):
 class Body(nn.Module, ABC):
     """Inputs by feature group -> one input for each tower.
 
-    A body is made with ``groups``, those of the config; ``towers``, their specifications in order;
-    and the fields of its message in the schema but its towers and those of ``of_tasks``.
+    A body is made from ``groups``, those of the config; ``towers``, their specifications in order;
+    and the fields of its message except its towers and those in ``of_tasks``.
     """
 
     rules: ClassVar[Rules] = Rules()  # for the configs that choose the model
-    of_tasks: tuple[str, ...] = ()  # fields that say something of the tasks, not of the network
-    groups: Mapping[str, Sequence[str]]  # the inputs that it reads, and the features of each
+    of_tasks: tuple[str, ...] = ()  # fields that concern the tasks, not the network
+    groups: Mapping[str, Sequence[str]]  # inputs that it reads, with the features of each
     factors: Mapping[str, Factor] = {}  # further inputs that it reads
     out_features: Sequence[int]  # of each tower's input
-    reads: Mapping[str, Sequence[str]] = {}  # tower -> towers whose hidden states it gets too
+    reads: Mapping[str, Sequence[str]] = {}  # tower -> towers whose hidden states it reads
 
     @classmethod
     def relate(cls, tasks: Sequence[Task], fields: Mapping[str, Any]) -> list[Task]:
-        """The model's tasks, from one for each tower, in order. ``fields``: those of ``of_tasks``.
+        """The model's tasks, from those of its towers in order. ``fields``: those in ``of_tasks``.
 
         Raises ConfigError, with paths in the model's message.
         """
@@ -98,33 +98,35 @@ class Body(nn.Module, ABC):
         """inputs: (B, D) for each of ``groups``, (B, N, dim) for each of ``factors``."""
 
     def tower(self, index: int, spec: TowerSpec, read: Sequence[Tower] = ()) -> Tower:
-        """The network of a task. ``read``: the towers whose hidden states it gets too.
+        """The network of a task. ``read``: the towers whose hidden states it reads.
 
         Raises ConfigError, with paths in the tower's message.
         """
-        width = self.out_features[index] + sum(each.state_features for each in read)
+        width = self.out_features[index] + sum(tower.state_features for tower in read)
         with within("mlp"):
             return Tower(width, spec.num_class, spec.mlp)
 
     def order(self, names: Sequence[str]) -> list[str]:
-        """The towers, each after those that it reads. ConfigError where that cannot be."""
-        unknown = {each for read in self.reads.values() for each in read} - set(names)
+        """The towers, each after those it reads. Raises ConfigError if there is no such order."""
+        unknown = {name for read in self.reads.values() for name in read} - set(names)
         if unknown:
-            words = f"a tower reads {', '.join(sorted(unknown))}; give one of {', '.join(names)}"
+            words = f"a tower reads {', '.join(sorted(unknown))}; choose from {', '.join(names)}"
             raise ConfigError.at("", words)
         try:
             before = {name: self.reads.get(name, ()) for name in names}
             return list(TopologicalSorter(before).static_order())
         except CycleError as error:
             ring = " <- ".join(error.args[1])
-            raise ConfigError.at("", f"towers read each other: {ring}; remove one") from error
+            raise ConfigError.at(
+                "", f"towers read each other in a ring: {ring}; remove one"
+            ) from error
 
 
 def only_group(groups: Mapping[str, Group], model: str) -> str:
-    """The only feature group, or the one named ``all``, or the first, with a line that says so."""
+    """The only feature group, or the one named ``all``, or the first; warns of unused ones."""
     names = list(groups)
     chosen = "all" if "all" in names else names[0]
     if len(names) > 1:
         unused = ", ".join(name for name in names if name != chosen)
-        log.warning("%s reads the feature group %r; it does not read: %s", model, chosen, unused)
+        log.warning("%s reads the feature group %r only, not: %s", model, chosen, unused)
     return chosen

@@ -1,6 +1,6 @@
-"""A batch's ids and numbers -> one input (B, D) for each feature group."""
+"""The encoder: a batch's ids and numbers -> an input (B, D) for each feature group."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,34 +12,37 @@ from tzmmoe.models.base import Body, Factor
 from tzmmoe.tables.penalties import penalize
 from tzmmoe.tables.table import Bag, Table, Tables, Vectors
 
-Choice = Callable[[Feature], tuple[Table, bool]]
+TableSelector = Callable[[Feature], tuple[Table, bool]]
 
 
-class Lookups(nn.ModuleDict):
-    """The rows of the ``read`` features, in tables that ``choose`` gives with whether several
-    values are averaged. ``places``: feature -> (width of its ids, place among its rows)."""
+class TablesByWidth(nn.ModuleDict):
+    """Tables of the ``read`` features, by width of their ids. ``select`` gives a feature's
+    table and whether its values are averaged. ``places``: feature -> (width, place among those
+    read)."""
 
-    def __init__(self, layout: Layout, read: Iterable[str], choose: Choice, *, seed: int) -> None:
+    def __init__(
+        self, layout: Layout, read: Collection[str], select: TableSelector, *, seed: int
+    ) -> None:
         super().__init__()
         self.places: dict[str, tuple[int, int]] = {}
-        wanted = set(read)
         for width, slots in layout.pooled.items():
-            members = [slot.feature for slot in slots]
-            chosen = {f.name: choose(f) for f in members if f.name in wanted}
-            if not chosen:
-                continue
-            tables = {table.name: table for table, _ in chosen.values()}
-            bags = [
-                Bag(chosen[f.name][0].name, mean=chosen[f.name][1]) if f.name in chosen else None
-                for f in members
-            ]
-            self[f"width_{width}"] = Tables(
-                list(tables.values()), bags, seed=seed, weighted=layout.weighted(width)
-            )
-            self.places |= {name: (width, place) for place, name in enumerate(chosen)}
+            features = [slot.feature for slot in slots]
+            tables, bags = {}, {}
+            for feature in (feature for feature in features if feature.name in read):
+                table, mean = select(feature)
+                tables[table.name] = table
+                self.places[feature.name] = (width, len(bags))
+                bags[feature.name] = Bag(table.name, mean=mean)
+            if bags:
+                self[f"width_{width}"] = Tables(
+                    list(tables.values()),
+                    [bags.get(feature.name) for feature in features],
+                    seed=seed,
+                    weighted=layout.weighted(width),
+                )
 
     def pooled(self, inputs: Inputs) -> dict[int, Tensor]:
-        """{width of the ids: (B, features read, D)}."""
+        """{width of the ids: (B, number of features read, D)}."""
         return {
             width: self[f"width_{width}"](ids.values, ids.lengths, ids.weights)
             for width, ids in inputs.ids.items()
@@ -48,17 +51,17 @@ class Lookups(nn.ModuleDict):
 
 
 class FactorInput(nn.Module):
-    """One of a body's factors: a batch -> (B, N, dim), the fields in the factor's order."""
+    """One of a body's factors: a batch -> (B, N, dim), fields in the factor's order."""
 
     def __init__(self, name: str, factor: Factor, layout: Layout, *, seed: int) -> None:
         super().__init__()
 
-        def choose(feature: Feature) -> tuple[Table, bool]:
+        def select(feature: Feature) -> tuple[Table, bool]:
             own = f"{feature.name}.{name}"  # no table of the config has a dot in its name
             table = Table(own, feature.table.rows, factor.dim, True, "", factor.init)
             return table, not feature.weighted
 
-        self.tables = Lookups(layout, factor.features, choose, seed=seed)
+        self.tables = TablesByWidth(layout, factor.features, select, seed=seed)
         spans = {slot.feature.name: range(slot.place, slot.end) for slot in layout.numbers}
         columns = [column for name in factor.features for column in spans.get(name, ())]
         self.register_buffer("columns", torch.tensor(columns, dtype=torch.int64), persistent=False)
@@ -70,7 +73,7 @@ class FactorInput(nn.Module):
         self.order = self._order(factor.features, spans)
 
     def _order(self, features: Sequence[str], spans: Mapping[str, range]) -> list[int] | None:
-        """Where each field lies when categories come by width, then numbers; None when in order."""
+        """The place of each field, categories by width before numbers; None if already in order."""
         by_width = sorted(self.tables.places, key=self.tables.places.get)
         begin = {name: place for place, name in enumerate(by_width)}
         order, numbers = [], len(by_width)
@@ -95,9 +98,9 @@ class FactorInput(nn.Module):
 
 @dataclass(frozen=True)
 class InputSlice:
-    """Neighbours in a group that are neighbours in the batch too, so that one slice takes them:
-    the places [begin, end) among the pooled embeddings of one ``width``, or among the batch's
-    numbers (``width`` is None), which an ``embedder`` may embed."""
+    """Features that are adjacent both in a group and in the batch, so that one slice takes them:
+    places [begin, end) among the pooled embeddings of a ``width``, or among the batch's numbers
+    (``width`` is None), which an ``embedder`` may embed."""
 
     width: int | None
     begin: int
@@ -106,14 +109,14 @@ class InputSlice:
 
 
 class Encoder(nn.Module):
-    """What a body reads: the features of each group looked up, embedded and joined in the group's
-    order, and its factors."""
+    """Makes what a body reads: for each group its features, looked up, embedded and concatenated
+    in the group's order; and the body's factors."""
 
     def __init__(self, features: Sequence[Feature], body: Body, *, seed: int) -> None:
         super().__init__()
         self.layout = Layout.of(features)
         read = {name for members in body.groups.values() for name in members}
-        self.tables = Lookups(
+        self.tables = TablesByWidth(
             self.layout, read, lambda feature: (feature.table, feature.pooling == "mean"), seed=seed
         )
         embedders = {f"embed_{f.name}": f.embedder() for f in features if f.name in read}
@@ -136,13 +139,13 @@ class Encoder(nn.Module):
             embedder = key if key in self.embedders else None
             places[slot.feature.name] = InputSlice(None, slot.place, slot.end, embedder)
         slices: list[InputSlice] = []
-        for each in (places[member] for member in members):
+        for part in (places[member] for member in members):
             last = slices[-1] if slices else None
-            plain = last and last.embedder is None and each.embedder is None
-            if plain and last.width == each.width and last.end == each.begin:
-                slices[-1] = replace(last, end=each.end)
+            is_plain = last and last.embedder is None and part.embedder is None
+            if is_plain and last.width == part.width and last.end == part.begin:
+                slices[-1] = replace(last, end=part.end)
             else:
-                slices.append(each)
+                slices.append(part)
         return slices
 
     def forward(self, inputs: Inputs) -> dict[str, Tensor]:
@@ -151,9 +154,9 @@ class Encoder(nn.Module):
         joined = {}
         for group, slices in self.slices.items():
             parts = []
-            for each in slices:
-                whole = inputs.numbers if each.width is None else pooled_BFD[each.width]
-                part = whole[:, each.begin : each.end]
-                parts.append(self.embedders[each.embedder](part) if each.embedder else part)
+            for place in slices:
+                whole = inputs.numbers if place.width is None else pooled_BFD[place.width]
+                part = whole[:, place.begin : place.end]
+                parts.append(self.embedders[place.embedder](part) if place.embedder else part)
             joined[group] = torch.cat([part.flatten(1) for part in parts], dim=1)
         return joined | {name: factor(inputs) for name, factor in self.factors.items()}

@@ -98,12 +98,9 @@ def _check(ctr: Task, cvr: Task) -> None:
         if task.num_class != 1:
             words = f"is {task.num_class}; esmm multiplies probabilities of 1 logit each"
             faults.add(f"{field}.num_class", words)
-        elif "probs" not in task.outputs():
+        elif not any(loss.link(1) == "sigmoid" for loss in task.losses.values()):
             words = f"{', '.join(task.losses)} gives no probabilities, which esmm multiplies"
             faults.add(f"{field}.losses", f"{words}; give binary_cross_entropy {{}}")
-        if task.activation.lower() not in ("", "none", "linear", "sigmoid"):
-            words = f"is {task.activation!r}, but esmm multiplies sigmoids of the logits; remove it"
-            faults.add(f"{field}.output_activation", words)
     if cvr.space and cvr.space.indicator == ctr.label:
         words = "is the click's label, but esmm learns over all rows; remove it"
         faults.add("cvr_tower.task_space_indicator_label", words)

@@ -1,18 +1,24 @@
 """Progressive layered extraction: experts of each task beside shared ones, level by level."""
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from tzmmoe.config.rulebook import Rules
 from tzmmoe.errors import Faults
 from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec, only_group
 from tzmmoe.nn.gates import Gates
 from tzmmoe.nn.mlp import MLP
+from tzmmoe.protos.pipeline_pb2 import Pipeline
 
-log = logging.getLogger(__name__)
+
+def _notes(pipeline: Pipeline) -> Iterator[str]:
+    for index, network in enumerate(pipeline.model_config.ple.extraction_networks):
+        if network.HasField("share_expert_net") and not network.share_num:
+            path = f"model_config.ple.extraction_networks[{index}].share_expert_net"
+            yield f"{path} has no effect with share_num: 0"
 
 
 @MODELS.register("ple")
@@ -26,6 +32,8 @@ class PLE(Body):
 
     A shared stream that no later level reads, as that of the last one, is not made.
     """
+
+    rules = Rules(notes=_notes)
 
     def __init__(
         self,
@@ -44,12 +52,9 @@ class PLE(Body):
         width, levels = groups[self.group].width, []
         for index, network in enumerate(extraction_networks):
             later = [bool(each["share_num"]) for each in extraction_networks[index + 1 :]]
-            path = f"extraction_networks[{index}]"
-            with faults.under(path):
-                _check(network, path)
-                level = Level(width, len(towers), network, shares=any(later))
-                level.task_gates.by_task = len(towers) > 1 and not any(later[1:])
-                levels.append(level)
+            with faults.under(f"extraction_networks[{index}]"):
+                _check(network)
+                levels.append(Level(width, len(towers), network, later))
             width = _width(network["task_expert_net"])
         faults.stop()
         self.levels = nn.ModuleList(levels)
@@ -65,15 +70,20 @@ class PLE(Body):
 class Level(nn.Module):
     """One extraction network: E experts for each of T tasks, and S shared ones.
 
-    ``shares``: it has a shared stream, by which a task's experts reach all tasks; otherwise they
-    are its own (``by_task``). Its gate stays its own for one level longer, since what it makes
-    passes the experts of the next level before that can happen.
+    ``later``: whether each later level has shared experts. If any does, this one has a shared
+    stream, by which a task's experts reach all tasks; otherwise they are its own (``by_task``). Its
+    gate stays its own one level longer: its mixture first passes the experts of the next level.
     """
 
     def __init__(
-        self, in_features: int, num_tasks: int, network: Mapping[str, Any], *, shares: bool
+        self,
+        in_features: int,
+        num_tasks: int,
+        network: Mapping[str, Any],
+        later: Sequence[bool],
     ) -> None:
         super().__init__()
+        shares = any(later)
         self.num_tasks, self.own = num_tasks, network["expert_num_per_task"]
         num_shared, num_experts = network["share_num"], num_tasks * self.own
         faults = Faults()
@@ -87,6 +97,7 @@ class Level(nn.Module):
                 self.shared_experts = MLP(in_features, copies=num_shared, **nets)
         faults.stop()
         self.task_gates = Gates(in_features, num_tasks=num_tasks, num_experts=self.own + num_shared)
+        self.task_gates.by_task = num_tasks > 1 and not any(later[1:])
         if shares:
             total = num_experts + num_shared
             self.shared_gate = Gates(in_features, num_tasks=1, num_experts=total)
@@ -115,7 +126,7 @@ def _width(net: Mapping[str, Any] | None) -> int:
     return units[-1] if units and units[-1] else 1
 
 
-def _check(network: Mapping[str, Any], path: str) -> None:
+def _check(network: Mapping[str, Any]) -> None:
     """Raise ConfigError where the parts of a level lack something or do not fit."""
     faults = Faults()
     number, share_num = network["expert_num_per_task"], network["share_num"]
@@ -132,6 +143,4 @@ def _check(network: Mapping[str, Any], path: str) -> None:
     elif share_num and of_task and _width(of_task) != _width(of_all):
         words = f"ends in {_width(of_all)} units, but task_expert_net in {_width(of_task)}"
         faults.add("share_expert_net.hidden_units", f"{words}; give both the same last width")
-    elif of_all and not share_num:
-        log.warning("ple: %s.share_expert_net has no effect with share_num: 0", path)
     faults.stop()

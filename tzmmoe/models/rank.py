@@ -1,4 +1,4 @@
-"""The whole model: features to logits."""
+"""The ranking model, from features to logits."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""The network of one task."""
+"""A tower: the network of one task."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,10 +10,10 @@ from tzmmoe.nn.mlp import MLP, Network
 
 
 class Tower(nn.Module):
-    """Layers of one task, then a linear layer to its logits.
+    """Layers, then a linear layer to the logits.
 
-    ``mlp``: the fields of the layers, or the layers themselves; None for none. What the linear
-    layer reads is the tower's hidden state, of width ``state_features``.
+    ``mlp``: the fields of an MLP, or the layers themselves; None for none. The input of the linear
+    layer is the tower's hidden state, of width ``state_features``.
     """
 
     def __init__(
@@ -30,8 +30,8 @@ class Tower(nn.Module):
         self.linear = nn.Linear(self.state_features, num_class, bias=bias)
 
     def state(self, x_BH: Tensor, read: Sequence[Tensor] = ()) -> Tensor:
-        """Hidden state (B, state_features), from the body's input for the tower and, beside it, the
-        states of the towers that it reads."""
+        """Hidden state (B, state_features), from the body's input for the tower, concatenated with
+        the states of the towers that it reads."""
         x_BD = torch.cat([x_BH, *read], dim=1) if read else x_BH
         return x_BD if self.mlp is None else self.mlp(x_BD).squeeze(1)
 
@@ -43,5 +43,5 @@ class Tower(nn.Module):
         return logits.squeeze(-1) if self.linear.out_features == 1 else logits
 
     def forward(self, x_BH: Tensor, addend_B1: Tensor | None = None) -> Tensor:
-        """The logits of a tower that reads no other."""
+        """The logits of a tower that reads no other tower."""
         return self.logits(self.state(x_BH), addend_B1)

@@ -1,4 +1,4 @@
-"""``nn.ReLU``, ``nn.LeakyReLU(negative_slope=0.1)``, ``Dice`` or a name of Keras -> a layer."""
+"""Activations: text such as ``nn.LeakyReLU(negative_slope=0.1)`` or ``Dice``, or Keras's names."""
 
 from collections.abc import Collection
 
@@ -27,7 +27,7 @@ class Dice(nn.Module):
 
 
 class PReLU(nn.Module):
-    """x where positive, a x elsewhere, with one learned a for each of ``copies`` equal parts."""
+    """x where positive, a x elsewhere; a is learned for each of ``copies`` equal parts."""
 
     def __init__(self, channels: int, copies: int, init: float) -> None:
         super().__init__()
@@ -38,14 +38,14 @@ class PReLU(nn.Module):
         return nn.functional.prelu(x_BC, self.weight.repeat_interleave(self.width))
 
 
-# The layers of torch.nn that may be named, and the arguments that they may be given.
+# The layers of torch.nn that a config may name, and the arguments that it may give them.
 TORCH = {
     name: getattr(nn, name)
     for name in ("ReLU", "LeakyReLU", "GELU", "SiLU", "ELU", "SELU", "Sigmoid", "Tanh", "PReLU")
 }
 ARGUMENTS = {"negative_slope", "alpha", "approximate", "init"}
 
-# The layers of Keras 3 by name, and the two that ranking models add to them.
+# Keras 3's names, and two that ranking models add.
 KERAS = {
     "relu": "nn.ReLU",
     "leaky_relu": "nn.LeakyReLU(negative_slope=0.2)",
@@ -65,7 +65,7 @@ OF_LOGITS = [*(name for name in KERAS if name not in ("dice", "prelu")), "softma
 
 
 def activation(text: str, channels: int, copies: int) -> nn.Module | None:
-    """The layer for C = ``channels`` units of ``copies`` networks side by side; None for ``""``."""
+    """The layer for the C = ``channels`` units of ``copies`` networks; None for ``""``."""
     if not text:
         return None
     try:
@@ -82,14 +82,14 @@ def activation(text: str, channels: int, copies: int) -> nn.Module | None:
         if short == "PReLU":
             return PReLU(channels, copies, float(arguments.get("init", 0.25)))
         layer = TORCH[short](**arguments)
-        layer(torch.zeros(1))  # torch checks these only when it computes
+        layer(torch.zeros(1))  # torch checks the arguments only here
     except (ValueError, RuntimeError) as error:
         raise ConfigError.at("activation", f"{text!r}: {error}") from error
     return layer
 
 
 def keras_activation(name: str) -> str:
-    """The text for ``activation`` of a name of ``KERAS``, in any case; ``""`` is none.
+    """What ``activation`` calls a name of ``KERAS``, in upper or lower case; ``""`` is none.
 
     Raises ConfigError without a path.
     """
@@ -97,9 +97,9 @@ def keras_activation(name: str) -> str:
 
 
 def output_activation(name: str) -> nn.Module | None:
-    """What a name of ``OF_LOGITS`` makes of the logits (B,) or (B, C) of a tower; None for none.
+    """The layer, for logits (B,) or (B, C), of a name of ``OF_LOGITS``; None for none.
 
-    There is nothing to learn in it. Raises ConfigError without a path.
+    It has no parameters. Raises ConfigError without a path.
     """
     word = _one_of(OF_LOGITS, name)
     return nn.Softmax(dim=-1) if word == "softmax" else activation(KERAS[word], 1, 1)
@@ -108,6 +108,6 @@ def output_activation(name: str) -> nn.Module | None:
 def _one_of(choices: Collection[str], name: str) -> str:
     word = name.lower() or "none"
     if word not in choices:
-        text = f"is {name!r}; give one of {', '.join(choices)}"
-        raise ConfigError.at("", text + did_you_mean(word, choices))
+        words = f"is {name!r}; give one of {', '.join(choices)}"
+        raise ConfigError.at("", words + did_you_mean(word, choices))
     return word

@@ -10,8 +10,8 @@ from tzmmoe.nn.mlp import MLP, StackedLinear
 class Gates(nn.Module):
     """For each of T tasks, a distribution over E experts: softmax(W_t h_t + b_t).
 
-    h_t is the input, or what an MLP of the task's own makes of it. Ma et al., KDD 2018, eq. 7.
-    ``by_task``: every parameter holds a part for each task.
+    h_t is the input, or the output of the task's own MLP. Ma et al., KDD 2018, eq. 7.
+    ``by_task``: every parameter has a part for each task.
     """
 
     def __init__(

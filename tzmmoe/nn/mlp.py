@@ -1,4 +1,4 @@
-"""Multilayer perceptrons: one network, or several of one shape side by side."""
+"""Multilayer perceptrons: one network, or several of equal shape computed together."""
 
 import math
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from tzmmoe.errors import ConfigError
 from tzmmoe.nn.activations import activation
 from tzmmoe.nn.norms import BatchNorm, LayerNorm
 
-# Weights (H, D) of one network from which on E products beat one batched product, measured on two
-# CPU cores: at 64 x 32 batched is twice as fast, at 256 x 512 it takes a quarter longer.
+# Size of one network's weight (H, D) from which E products beat a batched product, measured on two
+# CPU cores: at 64 x 32 the batched one is twice as fast, at 256 x 512 it takes a quarter longer.
 LARGE = 128 * 128
 
 
 class StackedLinear(nn.Module):
-    """E linear maps side by side, initialised as E ``nn.Linear``."""
+    """E linear maps as one weight, initialized like E ``nn.Linear``."""
 
     def __init__(self, in_features: int, out_features: int, copies: int, bias: bool) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class StackedLinear(nn.Module):
             nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, D), which all networks read, or (B, E, D), one part each -> (B, E, H)."""
+        """(B, D), shared by all networks, or (B, E, D), one part for each -> (B, E, H)."""
         copies, width, _ = self.weight.shape
         if x.dim() == 2:
             bias = None if self.bias is None else self.bias.flatten()
@@ -54,10 +54,10 @@ LEVELS = 1 << 16
 
 
 class Dropout(nn.Module):
-    """Zeroes each number with chance ``p`` in training, and scales the others to keep the mean.
+    """In training, zeroes numbers with probability ``p`` and scales the others to keep the mean.
 
-    Srivastava et al., JMLR 2014. On a CPU torch draws one number at a time, which takes four times
-    as long as this: four numbers of 16 bits from one of 64. The chance is the nearest 65,536th.
+    Srivastava et al., JMLR 2014. On a CPU, torch draws one number at a time; taking four numbers of
+    16 bits from each of 64 is four times as fast. It rounds the probability to 1 / 65,536.
     """
 
     def __init__(self, p: float) -> None:
@@ -65,7 +65,7 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """Of the shape of x."""
+        """Of x's shape."""
         if not self.training:
             return x
         if x.device.type != "cpu" or torch.compiler.is_compiling():
@@ -79,8 +79,8 @@ class Dropout(nn.Module):
 
 @dataclass(frozen=True)
 class Layer:
-    """What one layer is: its width, the text of its ``activation`` (activations.py), its ``norm``:
-    "batch", "layer" or "" for none, and the chance that it drops a unit."""
+    """One layer's settings: ``activation`` is text for ``activations.activation``, ``norm`` is
+    "batch", "layer" or "" for none, ``dropout`` the probability to drop a unit."""
 
     width: int
     activation: str
@@ -90,9 +90,9 @@ class Layer:
 
 
 class Perceptron(nn.Module):
-    """Linear map, norm, activation, dropout, of E = ``copies`` networks side by side.
+    """Linear map, norm, activation and dropout of E = ``copies`` networks.
 
-    Batch norm takes the mean off again, so a bias before it would have no effect.
+    Batch norm subtracts the mean, so a bias before it would have no effect.
     """
 
     def __init__(self, in_features: int, layer: Layer, *, copies: int) -> None:
@@ -115,7 +115,7 @@ class Perceptron(nn.Module):
 
 
 class Network(nn.Module):
-    """Perceptrons one after another, of E = ``copies`` networks that share their input."""
+    """A sequence of perceptrons, of E = ``copies`` networks that share their input."""
 
     def __init__(self, in_features: int, layers: Sequence[Layer], *, copies: int = 1) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class Network(nn.Module):
 
 
 class MLP(Network):
-    """A network whose layers differ in width and dropout only.
+    """A network whose layers differ only in width and dropout.
 
     ``dropout_ratio``: empty, one value for all layers, or one for each.
     """
@@ -160,7 +160,7 @@ class MLP(Network):
                 f"has {len(dropout_ratio)} values for {len(hidden_units)} layers; give one for "
                 "all, or one for each",
             )
-        check_chances("dropout_ratio", dropout_ratio)
+        check_dropout("dropout_ratio", dropout_ratio)
         if use_bn and use_ln:
             raise ConfigError.at("use_ln", "and use_bn are both set; keep one")
         ratios = list(dropout_ratio) or [0.0]
@@ -173,7 +173,7 @@ class MLP(Network):
         super().__init__(in_features, layers, copies=copies)
 
 
-def check_chances(field: str, ratios: Sequence[float]) -> None:
-    """Raise ConfigError unless each is a chance to drop a unit."""
+def check_dropout(field: str, ratios: Sequence[float]) -> None:
+    """Raise ConfigError unless each ratio is a probability below 1."""
     if any(not 0 <= ratio < 1 for ratio in ratios):
         raise ConfigError.at(field, f"is {list(ratios)}; give 0 to below 1")

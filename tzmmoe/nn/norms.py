@@ -1,4 +1,4 @@
-"""Batch and layer norm for several networks side by side."""
+"""Batch and layer norm of several networks at once."""
 
 import torch
 import torch.distributed as dist
@@ -7,11 +7,11 @@ from torch.nn import functional as F
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch norm over (B, C). One row has no variance, so it uses the running statistics.
+    """Batch norm over (B, C). A single row has no variance and uses the running statistics.
 
-    ``affine``: with a scale and a shift of its own for each channel. ``synced``: over the rows of
-    all processes, which then must call it together. Sums are float64, so that they hardly depend
-    on how the rows are spread. Gradients are those of torch's SyncBatchNorm, which needs GPUs.
+    ``affine``: with a scale and shift for each channel. ``synced``: over the rows of all processes,
+    which must then call it together. Sums are float64, so that they hardly depend on which process
+    has which rows. Gradients are those of torch's SyncBatchNorm, which needs GPUs.
     """
 
     synced = False
@@ -52,7 +52,7 @@ class BatchNorm(nn.BatchNorm1d):
 
 
 class _Total(torch.autograd.Function):
-    """The sum over all processes, whose loss is the sum of theirs."""
+    """The sum over all processes. The gradient is that of the sum of all processes' losses."""
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, own: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class _Total(torch.autograd.Function):
 
 
 class LayerNorm(nn.Module):
-    """Layer norm over each of E equal parts of (B, C), each with a scale and shift of its own."""
+    """Layer norm over each of E equal parts of (B, C), with a scale and shift for each part."""
 
     def __init__(self, channels: int, copies: int) -> None:
         super().__init__()

@@ -23,7 +23,7 @@ class AutoDis(nn.Module):
 
     h = leaky_relu(w x); a = softmax((W h + alpha h) / temperature); e = a M, with C channels.
     Guo et al., "An Embedding Learning Framework for Numerical Features in CTR Prediction",
-    KDD 2021, eq. 4-7. With R numbers, each has its own w, W and M, and the R results are joined.
+    KDD 2021, eq. 4-7. Each of R numbers has its own w, W and M; their embeddings are concatenated.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class AutoDis(nn.Module):
         self.input_weight = nn.Parameter(torch.empty(value_dim, num_channels))
         self.mixing = nn.Parameter(torch.empty(value_dim, num_channels, num_channels))
         self.meta = nn.Parameter(torch.empty(value_dim, num_channels, embedding_dim))
-        with torch.no_grad():  # one number's matrices after the other: they share no inputs
+        with torch.no_grad():  # each matrix by itself: numbers share no inputs, so no fan_in
             for matrix in (*self.input_weight.split(1), *self.mixing, *self.meta):
                 nn.init.xavier_uniform_(matrix)
 

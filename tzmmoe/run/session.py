@@ -13,7 +13,6 @@ from torch import Tensor
 from tzmmoe.batch import Batch, Column
 from tzmmoe.build.features import check_constraints
 from tzmmoe.build.model import Built, build
-from tzmmoe.build.rules import rules
 from tzmmoe.config import Config, duration
 from tzmmoe.data.encode import Assembler
 from tzmmoe.data.loader import Loader
@@ -89,7 +88,7 @@ class Session:
         if settings.placement.placement == "SHARDED":
             faults += unmet
         faults.stop(config.locate)
-        for line in rules().notes(pipeline):
+        for line in config.rules.notes(pipeline):
             log.warning("%s", line)
         world = meet(torch_device, duration.seconds(settings.runtime.collective_timeout))
         deterministic = settings.runtime.deterministic

@@ -252,7 +252,7 @@ def _differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> Iterat
         elif before != members:
             yield from _changes(f"feature group {name!r}", "features", before, members)
     if saved["tasks"] != current["tasks"]:
-        yield from _changes("task_towers", "towers", saved["tasks"], current["tasks"])
+        yield from _changes("tasks", "tasks", saved["tasks"], current["tasks"])
     for name, rule in current["rows"].items():
         before = saved["rows"].get(name, rule)
         if before != rule:

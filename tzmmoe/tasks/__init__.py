@@ -1,5 +1,5 @@
 """Tasks: what a model learns from the logits of its towers, and how that is measured.
 
-``task`` is one output with its label, losses and metrics; ``relations`` says how an output and its
-label come from several towers and labels; ``task_set`` holds all tasks of a model.
+``task`` holds one output with its label, losses and metrics, and the set of all of a model's;
+``relations`` makes an output and its label of several towers and labels.
 """

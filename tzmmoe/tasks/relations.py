@@ -1,4 +1,4 @@
-"""How the logits and labels of a task come from those of several."""
+"""Relations between tasks: how the logits and label of one follow from those of several."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,28 +11,27 @@ from tzmmoe.batch import Column
 
 
 class Relation:
-    """As it stands: the logits of the task's own tower, and its label as the data have it."""
+    """No relation: the logits of the task's own tower, and its label as it is in the data."""
 
     def columns(self) -> list[Column]:
-        """The labels that it reads beside the task's own."""
+        """The labels that it reads in addition to the task's own."""
         return []
 
     def logits(self, name: str, towers: Mapping[str, Tensor]) -> Tensor:
-        """Of the task ``name``, from the logits of all towers."""
+        """The logits of the task ``name``, from those of all towers."""
         return towers[name]
 
     def labels(self, own: Tensor, columns: Mapping[str, Tensor]) -> Tensor:
-        """Of each row, NaN where it is missing, from the task's own and the others' columns."""
+        """The label of each row, NaN where missing, from the task's own and other columns."""
         return own
 
 
 @dataclass(frozen=True)
 class Product(Relation):
-    """All of several events happen: the probability is the product of the towers' probabilities.
+    """Several events all happen: the probability is the product of the towers' probabilities.
 
-    The label is 1 where the task's own label and all of ``events`` are 1. It is 0 where any of them
-    is 0, whether or not the others are known; otherwise a missing one makes it missing. Labels
-    between 0 and 1 are multiplied.
+    The label is the product of the task's own label and all of ``events``: 0 where any of them is
+    0, even if others are missing; otherwise missing where any of them is.
     """
 
     towers: Sequence[str]
@@ -42,7 +41,7 @@ class Product(Relation):
         return [Column(name, "label", low=0, high=1) for name in self.events]
 
     def logits(self, name: str, towers: Mapping[str, Tensor]) -> Tensor:
-        return reduce(logit_of_product, [towers[each].float() for each in self.towers])
+        return reduce(logit_of_product, [towers[tower].float() for tower in self.towers])
 
     def labels(self, own: Tensor, columns: Mapping[str, Tensor]) -> Tensor:
         parts = torch.stack([own, *(columns[name] for name in self.events)])
@@ -51,7 +50,7 @@ class Product(Relation):
 
 @dataclass(frozen=True)
 class Conditional(Relation):
-    """An event that only rows with another one can have: elsewhere its label is missing."""
+    """An event that is only possible after another one: elsewhere its label is missing."""
 
     event: str  # a column
 

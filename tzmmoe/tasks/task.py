@@ -1,4 +1,4 @@
-"""One output of a model: its label, losses and metrics."""
+"""A task, one output of a model with its label, losses and metrics; and the set of all tasks."""
 
 import copy
 import logging
@@ -18,10 +18,13 @@ from tzmmoe.tasks.losses.base import LossInputs
 from tzmmoe.tasks.metrics import Metric
 from tzmmoe.tasks.relations import Relation
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class TaskSpace:
-    """Rows whose indicator is > 0 lie within the space; a missing one lies in neither part."""
+    """The factors of rows by their indicator: above 0 they are ``inside``, at 0 or below
+    ``outside``; rows without an indicator do not count."""
 
     indicator: str
     inside: float
@@ -30,12 +33,12 @@ class TaskSpace:
 
 @dataclass(frozen=True)
 class Task:
-    """One output's label, losses and metrics; these go by their words of the schema.
+    """One output's label, losses and metrics, both by their words of the schema.
 
     Logits and label are those of the tower ``name`` and the column ``label``, or what ``relation``
-    makes of several. A loss gets the logits, or, where ``activation`` is not its own link, what
-    that makes of them. ``links``: losses that only say what the logits of a task without losses
-    mean; it is not learned by itself.
+    makes of several. A loss gets the logits, with ``activation`` applied unless that is the loss's
+    own link. ``links``: for a task without losses, which is not learned by itself, the losses that
+    say what its logits mean.
     """
 
     name: str
@@ -59,18 +62,12 @@ class Task:
             space_metrics=copy.deepcopy(self.space_metrics),
         )
 
-    @property
-    def _links(self) -> Sequence[Loss]:
-        return self.links or list(self.losses.values())
-
     def check(self) -> None:
-        """Raise ConfigError when losses, metrics, activation and number of logits do not fit."""
+        """Raise ConfigError if losses, metrics, activation and number of logits do not match."""
         faults = Faults()
         for loss in self.losses.values():
-            try:
+            with faults.under(""):
                 loss.label_kind(self.num_class)
-            except ConfigError as error:
-                faults.extend(error.faults)
         faults.stop()
         self._check_activation()
         many = f" of {self.num_class} classes" if self.num_class > 1 else ""
@@ -84,59 +81,27 @@ class Task:
                 )
         faults.stop()
 
-    def _check_activation(self) -> None:
-        """Raise ConfigError when it does not suit the number of logits, or a loss."""
-        if self.activate is None:
-            return
-        found = f"is {self.activation!r}"
-        wanted = "sigmoid" if self.num_class == 1 else "softmax"
-        if self._gives_probs and self._link != wanted:
-            logits = "logit" if self.num_class == 1 else "logits"
-            text = f"{found}, but the tower has {self.num_class} {logits}; give {wanted!r}"
-            raise ConfigError.at("output_activation", text)
-        for word, loss in self.losses.items():
-            link = loss.link(self.num_class)
-            if link not in ("", self._link):
-                text = f"{found}, but {word} applies {link} to the logits itself; remove it"
-                raise ConfigError.at("output_activation", f"{text}, or choose another loss")
-
     @cached_property
     def activate(self) -> nn.Module | None:
-        """What ``activation`` names; None for none. Raises ConfigError for an unknown name."""
+        """The layer that ``activation`` names, or None. Raises ConfigError for an unknown name."""
         with within("output_activation"):
             return output_activation(self.activation)
 
-    @property
-    def _link(self) -> str:
-        return self.activation.lower()
-
-    @property
-    def _gives_probs(self) -> bool:
-        """Whether the activation makes probabilities, whatever the losses are."""
-        return self._link in ("sigmoid", "softmax")
-
-    def _seen_by(self, loss: Loss, logits: Tensor) -> Tensor:
-        """What a loss gets, in float32."""
-        logits = logits.float()
-        if self.activate is None or loss.link(self.num_class) == self._link:
-            return logits
-        return self.activate(logits)
-
     def outputs(self) -> list[str]:
-        """Kinds of output, such as logits and probs."""
+        """The kinds of output, such as logits and probs."""
         names = [name for loss in self._links for name in loss.outputs]
         names += ("logits", "probs", "probs1") if self._gives_probs else ()
         return [n for n in dict.fromkeys(names) if n != "probs1" or self.num_class == 2]
 
     def consumed(self, metric: Metric) -> str | None:
-        """The output that a metric takes, or None."""
+        """The kind of output that a metric consumes, or None."""
         names = self.outputs()
         if self.num_class > 1 and not metric.several_classes:
             names = [name for name in names if name not in ("logits", "probs")]
         return next((name for name in metric.consumes if name in names), None)
 
     def columns(self) -> list[Column]:
-        """What the task reads beside the features."""
+        """The columns that the task reads in addition to the features."""
         kinds = [loss.label_kind(self.num_class) for loss in self._links]
         columns = [Column(self.label, "label", k.low, k.high, k.num_classes) for k in kinds]
         columns += self.relation.columns()
@@ -149,11 +114,11 @@ class Task:
         return columns + [Column(name, "group") for name in sorted(groups)]
 
     def labels(self, batch: Batch) -> Tensor:
-        """Of each row (B,) or (B, C), NaN where it is missing."""
+        """(B,) or (B, C), NaN where missing."""
         return self.relation.labels(batch.columns[self.label], batch.columns)
 
     def weights(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Labels, 0 where missing, and the weight of each row (B,), 0 where it does not count."""
+        """The labels, 0 where missing; and the weights (B,), 0 where a row does not count."""
         labels = self.labels(batch)
         weights = (~missing(labels)).to(torch.float32)
         if self.sample_weight:
@@ -165,14 +130,14 @@ class Task:
         return labels.nan_to_num(0.0), weights
 
     def indicator(self, batch: Batch) -> Tensor:
-        """(B,), of the task's space. Raises DataError for a column of lists."""
-        found = batch.columns[self.space.indicator]
-        if found.dim() > 1:
+        """(B,), that of the task's space. Raises DataError for a column of lists."""
+        indicator = batch.columns[self.space.indicator]
+        if indicator.dim() > 1:
             raise DataError(
                 f"column {self.space.indicator!r} holds lists; task_space_indicator_label of "
                 f"{self.name!r} needs one number in each row"
             )
-        return found
+        return indicator
 
     def loss_sums(
         self, logits: Mapping[str, Tensor], batch: Batch
@@ -181,7 +146,7 @@ class Task:
         if not self.losses:
             return {}
         labels, weights = self.weights(batch)
-        weights = weights.double()  # the sum of large weights is infinite in float32
+        weights = weights.double()  # in float32, a sum of large weights may be infinite
         return {
             word: loss.sums(
                 LossInputs(
@@ -196,7 +161,7 @@ class Task:
         }
 
     def predict(self, logits: Tensor) -> dict[str, Tensor]:
-        """``logits_<name>``, ``probs_<name>``, ... of all losses, and of sigmoid and softmax."""
+        """``logits_<name>``, ``probs_<name>``, ... of the losses and of a sigmoid or softmax."""
         outputs = {}
         for loss in self._links:
             outputs |= loss.predict(self._seen_by(loss, logits))
@@ -222,49 +187,84 @@ class Task:
                 metric.nan_predictions += predictions.isnan().sum()
                 metric.update(predictions.nan_to_num(0.0), kept[:, 1] if of_two else kept, **groups)
 
+    @property
+    def _links(self) -> Sequence[Loss]:
+        return self.links or list(self.losses.values())
+
+    def _check_activation(self) -> None:
+        """Raise ConfigError if the activation does not suit the number of logits, or a loss."""
+        if self.activate is None:
+            return
+        is_one = self.num_class == 1
+        link = "sigmoid" if is_one else "softmax"
+        if self._gives_probs and self._link != link:
+            logits = f"{self.num_class} {'logit' if is_one else 'logits'}"
+            words = f"is {self.activation!r}, but the tower has {logits}; give {link!r}"
+            raise ConfigError.at("output_activation", words)
+        for word, loss in self.losses.items():
+            link = loss.link(self.num_class)
+            if link not in ("", self._link):
+                words = f"is {self.activation!r}, but {word} itself applies {link} to the logits"
+                raise ConfigError.at(
+                    "output_activation", f"{words}; remove it or choose another loss"
+                )
+
+    @property
+    def _link(self) -> str:
+        return self.activation.lower()
+
+    @property
+    def _gives_probs(self) -> bool:
+        """Whether the activation makes probabilities, independent of the losses."""
+        return self._link in ("sigmoid", "softmax")
+
+    def _seen_by(self, loss: Loss, logits: Tensor) -> Tensor:
+        """The logits as a loss sees them, in float32."""
+        logits = logits.float()
+        if self.activate is None or loss.link(self.num_class) == self._link:
+            return logits
+        return self.activate(logits)
+
 
 def missing(labels: Tensor) -> Tensor:
-    """Rows (B,) without a label; a distribution (B, C) is missing when any part of it is."""
+    """(B,) bool, True for rows without a label; a distribution is missing if any part of it is."""
     return labels.isnan() if labels.dim() == 1 else labels.isnan().any(dim=1)
 
 
-log = logging.getLogger(__name__)
-
-
 class TaskSet:
-    """All tasks of a model. Their methods take the logits of its towers by name."""
+    """All tasks of a model. The methods take the logits of its towers by name."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         self.tasks = list(tasks)
 
     def columns(self) -> list[Column]:
-        """What the tasks read beside the features, each column once."""
-        found: dict[str, Column] = {}
+        """The columns that the tasks read in addition to the features, each once."""
+        columns: dict[str, Column] = {}
         for column in (column for task in self.tasks for column in task.columns()):
-            if column.name not in found:
-                found[column.name] = column
-            elif found[column.name].role == column.role:
-                found[column.name] = found[column.name].meet(column)
-            else:
-                roles = f"{found[column.name].role} and as {column.role}"
-                raise ConfigError.at("", f"{column.name!r} is used as {roles}")
-        return list(found.values())
+            first = columns.setdefault(column.name, column)
+            if first.role != column.role:
+                words = f"{column.name!r} is used as {first.role} and as {column.role}"
+                raise ConfigError.at("", f"{words}; use a different column for one of them")
+            columns[column.name] = first.meet(column)
+        return list(columns.values())
 
     def check(self) -> None:
-        """Raise ConfigError for a loss that sees a task which is not there."""
-        names = [task.name for task in self.tasks]
+        """Raise ConfigError for each loss that reads an unknown task."""
+        names, faults = [task.name for task in self.tasks], Faults()
         for task in self.tasks:
             for word, loss in task.losses.items():
                 for name in set(loss.others) - set(names):
-                    words = f"{word} of {task.name!r} reads {name!r}, which is no tower"
-                    raise ConfigError.at("", words + did_you_mean(name, names))
+                    hint = did_you_mean(name, names) or f"; give one of {', '.join(names)}"
+                    text = f"{word} of {task.name!r} reads {name!r}, which is not a task{hint}"
+                    faults.add("", text)
+        faults.stop()
 
     def learned(self) -> list[Task]:
-        """Those with losses of their own."""
+        """The tasks with losses of their own."""
         return [task for task in self.tasks if task.losses]
 
     def logits(self, towers: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """By task, from those of the towers."""
+        """The logits by task, from those of the towers."""
         return {task.name: task.relation.logits(task.name, towers) for task in self.tasks}
 
     def weight_sums(self, batch: Batch) -> Tensor:
@@ -276,15 +276,15 @@ class TaskSet:
     ) -> dict[str, Tensor]:
         """``{"binary_cross_entropy_ctr": weight * sum(w l) / sum(w)}``; the objective is their sum.
 
-        A batch in which nothing counts for a task has loss 0. ``totals`` (T,): in place of the
-        tasks' sum(w), as where a batch is a part of a larger one. A loss of pairs or sessions
-        always divides by its own count, since those do not reach beyond a batch.
+        A batch in which nothing counts for a task has loss 0. ``totals`` (T,) replace the tasks'
+        sum(w) where the batch is a part of a larger one. A loss of pairs or sessions always divides
+        by its own count, since those do not extend beyond a batch.
         """
         losses = {}
-        known = {} if totals is None else {t.name: totals[i] for i, t in enumerate(self.tasks)}
+        of_task = {} if totals is None else {t.name: totals[i] for i, t in enumerate(self.tasks)}
         for task, word, weighted, total in self.loss_sums(logits, batch):
             if task.losses[word].per_row:
-                total = known.get(task.name, total)
+                total = of_task.get(task.name, total)
             mean = weighted / torch.where(total > 0, total, 1.0)
             losses[f"{word}_{task.name}"] = task.weight * mean.float()
         return losses
@@ -292,7 +292,7 @@ class TaskSet:
     def loss_sums(
         self, logits: Mapping[str, Tensor], batch: Batch
     ) -> Iterator[tuple[Task, str, Tensor, Tensor]]:
-        """For each task and word of a loss: sum(w l) and sum(w), or what ``Loss.sums`` gives."""
+        """For each task and word of a loss: sum(w l) and sum(w), or what ``Loss.sums`` returns."""
         of_tasks = self.logits(logits)
         for task in self.tasks:
             for word, sums in task.loss_sums(of_tasks, batch).items():
@@ -312,14 +312,14 @@ class TaskSet:
             task.update(outputs, batch)
 
     def compute(self) -> dict[str, float]:
-        """``{"auc_ctr": 0.71, "auc_ctr_in_space": ...}``; NaN where a metric is not defined."""
+        """``{"auc_ctr": 0.71, "auc_ctr_in_space": ...}``; NaN where a metric is undefined."""
         results = {}
         for key, metric in self.named_metrics().items():
-            with metric.sync_context():  # of several processes, their rows together
-                lost = int(metric.nan_predictions)
-                results[key] = math.nan if lost else float(metric.compute())
-            if lost:
-                log.warning("%s is undefined: %s predictions are NaN", key, f"{lost:,}")
+            with metric.sync_context():  # over the rows of all processes
+                num_nan = int(metric.nan_predictions)
+                results[key] = math.nan if num_nan else float(metric.compute())
+            if num_nan:
+                log.warning("%s is undefined: %s predictions are NaN", key, f"{num_nan:,}")
         return results
 
     def named_metrics(self) -> dict[str, Metric]:
@@ -339,6 +339,6 @@ class TaskSet:
             metric.reset()
 
     def larger_is_better(self) -> dict[str, bool | None]:
-        """Whether larger is better, for each key of an evaluation; None: neither."""
+        """By key of an evaluation, whether larger is better; None: neither."""
         metrics = {key: metric.larger_is_better for key, metric in self.named_metrics().items()}
         return {**metrics, **dict.fromkeys(self.loss_keys(), False), "val_loss": False}

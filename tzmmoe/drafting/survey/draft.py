@@ -61,7 +61,7 @@ def drafted(findings: Findings) -> Draft:
 def heading(findings: Findings, command: str) -> Iterator[str]:
     """What the config's file begins with. ``command`` trains with it."""
     first, more = findings.source.files[0], len(findings.source.files) - 1
-    files = f"{first} and {more} more files" if more else first
+    files = f"{first} and {more} more" if more else first
     yield f"Drafted by python -m tzmmoe.init. It trains as it is:\n    {command}"
     yield f"Counts and ranges in the comments are those of {findings.survey.seen} of {files}."
     yield from (each.advice for each in findings.tasks if each.advice)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tzmmoe.build.features import build_features, feature_settings, feature_specs
 from tzmmoe.build.rules import rules
-from tzmmoe.build.tasks import build_tasks, final_tasks
+from tzmmoe.build.tasks import task_sets
 from tzmmoe.config.walk import task_towers
 from tzmmoe.drafting.placeholders import PLACEHOLDER, Placeholders
 from tzmmoe.drafting.section import Entry
@@ -19,7 +19,6 @@ from tzmmoe.errors import ConfigError, Fault, Faults
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.run.ends import Watch
 from tzmmoe.run.settings import RunSettings
-from tzmmoe.tasks.task import TaskSet
 from tzmmoe.textformat import json_text
 from tzmmoe.textformat.scalars import json_kind
 
@@ -103,14 +102,12 @@ def check(draft: TracedDraft) -> list[Fault]:
     """The faults that need neither data nor the memory of a model."""
     pipeline, faults = Pipeline(), Faults()
     pipeline.CopyFrom(draft.pipeline)
-    rules().rewrite(pipeline, faults)
-    rules().check(pipeline, faults)
+    every = rules()
+    every.rewrite(pipeline, faults)
+    every.check(pipeline, faults)
     setting = feature_settings(pipeline.data_config, Path())
     build_features(feature_specs(pipeline), setting, faults)
-    tasks = TaskSet(build_tasks(pipeline, faults))
-    final_tasks(pipeline, tasks, faults)
-    with faults.under(""):
-        tasks.columns()
+    tasks, _ = task_sets(pipeline, faults)
     settings = RunSettings.of(pipeline, faults, trains=True)
     if len(tasks.tasks) == len(task_towers(pipeline.model_config)):
         with faults.under(""):

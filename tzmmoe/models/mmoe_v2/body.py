@@ -1,4 +1,4 @@
-"""MMoE with a wide side."""
+"""The body of MMoE V2: mixtures of experts with a wide side."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tzmmoe.errors import ConfigError, Faults, did_you_mean, few
+from tzmmoe.errors import Faults, did_you_mean, few
 from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec
 from tzmmoe.models.mmoe import mixtures
 from tzmmoe.models.mmoe_v2.layers import LayerLists, TaskStructs
 from tzmmoe.models.mmoe_v2.rules import RULES
-from tzmmoe.models.mmoe_v2.wide import EMBEDDINGS, Wide, WideSetting
+from tzmmoe.models.mmoe_v2.wide import EMBEDDINGS, Wide, WideSettings
 from tzmmoe.models.tower import Tower
 from tzmmoe.nn.gates import Gates
 from tzmmoe.nn.keras import start_as_keras
@@ -80,17 +80,15 @@ class MMoEV2(Body):
         super().__init__()
         faults = Faults()
         has_wide = use_wide and wide_group in groups
-        with faults.under(""):
-            _check_sizes(num_experts, expert_layers)
-        with faults.under(""):
-            _check_groups(groups, mmoe_group, [wide_group] if has_wide else [])
-        given = {
+        _check_sizes(num_experts, expert_layers, faults)
+        _check_groups(groups, mmoe_group, [wide_group] if has_wide else [], faults)
+        factors = {
             "task": (task_l1_reg, task_l2_reg),
             "expert": (expert_l1_reg, expert_l2_reg),
             "gate": (gate_l1_reg, gate_l2_reg),
             "wide": (wide_l1_reg, wide_l2_reg),
         }
-        penalties = _penalties(given, faults)
+        penalties = _penalties(factors, faults)
         with faults.under(""):
             lists = LayerLists(expert_act, expert_dropout, expert_use_bn, OF_EXPERTS)
             lines = list(lists.surplus(dict.fromkeys(OF_EXPERTS, len(expert_layers))))
@@ -100,7 +98,7 @@ class MMoEV2(Body):
             self.structs = TaskStructs(task_structs, lists, task_use_bias, penalties["task"])
             self.structs.check(towers)
         with faults.under(""):
-            setting = WideSetting(
+            settings = WideSettings(
                 feature_cross,
                 output_cross,
                 wide_type,
@@ -111,13 +109,13 @@ class MMoEV2(Body):
                 wide_use_bn,
                 penalties["wide"],
             )
-            crossing = setting.crossing() if has_wide else None
+            crossing = settings.crossing() if has_wide else None
         faults.stop()
         for line in dict.fromkeys([*lines, *self.structs.surplus()]):
             log.warning("%s", line)
         self.num_tasks, self.wide = len(towers), None
         if crossing and (crossing.features or crossing.output):
-            self.wide = Wide(groups[wide_group], setting, crossing)
+            self.wide = Wide(groups[wide_group], settings, crossing)
         width = self._join(groups[mmoe_group], dedup=dedup_cross_features)
         self.experts = Network(width, layers, copies=num_experts)
         num_gates = 1 if share_gates else len(towers)
@@ -128,7 +126,7 @@ class MMoEV2(Body):
         self.out_features = [self.experts.out_features + self._beside()] * len(towers)
 
     def _join(self, deep: Group, *, dedup: bool) -> int:
-        """Name the inputs, by words of its own and not the groups'; the width of the experts'."""
+        """Set ``groups``, by names of the body's own; return the width of the experts' input."""
         members, wide, width = list(deep.widths), self.wide, deep.width
         self.groups = {EXPERTS: members}
         if wide is None:
@@ -140,14 +138,14 @@ class MMoEV2(Body):
             return width
         if not wide.gives_embeddings:
             return width + wide.out_features
-        for name, each in wide.group.widths.items():
+        for name, wide_width in wide.group.widths.items():
             if not (dedup and name in deep.widths):
                 members.append(name)
-                width += each
+                width += wide_width
         return width
 
     def _beside(self) -> int:
-        """Width of what towers see beside their mixtures."""
+        """Width of what towers see in addition to their mixtures."""
         seen = self.wide.crossing.towers if self.wide else ""
         return {"features": self.wide.out_features, "output": 1}[seen] if seen else 0
 
@@ -164,15 +162,15 @@ class MMoEV2(Body):
         if output_BT is not None:
             outputs = self._each(output_BT.unsqueeze(-1))
         if crossing.towers == "features":
-            hidden = [torch.cat([each, features_BD], dim=1) for each in hidden]
+            hidden = [torch.cat([h_BH, features_BD], dim=1) for h_BH in hidden]
         elif crossing.towers == "output":
             hidden = [
-                torch.cat([each, y_B1], dim=1) for each, y_B1 in zip(hidden, outputs, strict=True)
+                torch.cat([h_BH, y_B1], dim=1) for h_BH, y_B1 in zip(hidden, outputs, strict=True)
             ]
         return TowerInputs(hidden, outputs if crossing.logits else None)
 
     def _each(self, parts_BTH: Tensor) -> list[Tensor]:
-        """One for each task, or the only one for all."""
+        """A part for each task, or the only part for all."""
         parts = list(parts_BTH.unbind(1))
         return parts if len(parts) == self.num_tasks else parts * self.num_tasks
 
@@ -180,33 +178,31 @@ class MMoEV2(Body):
         return self.structs.tower(index, self.out_features[index])
 
 
-def _penalties(given: Mapping[str, tuple[float, float]], faults: Faults) -> dict[str, Penalty]:
-    """By part; none where its numbers are faulty."""
+def _penalties(factors: Mapping[str, tuple[float, float]], faults: Faults) -> dict[str, Penalty]:
+    """By part of the network; a penalty of 0 where l1 or l2 is faulty."""
     penalties = {}
-    for part, (l1, l2) in given.items():
+    for part, (l1, l2) in factors.items():
         penalties[part] = Penalty(0.0, 0.0)
         with faults.under(""):
             penalties[part] = Penalty.of(part, l1, l2)
     return penalties
 
 
-def _check_sizes(num_experts: int | None, expert_layers: Sequence[int]) -> None:
-    faults = Faults()
+def _check_sizes(num_experts: int | None, expert_layers: Sequence[int], faults: Faults) -> None:
     if not num_experts:
-        what = "is not set" if num_experts is None else "is 0"
-        faults.add("num_experts", f"{what}; give 1 or more")
+        state = "is not set" if num_experts is None else "is 0"
+        faults.add("num_experts", f"{state}; give 1 or more")
     if not expert_layers or min(expert_layers) < 1:
         faults.add("expert_layers", f"is {list(expert_layers)}; give widths above 0")
-    faults.stop()
 
 
-def _check_groups(groups: Mapping[str, Group], deep: str, others: Sequence[str]) -> None:
-    """Raise ConfigError when the deep group is not there; name the groups that are not read."""
-    if deep not in groups:
-        hint = did_you_mean(deep, groups)
-        raise ConfigError.at(
-            "mmoe_group", f"{deep!r} is not in model_config.feature_groups; name that group{hint}"
-        )
+def _check_groups(
+    groups: Mapping[str, Group], deep: str, others: Sequence[str], faults: Faults
+) -> None:
+    """Add a fault if there is no deep group; warn of the groups that are not read."""
     unread = [name for name in groups if name not in (deep, *others)]
-    if unread:
+    if deep not in groups:
+        words = f"{deep!r} is not in model_config.feature_groups; name one of those groups"
+        faults.add("mmoe_group", words + did_you_mean(deep, groups))
+    elif unread:
         log.warning("mmoe_v2 does not read these feature groups: %s", few(unread))

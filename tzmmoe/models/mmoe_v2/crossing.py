@@ -10,10 +10,10 @@ IN_TOWERS = {2: "features", 3: "output", 4: "features", 5: "output"}
 
 @dataclass(frozen=True)
 class Crossing:
-    """``experts``: experts and gates see the wide features x_w. ``towers``: what towers see, x_w
-    ("features"), the wide model's output y_w ("output") or nothing (""). ``logits``: y_w is added
-    to them. ``model``: FM, LR, or "" for none. ``latents``: x_w is FM's latents side by side, not
-    the embeddings."""
+    """``experts``: whether experts and gates see the wide features x_w. ``towers``: what each sees:
+    x_w ("features"), the wide model's output y_w ("output") or nothing (""). ``logits``: whether
+    y_w is added to them. ``model``: FM, LR, or "" for none. ``latents``: whether x_w is FM's latent
+    vectors, concatenated, instead of the embeddings."""
 
     experts: bool
     towers: str
@@ -25,8 +25,10 @@ class Crossing:
     def of(
         cls, feature_cross: int, output_cross: int, wide_type: str, wide_feature: str
     ) -> "Crossing":
-        """Without a wide model x_w takes the place of y_w in the towers, and nothing is added.
-        Raises ConfigError."""
+        """Without a wide model, x_w replaces y_w in the towers and nothing is added to logits.
+
+        Raises ConfigError.
+        """
         faults, model = Faults(), wide_type.upper() if wide_type.upper() in ("FM", "LR") else ""
         if feature_cross not in range(6):
             faults.add("feature_cross", f"is {feature_cross}; give 0 to 5")
@@ -34,7 +36,7 @@ class Crossing:
             words = f"is {wide_feature!r}; give auto, latents or embeddings"
             faults.add("wide_feature", words)
         if wide_feature == "latents" and model != "FM":
-            words = "is 'latents', which only wide_type 'FM' has; give embeddings or auto"
+            words = "is 'latents', which need wide_type 'FM'; give embeddings or auto"
             faults.add("wide_feature", words)
         faults.stop()
         towers = IN_TOWERS.get(feature_cross, "")
@@ -48,15 +50,15 @@ class Crossing:
 
     @property
     def features(self) -> bool:
-        """Something sees x_w."""
+        """Whether anything sees x_w."""
         return self.experts or self.towers == "features"
 
     @property
     def output(self) -> bool:
-        """Something sees y_w."""
+        """Whether anything sees y_w."""
         return self.logits or self.towers == "output"
 
     @property
     def weights(self) -> bool:
-        """Something sees what the wide model learns: its output, or its latents."""
+        """Whether anything sees what the wide model learns: its output or its latents."""
         return self.output or (self.features and self.latents)

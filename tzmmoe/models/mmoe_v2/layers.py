@@ -1,4 +1,4 @@
-"""The towers of MMoE V2, from lists of widths."""
+"""The layers of MMoE V2's towers and experts, from lists of settings."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from tzmmoe.models.base import TowerSpec
 from tzmmoe.models.tower import Tower
 from tzmmoe.nn.activations import keras_activation
 from tzmmoe.nn.keras import start_as_keras
-from tzmmoe.nn.mlp import Layer, Network, check_chances
+from tzmmoe.nn.mlp import Layer, Network, check_dropout
 from tzmmoe.tables.penalties import Penalty, penalize
 
 T = TypeVar("T")
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LayerLists:
-    """Activations, chances to drop and batch norm of a network's layers, and the fields' names."""
+    """Activations, dropout and batch norm of a network's layers, and the names of these fields."""
 
     act: Sequence[str]
     dropout: Sequence[float]
@@ -25,18 +25,17 @@ class LayerLists:
     names: tuple[str, str, str]
 
     def surplus(self, counts: Mapping[str, int]) -> Iterator[str]:
-        """A line for each list that is longer than there are layers, by the field's name."""
+        """A line for each list with more values than layers. ``counts``: layers by field name."""
         for name, values in zip(self.names, (self.act, self.dropout, self.use_bn), strict=True):
             if len(values) > max(counts[name], 1):
                 layers = f"{counts[name]} layer" if counts[name] == 1 else f"{counts[name]} layers"
-                found = f"{len(values)} values for {layers}"
-                yield f"mmoe_v2: {name} has {found}; the surplus has no effect"
+                yield f"mmoe_v2: {name} has {len(values)} values for {layers}; remove the surplus"
 
     def layers(self, widths: Sequence[int], *, bias: bool) -> list[Layer]:
-        """One layer for each width. Raises ConfigError by the fields' names."""
+        """A layer for each width. Raises ConfigError with the fields' names as paths."""
         faults, activations = Faults(), []
         with faults.under(""):
-            check_chances(self.names[1], self.dropout)
+            check_dropout(self.names[1], self.dropout)
         for name in self.act or ["relu"]:
             with faults.under(self.names[0]):
                 activations.append(keras_activation(name))
@@ -55,8 +54,8 @@ class LayerLists:
 
 
 def per_layer(values: Sequence[T], count: int, none: T) -> list[T]:
-    """One value is that of all layers; of several, each is its own layer's from the input on, cut
-    or filled up with ``none``."""
+    """A single value for all layers; several, one for each layer from the input on, cut or padded
+    with ``none``."""
     if len(values) == 1:
         return [values[0]] * count
     return [*values[:count], *[none] * (count - len(values))]
@@ -67,7 +66,8 @@ NAMES = ("hidden_act", "dropout", "use_bn")
 
 @dataclass(frozen=True)
 class TaskStructs:
-    """``structs``: fields of the schema's TaskStruct, whose lists go before those of ``shared``."""
+    """Towers by entry of ``structs``, fields of the schema's TaskStruct. An entry's own lists take
+    precedence over those of ``shared``."""
 
     structs: Sequence[Mapping[str, Any]]
     shared: LayerLists
@@ -75,27 +75,29 @@ class TaskStructs:
     penalty: Penalty
 
     def check(self, towers: Sequence[TowerSpec]) -> None:
-        """Raise ConfigError unless each of the towers can be made, from its entry alone."""
+        """Raise ConfigError unless every tower can be made from its entry alone."""
         faults = Faults()
         for index, tower in enumerate(towers):
             if tower.mlp is not None:
-                words = "has no effect in mmoe_v2: task_structs gives the layers; remove it"
+                words = (
+                    "has no effect in mmoe_v2, which takes the layers from task_structs; remove it"
+                )
                 faults.add(f"task_towers[{index}].mlp", words)
         if len(self.structs) != len(towers):
             words = f"has {len(self.structs)} entries for {len(towers)} task_towers"
-            faults.add("task_structs", f"{words}; give one for each, in their order")
+            faults.add("task_structs", f"{words}; give one for each tower, in order")
             faults.stop()
         for index, struct in enumerate(self.structs):
             units = list(struct["units"])
             if not units or min(units) < 1:
-                words = f"is {units}; give widths above 0, the last one of the logits"
+                words = f"is {units}; give widths above 0, the last that of the logits"
                 faults.add(f"task_structs[{index}].units", words)
             with faults.under(""):
                 self._hidden(index)
-        Faults(dict.fromkeys(faults)).stop()  # that of a shared list shows at each task
+        Faults(dict.fromkeys(faults)).stop()  # each task repeats the fault of a shared list
 
     def surplus(self) -> Iterator[str]:
-        """A line for each list, again for each of its towers, that none of them uses up."""
+        """A line for each list that no tower uses up, repeated for each tower that shares it."""
         counts: dict[str, int] = {}
         for index, struct in enumerate(self.structs):
             for name in self._lists(index).names:
@@ -105,16 +107,12 @@ class TaskStructs:
 
     def _lists(self, index: int) -> LayerLists:
         struct, shared = self.structs[index], self.shared
-        own = [struct[name] for name in NAMES]
-        names = [f"task_structs[{index}].{name}" for name in NAMES]
-        given = (shared.act, shared.dropout, shared.use_bn)
-        return LayerLists(
-            *(mine or common for mine, common in zip(own, given, strict=True)),
-            names=tuple(
-                place if mine else common
-                for mine, place, common in zip(own, names, shared.names, strict=True)
-            ),
-        )
+        lists, names = [], []
+        common = (shared.act, shared.dropout, shared.use_bn)
+        for name, values, shared_name in zip(NAMES, common, shared.names, strict=True):
+            lists.append(struct[name] or values)
+            names.append(f"task_structs[{index}].{name}" if struct[name] else shared_name)
+        return LayerLists(*lists, names=tuple(names))
 
     def _hidden(self, index: int) -> list[Layer]:
         widths = self.structs[index]["units"][:-1]
@@ -124,7 +122,7 @@ class TaskStructs:
         """The tower of a task."""
         layers = self._hidden(index)
         hidden = Network(in_features, layers) if layers else None
-        made = Tower(in_features, self.structs[index]["units"][-1], hidden, bias=self.use_bias)
-        start_as_keras(made)
-        penalize(made, self.penalty)
-        return made
+        tower = Tower(in_features, self.structs[index]["units"][-1], hidden, bias=self.use_bias)
+        start_as_keras(tower)
+        penalize(tower, self.penalty)
+        return tower

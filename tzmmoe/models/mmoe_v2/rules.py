@@ -1,7 +1,6 @@
-"""MMoE V2 in a config: what its fields derive for the towers, contradictions, unused settings."""
+"""MMoE V2 in a config: tower fields that follow from others, contradictions, unused settings."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from tzmmoe.config.rulebook import Rules
 from tzmmoe.errors import Faults, did_you_mean
@@ -10,7 +9,7 @@ from tzmmoe.protos.model_pb2 import MMoEV2
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 
 PATH = "model_config.mmoe_v2"
-# Settings of the wide side. All but these four ask for nothing when they are set to their default.
+# Settings of the wide side. All but these four count as unset when they equal their default.
 CHOICES = ("wide_type", "wide_width", "feature_cross", "output_cross")
 OF_A_MODEL = ("wide_l1_reg", "wide_l2_reg", "wide_per_task", "wide_output_is_prob")
 OF_THE_SIDE = (
@@ -21,14 +20,14 @@ OF_CLASSES = ("", "none", "linear", "softmax")  # activations under which logits
 
 
 def fill_towers(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
-    """Give each tower its num_class and output_activation from task_structs and task_output_act.
+    """Set each tower's num_class and output_activation by task_structs and task_output_act.
 
-    Returns {path filled: path read}.
+    Returns {path set: path that it follows from}.
     """
-    written: dict[str, str] = {}
+    sources: dict[str, str] = {}
     config = pipeline.model_config.mmoe_v2
     for index, tower in enumerate(config.task_towers):
-        derived: dict[str, tuple[str, int | str]] = {}  # field: where its value stands, value
+        derived: dict[str, tuple[str, int | str]] = {}  # field: path of its value, value
         units = config.task_structs[index].units if index < len(config.task_structs) else ()
         if units and units[-1]:  # the model refuses 0
             place = f"task_structs[{index}].units[{len(units) - 1}]"
@@ -38,13 +37,13 @@ def fill_towers(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
         for name, (place, value) in derived.items():
             here = f"{PATH}.task_towers[{index}].{name}"
             if not tower.HasField(name):
-                written[here] = f"{PATH}.{place}"
+                sources[here] = f"{PATH}.{place}"
             elif getattr(tower, name) != value:
-                words = f"is {getattr(tower, name)}, but by {place} it is {value}; remove it here"
+                words = f"is {getattr(tower, name)}, but {place} makes it {value}; remove it here"
                 faults.add(here, words)
             setattr(tower, name, value)
     config.ClearField("task_output_act")
-    return written
+    return sources
 
 
 def check(pipeline: Pipeline, faults: Faults) -> None:
@@ -63,7 +62,7 @@ def check(pipeline: Pipeline, faults: Faults) -> None:
 
 
 def notes(pipeline: Pipeline) -> Iterator[str]:
-    """A line for each setting without effect, or for several that share a reason."""
+    """A line for each setting without effect, or for several with the same reason."""
     model, config = pipeline.model_config, pipeline.model_config.mmoe_v2
     has_group = config.wide_group in [group.group_name for group in model.feature_groups]
     if not has_group and not config.HasField("use_wide"):
@@ -74,21 +73,23 @@ def notes(pipeline: Pipeline) -> Iterator[str]:
     else:
         void = dict.fromkeys(OF_THE_SIDE, " without a wide side")
     by_reason: dict[str, list[str]] = {}
-    for name, why in void.items():
-        if config.HasField(name) and (name in CHOICES or getattr(config, name) != _default(name)):
-            by_reason.setdefault(why, []).append(name)
-    for why, names in by_reason.items():
-        yield f"mmoe_v2: {', '.join(names)} {'has' if len(names) == 1 else 'have'} no effect{why}"
+    for name, reason in void.items():
+        default = MMoEV2.DESCRIPTOR.fields_by_name[name].default_value
+        if config.HasField(name) and (name in CHOICES or getattr(config, name) != default):
+            by_reason.setdefault(reason, []).append(name)
+    for reason, names in by_reason.items():
+        verb = "has" if len(names) == 1 else "have"
+        yield f"mmoe_v2: {', '.join(names)} {verb} no effect{reason}"
 
 
 def crossing(config: MMoEV2) -> Crossing:
-    """Where the wide side enters."""
+    """Where the wide side enters the deep one."""
     names = ("feature_cross", "output_cross", "wide_type", "wide_feature")
     return Crossing.of(*(getattr(config, name) for name in names))
 
 
 def _of_the_crosses(config: MMoEV2) -> Iterator[str]:
-    """Where feature_cross and output_cross do something else than they say."""
+    """Lines for a feature_cross or output_cross that does not do what its number stands for."""
     enters, kind = crossing(config), f"wide_type {config.wide_type!r}"
     cross, added = config.feature_cross, config.output_cross
     if not enters.model and IN_TOWERS.get(cross) == "output":
@@ -112,7 +113,7 @@ def _of_the_crosses(config: MMoEV2) -> Iterator[str]:
 
 
 def _void(config: MMoEV2, enters: Crossing) -> dict[str, str]:
-    """Settings of a wide side that nothing reads, and why."""
+    """The settings of a wide side that have no effect, with the reason."""
     kind = f" with wide_type: {config.wide_type!r}"
     void = {} if enters.model == "FM" else {"wide_width": kind}
     void |= {} if enters.model == "LR" else {"wide_use_bn": kind}
@@ -128,13 +129,9 @@ def _void(config: MMoEV2, enters: Crossing) -> dict[str, str]:
     if not enters.features:
         unread["wide_feature"] = ": nothing reads the wide features"
     if not enters.experts or enters.latents:
-        why = ": the embeddings of the wide group do not enter experts and gates"
-        unread["dedup_cross_features"] = why
+        reason = ": the embeddings of the wide group do not enter experts and gates"
+        unread["dedup_cross_features"] = reason
     return unread | void
-
-
-def _default(name: str) -> Any:
-    return MMoEV2.DESCRIPTOR.fields_by_name[name].default_value
 
 
 RULES = Rules(rewrite=fill_towers, check=check, notes=notes)

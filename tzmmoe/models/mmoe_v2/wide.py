@@ -14,14 +14,14 @@ from tzmmoe.nn.norms import BatchNorm
 from tzmmoe.tables.initializers import table_initializer
 from tzmmoe.tables.penalties import Penalty, penalize
 
-EMBEDDINGS = "wide"  # the input of the group's features
-LATENTS, WEIGHTS = "latent", "weight"  # factors, and the ends of their tables' names
+EMBEDDINGS = "wide"  # name of the input with the group's features
+LATENTS, WEIGHTS = "latent", "weight"  # names of factors, which end their tables' names
 
 
 @dataclass(frozen=True)
-class WideSetting:
-    """``kind`` is the schema's wide_type, ``feature`` its wide_feature; ``heads`` is 1, or the
-    number of tasks under wide_per_task."""
+class WideSettings:
+    """``kind`` is the schema's wide_type, ``feature`` its wide_feature; ``heads`` is 1, or with
+    wide_per_task the number of tasks."""
 
     feature_cross: int
     output_cross: int
@@ -34,7 +34,7 @@ class WideSetting:
     penalty: Penalty
 
     def crossing(self) -> Crossing:
-        """Where the side enters. Raises ConfigError."""
+        """Where the wide side enters the deep one. Raises ConfigError."""
         faults = Faults()
         with faults.under(""):
             crossing = Crossing.of(self.feature_cross, self.output_cross, self.kind, self.feature)
@@ -45,15 +45,15 @@ class WideSetting:
 
 
 class Wide(nn.Module):
-    """x_w (B, D) and y_w (B, heads), each only if ``crossing`` shows it to something, else None.
+    """x_w (B, D) and y_w (B, heads), each None if nothing sees it by ``crossing``.
 
     FM: ``factorization_machine`` over the group's fields, with tables of its own. LR: a linear
     layer over the group's embeddings.
     """
 
-    def __init__(self, group: Group, setting: WideSetting, crossing: Crossing) -> None:
+    def __init__(self, group: Group, settings: WideSettings, crossing: Crossing) -> None:
         super().__init__()
-        self.setting, self.crossing, self.group = setting, crossing, group
+        self.settings, self.crossing, self.group = settings, crossing, group
         self.gives_embeddings = crossing.features and not crossing.latents
         is_fm = crossing.output and crossing.model == "FM"
         is_lr = crossing.output and crossing.model == "LR"
@@ -62,17 +62,17 @@ class Wide(nn.Module):
         members, fields = list(group.widths), sum(group.fields.values())
         if is_fm or (crossing.features and crossing.latents):
             normal = table_initializer("nn.init.xavier_normal_", 1)
-            self.factors[LATENTS] = Factor(members, setting.latent_width, normal, setting.penalty)
+            self.factors[LATENTS] = Factor(members, settings.latent_width, normal, settings.penalty)
         if is_fm:
             zeros = table_initializer("nn.init.zeros_", 1)
-            heads, penalty = setting.heads, setting.penalty
+            heads, penalty = settings.heads, settings.penalty
             self.factors[WEIGHTS] = Factor(members, heads, zeros, penalty, by_task=heads > 1)
-        self.out_features = group.width if self.gives_embeddings else fields * setting.latent_width
-        self.linear = nn.Linear(group.width, setting.heads) if is_lr else None
-        self.norm = BatchNorm(setting.heads) if is_lr and setting.use_bn else None
-        self.by_task = setting.heads > 1  # no other parameters than these two
+        self.out_features = group.width if self.gives_embeddings else fields * settings.latent_width
+        self.linear = nn.Linear(group.width, settings.heads) if is_lr else None
+        self.norm = BatchNorm(settings.heads) if is_lr and settings.use_bn else None
+        self.by_task = settings.heads > 1  # its only parameters are these two layers'
         start_as_keras(self)
-        penalize(self, setting.penalty)
+        penalize(self, settings.penalty)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
         x_BD = y_BT = None
@@ -80,7 +80,7 @@ class Wide(nn.Module):
             x_BD = inputs[EMBEDDINGS] if self.gives_embeddings else inputs[LATENTS].flatten(1)
         if self.crossing.output:
             y_BT = self._logits(inputs)
-            y_BT = y_BT.sigmoid() if self.setting.is_prob else y_BT
+            y_BT = y_BT.sigmoid() if self.settings.is_prob else y_BT
         return x_BD, y_BT
 
     def _logits(self, inputs: Mapping[str, Tensor]) -> Tensor:

@@ -6,7 +6,8 @@ from torch import Tensor
 def factorization_machine(weights_BNT: Tensor, latents_BNK: Tensor) -> Tensor:
     """Logits (B, T): sum_i w_i + (|sum_i v_i|^2 - sum_i |v_i|^2) / 2, over N fields.
 
-    A field's weight and latent vector are those of its category, or of its number times the number.
+    The weight and latent vector of a field are those of its category, or, for a number, learned
+    ones times the number.
     Rendle, "Factorization Machines", ICDM 2010, eq. 1 without the global bias, by lemma 3.1.
     """
     whole_BK = latents_BNK.sum(dim=1)

@@ -1,4 +1,4 @@
-"""What a loss is: the loss of each row or of a batch, and what the logits mean."""
+"""What a loss is: a value for each row or for a batch, and what the logits mean."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ LOSSES: Registry[type["Loss"]] = Registry(loss_pb2.Loss, "loss")
 
 @dataclass(frozen=True)
 class LabelKind:
-    """Which labels a loss takes: numbers within [low, high], or one of ``num_classes`` classes."""
+    """The labels that a loss takes: numbers within [low, high], or one of ``num_classes``."""
 
     low: float = float("-inf")
     high: float = float("inf")
@@ -28,8 +28,8 @@ class LossInputs:
     """A batch as a loss sees it.
 
     logits: float32 (B,), or (B, C) for several classes. labels: 0 where missing. weights: float64
-    (B,), 0 where a row does not count. columns: what the loss names in ``columns``, int64 (B,).
-    others: the logits, as the model gives them, of the tasks that it names in ``others``.
+    (B,), 0 where a row does not count. columns: those that the loss names in ``columns``, int64
+    (B,). others: the model's logits of the tasks that the loss names in ``others``.
     """
 
     logits: Tensor
@@ -42,24 +42,24 @@ class LossInputs:
 class Loss(ABC):
     """A loss of a task with ``num_class`` logits.
 
-    Most define ``forward``. One that compares rows with each other, as pairs or sessions, or sees
-    several tasks, defines ``sums`` and says by ``per_row`` whether their second part is sum(w).
+    Most define ``forward``. A loss that compares rows with each other, as pairs or sessions, or
+    that sees several tasks defines ``sums``, and by ``per_row`` whether their second is sum(w).
     """
 
-    outputs: tuple[str, ...]  # of predict, without the task's name
+    outputs: tuple[str, ...]  # the keys that ``predict`` returns
     columns: tuple[str, ...] = ()  # further columns of the data, such as a session's id
     others: tuple[str, ...] = ()  # further tasks whose logits it sees
     per_row: bool = True
 
     def __init_subclass__(cls) -> None:
-        """TypeError for ``sums`` without ``per_row``, by which several processes divide."""
+        """TypeError for ``sums`` without ``per_row``, on which the mean over processes depends."""
         super().__init_subclass__()
         if "sums" in vars(cls) and "per_row" not in vars(cls):
             raise TypeError(f"{cls.__name__} defines sums; set per_row too")
 
     @abstractmethod
     def label_kind(self, num_class: int) -> LabelKind:
-        """The labels it takes. Raises ConfigError when it cannot have so many logits."""
+        """The labels that the loss takes. Raises ConfigError if it cannot have so many logits."""
 
     def link(self, num_class: int) -> str:
         """The activation that the loss itself applies to its logits, so that a tower's
@@ -71,9 +71,9 @@ class Loss(ABC):
         raise NotImplementedError(f"{type(self).__name__} defines neither forward nor sums")
 
     def sums(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
-        """The loss of a batch is the first over the second: sum(w l) and sum(w) of its rows.
+        """Numerator and denominator of the batch's loss: sum(w l) and sum(w) over its rows.
 
-        Of pairs or sessions, their weighted sum and how many count; both 0 when none does.
+        For pairs or sessions: their weighted sum and the number that count; both 0 if none does.
         """
         rows, weights = self.forward(inputs.logits, inputs.labels), inputs.weights
         return (torch.where(weights > 0, rows, 0.0) * weights).sum(), weights.sum()

@@ -13,11 +13,11 @@ SOFTMAX = SoftmaxCrossEntropy(label_smoothing=0.0)
 
 @LOSSES.register("kld_loss")
 class KLDLoss(Loss):
-    """sum_c y_c log(y_c / p_c), where 0 log 0 = 0: cross entropy less the entropy of the labels.
+    """sum_c y_c log(y_c / p_c), with 0 log 0 = 0: cross entropy minus the entropy of the labels.
 
-    p is (sigmoid(logit), 1 - sigmoid(logit)) for one logit, with the label y_1 in [0, 1]; else the
-    softmax of the logits, with classes (B,) or distributions (B, C) as labels. Its gradient is that
-    of the cross entropy. Kullback and Leibler, "On Information and Sufficiency", Annals of
+    For one logit, p is (sigmoid(logit), 1 - sigmoid(logit)) and the label y_1 is in [0, 1]; for
+    several, p is their softmax and labels are classes (B,) or distributions (B, C). The gradient is
+    that of the cross entropy. Kullback and Leibler, "On Information and Sufficiency", Annals of
     Mathematical Statistics, 1951.
     """
 

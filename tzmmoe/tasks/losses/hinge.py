@@ -1,4 +1,4 @@
-"""Loss of a margin between two classes."""
+"""Losses of a margin between two classes."""
 
 from torch import Tensor
 
@@ -9,7 +9,7 @@ from tzmmoe.tasks.losses.base import LOSSES, LabelKind, Loss, one_logit
 class HingeLoss(Loss):
     """max(0, 1 - s logit), s = 2 y - 1.
 
-    ``probs`` is the sigmoid of the logit: it ranks, but a margin says nothing of probabilities.
+    ``probs`` is the sigmoid of the logit: it ranks, but a margin does not estimate probabilities.
     """
 
     outputs = ("logits", "probs")

@@ -1,4 +1,4 @@
-"""Losses of numbers; the prediction is the logit."""
+"""Losses of regression, whose prediction is the logit."""
 
 import math
 
@@ -14,10 +14,11 @@ class NumberLoss(Loss):
 
     outputs = ("y",)
     word: str
+    low: float = -math.inf  # the smallest label
 
     def label_kind(self, num_class: int) -> LabelKind:
         one_logit(num_class, self.word)
-        return LabelKind()
+        return LabelKind(low=self.low)
 
     def predict(self, logits: Tensor) -> dict[str, Tensor]:
         return {"y": logits}
@@ -63,16 +64,13 @@ class HuberLoss(NumberLoss):
 
 @LOSSES.register("msle_loss")
 class MSLELoss(NumberLoss):
-    """(log(1 + y) - log(1 + max(logit, 1e-7)))^2, as Keras has it.
+    """(log(1 + y) - log(1 + max(logit, 1e-7)))^2, as in Keras.
 
     A logit below 1e-7 has no gradient.
     """
 
     word = "msle_loss"
-
-    def label_kind(self, num_class: int) -> LabelKind:
-        one_logit(num_class, self.word)
-        return LabelKind(low=0)
+    low = 0
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         return (labels.log1p() - logits.clamp(min=1e-7).log1p()).square()

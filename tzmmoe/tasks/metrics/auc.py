@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from tzmmoe.errors import ConfigError
-from tzmmoe.tasks.metrics.base import METRICS, Metric, ratio
+from tzmmoe.tasks.metrics.base import METRICS, Metric, joined, ratio
 
 MOST_THRESHOLDS = 10_000_000  # 160 MB of counts
 
@@ -13,11 +13,10 @@ MOST_THRESHOLDS = 10_000_000  # 160 MB of counts
 class AUC(Metric):
     """The chance that a positive gets a higher prediction than a negative; ties count half.
 
-    With ``thresholds`` N > 0 predictions are compared at N evenly spaced thresholds in [0, 1], at
-    the cost of one addition for each row. The curve begins at (0, 0), so that saturated
-    predictions of exactly 1 count as ties; torchmetrics leaves them out. With 0 it is exact and
-    keeps 5 bytes for each row.
-    A label above 0.5 is positive.
+    With N = ``thresholds`` > 0, predictions are told apart at N evenly spaced thresholds in [0, 1],
+    at the cost of one addition for each row. The curve begins at (0, 0), so that saturated
+    predictions of exactly 1 count as ties; torchmetrics leaves them out. With 0 thresholds the area
+    is exact, and takes 5 bytes for each row. A label above 0.5 is positive.
     """
 
     consumes = ("probs1", "probs")
@@ -57,7 +56,7 @@ class AUC(Metric):
 
 @METRICS.register("grouped_auc")
 class GroupedAUC(Metric):
-    """Mean of the exact AUC of the groups that hold both classes. Keeps 13 bytes for each row."""
+    """Mean of the exact AUCs of the groups with both classes. Takes 13 bytes for each row."""
 
     consumes = ("probs1", "probs")
     larger_is_better = True
@@ -84,13 +83,6 @@ class GroupedAUC(Metric):
         return ratio(aucs[defined].sum(), defined.sum())
 
 
-def joined(parts: list[Tensor] | Tensor) -> Tensor:
-    """The rows of a list state; torchmetrics joins it itself when it syncs."""
-    if isinstance(parts, Tensor):
-        return parts
-    return torch.cat(parts) if parts else torch.zeros(0)
-
-
 def bin_of(predictions: Tensor, thresholds: int) -> Tensor:
     """How many of N evenly spaced thresholds in [0, 1] each prediction reaches."""
     edges = torch.linspace(0, 1, thresholds, device=predictions.device)
@@ -102,11 +94,8 @@ def bin_of(predictions: Tensor, thresholds: int) -> Tensor:
 
 
 def binned_auc(positives: Tensor, negatives: Tensor) -> Tensor:
-    """Area under the curve from (0, 0) through the points of all thresholds, by trapezoids, in
-    float64.
-
-    Entry k counts the rows that reach exactly k thresholds.
-    """
+    """Area under the curve from (0, 0) through the points of all thresholds, by trapezoids in
+    float64. Entry k of each argument counts the rows that reach exactly k thresholds."""
     tp = positives.flip(0).cumsum(0)[:-1].double()
     fp = negatives.flip(0).cumsum(0)[:-1].double()
     area = torch.trapezoid(tp, fp) + tp[0] * fp[0] / 2
@@ -128,7 +117,7 @@ def group_aucs(predictions: Tensor, positive: Tensor, groups: Tensor) -> Tensor:
     tie = new.long().cumsum(0) - 1
     size = torch.bincount(tie)
     count = torch.bincount(groups, minlength=num_groups)
-    # Twice the ranks are whole numbers: exact, and a deterministic run adds them on a GPU too.
+    # Doubled ranks are whole numbers: their sums are exact, and deterministic on a GPU too.
     twice = (2 * size.cumsum(0) - size + 1)[tie] - 2 * (count.cumsum(0) - count)[groups]
     p = torch.zeros_like(count).index_add_(0, groups, positive.long())
     ranks = torch.zeros_like(count).index_add_(0, groups, twice * positive)

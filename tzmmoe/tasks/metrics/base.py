@@ -1,4 +1,4 @@
-"""What a metric is: torchmetrics' Metric, with the prediction and the columns it wants."""
+"""What a metric is: torchmetrics' Metric, with the outputs and columns that it takes."""
 
 import torch
 import torchmetrics
@@ -11,19 +11,19 @@ METRICS: Registry[type["Metric"]] = Registry(metric_pb2.Metric, "metric")
 
 
 class Metric(torchmetrics.Metric):
-    """A metric over rows that have a label. Sums are float64; states merge by sum or by joining.
+    """A metric over the rows that have a label. Sums are float64; states add up or join.
 
-    ``consumes`` names the outputs of a tower that it can take, the best first; with
-    ``several_classes`` also those of more than one class (B, C). ``columns`` are the further
-    columns of the data that ``update`` gets by name. ``update`` may get no rows at all.
-    ``compute`` is NaN where the metric is not defined, such as an AUC without positives. NaN
-    predictions never reach ``update``: they are counted, and make the metric undefined.
+    ``consumes`` names the outputs of a tower that it can take, the preferred one first; with
+    ``several_classes`` also those of more than one class (B, C). ``columns`` are further columns of
+    the data, which ``update`` gets by name. ``update`` may get no rows. ``compute`` returns NaN
+    where the metric is undefined, such as an AUC without positives. NaN predictions do not reach
+    ``update``: they are counted, and make the metric undefined.
     """
 
     full_state_update = False
     consumes: tuple[str, ...]
     several_classes = False
-    larger_is_better: bool | None  # None: neither, so that it cannot choose a checkpoint
+    larger_is_better: bool | None  # None: neither, so it cannot choose a checkpoint
     columns: tuple[str, ...] = ()
 
     def __init__(self) -> None:
@@ -38,13 +38,13 @@ class Metric(torchmetrics.Metric):
         return self  # sums stay float64
 
 
+def joined(parts: list[Tensor] | Tensor) -> Tensor:
+    """The rows of a list state, which torchmetrics has already joined if it has synced."""
+    if isinstance(parts, Tensor):
+        return parts
+    return torch.cat(parts) if parts else torch.zeros(0)
+
+
 def ratio(part: Tensor, whole: Tensor) -> Tensor:
-    """part / whole, NaN when whole is 0."""
+    """part / whole, NaN where whole is 0."""
     return torch.where(whole == 0, torch.nan, part / torch.where(whole == 0, 1, whole))
-
-
-def log_loss(probabilities: Tensor, labels: Tensor, eta: float) -> Tensor:
-    """Sum of -y log p - (1 - y) log(1 - p) in float64, p kept within [eta, 1 - eta]."""
-    p = probabilities.double().clamp(eta, 1 - eta)
-    y = labels.double()
-    return -(y * p.log() + (1 - y) * torch.log1p(-p)).sum()

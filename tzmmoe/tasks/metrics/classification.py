@@ -4,12 +4,12 @@ import torch
 from torch import Tensor
 
 from tzmmoe.errors import ConfigError
-from tzmmoe.tasks.metrics.base import METRICS, Metric, log_loss, ratio
+from tzmmoe.tasks.metrics.base import METRICS, Metric, ratio
 
 
 @METRICS.register("accuracy")
 class Accuracy(Metric):
-    """Share of rows whose class is right."""
+    """Share of rows whose class, or one of the ``top_k`` best of several, is right."""
 
     consumes = ("probs",)
     several_classes = True
@@ -39,19 +39,22 @@ class Accuracy(Metric):
 
 @METRICS.register("logloss")
 class LogLoss(Metric):
-    """Mean of -y log p - (1 - y) log(1 - p)."""
+    """Mean of -y log p - (1 - y) log(1 - p), with p clamped to [eta, 1 - eta]."""
 
     consumes = ("probs1", "probs")
     larger_is_better = False
 
     def __init__(self, *, eta: float) -> None:
         super().__init__()
-        self.eta = checked_eta(eta)
+        if not 0 < eta < 0.5:
+            raise ConfigError.at("eta", f"is {eta:g}; give a number within (0, 0.5)")
+        self.eta = eta
         self.add_sum("loss")
         self.add_sum("rows")
 
     def update(self, predictions: Tensor, labels: Tensor) -> None:
-        self.loss += log_loss(predictions, labels, self.eta)
+        p, y = predictions.double().clamp(self.eta, 1 - self.eta), labels.double()
+        self.loss -= (y * p.log() + (1 - y) * torch.log1p(-p)).sum()
         self.rows += len(labels)
 
     def compute(self) -> Tensor:
@@ -59,34 +62,21 @@ class LogLoss(Metric):
 
 
 @METRICS.register("normalized_entropy")
-class NormalizedEntropy(Metric):
-    """Log loss over that of the constant base rate; 1 means nothing was learned.
+class NormalizedEntropy(LogLoss):
+    """Log loss over that of predicting the base rate; 1 means that nothing was learned.
 
     He et al., "Practical Lessons from Predicting Clicks on Ads at Facebook", ADKDD 2014, eq. 3.
     """
 
-    consumes = ("probs1", "probs")
-    larger_is_better = False
-
     def __init__(self, *, eta: float) -> None:
-        super().__init__()
-        self.eta = checked_eta(eta)
-        self.add_sum("loss")
+        super().__init__(eta=eta)
         self.add_sum("positives")
-        self.add_sum("rows")
 
     def update(self, predictions: Tensor, labels: Tensor) -> None:
-        self.loss += log_loss(predictions, labels, self.eta)
+        super().update(predictions, labels)
         self.positives += labels.double().sum()
-        self.rows += len(labels)
 
     def compute(self) -> Tensor:
         base = ratio(self.positives, self.rows)
         entropy = torch.special.entr(base) + torch.special.entr(1 - base)  # 0 with one class
         return ratio(self.loss, self.rows * entropy)
-
-
-def checked_eta(eta: float) -> float:
-    if not 0 < eta < 0.5:
-        raise ConfigError.at("eta", f"is {eta:g}; give a number within (0, 0.5)")
-    return eta

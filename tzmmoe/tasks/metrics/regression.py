@@ -1,4 +1,4 @@
-"""Metrics of numbers."""
+"""Metrics of regression."""
 
 from torch import Tensor
 
@@ -6,7 +6,7 @@ from tzmmoe.tasks.metrics.base import METRICS, Metric, ratio
 
 
 class MeanError(Metric):
-    """Mean over the rows of some error of the prediction."""
+    """Mean of an error over the rows; ``update`` adds up the errors."""
 
     consumes = ("y", "probs1", "probs")
     larger_is_better = False

@@ -1,4 +1,4 @@
-"""Metrics of two classes whose predictions are above a threshold, or not."""
+"""Metrics of two classes, predicted by a threshold."""
 
 import torch
 from torch import Tensor
@@ -8,9 +8,9 @@ from tzmmoe.tasks.metrics.base import METRICS, Metric, ratio
 
 
 class Thresholded(Metric):
-    """Counts of right and wrong, TP, FP, FN and TN.
+    """Counts of right and wrong predictions: TP, FP, FN and TN.
 
-    A prediction above the threshold is positive; one that equals it is not. A label above 0.5 is.
+    A prediction is positive above the threshold, not at it; a label is positive above 0.5.
     """
 
     consumes = ("probs1", "probs")
