@@ -118,7 +118,7 @@ def test_a_fault_of_what_is_rewritten_names_the_flag_that_set_it(tmp_path):
 def test_what_was_written_beside_a_rewritten_value_keeps_its_own_path(tmp_path):
     changes = (*V2, ('tower_name: "cvr"', 'tower_name: "cvr" num_class: 3'))
     [found] = said(loaded(tmp_path, changed(*changes)))
-    assert ": model_config.mmoe_v2.task_towers[1].num_class: is 3, but task_structs[1].units[0]" in found
+    assert ": model_config.mmoe_v2.task_towers[1].num_class: is 3, but task_structs[1]" in found
 
 
 def test_the_schema_marks_every_other_name_as_deprecated_and_nothing_else():

@@ -35,10 +35,10 @@ def above(bound: float, config: Message, path: str, names: Iterable[str], faults
 def one_of(choices: Sequence[str], config: Message, path: str, name: str, faults: Faults) -> None:
     """The field must be one of these words."""
     if (word := getattr(config, name)) not in choices:
-        *others, last = filter(None, choices)
-        remedy = f"give {', '.join(others)} or {last}" if others else f"give {last}"
+        others, _, last = ", ".join(filter(None, choices)).rpartition(", ")
         unset = ", or remove it" if "" in choices else ""
-        faults.add(join(path, name), f"is {word!r}; {remedy}{unset}")
+        listed = f"{others} or {last}" if others else last
+        faults.add(join(path, name), f"is {word!r}; give {listed}{unset}")
 
 
 def unique(names: Iterable[str], path: str, faults: Faults) -> None:
