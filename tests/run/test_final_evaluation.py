@@ -230,7 +230,7 @@ def test_a_signal_stops_an_evaluation_that_writes_predictions(
         (
             {"eval_config__task_metrics": '{ name: "ctr" ' + f"metrics {BY_A_LABEL} }}"},
             ConfigError,
-            r"^\S+ eval_config\.task_metrics: 'buy' is used as group and as label$",
+            r"^\S+ eval_config\.task_metrics: 'buy' is used as group and as label; .*different column",
         ),
         (
             {
@@ -238,7 +238,7 @@ def test_a_signal_stops_an_evaluation_that_writes_predictions(
                 "model_config__mmoe__task_towers[0]__metrics": BY_A_LABEL,
             },
             ConfigError,
-            r"^\S+ model_config: 'buy' is used as group and as label$",
+            r"^\S+ model_config: 'buy' is used as group and as label; .*different column",
         ),
     ],
 )
