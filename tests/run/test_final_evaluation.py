@@ -230,7 +230,8 @@ def test_a_signal_stops_an_evaluation_that_writes_predictions(
         (
             {"eval_config__task_metrics": '{ name: "ctr" ' + f"metrics {BY_A_LABEL} }}"},
             ConfigError,
-            r"^\S+ eval_config\.task_metrics: 'buy' is used as group and as label; .*different column",
+            r"^\S+ eval_config\.task_metrics: 'buy' is used as group and as label; "
+            r".*different column",
         ),
         (
             {

@@ -13,6 +13,7 @@ from messages import fails
 from serving.small import Small, assert_same
 
 from tzmmoe.errors import CheckpointError, DataError
+from tzmmoe.serving.request import record_batch
 from tzmmoe.serving.scorer import Scorer
 
 # For each fg_mode: settings of the data, features, and rows with the columns that the mode reads.
@@ -143,27 +144,72 @@ def test_scores_do_not_depend_on_how_the_rows_come(served: tuple) -> None:
 
 
 def test_a_request_may_be_a_list_of_dicts(served: tuple) -> None:
-    """Where Arrow can tell the types, which it cannot for maps."""
+    """Maps are dicts, too."""
     scorer, rows, expected = served
-    listed = rows.to_pylist()
-    if any(pa.types.is_map(kind) for kind in rows.schema.types):
-        with fails(DataError, "request: ", "dicts of equal types", "Arrow table"):
-            scorer.score(listed)
-        return
+    listed = rows.to_pylist(maps_as_pydicts="strict")
     assert_same(scorer.score(listed), expected)
     assert_same(scorer.score(tuple(listed)), expected)
 
 
-def test_a_request_of_unlike_types_is_an_error(scorer: Scorer) -> None:
-    for request in ([{"user": 1}, {"user": "x"}], [3], ["user"]):
-        with pytest.raises(DataError, match="request: "):
-            scorer.score(request)
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_row_without_a_column_has_no_value_there_wherever_it_stands(first: int) -> None:
+    rows = [{"a": 1.5, "b": "x"}, {"a": None, "b": "y"}]
+    shorter = [rows[0], {"b": "y"}]
+    found = record_batch([shorter[first], shorter[1 - first]], {"a", "b"})
+    assert found.to_pylist() == [rows[first], rows[1 - first]]
+
+
+def test_columns_that_nobody_reads_may_hold_anything() -> None:
+    rows = [{"a": 1, "b": 2}, {"a": 2, "b": "x"}]
+    assert record_batch(rows, {"a"}).to_pylist() == [{"a": 1, "b": None}, {"a": 2, "b": None}]
+
+
+@pytest.mark.parametrize("cell", [{1: 0.5, 3: 2}, {"1": 0.5, "x": 2}])
+def test_a_dict_in_a_cell_maps_values_to_weights(cell: dict) -> None:
+    found = record_batch([{"a": None}, {"a": cell}, {"a": {}}], {"a"})
+    assert found["a"].to_pylist() == [None, list(cell.items()), []]
+
+
+@pytest.mark.parametrize("bad", [0, 1, 5, 6])
+@pytest.mark.parametrize("values", [(1, "x"), ("x", 1), ({1: 0.5}, 3)])
+def test_the_first_cell_of_another_type_is_named(bad: int, values: tuple) -> None:
+    usual, other = values
+    cells = [usual] * 7
+    cells[bad] = other
+    row = max(bad, 1) + 1  # of the first two, either may be the usual one
+    with fails(DataError, f"request, row {row}, column 'a'", "values of one type"):
+        record_batch([{"a": cell} for cell in cells], {"a"})
+
+
+@pytest.mark.parametrize("bad", [0, 1, 5, 6])
+def test_the_row_of_a_weight_that_is_not_a_number_is_named(bad: int) -> None:
+    cells: list[dict] = [{1: 0.5}] * 7
+    cells[bad] = {1: "x"}
+    with fails(DataError, f"request, row {bad + 1}, column 'a'"):
+        record_batch([{"a": cell} for cell in cells], {"a"})
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ([{"user": 1}, 3], "request, row 2: is a int; pass a dict"),
+        (["user"], "request, row 1: is a str; pass a dict"),
+        ({"user": 1}, "request: is a dict; pass a list of dicts"),
+        ("user", "request: is a str; pass a list of dicts"),
+        (3, "request: is a int; pass a list of dicts"),
+    ],
+)
+def test_a_request_that_is_not_a_list_of_dicts_is_an_error(
+    scorer: Scorer, request_: object, said: str
+) -> None:
+    with fails(DataError, said):
+        scorer.score(request_)
 
 
 def test_no_rows_give_no_scores(served: tuple) -> None:
     scorer, rows, expected = served
     empty = {name: values[:0] for name, values in expected.items()}
-    for none in (rows.slice(0, 0), rows.schema.empty_table()):
+    for none in (rows.slice(0, 0), rows.schema.empty_table(), []):
         assert_same(scorer.score(none), empty)
     assert_same(scorer.score(pa.RecordBatch.from_pylist([], schema=rows.schema)), empty)
 
@@ -215,7 +261,7 @@ def request(**columns: list) -> pa.RecordBatch:
     ("columns", "place", "found"),
     [
         ({"size": ["1|2", "3|x"]}, "row 2, column 'size' (feature 'size')", "'x' "),
-        ({"size": ["1", "3|4"]}, "row 1, column 'size' (feature 'size')", "1 "),
+        ({"size": ["1", "3|4"]}, "row 1, column 'size' (feature 'size')", "has one number"),
         ({"scores": ["1:1", "2"]}, "row 2, column 'scores' (feature 'scores')", "'2' "),
         ({"scores": ["a:1", "2:1"]}, "row 1, column 'scores' (feature 'scores')", "'a' "),
         ({"tags": [{"a": 1}, None]}, "column 'tags' (feature 'tags')", "struct<a: int64> "),

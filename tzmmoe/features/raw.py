@@ -132,11 +132,10 @@ class RawFeature(Feature):
         lengths = values.counts
         wrong = np.flatnonzero((lengths != 0) & (lengths != self.value_dim))
         if len(wrong):
-            raise BadValue(
-                int(wrong[0]),
-                f"has {lengths[wrong[0]]} numbers, not value_dim ({self.value_dim}); nulls in a "
-                "list do not count",
-            )
+            count = int(lengths[wrong[0]])
+            what = "one number" if count == 1 else f"{count} numbers"
+            words = f"has {what}, not value_dim ({self.value_dim}); nulls in a list do not count"
+            raise BadValue(int(wrong[0]), words)
         numbers[lengths > 0] = flat.reshape(-1, self.value_dim)
         absent = np.isnan(numbers)
         unnormalized = numbers

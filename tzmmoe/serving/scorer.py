@@ -21,6 +21,7 @@ from tzmmoe.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from tzmmoe.features import Feature, FeatureSettings, FeatureSpec
 from tzmmoe.serving.exporter import FORMAT
 from tzmmoe.serving.program import load, program_inputs
+from tzmmoe.serving.request import record_batch
 from tzmmoe.system.digest import inside, sha256
 from tzmmoe.system.world import World
 
@@ -70,14 +71,19 @@ class Scorer:
         program = load(folder / "model.pt2")
         return cls(program, features, helpers, reading, torch.device(device))
 
-    def score(self, rows: pa.RecordBatch | pa.Table | Sequence[dict]) -> dict[str, Tensor]:
+    def score(
+        self, rows: pa.RecordBatch | pa.Table | Sequence[Mapping[str, Any]]
+    ) -> dict[str, Tensor]:
         """Outputs by name, (B,) or (B, C), for rows that have the columns that the features read.
+
+        Of dicts, those without a column have no value there, and a dict in a cell maps values to
+        weights.
 
         Raises:
             DataError: a missing column, or a value that cannot be used, with its row.
         """
         if not isinstance(rows, pa.RecordBatch | pa.Table):
-            rows = _record_batch(rows)
+            rows = record_batch(rows, self.assembler.needed)
         self._check_columns(rows.schema)
         if isinstance(rows, pa.Table):
             rows = one_batch(rows.select(self.assembler.needed))
@@ -135,15 +141,6 @@ class Scorer:
             world=world.size,
         )
         return Loader(source, assembler, delivery, count(source, world))
-
-
-def _record_batch(rows: Sequence[dict]) -> pa.RecordBatch:
-    try:
-        return pa.RecordBatch.from_pylist(list(rows))
-    except (pa.ArrowException, TypeError, AttributeError) as error:
-        raise DataError(
-            f"request: {error}; pass dicts of equal types, or an Arrow table"
-        ) from error
 
 
 def check_files(folder: Path, sums: Mapping[str, str]) -> None:
