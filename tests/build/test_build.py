@@ -40,7 +40,7 @@ FAULTS = [
     (USER, f"{USER} init_fn: 'nn.init.normal'", f"{ID}.init_fn", "no initializer 'nn.init.normal'"),
     (USER, f"{USER} embedding_name: 'item_emb'", "feature_configs", "share the table 'item_emb'"),
     ("boundaries: [1, 2]", "boundaries: [2, 1]", f"{RAW}.boundaries", "increasing"),
-    (PRICE, f"{PRICE} autodis {{}}", f"{RAW}.autodis", "and boundaries are both set; keep one"),
+    (PRICE, f"{PRICE} autodis {{}}", f"{RAW}.autodis", "is set, and so is boundaries; keep one"),
     (PRICE, f"{PRICE} normalizer: 'log'", f"{RAW}.normalizer", "method="),
     (PRICE, f"{PRICE} value_dim: 0", f"{RAW}.value_dim", "is 0; give 1 or more"),
     ("[4]", "[0]", "model_config.mmoe.expert_mlp.hidden_units", "is [0]; give widths above 0"),

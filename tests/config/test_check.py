@@ -110,7 +110,7 @@ FAULTS = [
     (CVR, f"{CVR}num_class: 0", f"{TOWERS}[1].num_class", "is 0; give 1 or more"),
     (EPOCHS, "num_epochs: 0", "train_config.num_epochs", "is 0; give 1 or more"),
     (EPOCHS, "num_steps: 0", "train_config.num_steps", "is 0; give 1 or more"),
-    (EPOCHS, f"{EPOCHS} num_steps: 5", "train_config.num_steps", "and num_epochs are both set"),
+    (EPOCHS, f"{EPOCHS} num_steps: 5", "train_config.num_steps", "is set, and so is num_epochs"),
     (EPOCHS, "num_samples: 0", "train_config.num_samples", "is 0; give 1 or more"),
     (EPOCHS, "num_val_samples: 0", "train_config.num_val_samples", "is 0; give 1 or more"),
     (
@@ -138,7 +138,7 @@ FAULTS = [
         EPOCHS,
         "save_checkpoints_steps: 1 save_checkpoints_epochs: 1",
         "train_config.save_checkpoints_steps",
-        "and save_checkpoints_epochs are both set; keep one",
+        "is set, and so is save_checkpoints_epochs; keep one",
     ),
     (EPOCHS, "log_step_count_steps: 0", "train_config.log_step_count_steps", "is 0; give 1"),
     (EPOCHS, "gradient_accumulation_steps: 0", "train_config.gradient_accumulation_steps", "0;"),

@@ -52,7 +52,7 @@ def test_another_form_is_rewritten_into_the_canonical_one(tmp_path, old, form, c
          "is false, which fg_mode: FG_NONE contradicts; keep fg_mode"),
         (FG, "fg_mode: FG_BUCKETIZE fg_encoded: false", "data_config.fg_encoded", "FG_BUCKETIZE"),
         (FG, f"{FG} input_fields_str: 'a:INT' input_fields {{ input_name: 'a' input_type: INT32 }}",
-         "data_config.input_fields_str", "and input_fields are both set; keep one"),
+         "data_config.input_fields_str", "is set, and so is input_fields; keep one"),
         (FG, f"{FG} input_fields_str: 'a:TEXT'", "data_config.input_fields_str",
          "unknown type 'TEXT'; give one of BIGINT, "),
         (FG, f"{FG} input_fields_str: 'a:INT;:INT'", "data_config.input_fields_str",

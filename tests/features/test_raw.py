@@ -342,7 +342,7 @@ FAULTS = [
     ("boundaries: [1, 0] embedding_dim: 4", "boundaries: .*increasing"),
     ("boundaries: [1, 2]", "embedding_dim: is not set"),
     ("embedding_dim: 4", "embedding_dim: has no effect without boundaries, autodis or mlp"),
-    ("boundaries: [1, 2] embedding_dim: 4 mlp {}", "mlp: and boundaries are both set"),
+    ("boundaries: [1, 2] embedding_dim: 4 mlp {}", "mlp: is set, and so is boundaries"),
     ("mlp {}", "embedding_dim: is not set"),
     ("value_dim: 0", "value_dim: is 0"),
     ('default_value: "x"', "default_value: is 'x'.*32-bit"),

@@ -13,8 +13,7 @@ from messages import fails
 from serving.small import Small, assert_same
 
 from tzmmoe.errors import CheckpointError, DataError
-from tzmmoe.serving.request import record_batch
-from tzmmoe.serving.scorer import Scorer
+from tzmmoe.serving.scorer import Scorer, record_batch
 
 # For each fg_mode: settings of the data, features, and rows with the columns that the mode reads.
 CHAINED = [
@@ -171,32 +170,25 @@ def test_a_dict_in_a_cell_maps_values_to_weights(cell: dict) -> None:
 
 
 @pytest.mark.parametrize("bad", [0, 1, 5, 6])
-@pytest.mark.parametrize("values", [(1, "x"), ("x", 1), ({1: 0.5}, 3)])
-def test_the_first_cell_of_another_type_is_named(bad: int, values: tuple) -> None:
+@pytest.mark.parametrize(
+    "values", [(1, "x"), ("x", 1), ({1: 0.5}, 3), ({1: 0.5}, {1: "x"}), ({1: 0.5}, {"x": 1})]
+)
+def test_a_column_without_a_common_type_is_named(bad: int, values: tuple) -> None:
     usual, other = values
-    cells = [usual] * 7
-    cells[bad] = other
-    row = max(bad, 1) + 1  # of the first two, either may be the usual one
-    with fails(DataError, f"request, row {row}, column 'a'", "values of one type"):
-        record_batch([{"a": cell} for cell in cells], {"a"})
-
-
-@pytest.mark.parametrize("bad", [0, 1, 5, 6])
-def test_the_row_of_a_weight_that_is_not_a_number_is_named(bad: int) -> None:
-    cells: list[dict] = [{1: 0.5}] * 7
-    cells[bad] = {1: "x"}
-    with fails(DataError, f"request, row {bad + 1}, column 'a'"):
-        record_batch([{"a": cell} for cell in cells], {"a"})
+    rows = [{"a": usual, "b": 0}] * 7
+    rows[bad] = {"a": other, "b": 0}
+    with fails(DataError, "request, column 'a': ", "give all rows values of one type"):
+        record_batch(rows, {"a", "b"})
 
 
 @pytest.mark.parametrize(
     ("request_", "said"),
     [
-        ([{"user": 1}, 3], "request, row 2: is a int; pass a dict"),
-        (["user"], "request, row 1: is a str; pass a dict"),
-        ({"user": 1}, "request: is a dict; pass a list of dicts"),
-        ("user", "request: is a str; pass a list of dicts"),
-        (3, "request: is a int; pass a list of dicts"),
+        ([{"user": 1}, 3], "request, row 2: it is a int; pass a dict"),
+        (["user"], "request, row 1: it is a str; pass a dict"),
+        ({"user": 1}, "request: it is a dict; pass a list of dicts"),
+        ("user", "request: it is a str; pass a list of dicts"),
+        (3, "request: it is a int; pass a list of dicts"),
     ],
 )
 def test_a_request_that_is_not_a_list_of_dicts_is_an_error(

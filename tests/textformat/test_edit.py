@@ -277,7 +277,7 @@ def test_setting_a_member_of_a_oneof_clears_the_others(kind):
         ("data_config.label_fields", {"a": 1}, r"\[0\]: is an object; .*one value"),
         ("data_config.label_fields[0]", ["a", "b"], "is a list; .*one value"),
         (f"{CTR}.weight", "heavy", "is heavy; give a number"),
-        (f"{CTR}.metrics", "auc {} logloss {}", r"\[0\].logloss: and auc are both set; keep one"),
+        (f"{CTR}.metrics", "auc {} logloss {}", r"\[0\].logloss: is set, and so is auc; keep one"),
         (f"{CTR}.metrics[0]", "{auc {}} {logloss {}}", "element; .*one value"),
         (f"{CTR}.metrics", [{"auc": 3}], r"\[0\].auc: is 3; give an object"),
         (

@@ -207,7 +207,7 @@ def test_all_faults_show_at_once_each_with_line_and_path_in_the_order_of_the_tex
         ("[4]", "[4 5]", r":21: model_config.mmoe.expert_mlp.hidden_units\[0\]: .*comma"),
         ('"train.parquet"', '"\\xff"', r':1: train_input_path: is "\\xff", .* UTF-8'),
         ("id_feature {", 'raw_feature { feature_name: "user" } id_feature {', r":15: feature_config"
-         r"s\[0\].id_feature: and raw_feature are both set; keep one"),
+         r"s\[0\].id_feature: is set, and so is raw_feature; keep one"),
         ("batch_size: 8", "batch_size: 1,024", ":10: data_config.024: is a number .*without comma"),
         ("num_epochs: 1", "batch_size: 1", ":7: train_config.batch_size: no such field here; .*"
          "eval_config or data_config"),

@@ -3,7 +3,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -145,10 +145,8 @@ def vocabulary(
     if isinstance(words, Mapping):
         row_of = dict(words)
     else:
-        repeated = [word for word, count in Counter(words).items() if count > 1]
-        if repeated:
-            what = f"lists {few(repeated)} more than once; keep one of each"
-            raise ConfigError.at("vocab_list", what)
+        if repeated := _repeated(words):
+            raise ConfigError.at("vocab_list", f"lists {repeated} more than once; keep one of each")
         first = 2 if unknown is None else 0
         row_of = {word: row for row, word in enumerate(words, start=first)}
     if unknown is None:
@@ -161,6 +159,10 @@ def vocabulary(
             "default_bucketize_value", f"is {unknown}, but the vocabulary has rows 0 to {rows - 1}"
         )
     return Vocabulary(row_of, rows, unknown)
+
+
+def _repeated(words: Iterable[str]) -> str:
+    return few([word for word, count in Counter(words).items() if count > 1])
 
 
 def read_vocab_file(path: str, folder: Path) -> dict[str, int]:
@@ -181,10 +183,8 @@ def read_vocab_file(path: str, folder: Path) -> dict[str, int]:
             pairs = [(line, row) for row, line in enumerate(lines)]
     words = dict(pairs)
     if "" in words or len(words) < len(lines):
-        repeated = [word for word, count in Counter(word for word, _ in pairs).items() if count > 1]
-        what = f"lists {few(repeated)} more than once; keep one of each"
-        if "" in words:
-            what = "is empty, or has an empty line"
+        what = f"lists {_repeated(word for word, _ in pairs)} more than once; keep one of each"
+        what = "is empty, or has an empty line" if "" in words else what
         raise ConfigError.at("vocab_file", f"{file} {what}")
     return words
 

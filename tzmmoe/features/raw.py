@@ -58,7 +58,7 @@ class RawFeature(Feature):
         layers = {"autodis": self._autodis, "mlp": self._mlp}  # a oneof: at most one is set
         layer = next((name for name, fields in layers.items() if fields is not None), None)
         if self._lookup and layer:
-            raise ConfigError.at(layer, "and boundaries are both set; keep one")
+            raise ConfigError.at(layer, "is set, and so is boundaries; keep one")
         if self._lookup or layer:
             shared.dim()
         elif shared.embedding_dim:

@@ -162,7 +162,7 @@ class MLP(Network):
             )
         check_dropout("dropout_ratio", dropout_ratio)
         if use_bn and use_ln:
-            raise ConfigError.at("use_ln", "and use_bn are both set; keep one")
+            raise ConfigError.at("use_ln", "is set, and so is use_bn; keep one")
         ratios = list(dropout_ratio) or [0.0]
         ratios = ratios * len(hidden_units) if len(ratios) == 1 else ratios
         norm = "batch" if use_bn else "layer" if use_ln else ""

@@ -21,7 +21,6 @@ from tzmmoe.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from tzmmoe.features import Feature, FeatureSettings, FeatureSpec
 from tzmmoe.serving.exporter import FORMAT
 from tzmmoe.serving.program import load, program_inputs
-from tzmmoe.serving.request import record_batch
 from tzmmoe.system.digest import inside, sha256
 from tzmmoe.system.world import World
 
@@ -141,6 +140,38 @@ class Scorer:
             world=world.size,
         )
         return Loader(source, assembler, delivery, count(source, world))
+
+
+def record_batch(rows: Sequence[Mapping[str, Any]], columns: Collection[str]) -> pa.RecordBatch:
+    """The rows, with values in ``columns`` only. A cell that is a dict maps values to weights.
+
+    Raises:
+        DataError: not a list of dicts, or a column whose cells have no type in common.
+    """
+    if isinstance(rows, Mapping | str) or not isinstance(rows, Sequence):
+        raise DataError(f"request: it is a {type(rows).__name__}; pass a list of dicts")
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, Mapping):
+            raise DataError(f"request, row {number:,}: it is a {type(row).__name__}; pass a dict")
+    names = dict.fromkeys(name for row in rows for name in row) if rows else columns
+    arrays = {name: pa.nulls(len(rows)) for name in names}
+    for name in arrays.keys() & columns:
+        try:
+            arrays[name] = _array([row.get(name) for row in rows])
+        except (pa.ArrowException, TypeError, OverflowError) as error:
+            words = f"request, column {name!r}: {error}; give all rows values of one type"
+            raise DataError(words) from error
+    return pa.record_batch(arrays)
+
+
+def _array(cells: list[Any]) -> pa.Array:
+    """Arrow infers the type, except that it would make structs of dicts."""
+    maps = [cell for cell in cells if isinstance(cell, Mapping)]
+    if not maps:
+        return pa.array(cells)
+    keys = pa.array([key for cell in maps for key in cell])
+    pairs = [list(cell.items()) if isinstance(cell, Mapping) else cell for cell in cells]
+    return pa.array(pairs, pa.map_(keys.type, pa.float64()))
 
 
 def check_files(folder: Path, sums: Mapping[str, str]) -> None:

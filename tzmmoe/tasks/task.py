@@ -1,4 +1,4 @@
-"""A task, one output of a model with its label, losses and metrics; and the set of all tasks."""
+"""Tasks: an output of a model with its label, losses and metrics, and the set of all."""
 
 import copy
 import logging

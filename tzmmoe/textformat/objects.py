@@ -39,7 +39,7 @@ class ObjectReading:
     def put(self, message: Message, field: FieldDescriptor, value: Any, path: str) -> None:
         """Set the field at ``path``, or append to it if it is repeated."""
         if other := rival(message, field):
-            self.faults.add(path, f"and {other} are both set; keep one")
+            self.faults.add(path, f"is set, and so is {other}; keep one")
         elif is_map(field):
             self._put_map(message, field, value, path)
         elif field.is_repeated:

@@ -218,7 +218,7 @@ def test_tables_begin_as_in_keras(tmp_path, name):
         ({**INT, "embedding_dim": None}, "embedding_dim: is not set"),
         ({**INT, "embedding_dim": 0}, "embedding_dim: is 0; give 1 or more"),
         ({**INT, "vocab_size": 0}, "vocab_size: is 0; give 1 or more"),
-        ({**INT, "vocab_list": ["1"]}, "vocab_list: and vocab_size are both set; keep one"),
+        ({**INT, "vocab_list": ["1"]}, "vocab_list: is set, and so is vocab_size; keep one"),
         ({**INT, "hash_type": "md5"}, "hash_type: is 'md5'; give hash or mod"),
         ({**TEXT, "hash_type": "mod"}, "hash_type: is mod, which text cannot have"),
         ({**INT, "num_oov_buckets": 2}, "num_oov_buckets: above 1 is not supported"),

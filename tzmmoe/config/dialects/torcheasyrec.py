@@ -81,7 +81,7 @@ def _fg_encoded(config: DataConfig, faults: Faults) -> None:
 def _input_fields(config: DataConfig, faults: Faults) -> None:
     """``a:BIGINT;b:STRING`` -> input_fields."""
     if config.input_fields:
-        faults.add(INPUT_FIELDS, "and input_fields are both set; keep one")
+        faults.add(INPUT_FIELDS, "is set, and so is input_fields; keep one")
         return
     for part in filter(None, (part.strip() for part in config.input_fields_str.split(";"))):
         name, _, kind = (word.strip() for word in part.partition(":"))

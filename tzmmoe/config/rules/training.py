@@ -22,7 +22,7 @@ def check(pipeline: Pipeline, faults: Faults) -> None:
     at_least(1, config, PATH, COUNTS, faults)
     for one, other in EITHER:
         if config.HasField(one) and config.HasField(other):
-            faults.add(f"{PATH}.{one}", f"and {other} are both set; keep one")
+            faults.add(f"{PATH}.{one}", f"is set, and so is {other}; keep one")
     one_of(("", "BF16", "FP16"), config, PATH, "mixed_precision", faults)
     one_of(("", "pcgrad"), config, PATH, "grad_process", faults)
     _gradients(config, faults)

@@ -25,7 +25,7 @@ def table(section: Section, dtype: str, folder: str) -> TableSize:
     """Rows by number, by hash or by word. ``dtype`` is int or text; ``folder`` is the job's."""
     given = [name for name in SIZES if section.has(name)]
     if len(given) > 1:
-        section.fault(given[1], f"and {given[0]} are both set; keep one")
+        section.fault(given[1], f"is set, and so is {given[0]}; keep one")
     if section.whole("num_oov_buckets", 0, least=0).value > 1:
         section.fault(
             "num_oov_buckets", "above 1 is not supported: unknown words share one row; remove it"

@@ -183,7 +183,7 @@ def _keys(words: OptimizerWords) -> Keys:
 def _values(section: Section, words: OptimizerWords) -> dict[str, float]:
     """The schema's names and values of what tables and the dense part share."""
     if all(section.has(name) for name in RATES):
-        section.fault("lr", "and learning_rate are both set; keep one")
+        section.fault("lr", "is set, and so is learning_rate; keep one")
     rate = "lr" if section.has("lr") else "learning_rate"
     values = {"lr": section.number(rate, words.lr, least=0).value}
     for name, (ours, default) in words.arguments.items():
