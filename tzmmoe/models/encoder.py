@@ -44,7 +44,7 @@ class TablesByWidth(nn.ModuleDict):
     def pooled(self, inputs: Inputs) -> dict[int, Tensor]:
         """{width of the ids: (B, number of features read, D)}."""
         return {
-            width: self[f"width_{width}"](ids.values.flatten(), ids.lengths, ids.weights)
+            width: self[f"width_{width}"](ids.values, ids.lengths, ids.weights)
             for width, ids in inputs.ids.items()
             if f"width_{width}" in self
         }

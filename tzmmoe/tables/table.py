@@ -116,7 +116,7 @@ class Tables(nn.Module):
         """Pooled embeddings (B, F, D) of the features that are read.
 
         ids: (N,), those of row 0's features, then of row 1's, each a row of its feature's table.
-        lengths_BF: how many each feature has; None if each has one.
+        lengths_BF: how many each feature has; None if each has one, and then ids may be (B, F).
         weights: (N,) factors.
         """
         pooled_BFD = self._pooled(ids, lengths_BF, weights)
@@ -133,7 +133,7 @@ class Tables(nn.Module):
                 rows_BF = rows_BF[:, self.places]
             return F.embedding(rows_BF, self.weight, sparse=self.sparse)
         if lengths_BF is None:
-            lengths_BF = torch.ones_like(ids.view(-1, num_features))
+            lengths_BF, ids = torch.ones_like(ids.view(-1, num_features)), ids.flatten()
         ends = lengths_BF.flatten().cumsum(0)
         pooled_BFD = F.embedding_bag(
             self._rows(ids, lengths_BF),
