@@ -210,7 +210,7 @@ def test_a_job_without_optimizer_has_adam(tmp_path):
         ({"type": "sgd", "args": {"decay": 0.1}}, "args.decay: is not supported"),
         ({"type": "ftrl", "args": {"momentum": 0.9}}, "args.momentum: is not supported"),
         ({"type": "ftrl", "args": {"weight_decay": 0.9}}, "args.weight_decay: is not supported"),
-        ({"type": "adam", "args": {"lr": 1, "learning_rate": 1}}, "and so is learning_rate; keep one"),
+        ({"type": "adam", "args": {"lr": 1, "learning_rate": 1}}, "so is learning_rate; keep one"),
         ({"type": "adam", "args": {"learning_rate": {"class_name": "X"}}}, "is an object"),
         ({"type": "adam", "args": {"lr": -1}}, "is -1; give 0 or more"),
         ({"type": "sgd", "args": {"momentum": 0.9, "weight_decay": 0.1}}, "keep one"),
