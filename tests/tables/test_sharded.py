@@ -138,7 +138,7 @@ def passed_on(world: World, folder: Path, source: Path, target: Path, changes: d
     """Read a checkpoint with its optimizers' state, and write what was read as another."""
     ready = tiny.pipeline(folder, "unused", **EXACT, **changes)._training()
     step = tiny.train_step(ready)
-    read = ready.fitting_checkpoint(source)
+    read = ready.matching_checkpoint(source)
     state.restore_weights(read, ready.built.model)
     state.restore_optimizers(read, step)
     tensors = state.weights(ready.built.model) | state.optimizer_state(step)
