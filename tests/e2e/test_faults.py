@@ -157,7 +157,7 @@ def test_signals_end_the_command_with_a_checkpoint_and_their_own_exit_codes(
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == codes[number]
-        said = ("stopping after this step, with a checkpoint", "stopping; the checkpoint is saved")
+        said = ("stopping after this step with a checkpoint", "stopping; the checkpoint is saved")
         assert any(words in errors for words in said)
         assert "Traceback" not in errors
         newest = checkpoint.open_checkpoint(checkpoint.newest(model_dir))
