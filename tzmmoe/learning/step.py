@@ -129,7 +129,7 @@ class TableUpdate:
         self.optimizers: list[SparseOptimizer] = []
         if pairs := trained_rows(model):
             self.optimizers.append(_sparse(list(pairs.items()), settings.sparse))
-        self._spreads = {part.store for part in self.sharded}
+        self._stores = {part.store for part in self.sharded}
         self._scale = precision.scale if precision.scaler.is_enabled() else lambda: None
         bound = settings.gradient_bound()
         # The losses of a process are those of the global batch times the number of processes.
@@ -140,8 +140,8 @@ class TableUpdate:
         """Set the learning rate of the steps to come."""
         for optimizer in self.optimizers:
             _set_rate(optimizer, rate)
-        for spread in self._spreads:
-            spread.set_rate(rate)
+        for store in self._stores:
+            store.set_rate(rate)
 
     def step(self) -> None:
         """Update the rows of the batch."""
