@@ -106,7 +106,7 @@ FAULTS = [
         f"{TOWERS}[1].out_task_space_weight",
         "has no effect without task_space_indicator_label",
     ),
-    (CVR, f"{CVR}in_task_space_weight: 0", f"{TOWERS}[1].in_task_space_weight", "are both 0"),
+    (CVR, f"{CVR}in_task_space_weight: 0", f"{TOWERS}[1].in_task_space_weight", "is 0, and so is"),
     (CVR, f"{CVR}num_class: 0", f"{TOWERS}[1].num_class", "is 0; give 1 or more"),
     (EPOCHS, "num_epochs: 0", "train_config.num_epochs", "is 0; give 1 or more"),
     (EPOCHS, "num_steps: 0", "train_config.num_steps", "is 0; give 1 or more"),

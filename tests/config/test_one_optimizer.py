@@ -153,7 +153,8 @@ def test_all_that_tables_cannot_do_shows_at_once(tmp_path):
 def test_it_does_not_go_with_the_two(tmp_path, names):
     beside = " ".join(f"{name} {{ adam_optimizer {{}} }}" for name in names)
     [line] = said_of_all(loaded(tmp_path, one("sgd_optimizer {}", beside)))
-    assert f": {PATH}: and {' and '.join(names)} are set; keep optimizer, or" in line
+    assert f": {PATH}: is set, and so " in line
+    assert f" {' and '.join(names)}; keep optimizer, or" in line
 
 
 def test_training_equals_training_with_the_two_spelled_out(tiny_folder, tmp_path):

@@ -115,7 +115,9 @@ def spread_optimizer(config: TrainConfig, faults: Faults) -> dict[str, str]:
     names = ("sparse_optimizer", "dense_optimizer")
     others = [name for name in names if config.HasField(name)]
     if others:
-        faults.add(PATH, f"and {' and '.join(others)} are set; keep optimizer, or {BOTH}")
+        verb = "is" if len(others) == 1 else "are"
+        words = f"is set, and so {verb} {' and '.join(others)}; keep optimizer, or {BOTH}"
+        faults.add(PATH, words)
     unfit = list(_unfit(shared))
     for path, words in unfit:
         faults.add(path, words)

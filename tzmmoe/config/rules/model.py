@@ -79,7 +79,7 @@ def _tower(path: str, tower: Tower, data: DataConfig, faults: Faults) -> None:
             words = "has no effect without task_space_indicator_label; set that, or remove this"
             faults.add(f"{path}.{name}", words)
     if indicator and tower.in_task_space_weight == tower.out_task_space_weight == 0:
-        words = "and out_task_space_weight are both 0, so that no row counts; raise one"
+        words = "is 0, and so is out_task_space_weight, so no row counts; raise one"
         faults.add(f"{path}.in_task_space_weight", words)
     at_least(1, tower, path, ["num_class"], faults)
 
