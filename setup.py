@@ -76,6 +76,8 @@ setup(
             "ruff>=0.6",
             "grpcio-tools>=1.75,<1.79",
             "build>=1.2",
+            "pandas>=2.2",
+            "polars>=1.0",
         ],
     },
     cmdclass={"build_py": BuildWithSchema, "compile_schema": CompileSchema},
