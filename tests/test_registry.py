@@ -52,15 +52,15 @@ def test_registering_gives_the_class_back_unchanged():
 def test_an_object_is_made_from_the_fields_of_the_word_that_the_message_sets():
     losses = example()
 
-    @losses.register("binary_cross_entropy")
+    @losses.register("softmax_cross_entropy")
     class Kept:
         def __init__(self, **given: object) -> None:
             self.given = given
 
-    chosen = Loss(binary_cross_entropy={"label_smoothing": 0.25})
+    chosen = Loss(softmax_cross_entropy={"label_smoothing": 0.25})
     assert losses.create(chosen).given == {"label_smoothing": 0.25}
-    assert losses.chosen(chosen) == ("binary_cross_entropy", {"label_smoothing": 0.25})
-    assert losses.create(Loss(binary_cross_entropy={})).given == {"label_smoothing": 0.0}
+    assert losses.chosen(chosen) == ("softmax_cross_entropy", {"label_smoothing": 0.25})
+    assert losses.create(Loss(softmax_cross_entropy={})).given == {"label_smoothing": 0.0}
 
 
 def test_an_unset_field_is_its_default_or_none_without_one():

@@ -15,7 +15,7 @@ from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.textformat.facts import SchemaFacts
 
 _TORCH_EASY_REC = """
-asset_dir batch_cost_size binary_focal_loss bool_mask_feature combine_feature combo_feature
+asset_dir batch_cost_size bool_mask_feature combine_feature combo_feature
 commitment_loss contrastive_loss custom_feature dat data_type dbmtl dc2vr dcn_v1 dcn_v2 deepfm
 delta_embedding_dump_config din_encoder dlrm dlrm_hstu dssm dssm_v2 dynamicemb ema
 embedding_name_suffix enable_global_grad_clip expr_feature fg_value_type force_base_data_group fused

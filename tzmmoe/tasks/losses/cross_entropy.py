@@ -1,5 +1,7 @@
 """Cross entropy of two and of many classes."""
 
+import math
+
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -9,12 +11,18 @@ from tzmmoe.tasks.losses.base import LOSSES, LabelKind, Loss, one_logit, smoothi
 
 @LOSSES.register("binary_cross_entropy")
 class BinaryCrossEntropy(Loss):
-    """-y log p - (1 - y) log(1 - p), p = sigmoid(logit), y smoothed to y (1 - e) + e / 2."""
+    """-w y log p - (1 - y) log(1 - p), p = sigmoid(logit), y smoothed to y (1 - e) + e / 2.
+
+    w, ``pos_weight``, is torch's.
+    """
 
     outputs = ("logits", "probs")
 
-    def __init__(self, *, label_smoothing: float) -> None:
+    def __init__(self, *, label_smoothing: float, pos_weight: float) -> None:
         self.label_smoothing = smoothing(label_smoothing)
+        if not 0 < pos_weight < math.inf:
+            raise ConfigError.at("pos_weight", f"is {pos_weight:g}; give a number above 0")
+        self.pos_weight = pos_weight
 
     def label_kind(self, num_class: int) -> LabelKind:
         one_logit(num_class, "binary_cross_entropy")
@@ -25,7 +33,11 @@ class BinaryCrossEntropy(Loss):
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         targets = labels * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
-        return F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        if self.pos_weight == 1:
+            return F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        # torch's own pos_weight is a tensor, which would be copied to the device at every step.
+        positive = self.pos_weight * targets * F.logsigmoid(logits)
+        return -positive - (1 - targets) * F.logsigmoid(-logits)
 
     def predict(self, logits: Tensor) -> dict[str, Tensor]:
         return {"logits": logits, "probs": logits.sigmoid()}
