@@ -191,6 +191,8 @@ def concatenated(parts: Sequence[Jagged]) -> Jagged:
     if any(part.weights is not None for part in parts):
         weights = np.concatenate([_weights(part) for part in parts])
     flat = [part.values for part in parts]
+    if lengths is not None and not isinstance(flat[0], pa.Array):
+        flat = [values.ravel() for values in flat]  # they are (B, F) where all lengths are 1
     join = pa.concat_arrays if isinstance(flat[0], pa.Array) else np.concatenate
     return Jagged(join(flat), lengths, weights)
 

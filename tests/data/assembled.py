@@ -46,7 +46,7 @@ def setting(mode: str = "FG_DAG") -> FeatureSettings:
 def chunk(columns: Mapping[str, object], file_rows: Sequence[FileRows] = ()) -> Chunk:
     arrays = {n: c if isinstance(c, pa.Array) else pa.array(c) for n, c in columns.items()}
     rows = pa.RecordBatch.from_pydict(arrays)
-    return Chunk(0, rows, tuple(file_rows) or (FileRows("a.parquet", 0, rows.num_rows),))
+    return Chunk(0, (rows,), tuple(file_rows) or (FileRows("a.parquet", 0, rows.num_rows),))
 
 
 def ids_of(batch: Batch, place: int = 0, num_features: int = 1) -> list[list[int]]:

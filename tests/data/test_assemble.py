@@ -93,23 +93,23 @@ def whole(rows: Rows) -> dict[str, object]:
 def test_the_values_of_a_row_do_not_depend_on_the_rows_around(order: list[int]) -> None:
     """Encoding some rows gives what encoding all of them gives for these."""
     everything = whole(wide().assemble(chunk(CELLS)))
-    some = chunk(CELLS).rows.take(pa.array(order, pa.int64()))
-    found = whole(wide().assemble(Chunk(0, some, (FileRows("a", 0, len(order)),))))
+    some = chunk(CELLS).parts[0].take(pa.array(order, pa.int64()))
+    found = whole(wide().assemble(Chunk(0, (some,), (FileRows("a", 0, len(order)),))))
     assert found == {name: [rows[place] for place in order] for name, rows in everything.items()}
 
 
 @pytest.mark.parametrize("order", [[3, 2, 1, 0], [2, 0, 3, 1], [0, 1, 2, 3]])
 def test_permuting_encoded_rows_is_encoding_permuted_rows(order: list[int]) -> None:
-    moved = chunk(CELLS).rows.take(pa.array(order))
+    moved = chunk(CELLS).parts[0].take(pa.array(order))
     found = wide().assemble(chunk(CELLS)).permuted(np.array(order))
-    assert whole(found) == whole(wide().assemble(Chunk(0, moved, chunk(CELLS).file_rows)))
+    assert whole(found) == whole(wide().assemble(Chunk(0, (moved,), chunk(CELLS).file_rows)))
 
 
 def test_a_chunk_without_rows_gives_an_empty_batch_of_the_usual_shape() -> None:
     """Its columns have no type, as the loader makes them when the files hold no rows."""
     assembler = wide()
     rows = pa.RecordBatch.from_arrays([pa.nulls(0)] * len(assembler.needed), assembler.needed)
-    (batch,) = assembler.assemble(Chunk(0, rows, (FileRows("a", 0, 0),))).batches(5)
+    (batch,) = assembler.assemble(Chunk(0, (rows,), (FileRows("a", 0, 0),))).batches(5)
     assert batch.inputs.numbers.shape == (0, 3)
     assert {width: len(ids.values) for width, ids in batch.inputs.ids.items()} == {2: 0, 4: 0}
     shapes = {name: tuple(column.shape) for name, column in batch.columns.items()}

@@ -189,6 +189,6 @@ def test_only_rows_of_the_epoch_are_counted_and_the_mask_is_that_of_all(
 def test_a_bad_value_of_a_cut_chunk_is_reported_by_its_row_of_the_file() -> None:
     """Row 5 of the second file comes to the front of a shuffled chunk."""
     rows = pa.RecordBatch.from_pydict({"y": ["0"] * 7 + ["oops"] + ["0"] * 4})
-    whole = Chunk(0, rows, (FileRows("a.csv", 0, 3), FileRows("b.csv", 0, 9)))
+    whole = Chunk(0, (rows,), (FileRows("a.csv", 0, 3), FileRows("b.csv", 0, 9)))
     with pytest.raises(DataError, match=r"b\.csv, row 5, column 'y'"):
-        Assembler([], [Column("y", "label")]).assemble(whole.take(np.array([7, 2])))
+        Assembler([], [Column("y", "label")]).assemble(whole.take(np.array([2, 7])))

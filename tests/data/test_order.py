@@ -87,8 +87,8 @@ def test_chunks_are_the_files_one_after_the_other_cut_at_equal_lengths(
     order = Pass(0, tuple(map(Span, source.files)), False, 0, chunk_rows)
     made = list(chunks(source, order, ["row"], Position()))
     expected = list(chain.from_iterable(range(count) for count in counts))
-    assert [row for chunk in made for row in chunk.rows.column("row").to_pylist()] == expected
-    assert all(chunk.rows.num_rows == chunk_rows for chunk in made[:-1])
+    assert [row for chunk in made for row in chunk.parts[0].column("row").to_pylist()] == expected
+    assert all(chunk.num_rows == chunk_rows for chunk in made[:-1])
     assert [chunk.index for chunk in made] == list(range(len(made)))
 
 
@@ -109,7 +109,7 @@ def test_a_chunk_knows_the_file_and_row_of_each_of_its_rows(counts, size, chunk_
         for row in range(count)
     ]
     first = chunk.index * chunk_rows
-    for row in range(chunk.rows.num_rows):
+    for row in range(chunk.num_rows):
         assert chunk.place(row) == places[first + row]
 
 
@@ -126,10 +126,12 @@ def test_reading_on_after_a_chunk_gives_the_chunks_that_are_left(
     order = Pass(0, tuple(map(Span, source.files)), False, 0, chunk_rows)
     made = list(chunks(source, order, ["row"], Position()))
     place = data.draw(st.integers(0, len(made) - 1))
-    done = data.draw(st.integers(1, made[place].rows.num_rows))
-    whole = done == made[place].rows.num_rows
+    done = data.draw(st.integers(1, made[place].num_rows))
+    whole = done == made[place].num_rows
     at = (place + 1, 0, *made[place].then) if whole else (place, done, *made[place].begin)
     since = Position(0, place * chunk_rows + done, 0, *at)
     left = list(chunks(source, order, ["row"], since))
-    assert [c.rows.to_pydict() for c in left] == [c.rows.to_pydict() for c in made[place + whole :]]
+    assert [c.parts[0].to_pydict() for c in left] == [
+        c.parts[0].to_pydict() for c in made[place + whole :]
+    ]
     assert [c.index for c in left] == [c.index for c in made[place + whole :]]

@@ -14,6 +14,7 @@ from messages import fails, says
 from numbered import loader
 
 from tzmmoe.batch import Position
+from tzmmoe.data.encode import Assembler
 from tzmmoe.data.plan.order import Pass, Span, chunks
 from tzmmoe.data.reading import parquet
 from tzmmoe.data.reading.parquet import ParquetSource
@@ -102,12 +103,12 @@ def test_memory_of_a_loader_is_that_of_its_chunks_and_not_that_of_the_file(tmp_p
     assert most < 24_000_000 / 3, "of 3 million rows, 65,536 are read at a time"
 
 
-def joined(tmp_path: Path, *tables: pa.Table) -> list[dict]:
-    """The rows of files that fall into one chunk."""
+def passed_through(tmp_path: Path, *tables: pa.Table) -> list:
+    """A reserved column of files that fall into one chunk."""
     files = [write(tmp_path / f"{place}.parquet", table) for place, table in enumerate(tables)]
     order = Pass(0, tuple(map(Span, files)), False, 0, 1000)
     [chunk] = chunks(ParquetSource(files), order, ["a"], Position())
-    return [row["a"] for row in chunk.rows.to_pylist()]
+    return Assembler([], [], reserved=["a"]).assemble(chunk).reserved["a"].to_pylist()
 
 
 @pytest.mark.parametrize(
@@ -123,14 +124,14 @@ def joined(tmp_path: Path, *tables: pa.Table) -> list[dict]:
     ],
     ids=lambda array: str(array.type),
 )
-def test_files_may_store_a_column_in_types_that_one_can_hold(tmp_path, one, other) -> None:
-    found = joined(tmp_path, pa.table({"a": one}), pa.table({"a": other}))
+def test_files_may_store_a_reserved_column_in_types_that_one_can_hold(tmp_path, one, other) -> None:
+    found = passed_through(tmp_path, pa.table({"a": one}), pa.table({"a": other}))
     assert found == one.to_pylist() + other.to_pylist()
 
 
 def test_files_with_incompatible_types_are_both_named(tmp_path) -> None:
     with fails(DataError, "0.parquet", "1.parquet", "column", "types"):
-        joined(tmp_path, pa.table({"a": [1]}), pa.table({"a": ["x"]}))
+        passed_through(tmp_path, pa.table({"a": [1]}), pa.table({"a": ["x"]}))
 
 
 def broken(folder: Path, how: str) -> str:

@@ -139,7 +139,7 @@ def made(folder: Path, mode: str) -> Built:
 def assembled(built: Built, columns: dict[str, pa.Array]) -> tuple[Assembler, Rows]:
     assembler = Assembler(built.features, (), helpers=built.helpers)
     rows = pa.RecordBatch.from_pydict({name: columns[name] for name in assembler.needed})
-    return assembler, assembler.assemble(Chunk(0, rows, (FileRows("a", 0, NUM_ROWS),)))
+    return assembler, assembler.assemble(Chunk(0, (rows,), (FileRows("a", 0, NUM_ROWS),)))
 
 
 def cells_of(mode: str, folder: Path) -> dict[str, list]:

@@ -12,12 +12,13 @@ import torch
 from tzmmoe.batch import Batch, Column, Inputs
 from tzmmoe.data import labels
 from tzmmoe.data.reading.base import Chunk
+from tzmmoe.data.reading.parts import joined
 from tzmmoe.errors import DataError
 from tzmmoe.features.base import Feature, Layout, ordered
 from tzmmoe.features.column import read, reread
 from tzmmoe.features.forms import BadType, BadValue
 from tzmmoe.features.shared import Origin, Tally
-from tzmmoe.jagged import Jagged, side_by_side
+from tzmmoe.jagged import Jagged, concatenated, side_by_side
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,20 @@ class Assembler:
         Raises:
             DataError: a value or column that cannot be used, with its file, row and name.
         """
-        rows = chunk.rows
         masked = None
         if self.mask_prob and random is not None:
             masked = chunk.draw(random) < self.mask_prob
-        encoded, tallies = self._encode(chunk, masked)
-        layout = self.layout
+        pieces, begin = [], 0
+        for rows in chunk.parts:
+            end = begin + rows.num_rows
+            hidden = None if masked is None else masked[begin:end]
+            pieces.append(self._assemble(Piece(chunk, rows, begin, hidden)))
+            begin = end
+        return pieces[0] if len(pieces) == 1 else _joined(pieces, chunk)
+
+    def _assemble(self, piece: "Piece") -> Rows:
+        rows, layout = piece.rows, self.layout
+        encoded, tallies = self._encode(piece)
         numbers = [encoded[slot.feature.name] for slot in layout.numbers]
         return Rows(
             rows.num_rows,
@@ -109,35 +118,33 @@ class Assembler:
                 for width, slots in layout.pooled.items()
             },
             np.concatenate([np.zeros((rows.num_rows, 0), np.float32), *numbers], axis=1),
-            {column.name: self._column(chunk, column) for column in self.columns},
+            {column.name: self._column(piece, column) for column in self.columns},
             rows.select(self.reserved),
             tallies,
             {slot.feature.name: encoded[slot.feature.name] for slot in layout.sequences},
         )
 
-    def _encode(
-        self, chunk: Chunk, masked: np.ndarray | None
-    ) -> tuple[dict[str, Jagged | np.ndarray], dict[str, Tally]]:
+    def _encode(self, piece: "Piece") -> tuple[dict[str, Jagged | np.ndarray], dict[str, Tally]]:
         encoded, tallies = {}, {}
         values: dict[str, Jagged] = {}
         for feature in self.features:
             use = f"feature {feature.name!r}"
             arrays = []
             for origin in feature.origins:
-                with _located(chunk, (origin,), use):
-                    array = _read(feature, origin, chunk.rows, values)
-                    is_masked = feature.use_mask and masked is not None
-                    arrays.append(array.without(masked) if is_masked else array)
-            with _located(chunk, feature.origins, use):
+                with piece.located((origin,), use):
+                    array = _read(feature, origin, piece.rows, values)
+                    is_masked = feature.use_mask and piece.masked is not None
+                    arrays.append(array.without(piece.masked) if is_masked else array)
+            with piece.located(feature.origins, use):
                 if feature.name in self._read_by_others:
                     values[feature.name] = feature.values(arrays)
                 if feature.name in self._entering:
                     encoded[feature.name], tallies[feature.name] = feature.encode(arrays)
         return encoded, tallies
 
-    def _column(self, chunk: Chunk, column: Column) -> np.ndarray:
-        with _located(chunk, (Origin("column", column.name),), column.role):
-            return labels.read(column, chunk.rows.column(column.name))
+    def _column(self, piece: "Piece", column: Column) -> np.ndarray:
+        with piece.located((Origin("column", column.name),), column.role):
+            return labels.read(column, piece.rows.column(column.name))
 
 
 def _read(
@@ -153,13 +160,59 @@ def _read(
     return read(array, feature.separator, feature.weighted)
 
 
-@contextmanager
-def _located(chunk: Chunk, origins: Sequence[Origin], use: str) -> Iterator[None]:
-    """Turn a bad value or type into a DataError that says where it is in the files."""
-    names = " and ".join(str(origin) for origin in origins)
+def _joined(pieces: Sequence[Rows], chunk: Chunk) -> Rows:
+    """The rows of all pieces, in order."""
+    first = pieces[0]
+    return Rows(
+        sum(rows.num_rows for rows in pieces),
+        {width: concatenated([rows.ids[width] for rows in pieces]) for width in first.ids},
+        np.concatenate([rows.numbers for rows in pieces]),
+        {name: labels.joined([rows.columns[name] for rows in pieces]) for name in first.columns},
+        _joined_reserved([rows.reserved for rows in pieces], chunk),
+        {name: Tally.of_all([rows.tallies[name] for rows in pieces]) for name in first.tallies},
+        {name: concatenated([rows.sequences[name] for rows in pieces]) for name in first.sequences},
+    )
+
+
+def _joined_reserved(batches: Sequence[pa.RecordBatch], chunk: Chunk) -> pa.RecordBatch:
+    """Columns that pass through, in a type that holds the values of all parts.
+
+    Raises:
+        DataError: there is no such type.
+    """
+    if not batches[0].num_columns:
+        return joined(batches)
     try:
-        yield
-    except BadValue as bad:
-        raise DataError(f"{chunk.place(bad.row)}, {names} ({use}): {bad.text}") from bad
-    except BadType as bad:
-        raise DataError(f"{chunk.file_rows[0].path}, {names} ({use}): {bad}") from bad
+        tables = [pa.Table.from_batches([batch]) for batch in batches]
+        table = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
+        return joined(table.combine_chunks().to_batches())
+    except (pa.ArrowException, TypeError) as error:
+        first, last = chunk.file_rows[0].path, chunk.file_rows[-1].path
+        raise DataError(
+            f"{first} and {last} store a column in incompatible types: {error}"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One part of a chunk: ``rows`` of the same types, from row ``begin`` of the chunk on.
+
+    ``masked``: (B,) bool, the rows whose features are masked, if any are.
+    """
+
+    chunk: Chunk
+    rows: pa.RecordBatch
+    begin: int
+    masked: np.ndarray | None
+
+    @contextmanager
+    def located(self, origins: Sequence[Origin], use: str) -> Iterator[None]:
+        """Turn a bad value or type into a DataError that says where it is in the files."""
+        names = " and ".join(str(origin) for origin in origins)
+        try:
+            yield
+        except BadValue as bad:
+            place = self.chunk.place(self.begin + bad.row)
+            raise DataError(f"{place}, {names} ({use}): {bad.text}") from bad
+        except BadType as bad:
+            raise DataError(f"{self.chunk.path(self.begin)}, {names} ({use}): {bad}") from bad

@@ -1,5 +1,7 @@
 """Label, weight and group columns -> arrays."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,6 +40,22 @@ def read(column: Column, array: pa.Array) -> np.ndarray:
     numbers = _numbers(array)
     _check(column, numbers)
     return as_float32(numbers)
+
+
+def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """The rows of all parts. If some hold classes and others distributions, a class becomes the
+    distribution that gives it probability 1."""
+    widths = {part.shape[1] for part in parts if part.ndim == 2}
+    if widths:
+        (num_classes,) = widths
+        parts = [part if part.ndim == 2 else _certain(part, num_classes) for part in parts]
+    return np.concatenate(parts)
+
+
+def _certain(classes: np.ndarray, num_classes: int) -> np.ndarray:
+    distributions = (classes[:, None] == np.arange(num_classes)).astype(np.float32)
+    distributions[np.isnan(classes)] = np.nan
+    return distributions
 
 
 def _has_numbers(kind: pa.DataType) -> bool:

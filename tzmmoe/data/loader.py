@@ -160,7 +160,7 @@ class Loader:
         columns = [pa.nulls(0)] * len(self.assembler.needed)
         rows = pa.RecordBatch.from_arrays(columns, names=self.assembler.needed)
         none = FileRows(self.source.files[0], 0, 0)
-        return next(self.assembler.assemble(Chunk(0, rows, (none,))).batches(1))
+        return next(self.assembler.assemble(Chunk(0, (rows,), (none,))).batches(1))
 
     def shortfall(self, end: Position) -> str:
         """A warning if an epoch that ended at this position has far too few rows, else empty."""
@@ -203,7 +203,7 @@ class Loader:
                     done += len(batch)
                     row += len(batch)
                     place = (chunk.index, done, *chunk.begin)
-                    if used + done == chunk.rows.num_rows:
+                    if used + done == chunk.num_rows:
                         place = (chunk.index + 1, 0, *chunk.then)
                     position = Position(since.epoch, row, since.leg, *place)
                     yield batch.pinned() if self.delivery.pin_memory else batch, position
@@ -223,11 +223,13 @@ class Loader:
     def _encode(self, leg: Pass, since: Position, chunk: Chunk) -> Rows:
         """The rows of a chunk in the order of the epoch, without those after its end."""
         random = leg.random(chunk.index, "mask")
-        order = leg.permutation(chunk.index, chunk.rows.num_rows)
+        order = leg.permutation(chunk.index, chunk.num_rows)
         num_rows = self._rows_of_epoch(leg, since, chunk)
-        if num_rows < chunk.rows.num_rows:
+        if num_rows < chunk.num_rows:
             taken = np.arange(num_rows) if order is None else order[:num_rows]
-            return self.assembler.assemble(chunk.take(taken), random)
+            kept = np.sort(taken)
+            rows = self.assembler.assemble(chunk.take(kept), random)
+            return rows if order is None else rows.permuted(np.searchsorted(kept, taken))
         rows = self.assembler.assemble(chunk, random)
         return rows if order is None else rows.permuted(order)
 
@@ -235,13 +237,13 @@ class Loader:
         """The rows of a chunk up to the end of the batch that ends the epoch, or all of them."""
         most, size = self.delivery.epoch_rows, self.delivery.batch_size
         if most is None or self.delivery.world > 1:  # several processes' passes end there anyway
-            return chunk.rows.num_rows
+            return chunk.num_rows
         begin, row = leg.consumed(since, chunk.index), since.row
         if chunk.index > since.chunk:
             # Chunks before this one are full: since.chunk gave what it had left, others all.
             ahead = (chunk.index - since.chunk) * leg.chunk_rows
             row += ahead - leg.consumed(since, since.chunk)
-        return min(begin + -(-max(most - row, 0) // size) * size, chunk.rows.num_rows)
+        return min(begin + -(-max(most - row, 0) // size) * size, chunk.num_rows)
 
 
 def without_remainder(

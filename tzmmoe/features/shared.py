@@ -199,6 +199,12 @@ class Tally:
     unknown: int = 0
     outside: int = 0
 
+    @classmethod
+    def of_all(cls, parts: Sequence["Tally"]) -> "Tally":
+        """The sums over several sets of rows."""
+        names = [count.name for count in fields(cls)]
+        return cls(**{name: sum(getattr(part, name) for part in parts) for name in names})
+
 
 class Default:
     """The values that rows without any take: their ``texts``, and their ``ids`` in the table. Both

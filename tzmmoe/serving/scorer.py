@@ -86,7 +86,7 @@ class Scorer:
         self._check_columns(rows.schema)
         if isinstance(rows, pa.Table):
             rows = one_batch(rows.select(self.assembler.needed))
-        chunk = Chunk(0, rows, (FileRows("request", 0, rows.num_rows),))
+        chunk = Chunk(0, (rows,), (FileRows("request", 0, rows.num_rows),))
         encoded = self.assembler.assemble(chunk)
         batch = next(encoded.batches(max(rows.num_rows, 1)))
         return self.predict(batch)

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from tzmmoe.batch import Position
 from tzmmoe.data.reading.base import Chunk, FileRows, Source
+from tzmmoe.data.reading.parts import parts
 from tzmmoe.errors import DataError
 
 
@@ -154,11 +155,11 @@ def chunks(source: Source, order: Pass, columns: Sequence[str], since: Position)
                     # that file, which may be gone by then.
                     is_read = is_last and not batch.num_rows
                     then = (number + 1, 0) if is_read else (number, row)
-                    yield Chunk(index, _join(batches, file_rows), tuple(file_rows), begin, then)
+                    yield Chunk(index, parts(batches), tuple(file_rows), begin, then)
                     index, begin, file_rows, batches, gathered = index + 1, then, [], [], 0
     if gathered:
         then = (len(order.spans), 0)
-        yield Chunk(index, _join(batches, file_rows), tuple(file_rows), begin, then)
+        yield Chunk(index, parts(batches), tuple(file_rows), begin, then)
 
 
 def _read(source: Source, span: Span, columns: Sequence[str], row: int) -> Iterator[pa.RecordBatch]:
@@ -192,20 +193,3 @@ def _marked(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch,
         held = batch
     if held is not None:
         yield held, True
-
-
-def _join(batches: list[pa.RecordBatch], file_rows: list[FileRows]) -> pa.RecordBatch:
-    if len(batches) == 1:
-        return batches[0]
-    num_rows = sum(batch.num_rows for batch in batches)
-    if not batches[0].num_columns:  # a table without columns would forget its number of rows
-        return pa.RecordBatch.from_struct_array(pa.array([{}] * num_rows, pa.struct([])))
-    try:
-        tables = [pa.Table.from_batches([batch]) for batch in batches]
-        table = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
-        return table.combine_chunks().to_batches(max_chunksize=num_rows)[0]
-    except (pa.ArrowException, TypeError) as error:
-        first, last = file_rows[0].path, file_rows[-1].path
-        raise DataError(
-            f"{first} and {last} store a column in incompatible types: {error}"
-        ) from error

@@ -30,19 +30,30 @@ class Chunk:
 
     ``begin`` is where the chunk begins and ``then`` where the next one does: the number of a span
     in the pass, and a row in that span. After the last row of a span that is the next span's row 0.
-    ``taken``: the rows of ``file_rows`` that ``rows`` holds; None: all, in order.
+    ``parts``: the rows; those of each part are stored as the same types. ``taken``: the rows of
+    ``file_rows`` that ``parts`` hold, in ascending order; None: all.
     """
 
     index: int  # in the pass
-    rows: pa.RecordBatch
+    parts: tuple[pa.RecordBatch, ...]
     file_rows: tuple[FileRows, ...]
     begin: tuple[int, int] = (0, 0)
     then: tuple[int, int] = (0, 0)
     taken: np.ndarray | None = None
 
+    @property
+    def num_rows(self) -> int:
+        return sum(part.num_rows for part in self.parts)
+
     def take(self, taken: np.ndarray) -> "Chunk":
-        """The chunk with only these rows, in this order."""
-        return replace(self, rows=self.rows.take(pa.array(taken)), taken=taken)
+        """The chunk with only these rows, whose numbers ascend."""
+        ends = np.cumsum([part.num_rows for part in self.parts])
+        numbers = np.split(taken, np.searchsorted(taken, ends[:-1]))
+        parts = [
+            part.take(pa.array(rows - (end - part.num_rows)))
+            for part, rows, end in zip(self.parts, numbers, ends, strict=True)
+        ]
+        return replace(self, parts=tuple(parts), taken=taken)
 
     def draw(self, random: np.random.Generator) -> np.ndarray:
         """A random number in [0, 1) for each row, whatever other rows were taken."""
@@ -50,13 +61,27 @@ class Chunk:
         return numbers if self.taken is None else numbers[self.taken]
 
     def place(self, row: int) -> str:
-        """``file, row 17`` for a row of ``rows``; rows of a file are numbered from 1."""
+        """``file, row 17`` for a row of ``parts``; rows of a file are numbered from 1."""
+        file_rows, place = self._origin(row)
+        if file_rows is None:
+            return self.path(row)
+        return f"{file_rows.path}, row {file_rows.first_row + place + 1:,}"
+
+    def path(self, row: int) -> str:
+        """The file of a row of ``parts``."""
+        file_rows, _ = self._origin(row)
+        if file_rows is None:  # the chunk has no rows
+            return self.file_rows[-1].path if self.file_rows else "(no file)"
+        return file_rows.path
+
+    def _origin(self, row: int) -> tuple[FileRows | None, int]:
+        """The rows of a file to which a row belongs, and its number among them."""
         row = row if self.taken is None else int(self.taken[row])
-        for part in self.file_rows:
-            if row < part.num_rows:
-                return f"{part.path}, row {part.first_row + row + 1:,}"
-            row -= part.num_rows
-        return self.file_rows[-1].path if self.file_rows else "(no file)"
+        for file_rows in self.file_rows:
+            if row < file_rows.num_rows:
+                return file_rows, row
+            row -= file_rows.num_rows
+        return None, row
 
 
 class Source(ABC):
