@@ -263,7 +263,7 @@ def test_what_data_config_says_to_features_reading_and_batches_arrives(tmp_path)
         ),
     ).pipeline.data_config
     assert feature_settings(config, tmp_path) == FeatureSettings(
-        "FG_DAG", "|", "FARM_HASH", tmp_path
+        "FG_DAG", "|", "FARM_HASH", tmp_path, one_form=True
     )
     assert build.reading(config) == Reading(
         dataset_type="CsvDataset",

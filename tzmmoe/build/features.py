@@ -21,6 +21,7 @@ def feature_settings(config: DataConfig, folder: Path) -> FeatureSettings:
         multival_separator=config.fg_encoded_multival_sep,
         hash_function=HashFunction.Name(config.hash_function),
         folder=folder,
+        one_form=True,
     )
 
 

@@ -15,12 +15,14 @@ from tzmmoe.features.forms import (
     as_integers,
     as_numbers,
     as_text,
+    canonical,
     is_number,
     is_text,
 )
 from tzmmoe.features.hashing import hash_texts
 
 NO_GROUP = -(2**63)  # the group of rows without a value
+WHOLE = r"^(0|[1-9][0-9]{0,18}|-[1-9][0-9]{0,17})$"  # as an integer is written; fits into 64 bits
 
 
 def read(column: Column, array: pa.Array) -> np.ndarray:
@@ -131,7 +133,8 @@ def _distributions(column: Column, array: pa.Array) -> np.ndarray:
 
 
 def _groups(array: pa.Array) -> np.ndarray:
-    """Whole numbers as they are, other values by the hash of their text; NO_GROUP where missing."""
+    """Whole numbers as they are, also where they are texts; other values by the hash of their
+    text; NO_GROUP where missing."""
     kind = array.type
     if pa.types.is_null(kind):
         return np.full(len(array), NO_GROUP)
@@ -141,11 +144,13 @@ def _groups(array: pa.Array) -> np.ndarray:
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         filled = array.fill_null(pa.scalar(0).cast(kind))
         return np.where(missing, NO_GROUP, as_integers(filled).view(np.int64))
-    texts = as_text(array).fill_null("")
+    texts = canonical(as_text(array).fill_null(""))
     groups = hash_texts(texts, "MURMUR_HASH").view(np.int64)
-    if pa.types.is_floating(kind):  # whole ones as in an integer column, where none is missing
-        numbers = array.cast(pa.float64()).to_numpy(zero_copy_only=False)
-        whole = (np.floor(numbers) == numbers) & (np.abs(numbers) < 2.0**63)
-        groups = np.where(whole, np.where(whole, numbers, 0).astype(np.int64), groups)
+    whole = pc.match_substring_regex(texts, WHOLE)
+    numbers = as_integers(texts.filter(whole))
+    if numbers.dtype == object:
+        numbers = (numbers % 2**64).astype(np.uint64)
+    groups = groups.copy()
+    groups[whole.to_numpy(zero_copy_only=False)] = numbers.view(np.int64)
     missing |= pc.equal(texts, "").to_numpy(zero_copy_only=False)
     return np.where(missing, NO_GROUP, groups)

@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+EXACT_DIGITS = 15  # decimal digits that a float64 tells apart
+
 
 class BadValue(Exception):
     """A value that its feature or label cannot use.
@@ -65,6 +67,35 @@ def as_text(flat: pa.Array) -> pa.Array:
     return flat.cast(pa.large_string())
 
 
+# How Python, R and others write true and false, which typed columns hold as 1 and 0.
+TRUE, FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
+_BOOLEANS = pa.array([*TRUE, *FALSE], pa.large_string())
+
+
+def canonical(texts: pa.Array) -> pa.Array:
+    """Texts in the form that ``as_text`` gives the same values in a typed column: 102.0, which
+    tools write where a column of whole numbers lacks some, becomes 102, True 1 and False 0.
+
+    Other texts stay as they are, such as 007, 1e5 and 1.10. ``texts``: large_string, without nulls.
+    """
+    points = pc.match_substring(texts, ".0")
+    if pc.any(points).as_py():
+        short = pc.replace_substring_regex(texts, r"^(-?[0-9]+)\.0+$", r"\1")
+        texts = pc.if_else(points, pc.replace_substring_regex(short, r"^-(0+)$", r"\1"), texts)
+    digits = _without_booleans(texts)
+    return texts if digits is None else digits
+
+
+def _without_booleans(flat: pa.Array) -> pa.Array | None:
+    """Texts with true and false as 1 and 0; None if there are none."""
+    texts = flat.cast(pa.large_string())
+    words = pc.is_in(texts, value_set=_BOOLEANS)
+    if not pc.any(words).as_py():
+        return None
+    is_true = pc.is_in(texts, value_set=_BOOLEANS.slice(0, len(TRUE)))
+    return pc.if_else(words, is_true.cast(pa.int8()).cast(pa.large_string()), texts)
+
+
 def _as_utf8(flat: pa.Array) -> pa.Array:
     try:
         return flat.cast(pa.large_string())
@@ -104,7 +135,8 @@ def _floats_as_text(flat: pa.Array) -> pa.Array:
 
 
 def as_integers(flat: pa.Array) -> np.ndarray:
-    """Values without nulls as int64, or as uint64 where they exceed int64.
+    """Values without nulls as int64; as uint64 if any exceeds int64, and as Python's integers if
+    others are negative then.
 
     Raises:
         BadValue: a value that is not a whole number, or exceeds 64 bits.
@@ -114,20 +146,50 @@ def as_integers(flat: pa.Array) -> np.ndarray:
     if pa.types.is_integer(flat.type):
         wide = np.uint64 if pa.types.is_uint64(flat.type) else np.int64
         return flat.to_numpy(zero_copy_only=False).astype(wide, copy=False)
+    if is_text(flat.type):
+        return _texts_as_integers(flat)
+    integers = _cast_to_integers(flat)
+    return _whole(flat) if integers is None else integers
+
+
+def _texts_as_integers(texts: pa.Array) -> np.ndarray:
+    if any(pc.any(pc.match_substring(texts, x)).as_py() for x in "xX"):
+        return _whole(texts)  # Arrow would take 0x1F for 31
+    integers = _cast_to_integers(texts)
+    if integers is not None:
+        return integers
+    # 1.0: how CSV files often show a nullable integer
+    integers = _cast_to_integers(canonical(texts.cast(pa.large_string())))
+    if integers is not None:
+        return integers
+    numbers = _short_numbers(texts)
+    if numbers is not None and (np.floor(numbers) == numbers).all():
+        return numbers.astype(np.int64)
+    return _whole(texts)
+
+
+def _cast_to_integers(flat: pa.Array) -> np.ndarray | None:
+    """int64 or uint64, or None where Arrow does not see whole numbers."""
     for wide in (pa.int64(), pa.uint64()):
         try:
             flat.slice(0, 99).cast(wide)  # Arrow takes long to fail: it retries every value
             return flat.cast(wide).to_numpy(zero_copy_only=False)
         except pa.ArrowInvalid:
             continue
-    if is_text(flat.type):  # 1.0: how CSV files often show a nullable integer
-        try:
-            numbers = flat.cast(pa.float64()).to_numpy(zero_copy_only=False)
-        except pa.ArrowInvalid:
-            return _whole(flat)
-        if ((np.floor(numbers) == numbers) & (np.abs(numbers) < 2.0**53)).all():
-            return numbers.astype(np.int64)
-    return _whole(flat)
+    return None
+
+
+def _short_numbers(texts: pa.Array) -> np.ndarray | None:
+    """The numbers, if each is small and its text so short that float64 holds it exactly."""
+    if pc.max(pc.binary_length(texts)).as_py() > EXACT_DIGITS:
+        return None
+    try:
+        numbers = texts.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        return None
+    if (numbers == 0).any() and pc.any(pc.match_substring(texts, "e-", ignore_case=True)).as_py():
+        return None  # perhaps 1e-400, which is not 0
+    return numbers if (np.abs(numbers) < 2.0**53).all() else None
 
 
 def as_numbers(flat: pa.Array) -> np.ndarray:
@@ -142,14 +204,19 @@ def as_numbers(flat: pa.Array) -> np.ndarray:
         flat = flat.cast(pa.int8()) if pa.types.is_boolean(flat.type) else flat
         return flat.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     try:
-        return flat.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    except pa.ArrowInvalid:  # one by one: slow, but it shows which value is not a number
-        texts = flat.to_pylist()
-        numbers = [parse_number(text) for text in texts]
-        if None in numbers:
-            place = numbers.index(None)
-            raise BadValue(place, f"{texts[place]!r} is not a number") from None
-        return np.array(numbers)
+        numbers = flat.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        if not np.isnan(numbers).any() or not pc.any(pc.match_substring(flat, "(")).as_py():
+            return numbers  # Arrow alone would take nan(x) for NaN
+    except pa.ArrowInvalid:
+        digits = _without_booleans(flat)
+        if digits is not None:
+            return as_numbers(digits)
+    texts = flat.to_pylist()  # one by one: slow, but it shows which value is not a number
+    numbers = [parse_number(text) for text in texts]
+    if None in numbers:
+        place = numbers.index(None)
+        raise BadValue(place, f"{texts[place]!r} is not a number") from None
+    return np.array(numbers)
 
 
 def as_float32(numbers: np.ndarray) -> np.ndarray:
@@ -160,9 +227,11 @@ def as_float32(numbers: np.ndarray) -> np.ndarray:
 
 def _whole(flat: pa.Array) -> np.ndarray:
     """``as_integers`` one by one: slow, but exact, and it shows which value is at fault."""
-    integers = []
     if pa.types.is_decimal(flat.type):
         flat = flat.cast(pa.string())
+    elif is_text(flat.type) and (digits := _without_booleans(flat)) is not None:
+        flat = digits
+    integers = []
     for place, value in enumerate(flat.to_pylist()):
         integer = parse_whole(value)
         if integer is None or not -(2**63) <= integer < 2**64:
@@ -171,9 +240,7 @@ def _whole(flat: pa.Array) -> np.ndarray:
         integers.append(integer)
     large = max(integers, default=0) >= 2**63
     if large and min(integers) < 0:
-        place = next(place for place, integer in enumerate(integers) if integer >= 2**63)
-        words = f"{integers[place]} is too large for a column that also has negative numbers"
-        raise BadValue(place, words)
+        return np.array(integers, object)
     return np.array(integers, np.uint64 if large else np.int64)
 
 

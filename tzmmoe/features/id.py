@@ -91,7 +91,7 @@ def id_lookup(
     if name in ("hash_bucket_size", "num_buckets") and unknown is not None:
         raise ConfigError.at("default_bucketize_value", f"has no effect with {name}; remove it")
     if name == "hash_bucket_size":
-        return Hash(size, shared.setting.hash_function)
+        return Hash(size, shared.setting.hash_function, shared.setting.one_form)
     if name == "num_buckets":
         return Identity(size, out_of_range, encoded=False)
     if name == "vocab_file":
@@ -100,7 +100,7 @@ def id_lookup(
                 "default_bucketize_value", "is not set; give the row of words not in vocab_file"
             )
         size = read_vocab_file(size, shared.setting.folder)
-    return vocabulary(size, shared.default_value, unknown)
+    return vocabulary(size, shared.default_value, unknown, shared.setting.one_form)
 
 
 def warn_of_bars(name: str, flat: pa.Array, separator: str) -> None:

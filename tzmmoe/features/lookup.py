@@ -13,7 +13,14 @@ import pyarrow.compute as pc
 
 from tzmmoe.errors import ConfigError, few
 from tzmmoe.features.column import distinct, plain
-from tzmmoe.features.forms import BadValue, as_integers, as_numbers, as_text
+from tzmmoe.features.forms import (
+    BadValue,
+    as_integers,
+    as_numbers,
+    as_text,
+    canonical,
+    is_text,
+)
 from tzmmoe.features.hashing import hash_texts
 from tzmmoe.jagged import Jagged
 
@@ -52,15 +59,22 @@ def look_up(lookup: Lookup, values: Jagged) -> tuple[Jagged, np.ndarray | None]:
 
 
 class Hash(Lookup):
-    """The hash of a value's text modulo the number of rows. No value is unknown."""
+    """The hash of a value's text modulo the number of rows. No value is unknown.
 
-    def __init__(self, rows: int, function: str) -> None:
+    ``one_form``: whether 102.0 in a text has the hash of 102.
+    """
+
+    def __init__(self, rows: int, function: str, one_form: bool = False) -> None:
         self.rows = rows
         self.row_rule = f"{function} of its text"
         self._function = function
+        self._one_form = one_form
 
     def find(self, flat: pa.Array) -> tuple[np.ndarray, None]:
-        hashes = hash_texts(as_text(flat), self._function)
+        texts = as_text(flat)
+        if self._one_form and is_text(flat.type):
+            texts = canonical(texts)
+        hashes = hash_texts(texts, self._function)
         return (hashes % np.uint64(self.rows)).astype(np.int64), None
 
 
@@ -85,6 +99,7 @@ class Identity(Lookup):
                 "hold raw values, set fg_mode: FG_DAG",
             ) from bad
         outside = ids >= self.rows if ids.dtype == np.uint64 else (ids < 0) | (ids >= self.rows)
+        outside = outside.astype(bool, copy=False)  # of Python's integers these are objects
         if not outside.any():
             return ids.astype(np.int64, copy=False), None
         if self._policy == "ERROR":
@@ -94,24 +109,45 @@ class Identity(Lookup):
                 f"{ids[place]} is outside [0, {self.rows}); raise num_buckets, or set out_of_range "
                 "to MODULO or ROW_ZERO",
             )
-        inside = ids % ids.dtype.type(self.rows) if self._policy == "MODULO" else 0
+        size = self.rows if ids.dtype == object else ids.dtype.type(self.rows)
+        inside = ids % size if self._policy == "MODULO" else 0
         return np.where(outside, inside, ids).astype(np.int64), outside
 
 
 class Vocabulary(Lookup):
-    """The row of a listed word; all other words have the row ``unknown``."""
+    """The row of a listed word; all other words have the row ``unknown``.
 
-    def __init__(self, words: Mapping[str, int], rows: int, unknown: int) -> None:
+    ``one_form``: whether 102.0, unless it is listed itself, has the row of 102, and 102 that of
+    102.0.
+    """
+
+    def __init__(
+        self, words: Mapping[str, int], rows: int, unknown: int, one_form: bool = False
+    ) -> None:
         self.rows = rows
         self.row_rule = f"vocabulary {_checksum((sorted(words.items()), unknown))}"
         self._words = pa.array(list(words), pa.large_string())
         self._rows = np.array([*words.values(), unknown], np.int64)
+        self._forms = forms_of(self._words) if one_form else None
 
     def find(self, flat: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
-        places = pc.index_in(as_text(flat), value_set=self._words).fill_null(len(self._words))
-        places = places.to_numpy(zero_copy_only=False)
+        texts = as_text(flat)
+        found = pc.index_in(texts, value_set=self._words)
+        if self._forms is not None and found.null_count:
+            others = pc.index_in(canonical(texts.filter(found.is_null())), value_set=self._forms)
+            found = pc.replace_with_mask(found, found.is_null(), others)
+        places = found.fill_null(len(self._words)).to_numpy(zero_copy_only=False)
         unknown = places == len(self._words)
         return self._rows[places], unknown if unknown.any() else None
+
+
+def forms_of(words: pa.Array) -> pa.Array:
+    """The words in their one form; null where a word before it has the same, or is it."""
+    forms = canonical(words)
+    first = pc.index_in(forms, value_set=forms).to_numpy(zero_copy_only=False)
+    is_first = first == np.arange(len(words))
+    listed = pc.and_(pc.is_in(forms, value_set=words), pc.not_equal(forms, words))
+    return pc.if_else(pc.and_not(pa.array(is_first), listed), forms, None)
 
 
 class Boundaries(Lookup):
@@ -135,7 +171,10 @@ class Boundaries(Lookup):
 
 
 def vocabulary(
-    words: Mapping[str, int] | Sequence[str], default_value: str, unknown: int | None
+    words: Mapping[str, int] | Sequence[str],
+    default_value: str,
+    unknown: int | None,
+    one_form: bool = False,
 ) -> Vocabulary:
     """From a ``vocab_list`` (words) or ``vocab_dict`` (word -> row).
 
@@ -152,13 +191,13 @@ def vocabulary(
     if unknown is None:
         if default_value:
             row_of.setdefault(default_value, 0)
-        return Vocabulary(row_of, max([1, *row_of.values()]) + 1, unknown=1)
+        return Vocabulary(row_of, max([1, *row_of.values()]) + 1, 1, one_form)
     rows = max(row_of.values(), default=-1) + 1
     if unknown >= rows:
         raise ConfigError.at(
             "default_bucketize_value", f"is {unknown}, but the vocabulary has rows 0 to {rows - 1}"
         )
-    return Vocabulary(row_of, rows, unknown)
+    return Vocabulary(row_of, rows, unknown, one_form)
 
 
 def _repeated(words: Iterable[str]) -> str:

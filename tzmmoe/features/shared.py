@@ -56,6 +56,7 @@ class FeatureSettings:
     multival_separator: str
     hash_function: str
     folder: Path  # of the config; paths of the features' files are relative to it
+    one_form: bool = False  # whether 102.0 in a text is the id 102; exports once were without it
 
     @property
     def raw(self) -> bool:
