@@ -11,8 +11,10 @@ def main(argv: Sequence[str]) -> None:
     out = command.output(arguments, [])
 
     from tzmmoe.drafting.survey import draft
+    from tzmmoe.drafting.survey.feature import ROLES
     from tzmmoe.drafting.survey.findings import DraftRequest, find
     from tzmmoe.drafting.survey.reading import CsvFlags
+    from tzmmoe.drafting.survey.summary import summary
 
     names = cli.names(arguments.columns) or []
     request = DraftRequest(
@@ -28,11 +30,12 @@ def main(argv: Sequence[str]) -> None:
             names=names,
             dataset_type=arguments.dataset_type,
         ),
+        roles={role: cli.names(getattr(arguments, role)) or [] for role in ROLES},
     )
     findings = find(request)
     heading = draft.heading(findings, command.training(out))
     command.write(out, draft.drafted(findings).text(heading))
-    command.show(draft.summary(findings), out)
+    command.show(summary(findings), out)
 
 
 def _parser() -> command.CommandParser:
@@ -47,6 +50,10 @@ def _parser() -> command.CommandParser:
     add("--eval_data", help="files to evaluate on, as --data")
     add("--weights", help="the column of sample weights")
     add("--ignore", help="columns to leave out, a,b")
+    add("--ids", help="columns that name things: a table of embeddings, a,b")
+    add("--numbers", help="columns that measure something, a,b")
+    add("--lists", help="columns of texts that hold several values each, a,b")
+    add("--text", help="columns of texts that are one value each, a,b")
     add("--model_dir", help="where training writes; default: experiments/<FILE>")
     add("--delimiter", help="between the columns of CSV files; detected by default")
     add("--no_header", "--no-header", action="store_true", help="CSV files have no header line")

@@ -62,8 +62,9 @@ def write(out: Path, text: str) -> None:
 
 
 def show(report: str, out: Path) -> None:
-    """Print what was done, and the command to go on with."""
-    print("\n".join([report, f"wrote {out}; train with it:", f"  {training(out)}"]))
+    """Print what was done, and the commands to go on with."""
+    next_steps = [f"wrote {out}; try it on one batch, then train:"]
+    print("\n".join([report, *next_steps, f"  {training(out)} --check", f"  {training(out)}"]))
 
 
 def _listed(names: Sequence[str]) -> str:

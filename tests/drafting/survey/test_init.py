@@ -24,7 +24,8 @@ from drafting.survey.columns import (
 from pyarrow import csv
 from written import load, notes
 
-from tzmmoe.drafting.survey.feature import BUCKETS, HASH_ROWS
+from tzmmoe.drafting.survey.buckets import BUCKETS
+from tzmmoe.drafting.survey.feature import HASH_ROWS
 from tzmmoe.pipeline import Pipeline
 
 

@@ -1,14 +1,13 @@
-"""Findings -> a config with a comment on every choice, and a summary for the person who asked."""
+"""Findings -> a config with a comment on every choice."""
 
 import math
-import shlex
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tzmmoe.drafting.draft import Draft, DraftPart
 from tzmmoe.drafting.survey.feature import NOTES, DraftedFeature, shown
 from tzmmoe.drafting.survey.findings import DraftRequest, Findings, unique_names
+from tzmmoe.drafting.survey.summary import files_of, leaked
 from tzmmoe.drafting.survey.task import LabelTask
 from tzmmoe.protos.data_pb2 import FG_DAG, DatasetType, FieldType
 from tzmmoe.protos.model_pb2 import DEEP
@@ -60,34 +59,10 @@ def drafted(findings: Findings) -> Draft:
 
 def heading(findings: Findings, command: str) -> Iterator[str]:
     """What the config's file begins with. ``command`` trains with it."""
-    first, more = findings.source.files[0], len(findings.source.files) - 1
-    files = f"{first} and {more} more" if more else first
     yield f"Drafted by python -m tzmmoe.init. It trains as it is:\n    {command}"
-    yield f"Counts and ranges in the comments are those of {findings.survey.seen} of {files}."
+    rows = f"{findings.survey.seen} of {files_of(findings)}"
+    yield f"Counts and ranges in the comments are those of {rows}."
     yield from (each.advice for each in findings.tasks if each.advice)
-
-
-def summary(findings: Findings) -> str:
-    """A few lines: what was looked at, and what became of each column."""
-    lines = [f"looked at {findings.survey.seen} of {len(findings.source.files)} file(s)"]
-    lines += [f"task {shown(each.column.name)}: {each.why}" for each in findings.tasks]
-    kinds = Counter(each.config.WhichOneof("feature") for each in findings.features)
-    counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-    lines.append(f"{len(findings.features)} features: {counts}")
-    lines += [f"left out {shown(each.column)}: {each.why}" for each in findings.left_out]
-    for column in findings.leaks:
-        lines.append(
-            f"leaks? {shown(column)} alone predicts {_leaked(column, findings, ' and ')}; if it "
-            f"is made from the label, draft again with --ignore {shlex.quote(column)}"
-        )
-    lines += [
-        f"sorted by {shown(label)}? shuffle the files' rows; training permutes them only nearby"
-        for label in findings.sorted_by
-    ]
-    lines += [each.advice for each in findings.tasks if each.advice]
-    if not findings.request.eval_files:
-        lines.append("no --eval_data: training will not evaluate")
-    return "\n".join(lines)
 
 
 def _paths(root: DraftPart, request: DraftRequest) -> None:
@@ -172,13 +147,8 @@ def _features(root: DraftPart, findings: Findings) -> None:
 def _why(feature: DraftedFeature, findings: Findings) -> str:
     if feature.column not in findings.leaks:
         return feature.why
-    labels = _leaked(feature.column, findings, ", ")
+    labels = leaked(feature.column, findings, ", ")
     return f"{feature.why}; leaks? alone it predicts {labels}: remove it if made from the label"
-
-
-def _leaked(column: str, findings: Findings, between: str) -> str:
-    suspects = findings.leaks[column].items()
-    return between.join(f"{shown(label)} (AUC {auc:.4f})" for label, auc in suspects)
 
 
 def _model(part: DraftPart, findings: Findings) -> None:

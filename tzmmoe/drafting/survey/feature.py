@@ -1,23 +1,25 @@
 """A column -> the feature that it becomes, and why. The one place that names kinds of features."""
 
 import math
+import shlex
 from dataclasses import dataclass
 
-import numpy as np
-
+from tzmmoe.drafting.survey.buckets import BUCKETS, boundaries
+from tzmmoe.drafting.survey.power import Power
 from tzmmoe.drafting.survey.profile import ColumnProfile
 from tzmmoe.drafting.survey.semantics import (
     Separated,
     about,
     is_dense,
     is_identifier,
+    is_named_id,
     reason,
     separated,
+    split_at_will,
 )
 from tzmmoe.protos.feature_pb2 import FeatureConfig, IdFeature, RawFeature
 
-BUCKETS = 32
-LEAST = 20  # sampled rows of a bucket; an embedding learned from fewer is noise
+ROLES = ("ids", "numbers", "lists", "text")
 HASH_ROWS = 1000  # at least: rows that are not used cost next to nothing
 ROOMY = 100_000  # distinct values up to which a table has ten rows for each, beyond it two
 NARROW, WIDE, WIDE_FROM = 8, 16, 10_000  # embedding_dim, and the distinct values that need WIDE
@@ -35,11 +37,13 @@ A missing value adds nothing: its embedding is 0."""
 
 @dataclass(frozen=True)
 class DraftedFeature:
-    """A column, its feature, and what the config says about it."""
+    """A column, its feature, and what the config says about it. ``doubt``: what a person should
+    decide, and how; "" when the data leave no doubt."""
 
     column: str
     config: FeatureConfig
     why: str
+    doubt: str = ""
 
     @property
     def name(self) -> str:
@@ -52,60 +56,81 @@ class ExcludedColumn:
 
     column: str
     why: str
+    doubt: str = ""
 
 
-def draft(column: ColumnProfile, name: str) -> DraftedFeature | ExcludedColumn:
+@dataclass(frozen=True)
+class Taken:
+    """What is known of a column beyond its profile. ``role``: what the user says that it is, one of
+    ``ROLES``, or ""."""
+
+    role: str
+    power: Power
+
+    def names_things(self, column: ColumnProfile) -> bool:
+        """Whether its whole numbers are ids."""
+        if self.role:
+            return self.role in ("ids", "text")
+        return is_identifier(column) or self.power.names_things
+
+
+def draft(column: ColumnProfile, name: str, taken: Taken) -> DraftedFeature | ExcludedColumn:
     """The feature called ``name`` of a column."""
-    cells = column.kind == "text" and not column.listed and column.num_values
-    parts = separated(column.words) if cells else None
-    why = None if parts else reason(column)
+    parts = _parts(column, taken.role)
+    why = None if parts else reason(column, chosen=bool(taken.role))
     if why:
-        return ExcludedColumn(column.name, why)
+        keep = column.num_values and column.kind and not column.constant and not column.listed
+        doubt = f"{why}; --ids {shlex.quote(column.name)} if its values come again" if keep else ""
+        return ExcludedColumn(column.name, why, doubt)
     if column.kind == "number" and column.listed and column.shortest == column.longest:
         feature, why = _vector(column)
-    elif cuts := _cuts(column):
+    elif cuts := _cuts(column, taken):
         feature, why = _number(column, cuts)
     else:
-        feature, why = _category(column, parts)
+        feature, why = _category(column, parts, taken)
     feature.feature_name = name
     if name != column.name:
         feature.expression = f"context:{column.name}"
     if column.num_missing:
         why += f"; {share(column.num_missing / column.num_rows)} missing"
+    doubt = "" if taken.role else _doubt(column, feature, taken)
     if isinstance(feature, IdFeature):
-        return DraftedFeature(column.name, FeatureConfig(id_feature=feature), why)
-    return DraftedFeature(column.name, FeatureConfig(raw_feature=feature), why)
+        return DraftedFeature(column.name, FeatureConfig(id_feature=feature), why, doubt)
+    return DraftedFeature(column.name, FeatureConfig(raw_feature=feature), why, doubt)
 
 
-def boundaries(numbers: np.ndarray, whole: bool) -> list[float]:
-    """Ascending cuts for about ``BUCKETS`` buckets of equally many rows; NaN are left out.
-
-    A value that fills a bucket alone, such as the 0 of most amounts, gets it to itself, so that
-    the rest is still cut finely. Few values get one bucket each.
-    """
-    values, counts = np.unique(numbers[np.isfinite(numbers)], return_counts=True)
-    if len(values) <= BUCKETS:
-        return values[1:].tolist()
-    heavy = counts >= counts.sum() / BUCKETS
-    light = np.where(heavy, 0, counts)
-    buckets = max(1, min(BUCKETS - int(heavy.sum()), int(light.sum()) // LEAST))
-    part = (light.cumsum() - light) * buckets // max(int(light.sum()), 1)
-    starts = np.flatnonzero((np.diff(part) > 0) | heavy[1:] | heavy[:-1]) + 1
-    cuts = values[starts]
-    if whole:
-        return cuts.tolist()
-    exact = heavy[starts] | heavy[starts - 1]
-    return sorted({*cuts[exact].tolist(), *_rounded(cuts[~exact])})
+def _parts(column: ColumnProfile, role: str) -> Separated | None:
+    """How texts are split into several values."""
+    cells = column.kind == "text" and not column.listed and column.num_values
+    if role == "lists" and cells:
+        return split_at_will(column.words)
+    return separated(column.words) if cells and not role else None
 
 
-def _rounded(cuts: np.ndarray) -> list[float]:
-    """To about a hundredth of the distance to the nearest other cut."""
-    if len(cuts) < 2:
-        return cuts.tolist()
-    steps = np.diff(cuts / 2)  # halves: two cuts may lie farther apart than a float64 can tell
-    steps = np.minimum(np.append(steps, steps[-1]), np.append(steps[0], steps))
-    digits = 2 - np.floor(np.log10(steps) + np.log10(2)).astype(int)
-    return [round(cut, digit) for cut, digit in zip(cuts.tolist(), digits.tolist(), strict=True)]
+def _doubt(column: ColumnProfile, feature: IdFeature | RawFeature, taken: Taken) -> str:
+    """What the data leave open, and the flag that settles it."""
+    name, power = shlex.quote(column.name), taken.power
+    if column.odd:
+        place, text = column.odd
+        return (
+            f"{column.num_readable:,} of {column.num_values:,} are numbers; {place} is {text!r}. "
+            "Taken as text: mend the data if it is a quantity"
+        )
+    whole = f"whole numbers, {about(column)} distinct"
+    if isinstance(feature, RawFeature):
+        open_to_doubt = column.whole and not column.listed and column.num_distinct > BUCKETS
+        if open_to_doubt and not power.measures:
+            return f"{whole}, taken as a quantity; --ids {name} if they name things"
+        return ""
+    if column.whole and power.measures and is_named_id(column) and not is_dense(column):
+        return (
+            f"{whole}, taken as ids for its name, but its size tells {power.label}; "
+            f"--numbers {name} if it measures something"
+        )
+    if column.kind == "text" and not column.listed and column.low is not None:
+        codes = "" if is_named_id(column) else f"--numbers {name} if they measure something"
+        return codes and f"texts that are all numbers, taken as categories; {codes}"
+    return ""
 
 
 def share(part: float) -> str:
@@ -118,17 +143,23 @@ def shown(text: str) -> str:
     return text if text.isprintable() else repr(text)
 
 
-def _cuts(column: ColumnProfile) -> list[float]:
+def _cuts(column: ColumnProfile, taken: Taken) -> list[float]:
     """Boundaries for a column of quantities; none for categories."""
-    whole = column.kind == "whole"
-    if column.listed or column.kind not in ("whole", "number"):
+    if column.listed or taken.role in ("ids", "text", "lists"):
         return []
-    if whole and (is_dense(column) or is_identifier(column)):
-        return []
-    return boundaries(column.numbers, whole)
+    if taken.role != "numbers":
+        if column.kind not in ("whole", "number"):
+            return []
+        if column.kind == "whole" and is_dense(column):
+            return []
+        if column.whole and taken.names_things(column):
+            return []
+    return boundaries(column.numbers, column.whole)
 
 
-def _category(column: ColumnProfile, parts: Separated | None) -> tuple[IdFeature, str]:
+def _category(
+    column: ColumnProfile, parts: Separated | None, taken: Taken
+) -> tuple[IdFeature, str]:
     distinct = parts.num_distinct if parts else column.num_distinct
     feature = IdFeature()
     if column.kind == "flag" and not column.listed:
@@ -139,7 +170,7 @@ def _category(column: ColumnProfile, parts: Separated | None) -> tuple[IdFeature
         why = f"whole numbers 0 to {column.high:.0f}; others would share the row of 0"
     else:
         feature.hash_bucket_size = hash_rows(distinct)
-        why = _described(column, parts)
+        why = _described(column, parts, taken)
     feature.embedding_dim = WIDE if distinct >= WIDE_FROM else NARROW
     longest = parts.longest if parts else column.longest
     if parts:
@@ -165,7 +196,7 @@ def hash_rows(distinct: int) -> int:
     return next(factor * power for factor in (1, 2, 5, 10, 20) if factor * power >= least)
 
 
-def _described(column: ColumnProfile, parts: Separated | None) -> str:
+def _described(column: ColumnProfile, parts: Separated | None, taken: Taken) -> str:
     """What a column of categories holds."""
     if parts:
         return (
@@ -180,9 +211,21 @@ def _described(column: ColumnProfile, parts: Separated | None) -> str:
         return f"lists of {short}{column.longest} values, {count}"
     if column.kind == "text":
         return f"text, {count}{_examples(column)}"
-    if column.kind == "whole" and is_identifier(column):
-        return f"whole numbers, {count}; probably ids, whose size means nothing"
+    if column.whole:
+        return f"whole numbers, {count}; {_why_ids(column, taken)}"
     return f"{column.type}, {count}"
+
+
+def _why_ids(column: ColumnProfile, taken: Taken) -> str:
+    if taken.role:
+        return "ids, as --ids says"
+    if taken.power.names_things:
+        power = taken.power
+        return (
+            f"ids: a value's own rows tell {power.own:.1%} of {power.label}'s variance, those of "
+            f"its neighbours {max(power.near, 0.0):.1%}"
+        )
+    return "probably ids by the name" if is_named_id(column) else "ids, as large as hashes"
 
 
 def _examples(column: ColumnProfile) -> str:
@@ -194,7 +237,7 @@ def _examples(column: ColumnProfile) -> str:
 def _number(column: ColumnProfile, cuts: list[float]) -> tuple[RawFeature, str]:
     """Buckets that hold about equally many rows, each with an embedding."""
     feature = RawFeature(boundaries=cuts, embedding_dim=NARROW)
-    what = "whole numbers" if column.kind == "whole" else "numbers"
+    what = "whole numbers" if column.whole else "numbers"
     why = f"{what} {column.low:,.6g} to {column.high:,.6g}, {about(column)} distinct"
     if not column.finite:
         feature.normalizer = f"method=expression,expr=clip(x, {column.low!r}, {column.high!r})"

@@ -18,6 +18,8 @@ KEPT = 1 << 16
 U64 = np.uint64
 CODE = r"^\s*[+-]?0\d"  # 007 is a code, not the number 7
 POWER = r"\d[eE]"  # 1e300 is an amount, though it is whole
+NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
+NEARLY = 0.9  # share of a column's texts
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class ColumnProfile:
     finite: bool
     ascending: bool  # each number is larger than the one before
     sample: pa.Array | None  # some rows, the same ones of all columns; None for lists and maps
+    num_readable: int = 0  # values of text that read as numbers, where nearly all do
+    odd: tuple[str, str] | None = None  # place and text of the first one that does not
 
     @property
     def listed(self) -> bool:
@@ -91,6 +95,8 @@ class Counts:
         self._distinct = Distinct()
         self._numbers: Numbers | None = Numbers()  # None: not all values read as numbers
         self._code = self._power = False
+        self._readable: int | None = 0  # None: too few to be taken for numbers
+        self._odd: tuple[str, str] | None = None
 
     @property
     def flat(self) -> bool:
@@ -98,22 +104,40 @@ class Counts:
         several = is_list(self.type) or pa.types.is_map(self.type) or self._longest > 1
         return not (self.trouble or several)
 
-    def add(self, column: pa.Array) -> None:
+    @property
+    def whole(self) -> bool:
+        """Whether every value so far is a whole number, one in each row."""
+        numbers = self._numbers
+        written = self.typed and is_text(self.type)  # a typed file says that it is text
+        return self.flat and numbers is not None and numbers.whole and not (self._code or written)
+
+    def add(self, column: pa.Array, file: str, row: int) -> np.ndarray | None:
+        """Take in the rows of a file from ``row`` on. Returns their numbers (N,), NaN where
+        missing; None unless every row of the column so far holds at most one number."""
         if not pa.types.is_null(column.type):
             self.type = column.type
         if self.trouble:
-            return
+            return None
         try:
             values = read(column, SEPARATOR, weighted=pa.types.is_map(column.type))
         except (BadType, BadValue) as error:
             self.trouble = str(error)
-            return
+            return None
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # bytes, and rare kinds of text
             self.trouble = f"{column.type} cannot be used as values"
-            return
+            return None
         self._count(values)
         self._distinct.add(distinct(values.values)[0])
-        self._add_numbers(values)
+        numbers = self._add_numbers(values)
+        if numbers is not None and self._readable is not None:
+            self._readable += values.num_values
+        elif is_text(distinct(values.values)[0].type) and self.flat:
+            self._add_readable(values, file, row)
+        if numbers is None or not self.flat:
+            return None
+        by_row = np.full(len(column), np.nan)
+        by_row[slice(None) if values.lengths is None else values.lengths > 0] = numbers
+        return by_row
 
     def _count(self, values: Jagged) -> None:
         self._values += values.num_values
@@ -127,9 +151,26 @@ class Counts:
             self._shortest = min(self._shortest or shortest, shortest)
             self._longest = max(self._longest, int(present.max()))
 
-    def _add_numbers(self, values: Jagged) -> None:
-        if self._numbers is None:
+    def _add_readable(self, values: Jagged, file: str, row: int) -> None:
+        """Count the texts that read as numbers, as long as nearly all do."""
+        if self._readable is None:
             return
+        flat, codes = distinct(values.values)
+        reads = pc.match_substring_regex(flat, NUMBER).to_numpy(zero_copy_only=False)
+        reads = reads if codes is None else reads[codes]
+        self._readable += int(reads.sum())
+        if self._readable < NEARLY * self._values:
+            self._readable = None
+        elif self._odd is None and not reads.all():
+            place = int(np.argmin(reads))
+            text = flat[place if codes is None else int(codes[place])].as_py()
+            if values.lengths is not None:
+                place = int(np.flatnonzero(values.lengths)[place])
+            self._odd = (f"{file}, row {row + place + 1:,}", text)
+
+    def _add_numbers(self, values: Jagged) -> np.ndarray | None:
+        if self._numbers is None:
+            return None
         flat, codes = distinct(values.values)
         if is_text(flat.type) and not self.typed:
             self._code |= _any(flat, CODE)
@@ -138,8 +179,10 @@ class Counts:
             numbers = numbers_of(flat)
         except pa.ArrowInvalid:
             self._numbers = None
-            return
-        self._numbers.add(numbers if codes is None else numbers[codes])
+            return None
+        numbers = numbers if codes is None else numbers[codes]
+        self._numbers.add(numbers)
+        return numbers
 
     def profile(self, num_rows: int, sample: pa.Array | None) -> ColumnProfile:
         numbers = self._numbers or Numbers()
@@ -164,6 +207,8 @@ class Counts:
             finite=numbers.finite,
             ascending=known and numbers.ascending,
             sample=sample,
+            num_readable=self._readable or 0,
+            odd=self._odd if self._readable else None,
         )
 
     def _kind(self) -> str:

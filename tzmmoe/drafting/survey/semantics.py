@@ -22,14 +22,16 @@ IDENTIFIER = re.compile(
     r"|page|video|movie|song|author|city)$",
     re.IGNORECASE,
 )
+CAMEL = re.compile(r"[a-z](Id|ID)s?$")
 DENSE = 100  # whole numbers below this are rows of a table themselves
 MARKS = ("|", ";", ",")
 OFTEN = 0.1  # share of the distinct cells that hold the mark
 FEWER = 0.5  # distinct parts, as a share of distinct cells: parts come again, whole cells do not
 
 
-def reason(column: ColumnProfile) -> str | None:
-    """Why the column is left out; None when it may be a feature."""
+def reason(column: ColumnProfile, *, chosen: bool) -> str | None:
+    """Why the column is left out; None when it may be a feature. ``chosen``: the user says what it
+    is."""
     if not column.kind:
         return column.trouble
     if not column.num_values:
@@ -37,7 +39,7 @@ def reason(column: ColumnProfile) -> str | None:
     if column.constant:
         return "has the same value in every row"
     if not column.listed:
-        return _repeated(column)
+        return None if chosen else _repeated(column)
     if column.kind == "number" and column.shortest != column.longest and not column.whole:
         return (
             f"lists of {column.shortest} to {column.longest} numbers; a raw_feature needs equally "
@@ -46,10 +48,15 @@ def reason(column: ColumnProfile) -> str | None:
     return None
 
 
+def is_named_id(column: ColumnProfile) -> bool:
+    """Integers that count nothing, by their name: user_id, zip, itemId."""
+    return bool(IDENTIFIER.search(column.name) or CAMEL.search(column.name))
+
+
 def is_identifier(column: ColumnProfile) -> bool:
-    """Integers that count nothing, by their name (user_id, zip, itemId) or as large as hashes."""
-    named = IDENTIFIER.search(column.name) or re.search(r"[a-z]Ids?$", column.name)
-    return bool(named) or max(abs(column.low), abs(column.high)) >= HASHES
+    """Integers that count nothing, by their name or as large as hashes."""
+    large = column.kind == "whole" and max(abs(column.low), abs(column.high)) >= HASHES
+    return is_named_id(column) or large
 
 
 def is_dense(column: ColumnProfile) -> bool:
@@ -69,6 +76,17 @@ class Separated:
     mark: str
     num_distinct: int
     longest: int
+
+
+def split_at_will(words: Sequence[str]) -> Separated | None:
+    """Of distinct cells that are said to be lists, at the mark in most of them; None without."""
+    holding = {mark: sum(mark in word for word in words) for mark in (*MARKS, " ")}
+    mark = max(holding, key=holding.__getitem__)
+    if not holding[mark]:
+        return None
+    cells = [word.split(mark) for word in words]
+    parts = {part for cell in cells for part in cell if part}
+    return Separated(mark, len(parts), max(map(len, cells)))
 
 
 def separated(words: Sequence[str]) -> Separated | None:

@@ -1,0 +1,54 @@
+"""What the person who asked for a draft is told: what each column was taken for, doubts first."""
+
+import shlex
+from collections.abc import Iterator
+
+from tzmmoe.drafting.survey.feature import shown
+from tzmmoe.drafting.survey.findings import Findings
+
+
+def summary(findings: Findings) -> str:
+    """What was looked at, what a person should decide, and what became of each column."""
+    sections = {
+        "to decide": list(_doubts(findings)),
+        "tasks": [f"{shown(each.column.name)}: {each.why}" for each in findings.tasks],
+        "features": [
+            f"{shown(each.column)} ({each.config.WhichOneof('feature')}): {each.why}"
+            for each in findings.features
+        ],
+        "left out": [f"{shown(each.column)}: {each.why}" for each in findings.left_out],
+    }
+    lines = [f"looked at {findings.survey.seen} of {files_of(findings)}"]
+    for title, entries in sections.items():
+        if entries:
+            lines += [f"{title}:", *(f"  {entry}" for entry in entries)]
+    return "\n".join(lines)
+
+
+def files_of(findings: Findings) -> str:
+    """The files that were looked at, in words."""
+    first, more = findings.source.files[0], len(findings.source.files) - 1
+    return f"{first} and {more} more" if more else first
+
+
+def leaked(column: str, findings: Findings, between: str) -> str:
+    """The labels that a column alone predicts."""
+    suspects = findings.leaks[column].items()
+    return between.join(f"{shown(label)} (AUC {auc:.4f})" for label, auc in suspects)
+
+
+def _doubts(findings: Findings) -> Iterator[str]:
+    for column in findings.leaks:
+        yield (
+            f"leaks? {shown(column)} alone predicts {leaked(column, findings, ' and ')}; if it "
+            f"is made from the label, draft again with --ignore {shlex.quote(column)}"
+        )
+    for each in (*findings.features, *findings.left_out):
+        if each.doubt:
+            yield f"{shown(each.column)}: {each.doubt}"
+    for label in findings.sorted_by:
+        advice = "shuffle the files' rows; training permutes them only nearby"
+        yield f"sorted by {shown(label)}? {advice}"
+    yield from (each.advice for each in findings.tasks if each.advice)
+    if not findings.request.eval_files:
+        yield "no --eval_data: training will not evaluate"
