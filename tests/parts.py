@@ -103,7 +103,7 @@ def metric(text: str) -> Metric:
 
 
 def _by_word(registry: Registry, messages: Sequence) -> dict:
-    return {m.WhichOneof(registry.schema.name): registry.create(m) for m in messages}
+    return {registry.name(m): registry.create(m) for m in messages}
 
 
 def task(

@@ -111,7 +111,8 @@ def test_the_extensions_pass_their_tests_and_those_that_hold_for_all(extended: P
 
 
 def test_the_loss_of_pairs_is_that_of_its_test() -> None:
-    [code] = [code for language, place, code in blocks("docs/extending.md") if not place]
+    pages = blocks("docs/extending.md")
+    [code] = [code for language, place, code in pages if language == "python" and not place]
     assert code in (ROOT / "tests/tasks/test_batch_losses.py").read_text()
 
 
@@ -187,6 +188,23 @@ def test_the_extensions_train_evaluate_export_and_score(extended: Path, model: s
     folder.mkdir()
     (folder / "new.config").write_text(CONFIG.replace("MODEL", MODELS[model]))
     run([sys.executable, "-c", TRAINING], folder, PYTHONPATH=str(extended))
+
+
+def test_classes_of_ones_own_train_export_and_predict_as_the_page_says(extended: Path) -> None:
+    """``mine.py`` and ``mine.config`` lie in the folder, as the page has them."""
+    environment = {"PYTHONPATH": str(extended), "OMP_NUM_THREADS": "1"}
+    small = ["--rows", "8000", "--eval_rows", "2000", "--out", "data/synthetic"]
+    run([sys.executable, "-m", "tzmmoe.synthetic", *small], extended, **environment)
+    [commands] = [code for language, _, code in blocks("docs/extending.md") if language == "bash"]
+    commands = commands.replace("python -m", f"{sys.executable} -m")
+    said = run(["bash", "-euo", "pipefail", "-c", commands], extended, **environment)
+    assert "Brier" in said
+    last = (extended / "experiments/mine/train_eval_result_v2.txt").read_text().splitlines()[-1]
+    results = json.loads(last)
+    truth = pq.read_table(extended / "data/synthetic/eval")["click"].to_numpy()
+    predicted = pq.read_table(extended / "mine.parquet")["probs_ctr"].to_numpy()
+    assert results["Brier_ctr"] == pytest.approx(np.square(predicted - truth).mean(), rel=1e-5)
+    assert results["auc_ctr"] > 0.55
 
 
 def test_a_bad_setting_of_an_extension_is_reported_with_path_and_line(extended: Path) -> None:

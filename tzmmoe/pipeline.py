@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tzmmoe.build import rules
 from tzmmoe.config import Config, load
+from tzmmoe.registry import Modules
 from tzmmoe.run import folder
 from tzmmoe.run.evaluate import Evaluation
 from tzmmoe.run.fit import TrainRun
@@ -38,13 +39,17 @@ class Pipeline:
         flags: Mapping[str, str] | None = None,
         edits_json: str | None = None,
         device: str | None = None,
+        allow_modules: str | Sequence[str] = (),
     ) -> "Pipeline":
         """Read a config.
 
         ``settings`` are edits such as ``"data_config.batch_size=256"``; ``flags`` are the values of
-        fields that have a flag of the command line, by their paths.
+        fields that have a flag of the command line, by their paths. ``allow_modules`` are the
+        modules that may be imported for classes that the config names, with all inside them.
         """
-        config = load(path, rules=rules(), settings=settings, flags=flags, edits_json=edits_json)
+        modules = Modules.of(allow_modules)
+        edits = {"settings": settings, "flags": flags, "edits_json": edits_json}
+        config = load(path, rules=rules(modules), modules=modules, **edits)
         return cls(config, device=device)
 
     def fit(

@@ -62,7 +62,9 @@ def _from_export(arguments: argparse.Namespace) -> int:
 
     device = find_device(arguments.device or "auto")
     world = meet(device, PATIENCE_S)
-    scorer = Scorer.load(arguments.saved_model_dir, device)
+    scorer = Scorer.load(
+        arguments.saved_model_dir, device, allow_modules=arguments.allow_modules or ()
+    )
     loader = scorer.loader(
         arguments.predict_input_path,
         reserved=cli.names(arguments.reserved_columns),

@@ -105,7 +105,7 @@ def test_the_package_loads_configs_with_all_rules_wherever_it_does():
     calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
     passed = [ast.unparse(k.value) for call in calls for k in call.keywords if k.arg == "rules"]
     assert len(passed) >= 2  # the Python interface, and the check of a converted config
-    assert set(passed) <= {"rules()", "build.rules()"}
+    assert set(passed) <= {"rules(modules)", "build.rules()"}
 
 
 def recording(word: str, asked: list[str]) -> Rules:

@@ -243,8 +243,9 @@ ONEOFS = [
 def test_setting_a_member_of_a_oneof_clears_the_others(kind):
     for _, first, second in (each for each in ONEOFS if each[0] == kind):
         message = message_types()[kind]._concrete_class()
-        edit(message, first, "{}")
-        edit(message, second, "{}")
+        for name in (first, second):
+            is_message = message.DESCRIPTOR.fields_by_name[name].message_type is not None
+            edit(message, name, "{}" if is_message else "1")
         assert [field.name for field, _ in message.ListFields()] == [second]
 
 

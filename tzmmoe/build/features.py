@@ -6,11 +6,12 @@ from pathlib import Path
 
 from tzmmoe.config.walk import features as configured_features
 from tzmmoe.errors import ConfigError, Faults, did_you_mean, few
-from tzmmoe.features import FEATURES, Feature, FeatureSettings, FeatureSpec, check_shared, ordered
+from tzmmoe.features import Feature, FeatureSettings, FeatureSpec, check_shared, ordered
 from tzmmoe.protos.data_pb2 import DataConfig, FgMode, HashFunction
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.protos.train_pb2 import REPLICATED
-from tzmmoe.registry import fields
+from tzmmoe.registry import Modules, fields
+from tzmmoe.registry.modules import NO_MODULES
 from tzmmoe.tables.constraints import BY_COLUMNS, COMPUTE_KERNELS, ON_A_CPU, SHARDING_TYPES
 
 
@@ -25,10 +26,12 @@ def feature_settings(config: DataConfig, folder: Path) -> FeatureSettings:
     )
 
 
-def feature_specs(pipeline: Pipeline) -> dict[str, tuple[str, FeatureSpec]]:
+def feature_specs(
+    pipeline: Pipeline, modules: Modules = NO_MODULES
+) -> dict[str, tuple[str, FeatureSpec]]:
     """Path and specification of each feature that has a name."""
     return {
-        message.feature_name: (f"{path}.{word}", FeatureSpec(word, fields(message)))
+        message.feature_name: (f"{path}.{word}", FeatureSpec(word, fields(message), modules))
         for path, word, message in configured_features(pipeline)
         if word and message.feature_name
     }
@@ -72,15 +75,16 @@ def features_read(feature: Feature) -> dict[str, str]:
     return {origin.name: origin.path for origin in feature.origins if origin.kind == "feature"}
 
 
-def feature_notes(pipeline: Pipeline) -> Iterator[str]:
+def feature_notes(pipeline: Pipeline, modules: Modules = NO_MODULES) -> Iterator[str]:
     """A line for each kind of feature setting without effect: as the kinds of features themselves
     report, and because of data_config or train_config."""
     setting = feature_settings(pipeline.data_config, Path())
-    features = [
-        (FEATURES[word], fields(message), {field.name for field, _ in message.ListFields()})
-        for _, word, message in configured_features(pipeline)
-        if word
-    ]
+    features = []
+    for _, word, message in configured_features(pipeline):
+        if word:
+            spec = FeatureSpec(word, fields(message), modules)
+            present = {field.name for field, _ in message.ListFields()} | spec.own_args.keys()
+            features.append((spec.kind, {**spec.fields, **spec.own_args}, present))
     idle: dict[tuple[str, str], list[str]] = {}
     for kind, values, present in features:
         for name, reason in kind.idle(values, setting):

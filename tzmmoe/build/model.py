@@ -1,5 +1,6 @@
 """A whole config -> its features, tasks and model."""
 
+import json
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 import torch
 
 from tzmmoe.build.features import build_features, feature_settings, feature_specs, with_helpers
-from tzmmoe.build.tasks import task_sets
+from tzmmoe.build.tasks import chosen_model, task_sets
 from tzmmoe.config.walk import task_towers, tower_fields
 from tzmmoe.errors import Faults, few, within
 from tzmmoe.features import Feature, FeatureSettings, FeatureSpec
@@ -21,7 +22,8 @@ from tzmmoe.models.rank import RankModel
 from tzmmoe.models.tower import Tower
 from tzmmoe.protos.model_pb2 import ModelConfig, TaskTower
 from tzmmoe.protos.pipeline_pb2 import Pipeline
-from tzmmoe.registry import fields
+from tzmmoe.registry import Modules, fields
+from tzmmoe.registry.modules import NO_MODULES
 from tzmmoe.tables.table import fill_tables
 from tzmmoe.tasks.task import TaskSet
 
@@ -32,7 +34,8 @@ log = logging.getLogger(__name__)
 class Built:
     """``groups``: those that the model reads, with their features in order. ``features`` enter the
     model; ``helpers`` are only read by other features; ``specs`` describe all of them;
-    ``final_tasks`` have the metrics of the final evaluation."""
+    ``final_tasks`` have the metrics of the final evaluation; ``classes``: those of the user's in
+    which weights lie or that find the rows of tables, by what they are for."""
 
     groups: dict[str, list[str]]
     features: list[Feature]
@@ -42,27 +45,34 @@ class Built:
     tasks: TaskSet
     final_tasks: TaskSet
     model: RankModel
+    classes: Mapping[str, str]
 
 
 def build(
-    pipeline: Pipeline, folder: Path, faults: Faults, spread: int = 1, free: int | None = None
+    pipeline: Pipeline,
+    folder: Path,
+    faults: Faults,
+    spread: int = 1,
+    free: int | None = None,
+    modules: Modules = NO_MODULES,
 ) -> Built | None:
     """Features, tasks and the model, initialised from the config's seed; but not the tables if they
     may be ``spread`` over several processes. ``free``: bytes of memory of a process, if known;
-    tables that need more are a fault.
+    tables that need more are a fault. ``modules``: those in which classes of the user's may lie.
 
     None if there are any ``faults``, to which those of the objects are added.
     """
     setting = feature_settings(pipeline.data_config, folder)
-    specs = feature_specs(pipeline)
+    specs = feature_specs(pipeline, modules)
     by_name = build_features(specs, setting, faults)
-    tasks, final = task_sets(pipeline, faults)
+    tasks, final = task_sets(pipeline, faults, modules)
     groups = {g.group_name: list(g.feature_names) for g in pipeline.model_config.feature_groups}
     torch.manual_seed(pipeline.runtime_config.seed)
     model = None
     with _allocating(faults):
         by_path = tower_specs(pipeline.model_config)
-        body = _body(pipeline, _groups(groups, by_name), list(by_path.values()), faults)
+        of_body = (_groups(groups, by_name), list(by_path.values()))
+        body = _body(pipeline.model_config, of_body, faults, modules)
         if body:
             groups = body.groups | {name: f.features for name, f in body.factors.items()}
         names = list(dict.fromkeys(name for members in groups.values() for name in members))
@@ -81,14 +91,32 @@ def build(
     unused = [name for name in by_name if name not in {feature.name for feature in used}]
     if unused:
         log.warning("these features are in no group that the model reads: %s", few(unused))
+    _say_bindings(pipeline)
+    helpers = [feature for feature in used if feature.name not in names]
+    by_spec = {name: spec for name, (_, spec) in specs.items()}
+    classes = _classes(pipeline.model_config, by_spec)
+    return Built(groups, features, helpers, by_spec, setting, tasks, final, model, classes)
+
+
+def _classes(config: ModelConfig, specs: Mapping[str, FeatureSpec]) -> dict[str, str]:
+    """``{"model": "mine.Body", "feature 'day'": 'mine.Day {"first": 1}'}``. The arguments of a
+    feature decide about rows, those of a model about shapes, which tensors have anyway."""
+    word, arguments = MODELS.chosen(config)
+    classes = {"model": arguments["class"]} if word == MODELS.custom else {}
+    for name, spec in specs.items():
+        if spec.is_custom:
+            args = json.dumps(spec.own_args, sort_keys=True)
+            classes[f"feature {name!r}"] = f"{spec.fields['class']} {args}"
+    return classes
+
+
+def _say_bindings(pipeline: Pipeline) -> None:
+    """Which label each tower has, if the config leaves it to their order."""
     towers = [tower for _, tower in task_towers(pipeline.model_config)]
     if not any(tower.label_name for tower in towers):
         pairs = zip(towers, pipeline.data_config.label_fields, strict=True)
         bindings = ", ".join(f"{tower.tower_name} <- {label}" for tower, label in pairs)
         log.info("no tower names its label, so they are bound in order: %s", bindings)
-    helpers = [feature for feature in used if feature.name not in names]
-    specs_by_name = {name: spec for name, (_, spec) in specs.items()}
-    return Built(groups, features, helpers, specs_by_name, setting, tasks, final, model)
 
 
 def _groups(
@@ -159,17 +187,23 @@ def tower_specs(config: ModelConfig) -> dict[str, TowerSpec]:
 
 
 def _body(
-    pipeline: Pipeline, groups: Mapping[str, Group], towers: Sequence[TowerSpec], faults: Faults
+    config: ModelConfig,
+    given: tuple[Mapping[str, Group], Sequence[TowerSpec]],
+    faults: Faults,
+    modules: Modules,
 ) -> Body | None:
-    word = pipeline.model_config.WhichOneof("model")
+    """``given``: what every body gets, the groups and the specifications of the towers."""
+    word = config.WhichOneof("model")
     if word is None:
         return None
-    message = getattr(pipeline.model_config, word)
-    others = {field.name for field in tower_fields(message.DESCRIPTOR)} | {*MODELS[word].of_tasks}
-    arguments = {name: value for name, value in fields(message).items() if name not in others}
+    of_towers = {field.name for field in tower_fields(getattr(config, word).DESCRIPTOR)}
     with faults.under(f"model_config.{word}"):
-        body = MODELS[word](groups, towers, **arguments)
-        body.order([tower.name for tower in towers])
+        kind, arguments = chosen_model(config, modules)
+        others = of_towers | {*kind.of_tasks}
+        arguments = {name: value for name, value in arguments.items() if name not in others}
+        is_custom = word == MODELS.custom
+        body = MODELS.make(kind, given, arguments) if is_custom else kind(*given, **arguments)
+        body.order([tower.name for tower in given[1]])
         return body
     return None
 

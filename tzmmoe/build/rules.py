@@ -4,27 +4,52 @@ Features and models define their own rules. Gathering all of them here prevents 
 loaded with only some.
 """
 
+from collections.abc import Iterator
+from functools import partial
+
 from tzmmoe.build.features import feature_notes
 from tzmmoe.config.dialects import torcheasyrec
 from tzmmoe.config.rulebook import Rules, joined
 from tzmmoe.config.rules import SECTIONS
+from tzmmoe.config.walk import custom_classes
+from tzmmoe.errors import ConfigError
 from tzmmoe.models import MODELS
 from tzmmoe.protos.pipeline_pb2 import Pipeline
+from tzmmoe.registry import Modules
+from tzmmoe.registry.modules import NO_MODULES
 
 
-def rules() -> Rules:
-    """The rules of the dialects, the config's sections, the features and the config's model."""
-    return joined(torcheasyrec.RULES, SECTIONS, Rules(notes=feature_notes), MODEL)
+def rules(modules: Modules = NO_MODULES) -> Rules:
+    """The rules of the dialects, the config's sections, the features and the config's model.
+    ``modules`` are those in which classes of the user's may lie."""
+    of_features = Rules(notes=partial(feature_notes, modules=modules))
+    idle = Rules(notes=partial(_idle, modules))
+    return joined(torcheasyrec.RULES, SECTIONS, of_features, _of_the_model(modules), idle)
 
 
-def _model_rules(pipeline: Pipeline) -> Rules:
-    """The rules of the model that a config chooses."""
-    word = pipeline.model_config.WhichOneof(MODELS.schema.name)
-    return MODELS[word].rules if word in MODELS else Rules()
+def _idle(modules: Modules, pipeline: Pipeline) -> Iterator[str]:
+    """A line for each allowed module in which no class of the config lies."""
+    paths = [path for _, path in custom_classes(pipeline)]
+    for name in modules.allowed:
+        if not any(Modules((name,)).allows(path) for path in paths):
+            yield f"allow_modules: {name} has no effect: no class of the config is in it"
 
 
-MODEL = Rules(
-    rewrite=lambda pipeline, faults: _model_rules(pipeline).rewrite(pipeline, faults),
-    check=lambda pipeline, faults: _model_rules(pipeline).check(pipeline, faults),
-    notes=lambda pipeline: _model_rules(pipeline).notes(pipeline),
-)
+def _of_the_model(modules: Modules) -> Rules:
+    """The rules of whatever model a config chooses."""
+
+    def chosen(pipeline: Pipeline) -> Rules:
+        config = pipeline.model_config
+        if config.WhichOneof(MODELS.schema.name) is None:
+            return Rules()
+        word, arguments = MODELS.chosen(config)
+        try:
+            return MODELS.kind(word, arguments, modules).rules
+        except ConfigError:  # a class of the user's, which building reports
+            return Rules()
+
+    return Rules(
+        rewrite=lambda pipeline, faults: chosen(pipeline).rewrite(pipeline, faults),
+        check=lambda pipeline, faults: chosen(pipeline).check(pipeline, faults),
+        notes=lambda pipeline: chosen(pipeline).notes(pipeline),
+    )

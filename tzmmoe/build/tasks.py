@@ -1,22 +1,25 @@
 """task_towers -> tasks with their losses and metrics."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from tzmmoe.build.features import check_name
 from tzmmoe.config.walk import missing_towers, task_towers
 from tzmmoe.errors import ConfigError, Faults, did_you_mean, few, within
-from tzmmoe.models import MODELS
+from tzmmoe.models import MODELS, Body
 from tzmmoe.protos import loss_pb2, metric_pb2
-from tzmmoe.protos.model_pb2 import TaskTower
+from tzmmoe.protos.model_pb2 import ModelConfig, TaskTower
 from tzmmoe.protos.pipeline_pb2 import Pipeline
-from tzmmoe.registry import Registry, fields
+from tzmmoe.registry import Modules, Registry
+from tzmmoe.registry.modules import NO_MODULES
 from tzmmoe.tasks.losses import LOSSES, Loss
 from tzmmoe.tasks.metrics import METRICS
 from tzmmoe.tasks.task import Task, TaskSet, TaskSpace
 
 
-def build_tasks(pipeline: Pipeline, faults: Faults) -> list[Task]:
+def build_tasks(pipeline: Pipeline, faults: Faults, modules: Modules = NO_MODULES) -> list[Task]:
     """The tasks; what is wrong with their towers is added to ``faults``."""
     config, labels = pipeline.model_config, pipeline.data_config.label_fields
     towers, tasks = task_towers(config), []
@@ -25,20 +28,32 @@ def build_tasks(pipeline: Pipeline, faults: Faults) -> list[Task]:
         with faults.under(path):
             if tower.tower_name:
                 check_name("tower_name", tower.tower_name)
-            tasks.append(_task(tower, label))
+            tasks.append(_task(tower, label, modules))
     word = config.WhichOneof("model")
     if word is None or len(tasks) < len(towers) or any(missing_towers(config)):
         return tasks
     with faults.under(f"model_config.{word}"):
-        model, arguments = MODELS[word], fields(getattr(config, word))
-        return model.relate(tasks, {name: arguments[name] for name in model.of_tasks})
+        model, arguments = chosen_model(config, modules)
+        return model.relate(tasks, {name: arguments.get(name) for name in model.of_tasks})
     return tasks
 
 
-def task_sets(pipeline: Pipeline, faults: Faults) -> tuple[TaskSet, TaskSet]:
+def chosen_model(config: ModelConfig, modules: Modules) -> tuple[type[Body], dict[str, Any]]:
+    """The class of the model, and its fields; of a class of the user's, its arguments.
+
+    Raises ConfigError if that cannot be had.
+    """
+    word, arguments = MODELS.chosen(config)
+    kind = MODELS.kind(word, arguments, modules)
+    return kind, (arguments["args"] or {}) if word == MODELS.custom else arguments
+
+
+def task_sets(
+    pipeline: Pipeline, faults: Faults, modules: Modules = NO_MODULES
+) -> tuple[TaskSet, TaskSet]:
     """The tasks, and those of the final evaluation, with every fault that they have together."""
-    tasks = TaskSet(build_tasks(pipeline, faults))
-    final = final_tasks(pipeline, tasks, faults)
+    tasks = TaskSet(build_tasks(pipeline, faults, modules))
+    final = final_tasks(pipeline, tasks, faults, modules)
     for check in (tasks.columns, tasks.check):
         with faults.under("model_config"):
             check()
@@ -48,7 +63,9 @@ def task_sets(pipeline: Pipeline, faults: Faults) -> tuple[TaskSet, TaskSet]:
     return tasks, final
 
 
-def final_tasks(pipeline: Pipeline, tasks: TaskSet, faults: Faults) -> TaskSet:
+def final_tasks(
+    pipeline: Pipeline, tasks: TaskSet, faults: Faults, modules: Modules = NO_MODULES
+) -> TaskSet:
     """The tasks with the metrics of eval_config.task_metrics; the same object if it has none."""
     by_name = {task.name: task for task in tasks.tasks}
     if len(by_name) < len(task_towers(pipeline.model_config)):
@@ -67,14 +84,14 @@ def final_tasks(pipeline: Pipeline, tasks: TaskSet, faults: Faults) -> TaskSet:
         seen.add(matches[0])
         with faults.under(path):
             task = by_name[matches[0]]
-            metrics = _by_word("metrics", METRICS, message.metrics)
-            in_space = _by_word("metrics", METRICS, message.metrics) if task.space else {}
+            metrics = _by_word("metrics", METRICS, message.metrics, modules)
+            in_space = copy.deepcopy(metrics) if task.space else {}
             by_name[task.name] = replace(task, metrics=metrics, space_metrics=in_space)
             by_name[task.name].check()
     return TaskSet(list(by_name.values())) if seen else tasks
 
 
-def _task(tower: TaskTower, label: str) -> Task:
+def _task(tower: TaskTower, label: str, modules: Modules) -> Task:
     losses = list(tower.losses) or [loss_pb2.Loss(binary_cross_entropy={})]
     space = None
     if tower.task_space_indicator_label:
@@ -83,8 +100,9 @@ def _task(tower: TaskTower, label: str) -> Task:
             tower.in_task_space_weight,
             tower.out_task_space_weight,
         )
-    by_word = _by_word("losses", LOSSES, losses)
+    by_word = _by_word("losses", LOSSES, losses, modules)
     metrics = list(tower.metrics) or _default_metrics(by_word, tower.num_class)
+    measured = _by_word("metrics", METRICS, metrics, modules)
     task = Task(
         name=tower.tower_name,
         label=label,
@@ -93,8 +111,8 @@ def _task(tower: TaskTower, label: str) -> Task:
         sample_weight=tower.sample_weight_name or None,
         space=space,
         losses=by_word,
-        metrics=_by_word("metrics", METRICS, metrics),
-        space_metrics=_by_word("metrics", METRICS, metrics) if space else {},
+        metrics=measured,
+        space_metrics=copy.deepcopy(measured) if space else {},
         activation=tower.output_activation,
     )
     task.check()
@@ -108,16 +126,20 @@ def _default_metrics(losses: Mapping[str, Loss], num_class: int) -> list[metric_
     return [metric_pb2.Metric(**{name: {}}) for name in names]
 
 
-def _by_word(name: str, registry: Registry, messages: Sequence) -> dict:
-    """Objects by their words. Each word may occur once, since results are named after it."""
+def _by_word(field: str, registry: Registry, messages: Sequence, modules: Modules) -> dict:
+    """Objects by their words, or by the names of the user's classes. Each may occur once, since
+    results are named after it."""
     by_word = {}
     for index, message in enumerate(messages):
-        with within(f"{name}[{index}]"):
+        with within(f"{field}[{index}]"):
             word = message.WhichOneof(registry.schema.name)
             if word is None:
-                raise ConfigError.at("", f"is empty; give one of {', '.join(registry.words)}")
-            if word in by_word:
-                raise ConfigError.at("", f"{word} is listed twice; remove one")
+                words = (*registry.words, registry.custom)
+                raise ConfigError.at("", f"is empty; give one of {', '.join(words)}")
             with within(word):
-                by_word[word] = registry.create(message)
+                name = registry.name(message)
+                if name not in by_word:
+                    by_word[name] = registry.create(message, modules)
+                    continue
+            raise ConfigError.at("", f"{name} is listed twice; remove one")
     return by_word

@@ -13,10 +13,11 @@ from tzmmoe.config.dialects.torcheasyrec import ALIASES
 from tzmmoe.errors import did_you_mean, few, join, parts_with
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.textformat.facts import SchemaFacts
+from tzmmoe.textformat.named import has_any_names
 
 _TORCH_EASY_REC = """
 asset_dir batch_cost_size bool_mask_feature combine_feature combo_feature
-commitment_loss contrastive_loss custom_feature dat data_type dbmtl dc2vr dcn_v1 dcn_v2 deepfm
+commitment_loss contrastive_loss dat data_type dbmtl dc2vr dcn_v1 dcn_v2 deepfm
 delta_embedding_dump_config din_encoder dlrm dlrm_hstu dssm dssm_v2 dynamicemb ema
 embedding_name_suffix enable_global_grad_clip expr_feature fg_value_type force_base_data_group fused
 grouped_xauc hard_negative_sampler hard_negative_sampler_v2 hstu_match in_order is_orderby_partition
@@ -79,7 +80,8 @@ def _places(word: str, owner: Descriptor, path: str = "") -> Iterator[str]:
     if word in owner.fields_by_name:
         yield path
     for field in owner.fields:
-        if field.message_type is not None and not field.message_type.GetOptions().map_entry:
+        kind = field.message_type
+        if kind is not None and not (kind.GetOptions().map_entry or has_any_names(kind)):
             yield from _places(word, field.message_type, join(path, field.name))
 
 

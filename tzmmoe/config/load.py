@@ -8,6 +8,8 @@ from tzmmoe.config.facts import FACTS
 from tzmmoe.config.rulebook import Rules
 from tzmmoe.errors import ConfigError, Fault, Faults, did_you_mean, lies_in
 from tzmmoe.protos.pipeline_pb2 import Pipeline
+from tzmmoe.registry import Modules
+from tzmmoe.registry.modules import NO_MODULES
 from tzmmoe.textformat import edit, reader
 
 
@@ -21,6 +23,7 @@ class Config:
     locate: Callable[[Fault], Fault]
     folder: Path
     rules: Rules  # by which it was loaded
+    modules: Modules = NO_MODULES  # in which classes of the user's may lie
 
 
 def load(
@@ -30,13 +33,15 @@ def load(
     settings: Sequence[str] = (),
     flags: Mapping[str, str] | None = None,
     edits_json: str | None = None,
+    modules: Modules = NO_MODULES,
 ) -> Config:
     """Read a text (or ``.json``) config.
 
     ``rules`` are those of ``build.rules()``, which include those of models and features.
     ``settings`` are ``PATH=VALUE`` texts; ``flags`` are the values of fields by path, where the
-    last part of the path is the name of the flag; ``edits_json`` is a JSON object of edits. Faults
-    are collected, not raised, so that building can add its own; only an unreadable file raises.
+    last part of the path is the name of the flag; ``edits_json`` is a JSON object of edits;
+    ``modules`` may hold classes of the user's, as they may for the rules. Faults are collected, not
+    raised, so that building can add its own; only an unreadable file raises.
     """
     path = Path(path)
     pipeline, faults = Pipeline(), Faults()
@@ -57,7 +62,7 @@ def load(
         flags = [flag for changed, flag in edited if lies_in(place, changed)]
         return replace(fault, path=place, where=flags[-1] if flags else outline.locate(place))
 
-    return Config(pipeline, faults, locate, path.parent, rules)
+    return Config(pipeline, faults, locate, path.parent, rules, modules)
 
 
 def _content(path: Path) -> str:

@@ -24,6 +24,13 @@ def messages(message: Message, path: str = "") -> Iterator[tuple[str, Message]]:
             yield from messages(element, join(path, f"{field.name}[{index}]"))
 
 
+def custom_classes(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
+    """Path of the message and dotted path of each class of the user's."""
+    for path, message in messages(pipeline):
+        if "class" in message.DESCRIPTOR.fields_by_name:
+            yield path, getattr(message, "class")
+
+
 def features(pipeline: Pipeline) -> Iterator[tuple[str, str | None, FeatureConfig]]:
     """Path, word and message of each feature; the word is None if no kind is chosen."""
     for index, config in enumerate(pipeline.feature_configs):

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -13,12 +13,14 @@ from tzmmoe.errors import ConfigError
 from tzmmoe.features.shared import FeatureSettings, Origin, SharedFields, Tally
 from tzmmoe.jagged import Jagged
 from tzmmoe.protos.feature_pb2 import FeatureConfig
-from tzmmoe.registry import Registry
+from tzmmoe.registry import Modules, Registry
+from tzmmoe.registry.modules import NO_MODULES
 from tzmmoe.tables.table import Table
 
 FEATURES: Registry[type["Feature"]] = Registry(FeatureConfig, "feature")
 
 
+@FEATURES.base
 class Feature(ABC):
     """One feature: turns the values of its origins into ids of its ``table``, or into numbers.
 
@@ -92,25 +94,50 @@ def _names(expressions: str | Sequence[str] | None) -> list[str]:
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """What a feature is made from: its word of the schema and its fields, as plain data."""
+    """What a feature is made from: its word of the schema and its fields, as plain data.
+
+    ``modules``: those in which a class of the user's may lie.
+    """
 
     word: str
     fields: Mapping[str, Any]
+    modules: Modules = field(default=NO_MODULES, compare=False)
 
     @property
     def kind(self) -> type[Feature]:
-        return FEATURES[self.word]
+        """Raises ConfigError if it is a class of the user's that cannot be had."""
+        return FEATURES.kind(self.word, self.fields, self.modules)
+
+    @property
+    def is_custom(self) -> bool:
+        return self.word == FEATURES.custom
+
+    @property
+    def own_args(self) -> Mapping[str, Any]:
+        """The arguments of a class of the user's."""
+        return self.fields.get("args") or {} if self.is_custom else {}
 
     def files(self) -> dict[str, str]:
-        """The path in each field that names a file."""
-        return {name: self.fields[name] for name in self.kind.file_fields if self.fields.get(name)}
+        """The path in each field, or argument of a class of the user's, that names a file."""
+        owner = self.own_args if self.is_custom else self.fields
+        return {name: owner[name] for name in self.kind.file_fields if owner.get(name)}
+
+    def described(self, files: Mapping[str, str]) -> dict[str, Any]:
+        """Word and fields as plain data, with other paths in place of those in ``files()``."""
+        if self.is_custom:
+            return {"kind": self.word, **self.fields, "args": {**self.own_args, **files}}
+        return {"kind": self.word, **self.fields, **files}
 
     def make(self, setting: FeatureSettings) -> Feature:
-        own = dict(self.fields)
-        expressions = {name: own.pop(name) for name in self.kind.origin_fields}
+        own, kind = dict(self.fields), self.kind
+        expressions = {name: own.pop(name) for name in kind.origin_fields}
         shared = {name: own.pop(name) for name in SharedFields.names() & own.keys()}
         origins = setting.origins(expressions, shared["feature_name"])
-        feature = self.kind(SharedFields(setting, origins, **shared), **own)
+        common = SharedFields(setting, origins, **shared)
+        if self.is_custom:
+            feature = FEATURES.make(kind, [common], self.own_args)
+        else:
+            feature = kind(common, **own)
         if feature.table is None and feature.value_dim < 1:
             name = self.kind.__name__
             raise TypeError(f"{name} has neither a table nor a value_dim; set one in __init__")

@@ -71,6 +71,7 @@ class TowerInputs(NamedTuple):
     addends: Sequence[Tensor] | None = None
 
 
+@MODELS.base
 class Body(nn.Module, ABC):
     """Inputs by feature group -> one input for each tower.
 

@@ -77,7 +77,7 @@ class Session:
             if settings.files.lacks(name):
                 faults.add(name, f"is not set; set it, or pass --{name}")
         spread = 1 if whole or settings.placement.placement == "REPLICATED" else num_processes()
-        built = build(pipeline, config.folder, faults, spread, free)
+        built = build(pipeline, config.folder, faults, spread, free, config.modules)
         if trains:
             check(settings, built, faults)
         with faults.under(""):

@@ -211,11 +211,12 @@ KEY = "meaning"  # in state.json
 @dataclass(frozen=True)
 class Fingerprint:
     """What the weights of a model depend on: the order of the features in each group and of the
-    tasks, and how the values of each feature become rows of its table."""
+    tasks, how the values of each feature become rows of its table, and the user's classes."""
 
     groups: Mapping[str, Sequence[str]]
     tasks: Sequence[str]
     rows: Mapping[str, str]
+    classes: Mapping[str, str]
 
     @classmethod
     def of(cls, built: Built) -> "Fingerprint":
@@ -224,6 +225,7 @@ class Fingerprint:
             groups={name: list(members) for name, members in built.groups.items()},
             tasks=[task.name for task in built.tasks.tasks],
             rows={feature.name: feature.row_rule for feature in built.features},
+            classes=dict(built.classes),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -257,6 +259,11 @@ def _differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> Iterat
         before = saved["rows"].get(name, rule)
         if before != rule:
             yield f"{name}: a value's row was {before}, and is {rule} in the config"
+    classes, before = current["classes"], saved.get("classes", {})  # older checkpoints have none
+    for name in before | classes:
+        was, found = (part.get(name, "not a class of your own") for part in (before, classes))
+        if was != found:
+            yield f"{name}: was {was}, and is {found} in the config"
 
 
 def _changes(where: str, kind: str, before: Sequence[str], now: Sequence[str]) -> Iterator[str]:

@@ -45,12 +45,29 @@ class Export:
         """
         if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
             raise CheckpointError(f"{directory} already exists; choose another --export_dir")
-        program = trace(self.model.cpu(), self.tasks, self._layout)
+        program = self._program()
         try:
             with written_aside(directory) as folder:
                 self._write_files(folder, program)
         except OSError as error:
             raise CheckpointError(f"{directory} could not be written: {error}") from error
+
+    def _program(self) -> torch.export.ExportedProgram:
+        """Raises CheckpointError if classes of the user's are in it, and it cannot be traced."""
+        try:
+            return trace(self.model.cpu(), self.tasks, self._layout)
+        except RuntimeError as error:
+            losses = [loss for task in self.tasks.tasks for loss in task.losses.values()]
+            kinds = {type(part) for part in (*self.model.modules(), *losses)}
+            names = {f"{kind.__module__}.{kind.__qualname__}" for kind in kinds}
+            foreign = sorted(
+                name for name in names if name.split(".")[0] not in ("torch", "tzmmoe")
+            )
+            if not foreign:
+                raise
+            reason = str(error).strip().splitlines()[0]
+            words = f"the model cannot be exported: tracing {', '.join(foreign)} fails: {reason}"
+            raise CheckpointError(words) from error
 
     @property
     def _layout(self) -> Layout:
@@ -87,9 +104,9 @@ class Export:
         files = self._files(name)
         for field, file in files.items():
             (folder / file).parent.mkdir(exist_ok=True)
-            source = find_file(spec.fields[field], self.setting.folder, field)
+            source = find_file(spec.files()[field], self.setting.folder, field)
             shutil.copyfile(source, folder / file)
-        return {"kind": spec.word, **spec.fields, **files}
+        return spec.described(files)
 
     def _files(self, name: str) -> dict[str, str]:
         """The fields of a feature that name a file, and where it lies in the export: that of its

@@ -83,6 +83,7 @@ def trace(model: RankModel, tasks: TaskSet, layout: Layout) -> torch.export.Expo
             sizes[f"weights_{width}"] = sizes[f"ids_{width}"]
     served = Served(model, tasks, layout).eval()
     program = torch.export.export(served, (example,), dynamic_shapes=(sizes,))
+    _check_operators(program)
     program.example_inputs = None  # torch would pickle them into the file
     program._guards_code = []  # Python, which nothing runs without example inputs
     for module in program.graph_module.modules():
@@ -90,6 +91,21 @@ def trace(model: RankModel, tasks: TaskSet, layout: Layout) -> torch.export.Expo
             for note in NOTES:
                 node.meta.pop(note, None)
     return program
+
+
+def _check_operators(program: torch.export.ExportedProgram) -> None:
+    """Raise CheckpointError for operators that ``archive.check`` would refuse."""
+    names = set()
+    for module in program.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+            if isinstance(node.target, torch._ops.OperatorBase):
+                namespace = getattr(node.target, "namespace", "higher_order")
+                names.add(f"torch.ops.{namespace}.{str(node.target).removeprefix(f'{namespace}.')}")
+    if others := sorted(name for name in names if not archive.OPERATOR.fullmatch(name)):
+        raise CheckpointError(
+            f"the model cannot be exported: it calls {', '.join(others)}, and an export may hold "
+            "torch's own operators only (torch.ops.aten); compute the same with torch's functions"
+        )
 
 
 def _example(layout: Layout) -> Inputs:

@@ -19,6 +19,7 @@ from tzmmoe.data.reading.base import Chunk, FileRows
 from tzmmoe.data.reading.files import Reading, open_source
 from tzmmoe.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from tzmmoe.features import Feature, FeatureSettings, FeatureSpec
+from tzmmoe.registry import Modules
 from tzmmoe.serving.exporter import FORMAT
 from tzmmoe.serving.program import load, program_inputs
 from tzmmoe.system.digest import inside, sha256
@@ -45,13 +46,23 @@ class Scorer:
         self.device = device
 
     @classmethod
-    def load(cls, directory: str | Path, device: str | torch.device = "cpu") -> "Scorer":
+    def load(
+        cls,
+        directory: str | Path,
+        device: str | torch.device = "cpu",
+        *,
+        allow_modules: str | Sequence[str] = (),
+    ) -> "Scorer":
         """Open an export, without unpickling anything in it.
 
+        ``allow_modules``: those that may be imported for features of the user's, with all inside
+        them.
+
         Raises:
-            CheckpointError: the folder is not an export, is damaged, or has another format.
+            CheckpointError: the folder is not an export, is damaged, or has another format; or the
+                class of a feature cannot be had.
         """
-        folder = Path(directory)
+        folder, modules = Path(directory), Modules.of(allow_modules)
         try:
             signature = json.loads(own_file(folder, "signature.json").read_text(encoding="utf-8"))
             if signature["format"] != FORMAT:
@@ -62,7 +73,10 @@ class Scorer:
             reading = Reading(**signature["reading"])
             setting = FeatureSettings(**signature["setting"], folder=folder)
             features, helpers = (
-                [make_feature(fields, setting, signature["sha256"]) for fields in signature[part]]
+                [
+                    make_feature(each, setting, signature["sha256"], modules)
+                    for each in signature[part]
+                ]
                 for part in ("features", "helpers")
             )
         except (OSError, ValueError, LookupError, TypeError, ConfigError) as error:
@@ -195,14 +209,23 @@ def own_file(folder: Path, name: str) -> Path:
 
 
 def make_feature(
-    fields: dict[str, Any], setting: FeatureSettings, checked: Collection[str]
+    fields: dict[str, Any], setting: FeatureSettings, checked: Collection[str], modules: Modules
 ) -> Feature:
-    """A feature of a signature. The files that it reads must be among the ``checked`` ones."""
-    spec = FeatureSpec(fields.pop("kind"), fields)
-    for file in spec.files().values():
-        if file not in checked:
-            raise KeyError(f"no checksum of {file!r}")
-    return spec.make(setting)
+    """A feature of a signature. The files that it reads must be among the ``checked`` ones.
+
+    Raises CheckpointError for a class of the user's that cannot be had.
+    """
+    spec = FeatureSpec(fields.pop("kind"), fields, modules)
+    try:
+        for file in spec.files().values():
+            if file not in checked:
+                raise KeyError(f"no checksum of {file!r}")
+        return spec.make(setting)
+    except ConfigError as error:
+        if not spec.is_custom:
+            raise
+        words = f"{setting.folder}: feature {fields['feature_name']!r}: {error}"
+        raise CheckpointError(words) from error
 
 
 def one_batch(table: pa.Table) -> pa.RecordBatch:

@@ -66,6 +66,11 @@ def parser(description: str) -> Parser:
         metavar="JSON",
         help='several changes at once: {"feature_configs[:].id_feature.embedding_dim": 8}',
     )
+    flags.add_argument(
+        "--allow_modules",
+        metavar="NAMES",
+        help="modules that may be imported for classes of your own: a,b; all inside them, too",
+    )
     flags.add_argument("--device", help="auto, cpu, cuda or cuda:1; overrides the config's")
     return flags
 
@@ -74,14 +79,15 @@ FIELDS = ("model_dir", "train_input_path", "eval_input_path", "test_input_path")
 
 
 def changes(arguments: argparse.Namespace, fields: Sequence[str] = FIELDS) -> dict[str, Any]:
-    """Keywords for ``Pipeline.load``: --set, --edit_config_json, --device, and the flags that set
-    ``fields`` of the config, each named after the last part of its field's path."""
+    """Keywords for ``Pipeline.load``: --set, --edit_config_json, --device, --allow_modules, and the
+    flags that set ``fields`` of the config, each named after the last part of its field's path."""
     flags = {path: getattr(arguments, path.rpartition(".")[2]) for path in fields}
     return {
         "settings": arguments.set,
         "flags": {path: value for path, value in flags.items() if value is not None},
         "edits_json": arguments.edit_config_json,
         "device": arguments.device,
+        "allow_modules": arguments.allow_modules or (),
     }
 
 

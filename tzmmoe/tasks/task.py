@@ -72,6 +72,9 @@ class Task:
         self._check_activation()
         many = f" of {self.num_class} classes" if self.num_class > 1 else ""
         for index, (word, metric) in enumerate(self.metrics.items()):
+            if word in self.losses:
+                words = f"{word} is also the name of a loss, and results carry it; rename a class"
+                faults.add(f"metrics[{index}]", words)
             if self.consumed(metric) is None:
                 one = " of one class" if many and not metric.several_classes else ""
                 faults.add(

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from tzmmoe.errors import ConfigError, Faults, lies_in
-from tzmmoe.textformat import json_text, paths, reader
+from tzmmoe.errors import ConfigError, Faults, join, lies_in
+from tzmmoe.textformat import json_text, named, paths, reader
 from tzmmoe.textformat.facts import SchemaFacts
 from tzmmoe.textformat.objects import ObjectReading
 from tzmmoe.textformat.outline import TOKEN
@@ -91,9 +91,15 @@ def edit(pipeline: Message, path: str, value: Any, facts: SchemaFacts) -> list[s
         ConfigError: the field or element does not exist, or the value does not fit it. Then nothing
             has changed.
     """
-    targets = list(paths.targets(pipeline, path, facts))
+    outer, names = named.split(pipeline.DESCRIPTOR, path)
+    targets = list(paths.targets(pipeline, outer, facts))
     if not targets:
         raise ConfigError.at(path, "does not exist; no element matches the index")
+    if names:
+        for target in targets:
+            owner = getattr(target.owner, target.field.name)
+            named.set_value(owner, names, value, path)
+        return [join(target.full_path, *names) for target in targets]
     fields = [target.field for target in targets]
     if value == "" and all(f.message_type is not None and not f.is_repeated for f in fields):
         for target in targets:

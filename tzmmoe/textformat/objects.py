@@ -6,6 +6,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from tzmmoe.errors import Faults, join
+from tzmmoe.textformat import named
 from tzmmoe.textformat.facts import SchemaFacts
 from tzmmoe.textformat.paths import is_map, is_set, rival
 from tzmmoe.textformat.scalars import from_json, json_kind
@@ -26,6 +27,9 @@ class ObjectReading:
             self._refuse(path, value, "an object {...}")
             return
         descriptor = message.DESCRIPTOR
+        if named.has_any_names(descriptor) and not named.is_spelt_out_in_json(descriptor, value):
+            named.fill(message, value, path, self.faults)
+            return
         for name, content in value.items():
             field = descriptor.fields_by_name.get(name)
             field = field or descriptor.fields_by_camelcase_name.get(name)

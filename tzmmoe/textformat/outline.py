@@ -148,28 +148,33 @@ class Outline:
             self._value(node)
             counts[name] = count + 1
             return node
+        self._list(node, f"{parent}.{name}".lstrip("."), count)
+        counts[name] = count + len(node.elements)
+        return node
+
+    def _list(self, node: Node, path: str, first: int = 0) -> None:
+        """Consume a list; its elements have indices after ``path``, from ``first`` on."""
         opened = self._tokens[self._next]
         self._next += 1
         node.elements = []
         while not self._take("]"):
             here = self._tokens[self._next].start() if self._next < len(self._tokens) else 0
-            path = f"{parent}.{name}[{count + len(node.elements)}]".lstrip(".")
-            element = Node(name, path, here, colon=True)
-            if not self._value(element):
-                self.breaks.append(
-                    Break("unclosed", opened.start(), "this [ is not closed, or lacks a comma")
-                )
+            element = Node(node.name, f"{path}[{first + len(node.elements)}]", here, colon=True)
+            if path.count("[") > 2 * DEEPEST or not self._value(element):
+                words = "this [ is not closed, or lacks a comma"
+                self.breaks.append(Break("unclosed", opened.start(), words))
                 break
             element.comma_missing = not self._take(",") and self._peek() != "]"
             node.elements.append(element)
-        counts[name] = count + len(node.elements)
-        return node
 
     def _value(self, node: Node) -> bool:
         """Consume a value; False if there is none."""
         if self._next == len(self._tokens):
             return False
         token = self._tokens[self._next]
+        if token.group() == "[":
+            self._list(node, node.path)
+            return True
         if token.group() in CLOSING:
             self._next += 1
             node.fields = self._message(node.path, opened=token)

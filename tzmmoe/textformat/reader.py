@@ -9,7 +9,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from tzmmoe.errors import Fault, Faults, join
-from tzmmoe.textformat import json_text
+from tzmmoe.textformat import json_text, named
 from tzmmoe.textformat.facts import SchemaFacts
 from tzmmoe.textformat.objects import ObjectReading
 from tzmmoe.textformat.outline import Break, Node, Outline
@@ -94,6 +94,10 @@ class TextReading:
         self.faults.append((position, Fault(path, words, where=where, lost=lost)))
 
     def _fill(self, message: Message, nodes: list[Node], path: str) -> None:
+        kind = message.DESCRIPTOR
+        if named.has_any_names(kind) and not named.is_spelt_out(kind, nodes):
+            named.fill(message, named.from_nodes(nodes, path, self._add), path, Faults())
+            return
         for node in nodes:
             here = join(path, node.name)
             field = message.DESCRIPTOR.fields_by_name.get(node.name)
@@ -124,6 +128,9 @@ class TextReading:
             path += node.path[node.path.rindex("[") :]
         if node.comma_missing:
             self._add(node.start, path, "a comma, or ], is missing after this element")
+        if node.elements is not None:
+            self._add(node.start, path, "is a list within a list; give one value")
+            return
         if field.message_type is not None:
             self._message(message, field, node, path)
             return

@@ -39,6 +39,7 @@ class LossInputs:
     others: Mapping[str, Tensor]
 
 
+@LOSSES.base
 class Loss(ABC):
     """A loss of a task with ``num_class`` logits.
 

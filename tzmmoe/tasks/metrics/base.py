@@ -10,6 +10,7 @@ from tzmmoe.registry import Registry
 METRICS: Registry[type["Metric"]] = Registry(metric_pb2.Metric, "metric")
 
 
+@METRICS.base
 class Metric(torchmetrics.Metric):
     """A metric over the rows that have a label. Sums are float64; states add up or join.
 
