@@ -1,6 +1,7 @@
 """Classes of a user's in a run, a checkpoint and an export."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ from tzmmoe.protos.model_pb2 import MMoE
 from tzmmoe.registry import fields
 from tzmmoe.serving.scorer import Scorer
 
+ROOT = Path(__file__).parents[2]
 COPIES = Path(__file__).with_name("copies.py")
 
 
@@ -352,3 +354,24 @@ def test_two_losses_or_a_loss_and_a_metric_of_one_name_are_refused(folder, tmp_p
     (folder / "twice.config").write_text(text.replace(OWN_LOSS, OWN_LOSS + OWN_LOSS, 1))
     with fails(ConfigError, "losses[1]", "Entropy", "twice"):
         pipeline(folder, "twice", tmp_path / "model").check()
+
+
+@pytest.mark.long
+def test_two_processes_import_the_allowed_module_each(folder, tmp_path) -> None:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    words = ["--pipeline_config", str(folder / "own.config"), "--device", "cpu"]
+    words += ["--model_dir", str(tmp_path / "model"), "--set=train_config.num_steps=3"]
+    ends = []
+    for more in ([], ["--allow_modules", "copies"]):
+        done = subprocess.run(
+            [sys.executable, *torchrun, "-m", "tzmmoe.train", *words, *more],
+            env={**os.environ, "PYTHONPATH": f"{ROOT}:{COPIES.parent}", "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        ends.append((done.returncode, done.stderr))
+    assert ends[0][0] != 0
+    assert ends[0][1].count("copies.Mixture") == 1  # said once, not by each process
+    assert ends[1][0] == 0, ends[1][1]
+    assert "Entropy" in ends[1][1]
