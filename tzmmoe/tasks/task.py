@@ -239,6 +239,7 @@ class TaskSet:
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         self.tasks = list(tasks)
+        self._remarked: set[str] = set()  # keys of the metrics whose remarks were logged
 
     def columns(self) -> list[Column]:
         """The columns that the tasks read in addition to the features, each once."""
@@ -321,6 +322,10 @@ class TaskSet:
             with metric.sync_context():  # over the rows of all processes
                 num_nan = int(metric.nan_predictions)
                 results[key] = math.nan if num_nan else float(metric.compute())
+                remark = None if key in self._remarked else metric.remark()
+            if remark:
+                self._remarked.add(key)
+                log.warning("%s: %s", key, remark)
             if num_nan:
                 log.warning("%s is undefined: %s predictions are NaN", key, f"{num_nan:,}")
         return results

@@ -1,10 +1,11 @@
-"""Area under the ROC curve, binned or exact, over all rows or by group."""
+"""Area under the ROC curve: exact, thinned, binned, or by group."""
 
 import torch
 from torch import Tensor
 
 from tzmmoe.errors import ConfigError
 from tzmmoe.tasks.metrics.base import METRICS, Metric, joined, ratio
+from tzmmoe.tasks.metrics.thinning import CAPACITY, MOST_PLACES, thinned
 
 MOST_THRESHOLDS = 10_000_000  # 160 MB of counts
 
@@ -12,6 +13,9 @@ MOST_THRESHOLDS = 10_000_000  # 160 MB of counts
 @METRICS.register("auc")
 class AUC(Metric):
     """The chance that a positive gets a higher prediction than a negative; ties count half.
+
+    Without ``thresholds`` the area is exact as long as no process has more than ``capacity`` rows
+    of a class; beyond that, its error is at most ``error_bound`` (``tasks/metrics/thinning.py``).
 
     With N = ``thresholds`` > 0, predictions are told apart at N evenly spaced thresholds in [0, 1],
     at the cost of one addition for each row. The curve begins at (0, 0), so that saturated
@@ -21,37 +25,64 @@ class AUC(Metric):
 
     consumes = ("probs1", "probs")
     larger_is_better = True
+    capacity = CAPACITY
 
-    def __init__(self, *, thresholds: int) -> None:
+    def __init__(self, *, thresholds: int | None) -> None:
         super().__init__()
         if thresholds == 1:
             raise ConfigError.at("thresholds", "is 1; give 0 for the exact area, or 2 or more")
-        if thresholds > MOST_THRESHOLDS:
+        if (thresholds or 0) > MOST_THRESHOLDS:
             words = f"is {thresholds:,}; give {MOST_THRESHOLDS:,} at most, or 0 for the exact area"
             raise ConfigError.at("thresholds", words)
         self.thresholds = thresholds
         if thresholds:
             self.add_sum("positives", thresholds + 1, dtype=torch.int64)
             self.add_sum("negatives", thresholds + 1, dtype=torch.int64)
-        else:
-            self.add_state("predictions", [], dist_reduce_fx="cat")
-            self.add_state("labels", [], dist_reduce_fx="cat")
+            return
+        self.add_state("predictions", [], dist_reduce_fx="cat")
+        self.add_state("places", [], dist_reduce_fx="cat")  # 2 * level + label, see thinning.py
+        self.add_sum("thinnings", MOST_PLACES, dtype=torch.int64)
+        self._new_rows = 0  # since the last thinning
 
     def update(self, predictions: Tensor, labels: Tensor) -> None:
         positive = labels > 0.5
-        if not self.thresholds:
-            self.predictions.append(predictions.float())
-            self.labels.append(positive)
+        if self.thresholds:
+            bins = bin_of(predictions, self.thresholds)
+            self.positives += torch.bincount(bins[positive], minlength=self.thresholds + 1)
+            self.negatives += torch.bincount(bins[~positive], minlength=self.thresholds + 1)
             return
-        bins = bin_of(predictions, self.thresholds)
-        self.positives += torch.bincount(bins[positive], minlength=self.thresholds + 1)
-        self.negatives += torch.bincount(bins[~positive], minlength=self.thresholds + 1)
+        self.predictions.append(predictions.float())
+        self.places.append(positive.to(torch.uint8))
+        self._new_rows += len(labels)
+        if self.thresholds is None and self._new_rows > self.capacity:
+            rows = joined(self.predictions), joined(self.places)
+            predictions, places = thinned(*rows, self.thinnings, self.capacity)
+            self.predictions, self.places, self._new_rows = [predictions], [places], 0
 
     def compute(self) -> Tensor:
         if self.thresholds:
             return binned_auc(self.positives, self.negatives)
-        predictions, labels = joined(self.predictions), joined(self.labels)
-        return group_aucs(predictions, labels > 0, torch.zeros_like(labels, dtype=torch.int64))[0]
+        predictions, places = joined(self.predictions), joined(self.places).long()
+        if len(places) and places.max() > 1:
+            return weighted_auc(predictions, places % 2, 1 << places // 2)
+        return group_aucs(predictions, places > 0, torch.zeros_like(places))[0]
+
+    def reset(self) -> None:
+        super().reset()
+        self._new_rows = 0
+
+    def remark(self) -> str | None:
+        if not self.thresholds:
+            return None
+        rows = self.positives + self.negatives
+        fullest, total = int(rows.max()), int(rows.sum())
+        if 2 * fullest <= total:
+            return None
+        return (
+            f"{fullest:,} of {total:,} rows have predictions between the same two of "
+            f"{self.thresholds:,} thresholds and count as ties, so the area may be far from the "
+            "exact one; remove thresholds from auc, or give 0 for the exact area"
+        )
 
 
 @METRICS.register("grouped_auc")
@@ -122,3 +153,13 @@ def group_aucs(predictions: Tensor, positive: Tensor, groups: Tensor) -> Tensor:
     p = torch.zeros_like(count).index_add_(0, groups, positive.long())
     ranks = torch.zeros_like(count).index_add_(0, groups, twice * positive)
     return ratio((ranks - p * (p + 1)).double(), (2 * p * (count - p)).double())
+
+
+def weighted_auc(predictions: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """AUC of rows that count as often as their weights say. labels and weights: whole numbers."""
+    _, tie = torch.unique(predictions, return_inverse=True)
+    count = torch.zeros(2, int(tie.max()) + 1, dtype=torch.int64, device=tie.device)
+    negatives, positives = count.index_put_((labels, tie), weights, accumulate=True)
+    below = negatives.cumsum(0) - negatives
+    area = (positives.double() * (2 * below + negatives).double()).sum() / 2
+    return ratio(area, positives.sum().double() * negatives.sum().double())

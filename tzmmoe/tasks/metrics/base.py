@@ -35,6 +35,10 @@ class Metric(torchmetrics.Metric):
         """A state that starts at 0 and adds up over batches and processes."""
         self.add_state(name, torch.zeros(size, dtype=dtype), dist_reduce_fx="sum")
 
+    def remark(self) -> str | None:
+        """What makes the value of all rows so far less telling than it looks, if anything does."""
+        return None
+
     def set_dtype(self, dst_type: torch.dtype) -> "Metric":
         return self  # sums stay float64
 
