@@ -54,6 +54,7 @@ setup(
     long_description=(HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    entry_points={"console_scripts": ["tzmmoe = tzmmoe.__main__:run"]},
     python_requires=">=3.10",
     packages=sorted({*find_packages(include=["tzmmoe", "tzmmoe.*"]), "tzmmoe.protos"}),
     install_requires=[

@@ -17,6 +17,7 @@ FLOORS = {
     6: ["run"],
     7: ["pipeline", "studies", "drafting", "synthetic"],
     8: ["train", "eval", "export", "predict", "init", "convert"],
+    9: ["__main__"],
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names}
 FILES = [

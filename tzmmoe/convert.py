@@ -1,6 +1,5 @@
 """python -m tzmmoe.convert: the jobs of another system as a config."""
 
-import argparse
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -18,15 +17,14 @@ def main(argv: Sequence[str]) -> None:
         prog="python -m tzmmoe.convert",
         usage="%(prog)s COMMAND --job FILE --out FILE ...",
         description=f"Write a config that does what a job of another system does.{forms}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=cli.RAW,
     )
     known = f"available: {', '.join(COMMANDS)}"
     if not argv:
         parser.error(f"name a command; {known}")
     name, *flags = argv
-    if name in ("-h", "--help"):
-        parser.print_help()
-        return
+    if name in ("-h", "--help", "--version"):
+        parser.parse_args([name])
     if name not in COMMANDS:
         parser.error(f"no command {name!r}{did_you_mean(name, COMMANDS)}; {known}")
     _, convert = COMMANDS[name]

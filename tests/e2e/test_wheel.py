@@ -42,6 +42,8 @@ def test_the_wheel_holds_the_compiled_schema_and_the_licence_and_no_tests(wheel:
     compiled = {f"tzmmoe/protos/{path.stem}_pb2.py" for path in (ROOT / "protos").glob("*.proto")}
     assert compiled <= set(names)
     assert any(name.endswith("LICENSE") for name in names)
+    [points] = [name for name in names if name.endswith("entry_points.txt")]
+    assert b"tzmmoe = tzmmoe.__main__:run" in zipfile.ZipFile(wheel).read(points)
     tops = {name.split("/")[0] for name in names}
     assert tops == {"tzmmoe", next(top for top in tops if top.endswith(".dist-info"))}
 
@@ -71,5 +73,8 @@ def test_the_wheel_trains_exports_and_predicts_in_an_empty_environment(
     files = ("--predict_input_path", "data/eval", "--predict_output_path", "out.parquet")
     run(*command, "tzmmoe.predict", "--saved_model_dir", "export", *files, folder=tmp_path)
     assert pq.read_table(tmp_path / "out.parquet").num_rows == 500
+    command = tmp_path / "environment/bin/tzmmoe"
+    assert "tzmmoe" in run(command, "--version", folder=tmp_path)
+    run(command, "eval", *config, folder=tmp_path)
     where = run(python, "-c", "import tzmmoe; print(tzmmoe.__file__)", folder=tmp_path)
     assert str(tmp_path / "environment") in where

@@ -9,10 +9,20 @@ from google.protobuf.message import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from messages import all_say
-from written import CONFIG, all_fields, changed, loaded, message_types, raises, read, said
+from written import (
+    CONFIG,
+    all_fields,
+    changed,
+    loaded,
+    message_types,
+    raises,
+    read,
+    said,
+    said_of_all,
+)
 
 from tzmmoe.config.facts import FACTS
-from tzmmoe.errors import ConfigError
+from tzmmoe.errors import ConfigError, Faults
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.textformat import edit as edits
 
@@ -228,6 +238,80 @@ def test_the_empty_text_unsets_a_message_and_empties_a_text():
     assert pipeline == read(CONFIG)
     edit(pipeline, "model_dir", "")
     assert pipeline.model_dir == ""
+
+
+def applied(*settings: str, text: str = CONFIG) -> tuple[Pipeline, list[str]]:
+    """A pipeline after ``--set`` settings, and what is wrong with them."""
+    pipeline, faults = read(text), Faults()
+    made = edits.from_flags(settings, {}, None, faults)
+    edits.apply(made, pipeline, FACTS, faults)
+    return pipeline, [str(fault) for fault in faults]
+
+
+@pytest.mark.parametrize(
+    ("settings", "left"),
+    [
+        (["feature_configs[0]="], [1, 2]),
+        (["feature_configs[2]="], [0, 1]),
+        (["feature_configs[-1]="], [0, 1]),
+        (["feature_configs[0]=", "feature_configs[0]="], [2]),
+        (["feature_configs[:2]="], [2]),
+        (["feature_configs[:]="], []),
+        (["feature_configs[feature_name=item]="], [0, 2]),
+    ],
+)
+def test_an_empty_value_removes_elements_of_a_list_of_messages(settings, left) -> None:
+    pipeline, faults = applied(*settings)
+    assert not faults
+    kept = [read(CONFIG).feature_configs[index] for index in left]
+    assert list(pipeline.feature_configs) == kept
+
+
+@pytest.mark.parametrize(("index", "left"), [("0", ["buy"]), ("-1", ["click"]), (":", [])])
+def test_an_empty_value_removes_elements_of_a_list_of_scalars(index, left) -> None:
+    pipeline, faults = applied(f"data_config.label_fields[{index}]=")
+    assert not faults
+    assert list(pipeline.data_config.label_fields) == left
+    units = "model_config.mmoe.expert_mlp.hidden_units"
+    pipeline, faults = applied(f"{units}=[8, 4, 2]", f"{units}[1]=")
+    assert list(pipeline.model_config.mmoe.expert_mlp.hidden_units) == [8, 2]
+
+
+def test_a_quoted_empty_text_is_a_value() -> None:
+    pipeline, _ = applied('data_config.label_fields[0]=""')
+    assert list(pipeline.data_config.label_fields) == ["", "buy"]
+
+
+def test_null_in_json_removes_too(tmp_path) -> None:
+    pipeline, faults = read(CONFIG), Faults()
+    text = '{"feature_configs[0]": null, "data_config.label_fields[1]": null}'
+    edits.apply(edits.from_flags([], {}, text, faults), pipeline, FACTS, faults)
+    assert not faults
+    assert len(pipeline.feature_configs) == 2
+    assert list(pipeline.data_config.label_fields) == ["click"]
+
+
+def test_what_cannot_be_removed_is_a_fault_and_stays() -> None:
+    for setting in (
+        "feature_configs[3]=",
+        "feature_configs[feature_name=x]=",
+        "feature_config[0]=",
+    ):
+        pipeline, faults = applied(setting)
+        assert len(faults) == 1
+        assert pipeline == read(CONFIG)
+
+
+def test_faults_keep_the_lines_of_the_text_when_elements_are_removed_before_them(tmp_path) -> None:
+    """And the flag that set a field, by its new place."""
+    text = changed(('"price" boundaries: [1, 2]', '"price" boundaries: [2, 1]'))
+    line = 1 + next(i for i, each in enumerate(text.splitlines()) if "[2, 1]" in each)
+    gone = ["feature_configs[0]=", "model_config.feature_groups[0].feature_names[0]="]
+    found = said_of_all(loaded(tmp_path, text, settings=gone))
+    assert [each for each in found if each.startswith(f"my.config:{line}: feature_configs[2].raw")]
+    dim = "feature_configs[2].raw_feature.embedding_dim=0"
+    found = said_of_all(loaded(tmp_path, CONFIG, settings=[dim, *gone]))
+    assert [each for each in found if each.startswith("--set: feature_configs[1].raw_feature.emb")]
 
 
 ONEOFS = [

@@ -47,7 +47,7 @@ def load(
     pipeline, faults = Pipeline(), Faults()
     outline = reader.parse(path, _content(path), pipeline, FACTS, faults)
     edits = edit.from_flags(settings, flags or {}, edits_json, faults)
-    edited = edit.apply(edits, pipeline, FACTS, faults)
+    changes = edit.apply(edits, pipeline, FACTS, faults)
     written = rules.rewrite(pipeline, faults)
     rules.check(pipeline, faults)
 
@@ -59,8 +59,11 @@ def load(
         for rewritten, own in written.items():
             if lies_in(fault.path, rewritten):
                 place = own + fault.path.removeprefix(rewritten)
-        flags = [flag for changed, flag in edited if lies_in(place, changed)]
-        return replace(fault, path=place, where=flags[-1] if flags else outline.locate(place))
+        flags = [flag for changed, flag in changes.changed if lies_in(place, changed)]
+        if flags:
+            return replace(fault, path=place, where=flags[-1])
+        place = changes.written(place)
+        return replace(fault, path=place, where=outline.locate(place))
 
     return Config(pipeline, faults, locate, path.parent, rules, modules)
 

@@ -12,19 +12,31 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
+from tzmmoe import __version__
 from tzmmoe.errors import NO_SCHEMA, Interrupted, LostProcessError, UserError, did_you_mean
 from tzmmoe.system import environment
 
 USER_ERROR = 2
 QUIET_S = 5.0  # for the first process of a machine to print an error that all processes share
+OWN_LOGGERS = ("tzmmoe", "__main__")  # of others only warnings are shown, and of these:
+QUIET_LOGGERS = {"matplotlib": logging.ERROR}  # torchmetrics imports it, and it builds a font cache
 MAY_BE_EMPTY = ("eval_input_path", "test_input_path")  # an empty value means: no such files
+
+
+RAW = argparse.RawDescriptionHelpFormatter
 
 
 class Parser(argparse.ArgumentParser):
     """The flags of a command. An unknown flag is an error that suggests the nearest one. So is an
     empty value, which an unset shell variable leaves, unless the flag is in MAY_BE_EMPTY."""
+
+    def __init__(self, prog: str | None = None, **settings: Any) -> None:
+        super().__init__(prog=as_started(prog), **settings)
+        version = f"tzmmoe {__version__}"
+        self.add_argument("--version", action="version", version=version, help="print the version")
 
     def error(self, message: str) -> NoReturn:
         self.exit(USER_ERROR, f"{self.prog}: {message}; see --help\n")
@@ -38,6 +50,19 @@ class Parser(argparse.ArgumentParser):
             if value == "" != self.get_default(name) and name not in MAY_BE_EMPTY:
                 self.error(f"--{name} is empty; give it a value, or leave it out")
         return parsed
+
+
+def as_started(prog: str | None) -> str:
+    """What the user typed to start a command: ``python -m tzmmoe.init``, or ``tzmmoe init`` if
+    that started it. None: the command is that of the running file."""
+    first = sys.argv[0]
+    if prog is None:
+        file = Path(first)
+        return f"python -m tzmmoe.{file.stem}" if file.suffix == ".py" else file.name
+    for words in ("python -m tzmmoe ", "tzmmoe "):
+        if first.startswith(words):
+            return prog.replace("python -m tzmmoe.", words)
+    return prog
 
 
 def parser(description: str) -> Parser:
@@ -59,7 +84,7 @@ def parser(description: str) -> Parser:
         action="append",
         default=[],
         help="set any field, such as model_config.mmoe.num_expert=6; PATH= unsets a message, such "
-        "as train_config.early_stopping; repeatable",
+        "as train_config.early_stopping, or removes an element of a list; repeatable",
     )
     flags.add_argument(
         "--edit_config_json",
@@ -143,7 +168,12 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     signal.signal(signal.SIGTERM, _stop)
     threading.excepthook = _without_tensorboard(threading.excepthook)
     level = logging.INFO if environment.number("RANK", 0) == 0 else logging.ERROR
-    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+    others = max(level, logging.WARNING)
+    logging.basicConfig(level=others, format="%(message)s", stream=sys.stderr)
+    for name in OWN_LOGGERS:
+        logging.getLogger(name).setLevel(level)
+    for name, least in QUIET_LOGGERS.items():
+        logging.getLogger(name).setLevel(least)
     code = _code(main)
     if _has_joined():
         _leave(code)

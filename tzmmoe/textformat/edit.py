@@ -2,13 +2,14 @@
 
 ``paths`` describes what a path may name. Without an index, the value replaces the whole field. A
 value has the syntax of a config or of JSON: ``{lr: 0.1}``, ``auc {}``, ``[{"auc": {}}]``,
-``[1, 2]``, ``a,b``.
+``[1, 2]``, ``a,b``. An empty value unsets a message and removes an element of a list.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -48,18 +49,60 @@ def from_flags(
     return edits + [Edit("--edit_config_json", path, value) for path, value in json_edits.items()]
 
 
-def apply(
-    edits: Iterable[Edit], pipeline: Message, facts: SchemaFacts, faults: Faults
-) -> list[tuple[str, str]]:
-    """Apply the edits in order; the path of each field changed, with its flag."""
-    changed = []
+@dataclass
+class Changes:
+    """What edits did: the path of each changed field with its flag, and of each removed element."""
+
+    changed: list[tuple[str, str]] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+
+    def remove(self, path: str) -> None:
+        """The element at the path is gone, and those after it have moved up."""
+        self.changed = [
+            (_moved(changed, path, -1), flag)
+            for changed, flag in self.changed
+            if not lies_in(changed, path)
+        ]
+        self.removed.append(path)
+
+    def written(self, path: str) -> str:
+        """The path that a field had before any element was removed."""
+        for removed in reversed(self.removed):
+            path = _moved(path, removed, 1)
+        return path
+
+
+def _moved(path: str, removed: str, by: int) -> str:
+    """A path whose index moves because an element before it is, or was, removed."""
+    owner, _, index = removed.removesuffix("]").rpartition("[")
+    match = re.match(rf"{re.escape(owner)}\[(\d+)\]", path)
+    if match is None or int(match[1]) < int(index):
+        return path
+    return f"{owner}[{int(match[1]) + by}]{path[match.end() :]}"
+
+
+def apply(edits: Iterable[Edit], pipeline: Message, facts: SchemaFacts, faults: Faults) -> Changes:
+    """Apply the edits in order."""
+    changes = Changes()
     for flag, path, value in edits:
         try:
-            changed += [(full_path, flag) for full_path in edit(pipeline, path, value, facts)]
+            if value in ("", None) and (elements := _elements(pipeline, path, facts)):
+                for target in reversed(elements):  # so that the others keep their places
+                    del getattr(target.owner, target.field.name)[target.index]
+                    changes.remove(target.full_path)
+                continue
+            changes.changed += [(full, flag) for full in edit(pipeline, path, value, facts)]
         except ConfigError as error:
             for fault in error.faults:
                 faults.add(f"{flag} {fault.path}", fault.text)
-    return changed
+    return changes
+
+
+def _elements(pipeline: Message, path: str, facts: SchemaFacts) -> list[Target]:
+    """The elements that a path names; none if it names a field."""
+    outer, names = named.split(pipeline.DESCRIPTOR, path)
+    targets = [] if names else list(paths.targets(pipeline, outer, facts))
+    return [] if any(target.index is None for target in targets) else targets
 
 
 def _parsed(edits_json: str, faults: Faults) -> dict[str, Any]:
