@@ -62,12 +62,23 @@ def test_a_constant_rate_and_an_unset_one_are_the_base() -> None:
 
 
 @pytest.mark.parametrize("word", BASES)
-def test_a_base_of_zero_stays_zero_through_warm_up_and_minimum(word) -> None:
-    arguments = BASES[word] | {
-        name: 0.5 for name in ("warmup_learning_rate", "min_learning_rate") if name in BASES[word]
+@pytest.mark.parametrize("warmup", [False, True])
+def test_a_base_of_zero_is_the_limit_of_small_ones(word, warmup) -> None:
+    """It moves to the listed rates, the minimum and the warm-up's rate as any other does."""
+    changes = {
+        name: value
+        for name, value in {
+            "warmup_learning_rate": 0.5 * warmup,
+            "warmup_size": 5 * warmup,
+            "min_learning_rate": 0.25,
+            "warmup": warmup,
+        }.items()
+        if name in BASES[word]
     }
-    made = schedule(0.0, word, arguments)
-    assert [made.at(s, s) for s in range(50)] == [0.0] * 50
+    zero, tiny = (schedule(lr, word, BASES[word] | changes) for lr in (0.0, 1e-13))
+    found, wanted = ([made.at(s, s) for s in range(50)] for made in (zero, tiny))
+    assert found == pytest.approx(wanted, rel=0, abs=1e-12)
+    assert max(found) > 0
 
 
 def test_exponential_decay_falls_in_stairs() -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from tzmmoe.batch import Position
 from tzmmoe.errors import DataError, Interrupted, NotFiniteError
+from tzmmoe.learning.schedules import IdleParts
 from tzmmoe.run import state
 from tzmmoe.run.ends import Best, Finite, Interruption, Timeout, Watch
 from tzmmoe.run.fit import TrainRun
@@ -45,6 +46,7 @@ def trainer(
         session=session,
         step=tiny.train_step(session),
         schedules=settings.learning.schedules(),
+        idle=IdleParts(settings.learning.schedules(), {}),
         loader=session.loader(path, "--train_input_path", tasks.columns(), training=True),
         evaluate=evaluate,
         watch=watch or Watch(),

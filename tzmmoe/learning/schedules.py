@@ -2,22 +2,45 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tzmmoe.errors import ConfigError
+from tzmmoe.errors import ConfigError, few
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The rate at s, which counts epochs if ``by_epoch``, else steps."""
+    """The rate at s, which counts epochs if ``by_epoch``, else steps. ``goals``: by the field that
+    gives a later rate, the s from which it holds."""
 
     rate: Callable[[int], float]
     by_epoch: bool
+    goals: Mapping[str, int] = field(default_factory=dict)
 
     def at(self, step: int, epoch: int) -> float:
         return self.rate(epoch if self.by_epoch else step)
+
+    def is_idle(self, steps: range | None, epochs: range | None) -> bool:
+        """Whether the rate is 0 throughout a run of these steps and epochs; None where unknown."""
+        ahead = (epochs if self.by_epoch else steps) or range(0)
+        tried = ahead[:: len(ahead) // MOST_TRIED + 1]
+        return len(ahead) > 0 and all(self.rate(s) == 0 for s in tried)
+
+    def unreached(self, steps: range | None, epochs: range | None) -> str:
+        """Which goals a run ends before, as the end of a sentence; empty if it reaches all."""
+        ahead = (epochs if self.by_epoch else steps) or range(0)
+        late = {name: s for name, s in self.goals.items() if len(ahead) and s >= ahead.stop}
+        if not late:
+            return ""
+        unit, are = "epochs" if self.by_epoch else "steps", "is" if len(late) == 1 else "are"
+        return (
+            f"{few(list(late))} {are} not reached: the first of them takes more than "
+            f"{min(late.values()):,} {unit}, and the run has {ahead.stop:,}"
+        )
+
+
+MOST_TRIED = 100_000  # steps of a run; no schedule is above 0 for such a small share only
 
 
 class Rates(NamedTuple):
@@ -40,15 +63,24 @@ class Schedules:
 
 
 def schedule(lr: float, word: str | None, arguments: dict[str, Any]) -> Schedule:
-    """The schedule behind a word of the schema, from the base rate lr; a base rate of 0 stays 0."""
-    if word is None or word == "constant_learning_rate" or lr == 0:
+    """The schedule behind a word of the schema, from the base rate lr."""
+    if word is None or word == "constant_learning_rate":
         return Schedule(lambda s: lr, by_epoch=False)
     arguments = dict(arguments)
     by_epoch = arguments.pop("by_epoch")
     for name in ("warmup_learning_rate", "min_learning_rate"):
         if not arguments.get(name, 0.0) >= 0:
             raise ConfigError.at(name, f"is {arguments[name]:g}; give 0 or more")
-    return Schedule(SCHEDULES[word](lr, **arguments), by_epoch)
+    return Schedule(SCHEDULES[word](lr, **arguments), by_epoch, _goals(arguments))
+
+
+def _goals(arguments: Mapping[str, Any]) -> dict[str, int]:
+    """The rates that a schedule moves to, each with the s from which it holds."""
+    listed = {
+        f"learning_rates[{i}]": size + 1
+        for i, size in enumerate(arguments.get("schedule_sizes", ()))
+    }
+    return listed | ({"lr": size} if (size := arguments.get("warmup_size")) else {})
 
 
 def exponential_decay(
@@ -164,3 +196,43 @@ def _required(name: str, value: int | None) -> int:
     if not value:
         raise ConfigError.at(name, "is not set; give 1 or more")
     return value
+
+
+class IdleParts:
+    """Tells of parts of the model that learn nothing because their rate is 0.
+
+    ``parts``: by the name of a rate, the optimizer's field and what it updates.
+    """
+
+    def __init__(self, schedules: Schedules, parts: Mapping[str, tuple[str, str]]) -> None:
+        self._schedules, self._parts = schedules, dict(parts)
+        self._steps, self._awake = 0, set[str]()
+
+    def ahead(self, steps: range | None, epochs: range | None) -> Iterator[str]:
+        """What has no effect in a run; a part that never learns in it is not mentioned again."""
+        for name, (path, words) in list(self._parts.items()):
+            schedule: Schedule = getattr(self._schedules, name)
+            if schedule.is_idle(steps, epochs):
+                del self._parts[name]
+                yield (
+                    f"{path}: the learning rate is 0 in every step of the run, which leaves "
+                    f"{words} unchanged; raise lr, or change the schedule"
+                )
+            elif unreached := schedule.unreached(steps, epochs):
+                yield f"{path}: {unreached}"
+
+    def note(self, rates: Rates) -> None:
+        """Take in the rates of a step."""
+        self._steps += 1
+        self._awake |= {name for name, rate in rates._asdict().items() if rate > 0}
+
+    def end_epoch(self, epoch: int) -> Iterator[str]:
+        """What learned nothing since the last call; epochs count from 0."""
+        steps, awake = self._steps, self._awake
+        self._steps, self._awake = 0, set()
+        if steps:
+            for path, words in (part for name, part in self._parts.items() if name not in awake):
+                yield (
+                    f"{path}: the learning rate was 0 in all {steps:,} steps of epoch {epoch + 1}, "
+                    f"which left {words} unchanged"
+                )

@@ -74,6 +74,16 @@ class TrainStep:
             dense=dense,
         )
 
+    def parts(self) -> dict[str, tuple[str, str]]:
+        """What has parameters to learn: by the name of its rate, the optimizer and what it updates,
+        as a reader knows them."""
+        parts = {}
+        if self.tables.optimizers or self.tables.sharded:
+            parts["tables"] = ("train_config.sparse_optimizer", "the embedding tables")
+        if self.dense.parameters:
+            parts["dense"] = ("train_config.dense_optimizer", "all weights but the tables")
+        return parts
+
     def __call__(
         self, batch: Batch, rates: Rates, totals: Tensor | None = None
     ) -> tuple[Logits, Losses]:

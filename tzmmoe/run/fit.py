@@ -11,6 +11,7 @@ import torch
 
 from tzmmoe.data.loader import Loader
 from tzmmoe.errors import CheckpointError, ConfigError
+from tzmmoe.learning.schedules import IdleParts
 from tzmmoe.learning.step import TrainStep
 from tzmmoe.run import folder, state
 from tzmmoe.run.ends import Finite, Interruption, Timeout
@@ -74,7 +75,7 @@ class TrainRun:
             self.session.restore(newest)
         else:
             world.each(self._fine_tune)
-        self._log_summary(trainer.step)
+        self._log_plan(trainer)
         batch, _ = next(trainer.loader.epoch(trainer.position), (None, None))
         if not any(world.gather(batch is not None)):
             raise trainer.loader.lack()
@@ -118,12 +119,18 @@ class TrainRun:
             line = {"first_step": trainer.steps, "device": str(trainer.device), **versions()}
             with (session.model_dir / "runs.jsonl").open("a") as file:
                 file.write(json.dumps(line) + "\n")
-        self._log_summary(trainer.step)
+        self._log_plan(trainer)
         first = trainer.steps
         if not trainer.is_past():
             trainer.fit()
         if newest and trainer.steps == first:
             _log_finished(trainer)
+        if pending := trainer.step.dense.pending:
+            log.info(
+                "gradient_accumulation_steps: the dense part was not updated with the last %d "
+                "batches; the checkpoint keeps their gradients for --continue_train",
+                pending,
+            )
         return self._finish(trainer)
 
     def _trainer(self) -> Trainer:
@@ -155,6 +162,7 @@ class TrainRun:
             session=session,
             step=step,
             schedules=learning.schedules(),
+            idle=IdleParts(learning.schedules(), step.parts()),
             loader=loader,
             evaluate=self.evaluations.after if settings.files.eval_input_path else None,
             watch=session.watch(),
@@ -235,9 +243,16 @@ class TrainRun:
             saved = self.session.matching_checkpoint(path)
         log.info("%s", state.fine_tune(saved, self.session.built.model, mapping))
 
-    def _log_summary(self, step: TrainStep) -> None:
-        log.info("%s", summary(self.session.built.model, step))
-        log.info("%s", Memory.of(step).line(self.session.free_bytes))
+    def _log_plan(self, trainer: Trainer) -> None:
+        """What will be trained, and which parts will not."""
+        log.info("%s", summary(self.session.built.model, trainer.step))
+        log.info("%s", Memory.of(trainer.step).line(self.session.free_bytes))
+        training = trainer.settings
+        total = trainer.loader.steps(training.num_steps, training.epochs)
+        steps = None if total is None else range(trainer.steps, total)
+        epochs = range(trainer.position.epoch, training.epochs) if training.epochs else None
+        for line in trainer.idle.ahead(steps, epochs):
+            log.warning("%s", line)
 
     def _finish(self, trainer: Trainer) -> dict[str, float]:
         """Choose the final weights and evaluate them; the results."""

@@ -130,10 +130,10 @@ class Progress:
         self._sums, self._steps, self._rows = {}, 0, 0
         self.clock.reset()
 
-    def say(self, line: str) -> None:
+    def say(self, line: str, level: int = logging.INFO) -> None:
         """Log a line without tearing the bar."""
         self._bar.clear()
-        log.info("%s", line)
+        log.log(level, "%s", line)
         self._bar.refresh()
 
     def evaluated(self, step: int, results: Mapping[str, float]) -> None:

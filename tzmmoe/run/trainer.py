@@ -1,5 +1,6 @@
 """The training loop."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from tzmmoe.data.loader import Loader
 from tzmmoe.data.quality import Quality
 from tzmmoe.errors import DataError
 from tzmmoe.learning.replicas import align
-from tzmmoe.learning.schedules import Schedules
+from tzmmoe.learning.schedules import IdleParts, Schedules
 from tzmmoe.learning.step import TrainStep
 from tzmmoe.run import state
 from tzmmoe.run.ends import Finite, Interruption, Watch
@@ -53,6 +54,7 @@ class Trainer:
     session: Session
     step: TrainStep
     schedules: Schedules
+    idle: IdleParts
     loader: Loader
     evaluate: Evaluate | None
     watch: Watch
@@ -98,6 +100,7 @@ class Trainer:
                     raise
                 raise self._saved_before(error) from error
             self._log_quality()
+            self._tell_idle(self.position.epoch)
             if self.steps > self._reviewed_at:
                 self._save_and_evaluate()
 
@@ -138,6 +141,7 @@ class Trainer:
             batch = batch.to(self.device)
             logits, losses = self.step(batch, rates, whole.totals)
         self.finite.note(self.steps, losses)
+        self.idle.note(rates)
         self.steps += 1
         # This check waits for the device, so on a GPU it is made only when a log line is due.
         if self.device.type == "cpu" or self.steps % self.settings.log_step_count_steps == 0:
@@ -166,8 +170,13 @@ class Trainer:
             totals = (total[1:] / self.world.size).to(self.device) if is_global else None
             yield delivered, GlobalBatch(int(total[0]), totals)
 
+    def _tell_idle(self, epoch: int) -> None:
+        for line in self.idle.end_epoch(epoch):
+            self.progress.say(line, logging.WARNING)
+
     def _end_epoch(self, epoch: int) -> None:
         self._log_quality()
+        self._tell_idle(epoch)
         if epoch == 0 and (shortfall := self.loader.shortfall(self.position)):
             self.progress.say(shortfall)
         self._epochs_done = bool(self.settings.epochs) and epoch + 1 >= self.settings.epochs
