@@ -1,41 +1,125 @@
 """python -m tzmmoe.init: draft a config from data files, with a comment on every choice."""
 
+import argparse
+import logging
+import re
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tzmmoe.drafting import command
+from tzmmoe.errors import ConfigError, UserError
 from tzmmoe.system import cli
+
+if TYPE_CHECKING:
+    from tzmmoe.drafting.survey.findings import DraftRequest, Findings
+    from tzmmoe.pipeline import Pipeline
+
+log = logging.getLogger("tzmmoe.init")
+LISTS = ("labels", "ignore", "ids", "numbers", "lists", "text", "columns")  # of names of columns
 
 
 def main(argv: Sequence[str]) -> None:
     arguments = _parser().parse_args(argv)
     out = command.output(arguments, [])
+    for name in LISTS:
+        setattr(arguments, name, cli.names(getattr(arguments, name)) or [])
+    if arguments.delimiter == "\\t":
+        arguments.delimiter = "\t"
+    findings = _written(arguments, out)
 
-    from tzmmoe.drafting.survey import draft
-    from tzmmoe.drafting.survey.feature import ROLES
-    from tzmmoe.drafting.survey.findings import DraftRequest, find
-    from tzmmoe.drafting.survey.reading import CsvFlags
     from tzmmoe.drafting.survey.summary import summary
 
-    names = cli.names(arguments.columns) or []
-    request = DraftRequest(
+    command.show(summary(findings), out)
+
+
+def draft(
+    data: str | Path,
+    labels: Sequence[str],
+    out: str | Path,
+    *,
+    eval_data: str | Path | None = None,
+    eval_fraction: float | None = None,
+    split_by: str | None = None,
+    weights: str | None = None,
+    ignore: Sequence[str] = (),
+    ids: Sequence[str] = (),
+    numbers: Sequence[str] = (),
+    lists: Sequence[str] = (),
+    text: Sequence[str] = (),
+    model_dir: str | Path | None = None,
+    delimiter: str | None = None,
+    header: bool = True,
+    columns: Sequence[str] = (),
+    dataset_type: str | None = None,
+    force: bool = False,
+    device: str | None = None,
+) -> "Pipeline":
+    """Write a config for the files at ``data`` to ``out``, as ``python -m tzmmoe.init`` does, and
+    load it. What each column was taken for is logged, doubts first.
+
+    Raises:
+        UserError: what the caller can repair, by the names of the arguments.
+    """
+    given = locals()
+    from tzmmoe.drafting.survey.summary import summary
+    from tzmmoe.pipeline import Pipeline
+
+    paths = {name: str(given[name]) for name in ("data", "eval_data", "model_dir") if given[name]}
+    names = {name: _names(given[name]) for name in LISTS}
+    arguments = argparse.Namespace(**given | paths | names, no_header=not header)
+    try:
+        config = command.output(arguments, [])
+        findings = _written(arguments, config)
+    except UserError as error:
+        message = re.sub(r"--(?=[a-z])", "", str(error)).replace("no_header", "header=False")
+        raise type(error).saying(message) from error
+    log.info("%s\nwrote %s", summary(findings), config)
+    return Pipeline.load(config, device=device)
+
+
+def _names(columns: str | Sequence[str]) -> list[str]:
+    return [columns] if isinstance(columns, str) else list(columns)
+
+
+def _written(arguments: argparse.Namespace, out: Path) -> "Findings":
+    """Survey the files, and write the config."""
+    from tzmmoe.drafting.survey import draft
+    from tzmmoe.drafting.survey.findings import find
+
+    findings = find(_request(arguments, out))
+    heading = draft.heading(findings, command.training(out))
+    command.write(out, draft.drafted(findings).text(heading))
+    return findings
+
+
+def _request(arguments: argparse.Namespace, out: Path) -> "DraftRequest":
+    from tzmmoe.data.reading.split import Split
+    from tzmmoe.drafting.survey.feature import ROLES
+    from tzmmoe.drafting.survey.findings import DraftRequest
+    from tzmmoe.drafting.survey.reading import CsvFlags
+
+    fraction, by = arguments.eval_fraction, arguments.split_by
+    if by and fraction is None:
+        raise ConfigError.at("--split_by", "has no effect without --eval_fraction; set it")
+    if fraction is not None and arguments.eval_data:
+        raise ConfigError.at("--eval_fraction", "has no effect with --eval_data; leave one out")
+    return DraftRequest(
         files=arguments.data,
-        labels=cli.names(arguments.labels),
+        labels=arguments.labels,
         weight=arguments.weights or "",
-        ignore=cli.names(arguments.ignore) or [],
+        ignore=arguments.ignore,
         eval_files=arguments.eval_data or "",
         model_dir=arguments.model_dir or f"experiments/{out.stem}",
         csv=CsvFlags(
-            delimiter="\t" if arguments.delimiter == "\\t" else arguments.delimiter,
-            header=not (arguments.no_header or names),
-            names=names,
+            delimiter=arguments.delimiter,
+            header=not (arguments.no_header or arguments.columns),
+            names=arguments.columns,
             dataset_type=arguments.dataset_type,
         ),
-        roles={role: cli.names(getattr(arguments, role)) or [] for role in ROLES},
+        split=None if fraction is None else Split(fraction, by),
+        roles={role: getattr(arguments, role) for role in ROLES},
     )
-    findings = find(request)
-    heading = draft.heading(findings, command.training(out))
-    command.write(out, draft.drafted(findings).text(heading))
-    command.show(summary(findings), out)
 
 
 def _parser() -> command.CommandParser:
@@ -48,6 +132,8 @@ def _parser() -> command.CommandParser:
     add("--data", help="Parquet or CSV: a file, a folder, a glob, or several, separated by commas")
     add("--labels", help="columns to predict, a,b")
     add("--eval_data", help="files to evaluate on, as --data")
+    add("--eval_fraction", type=float, help="share of --data to evaluate on instead, such as 0.2")
+    add("--split_by", help="a column: --eval_fraction holds out its values, with all their rows")
     add("--weights", help="the column of sample weights")
     add("--ignore", help="columns to leave out, a,b")
     add("--ids", help="columns that name things: a table of embeddings, a,b")

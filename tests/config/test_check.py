@@ -42,6 +42,9 @@ FAULTS = [
     (BATCH, "sample_mask_prob: 1", "data_config.sample_mask_prob", "is 1; give 0 or more"),
     (BATCH, "sample_mask_prob: -0.1", "data_config.sample_mask_prob", "is -0.1; give 0 or more"),
     (BATCH, "sample_mask_prob: nan", "data_config.sample_mask_prob", "is nan; give 0 or more"),
+    (BATCH, "eval_split {}", "data_config.eval_split.fraction", "is 0; give more than 0"),
+    (BATCH, "eval_split { fraction: 1 }", "data_config.eval_split.fraction", "less than 1"),
+    (BATCH, "eval_split { fraction: nan }", "data_config.eval_split.fraction", "is nan; give more"),
     (BATCH, "input_fields {}", "data_config.input_fields[0].input_name", "name the column"),
     (
         BATCH,

@@ -2,7 +2,9 @@
 
 from tzmmoe.data.plan.delivery import Delivery
 from tzmmoe.data.reading.files import Reading
+from tzmmoe.data.reading.split import Split
 from tzmmoe.protos.data_pb2 import DataConfig, DatasetType, FieldType
+from tzmmoe.protos.pipeline_pb2 import Pipeline
 
 
 def reading(config: DataConfig) -> Reading:
@@ -23,6 +25,14 @@ def reading(config: DataConfig) -> Reading:
         targets=[*config.label_fields, *config.sample_weight_fields],
         only_csv=only_csv,
     )
+
+
+def split(pipeline: Pipeline) -> Split | None:
+    """How rows of train_input_path are held out; None if they are not."""
+    if pipeline.eval_input_path or not pipeline.data_config.HasField("eval_split"):
+        return None
+    chosen = pipeline.data_config.eval_split
+    return Split(chosen.fraction, chosen.by or None)
 
 
 def delivery(config: DataConfig, *, training: bool, seed: int) -> Delivery:

@@ -185,7 +185,9 @@ class Evaluation:
             sink=sink,
             world=world,
         )
-        log.info("evaluation of %s\n%s", self.path, results_table(self.tasks, results))
+        held_out = self.session.settings.split and self.flag == "--eval_input_path"
+        of = f"rows held out of {self.path}" if held_out else self.path
+        log.info("evaluation of %s\n%s", of, results_table(self.tasks, results))
         return results
 
     def check_output(self) -> None:

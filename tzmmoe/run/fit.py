@@ -206,6 +206,13 @@ class TrainRun:
         saved = trainer.world.each(lambda: self.session.matching_checkpoint(newest))
         trainer.world.each(lambda: self._restore(trainer, saved))
         state.restore_random(saved, trainer.device, trainer.world)
+        before, split = saved.state.get("eval_split"), self.session.settings.split_json
+        if before != split:
+            raise CheckpointError(
+                f"{saved.path}: was trained with data_config.eval_split {before or 'unset'}, but "
+                f"it is {split or 'unset'}; restore it, or start a new model_dir with "
+                "--fine_tune_checkpoint"
+            )
         positions, steps = state.positions(saved)
         position = trainer.loader.resume(positions)
         evaluates = saved.state["evaluates"]

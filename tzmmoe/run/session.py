@@ -19,6 +19,7 @@ from tzmmoe.data.loader import Loader
 from tzmmoe.data.plan.sharing import count
 from tzmmoe.data.reading.base import Source
 from tzmmoe.data.reading.files import expand, open_source
+from tzmmoe.data.reading.split import part_of
 from tzmmoe.errors import DataError, Faults
 from tzmmoe.learning.lockstep import Lockstep
 from tzmmoe.nn.norms import BatchNorm
@@ -138,7 +139,7 @@ class Session:
         settings, world = self.settings, self.runtime.world
 
         def opened() -> tuple[Source, Assembler]:
-            source = open_source(path, flag, settings.reading)
+            source = part_of(open_source(path, flag, settings.reading), flag, settings.split)
             assembler = Assembler(
                 self.built.features,
                 columns,

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 
 from google.protobuf import text_format
 
-from tzmmoe.build.files import delivery, reading
+from tzmmoe.build.files import delivery, reading, split
 from tzmmoe.data.plan.delivery import Delivery
 from tzmmoe.data.reading.files import Reading
+from tzmmoe.data.reading.split import Split
 from tzmmoe.errors import Faults
 from tzmmoe.learning import step
 from tzmmoe.learning.settings import LearningSettings
@@ -127,11 +128,17 @@ class RunSettings:
     learning: LearningSettings | None
     placement: PlacementRequest
     reading: Reading
+    split: Split | None  # of train_input_path, whose held out rows eval_input_path then names
     train_delivery: Delivery
     eval_delivery: Delivery
     mask_prob: float
     model_name: str | None
     text: str  # the config with all edits
+
+    @property
+    def split_json(self) -> dict[str, Any] | None:
+        """For a checkpoint, whose positions count the rows that are trained on."""
+        return None if self.split is None else dataclasses.asdict(self.split)
 
     @classmethod
     def of(cls, pipeline: Pipeline, faults: Faults, *, trains: bool) -> "RunSettings":
@@ -162,8 +169,11 @@ class RunSettings:
                 placement.check()
         word = pipeline.model_config.WhichOneof("model")
         model = getattr(pipeline.model_config, word) if word else None
+        files, held_out = _settings(FileSettings, fields(pipeline)), split(pipeline)
+        if held_out:
+            files = replace(files, eval_input_path=files.train_input_path)
         return cls(
-            files=_settings(FileSettings, fields(pipeline)),
+            files=files,
             training=training,
             evaluation=_settings(EvaluationSettings, fields(pipeline.eval_config)),
             export=_settings(ExportSettings, fields(pipeline.export_config)),
@@ -171,6 +181,7 @@ class RunSettings:
             learning=learning,
             placement=placement,
             reading=reading(pipeline.data_config),
+            split=held_out,
             train_delivery=replace(train_delivery, epoch_rows=training.num_samples or None),
             eval_delivery=eval_delivery,
             mask_prob=data["sample_mask_prob"],

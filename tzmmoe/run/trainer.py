@@ -250,6 +250,7 @@ class Trainer:
         tensors = weights | state.optimizer_state(self.step) | state.by_rank(randoms)
         json_state = state.json_state(self.step, readings, self.steps)
         json_state |= {"watch": self.watch.to_json(), "evaluates": evaluates}
+        json_state |= {"eval_split": self.session.settings.split_json}
         json_state |= self.session.fingerprint.to_json()
         text = self.session.settings.text
         content = checkpoint.Content(self.steps - 1, tensors, json_state, text)

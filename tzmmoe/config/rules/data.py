@@ -31,6 +31,9 @@ def check(pipeline: Pipeline, faults: Faults) -> None:
     if not config.fg_encoded_multival_sep:
         words = "is empty; give the text that separates two values"
         faults.add(f"{PATH}.fg_encoded_multival_sep", words)
+    if config.HasField("eval_split") and not 0 < config.eval_split.fraction < 1:
+        words = f"is {config.eval_split.fraction:g}; give more than 0 and less than 1, such as 0.2"
+        faults.add(f"{PATH}.eval_split.fraction", words)
     if not 0 <= config.sample_mask_prob < 1:
         words = f"is {config.sample_mask_prob:g}; give 0 or more, and less than 1"
         faults.add(f"{PATH}.sample_mask_prob", words)
@@ -43,12 +46,19 @@ def delimiter_fault(delimiter: str) -> str:
     return f"is {delimiter!r}; give one ASCII character other than a quote, line break or NUL"
 
 
+def evaluates(pipeline: Pipeline) -> bool:
+    """Whether there are rows to evaluate while training."""
+    return bool(pipeline.eval_input_path) or pipeline.data_config.HasField("eval_split")
+
+
 def notes(pipeline: Pipeline) -> Iterator[str]:
     config = pipeline.data_config
     if config.HasField("odps_data_quota_name"):
         yield f"{PATH}.odps_data_quota_name has no effect: MaxCompute is not supported"
     if config.HasField("fg_threads"):
         yield f"{PATH}.fg_threads has no effect: use num_workers"
+    if config.HasField("eval_split") and pipeline.eval_input_path:
+        yield f"{PATH}.eval_split has no effect with eval_input_path: all other rows are trained on"
     if config.HasField("shuffle_buffer_size") and not config.shuffle:
         yield f"{PATH}.shuffle_buffer_size has no effect without shuffle: true"
     if config.HasField("fg_encoded_multival_sep") and config.fg_mode != FG_NONE:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from tzmmoe.config import duration
 from tzmmoe.config.rulebook import Rules
+from tzmmoe.config.rules.data import evaluates
 from tzmmoe.config.rules.values import at_least, one_of
 from tzmmoe.errors import Faults
 from tzmmoe.protos.pipeline_pb2 import Pipeline
@@ -25,9 +26,9 @@ def notes(pipeline: Pipeline) -> Iterator[str]:
     config = pipeline.eval_config
     if config.reserved_columns and not config.predictions_path:
         yield "eval_config.reserved_columns has no effect without predictions_path"
-    if not pipeline.eval_input_path and pipeline.export_config.HasField("best_exporter_metric"):
+    if not evaluates(pipeline) and pipeline.export_config.HasField("best_exporter_metric"):
         yield "export_config.best_exporter_metric has no effect without eval_input_path"
-    if pipeline.eval_input_path or pipeline.test_input_path:
+    if evaluates(pipeline) or pipeline.test_input_path:
         return
     names = ("num_steps", "predictions_path", "batch_size", "output_file", "task_metrics")
     for name in names:

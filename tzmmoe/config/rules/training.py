@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from tzmmoe.config.rulebook import Rules
+from tzmmoe.config.rules.data import evaluates
 from tzmmoe.config.rules.values import above, at_least, one_of
 from tzmmoe.errors import Faults
 from tzmmoe.protos.pipeline_pb2 import Pipeline
@@ -89,7 +90,7 @@ def notes(pipeline: Pipeline) -> Iterator[str]:
     if config.gradient_accumulation_steps > 1:
         name = f"{PATH}.gradient_accumulation_steps"
         yield f"{name} acts on the dense part; tables are updated on every batch"
-    if config.HasField("num_val_samples") and not pipeline.eval_input_path:
+    if config.HasField("num_val_samples") and not evaluates(pipeline):
         yield f"{PATH}.num_val_samples has no effect without eval_input_path"
 
 

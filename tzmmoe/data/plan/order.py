@@ -146,7 +146,7 @@ def chunks(source: Source, order: Pass, columns: Sequence[str], since: Position)
             while batch.num_rows:
                 taken = batch.slice(0, order.chunk_rows - gathered)
                 batches.append(taken)
-                file_rows.append(FileRows(span.file, span.begin + row, taken.num_rows))
+                file_rows.append(FileRows(span.file, span.begin + row, taken.num_rows, source))
                 gathered += taken.num_rows
                 row += taken.num_rows
                 batch = batch.slice(taken.num_rows)

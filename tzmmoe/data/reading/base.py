@@ -22,6 +22,7 @@ class FileRows:
     path: str
     first_row: int
     num_rows: int
+    source: "Source | None" = None  # which knows the places of its rows in the file
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,10 @@ class Chunk:
         file_rows, place = self._origin(row)
         if file_rows is None:
             return self.path(row)
-        return f"{file_rows.path}, row {file_rows.first_row + place + 1:,}"
+        number = file_rows.first_row + place
+        if file_rows.source:
+            number = file_rows.source.row_number(file_rows.path, number)
+        return f"{file_rows.path}, row {number + 1:,}"
 
     def path(self, row: int) -> str:
         """The file of a row of ``parts``."""
@@ -110,6 +114,10 @@ class Source(ABC):
             if count or (count is None and any(b.num_rows for b in self.read(file, (), 0))):
                 return True
         return False
+
+    def row_number(self, file: str, row: int) -> int:
+        """The place in the file of the row with this number, both counted from 0."""
+        return row
 
     @abstractmethod
     def read(self, file: str, columns: Sequence[str], skip: int) -> Iterator[pa.RecordBatch]:

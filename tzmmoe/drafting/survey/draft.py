@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tzmmoe.data.reading.split import Split
 from tzmmoe.drafting.draft import Draft, DraftPart
 from tzmmoe.drafting.survey.feature import NOTES, DraftedFeature, shown
 from tzmmoe.drafting.survey.findings import DraftRequest, Findings, unique_names
@@ -70,7 +71,7 @@ def _paths(root: DraftPart, request: DraftRequest) -> None:
     root.set("train_input_path", request.files, files)
     if request.eval_files:
         root.set("eval_input_path", request.eval_files, "evaluated, never trained on")
-    else:
+    elif not request.split:
         remark = 'eval_input_path: ""  # name files with other rows here; without, no evaluation'
         root.remark("eval_input_path", remark)
     root.set("model_dir", request.model_dir, "checkpoints, logs and results")
@@ -86,11 +87,11 @@ def _training(train: DraftPart, request: DraftRequest, schedule: TrainingPlan) -
         adam.set("lr", 0.001)
         optimizer.part("constant_learning_rate", "the same lr throughout")
     train.set("num_epochs", schedule.num_epochs, "passes over the data")
-    if not request.eval_files:
+    if not request.evaluates:
         train.set("save_checkpoints_epochs", 1, "save after every pass")
     else:
         train.set("save_checkpoints_epochs", 1, "save and evaluate after every pass")
-        why = "stop once a pass does not lower the loss on eval_input_path; the best one counts"
+        why = "stop once a pass does not lower the loss of evaluation; the best one counts"
         stopping = train.part("early_stopping", why)
         stopping.set("monitor", "val_loss")
         stopping.set("patience", 1)
@@ -101,8 +102,10 @@ def _reading(part: DraftPart, findings: Findings, schedule: TrainingPlan) -> Non
     request = findings.request
     why = "rows of a step; 32 to 4096, for a few hundred steps a pass"
     part.set("batch_size", schedule.batch_size, why)
-    if request.eval_files:
+    if request.evaluates:
         part.set("eval_batch_size", 4096, "larger is faster, and changes no result")
+    if request.split:
+        _split(part, request.split)
     part.set("label_fields", request.labels, "columns to predict")
     if request.weight:
         part.set("sample_weight_fields", [request.weight], "how much each row counts")
@@ -114,6 +117,14 @@ def _reading(part: DraftPart, findings: Findings, schedule: TrainingPlan) -> Non
     part.set("shuffle", True, why)
     part.set("num_workers", 2, "threads that read ahead")
     _csv(part, findings)
+
+
+def _split(part: DraftPart, split: Split) -> None:
+    what = f"values of {split.by}, with all their rows" if split.by else "rows"
+    why = f"{what} that are evaluated, never trained on; a hash chooses, always the same ones"
+    held_out = part.part("eval_split", why)
+    held_out.set("fraction", split.fraction, f"share of the {what.partition(',')[0]}")
+    held_out.set("by", split.by, "instead of single rows")
 
 
 def _csv(part: DraftPart, findings: Findings) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from tzmmoe.data.reading.base import Source
 from tzmmoe.data.reading.csv import CsvSource, other_delimiter
 from tzmmoe.data.reading.files import Reading
+from tzmmoe.data.reading.split import EVALUATION, TRAINING, Split, SplitSource
 from tzmmoe.drafting.survey import feature, task
 from tzmmoe.drafting.survey.feature import DraftedFeature, ExcludedColumn, Taken
 from tzmmoe.drafting.survey.leaks import leaks, sortedness
@@ -35,7 +36,12 @@ class DraftRequest:
     eval_files: str
     model_dir: str
     csv: CsvFlags
+    split: Split | None = None  # of the files, when there are no eval_files
     roles: Mapping[str, Sequence[str]] = field(default_factory=dict)  # by one of feature.ROLES
+
+    @property
+    def evaluates(self) -> bool:
+        return bool(self.eval_files or self.split)
 
     def role(self, column: str) -> str:
         return next((role for role, names in self.roles.items() if column in names), "")
@@ -69,13 +75,11 @@ def find(request: DraftRequest) -> Findings:
     """
     source, reading = request.csv.open(request.files, "--data")
     _check_names(request, source, reading)
-    evaluation = None
-    if request.eval_files:
-        evaluation, _ = request.csv.open(request.eval_files, "--eval_data")
+    training, evaluation = _parts(request, source)
     columns = [n for n in source.columns(source.files[0]) if n not in request.ignore]
-    found = survey(source, columns, request.labels)
-    faults = Faults()
     typed = not isinstance(source, CsvSource)
+    found = survey(training, columns, request.labels, typed=typed)
+    faults = Faults()
     profiles = dict(found.profiles)
     labels = [task.draft(profiles.pop(name), typed=typed, faults=faults) for name in request.labels]
     if request.weight:
@@ -98,12 +102,13 @@ def find(request: DraftRequest) -> Findings:
         evaluation.check_columns(evaluation.files[0], needed)
     truths = [each.column for each in tasks if each.binary and not each.flag]
     rows = [source.known_rows(file) for file in source.files]
+    trained = 1 - request.split.fraction if request.split else 1
     return Findings(
         request=request,
         survey=found,
         source=source,
         reading=reading,
-        num_rows=found.num_rows if None in rows else sum(rows),
+        num_rows=found.num_rows if None in rows else int(sum(rows) * trained),
         tasks=tasks,
         features=features,
         left_out=left_out,
@@ -112,9 +117,21 @@ def find(request: DraftRequest) -> Findings:
     )
 
 
+def _parts(request: DraftRequest, source: Source) -> tuple[Source, Source | None]:
+    """What is trained on, and what is evaluated."""
+    if request.split:
+        parts = (TRAINING, EVALUATION)
+        return tuple(SplitSource(source, request.split, part) for part in parts)
+    if request.eval_files:
+        return source, request.csv.open(request.eval_files, "--eval_data")[0]
+    return source, None
+
+
 def _check_names(request: DraftRequest, source: Source, reading: Reading) -> None:
     """Raise ConfigError for names that are not columns, or that have two uses."""
     faults = Faults()
+    if request.split and not 0 < request.split.fraction < 1:
+        faults.add("--eval_fraction", "give more than 0 and less than 1, such as 0.2")
     columns = source.columns(source.files[0])
     mark = other_delimiter(columns) if isinstance(source, CsvSource) else None
     if mark and not set(request.labels) <= set(columns):
@@ -122,6 +139,10 @@ def _check_names(request: DraftRequest, source: Source, reading: Reading) -> Non
         raise ConfigError.at("--delimiter", f"{text}; give {mark!r}, or leave it out")
     given = {"--labels": request.labels, "--ignore": request.ignore}
     given |= {"--weights": [request.weight]} if request.weight else {}
+    by = request.split.by if request.split else None
+    if by and by not in columns:
+        guess = did_you_mean(by, columns)
+        faults.add("--split_by", f"{source.files[0]} has no column {by!r}{guess}")
     given |= {f"--{role}": names for role, names in request.roles.items()}
     uses: dict[str, str] = {}
     for flag, names in given.items():

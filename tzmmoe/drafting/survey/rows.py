@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tzmmoe.data.reading.base import Source
-from tzmmoe.data.reading.csv import CsvSource
 from tzmmoe.drafting.survey.buckets import boundaries
 from tzmmoe.drafting.survey.power import Power, compare
 from tzmmoe.drafting.survey.profile import ColumnProfile, Counts, hashes
@@ -38,14 +37,20 @@ class Survey:
 
 
 def survey(
-    source: Source, columns: Sequence[str], labels: Sequence[str], rows: int = ROWS
+    source: Source,
+    columns: Sequence[str],
+    labels: Sequence[str],
+    *,
+    typed: bool,
+    rows: int = ROWS,
 ) -> Survey:
-    """Look at some columns of the first ``rows`` rows, with bounded memory.
+    """Look at some columns of the first ``rows`` rows, with bounded memory. ``typed``: the files
+    tell text from numbers.
 
     Raises:
         DataError: a file that cannot be read or lacks a column, or no rows at all.
     """
-    counts = {name: Counts(name, typed=not isinstance(source, CsvSource)) for name in columns}
+    counts = {name: Counts(name, typed=typed) for name in columns}
     looked = Looked(counts, labels)
     for file in source.files:
         row = 0

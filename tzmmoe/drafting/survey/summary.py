@@ -50,5 +50,5 @@ def _doubts(findings: Findings) -> Iterator[str]:
         advice = "shuffle the files' rows; training permutes them only nearby"
         yield f"sorted by {shown(label)}? {advice}"
     yield from (each.advice for each in findings.tasks if each.advice)
-    if not findings.request.eval_files:
-        yield "no --eval_data: training will not evaluate"
+    if not findings.request.evaluates:
+        yield "training will not evaluate: name files by --eval_data, or pass --eval_fraction 0.2"
