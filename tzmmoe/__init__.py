@@ -8,4 +8,8 @@ def __getattr__(name: str):
         from tzmmoe.pipeline import Pipeline
 
         return Pipeline
+    if name == "draft":
+        from tzmmoe.init import draft
+
+        return draft
     raise AttributeError(f"module 'tzmmoe' has no attribute {name!r}")

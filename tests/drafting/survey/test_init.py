@@ -24,8 +24,12 @@ from drafting.survey.columns import (
 from pyarrow import csv
 from written import load, notes
 
+import tzmmoe
+from tzmmoe.data.reading.parquet import ParquetSource
+from tzmmoe.data.reading.split import EVALUATION, Split, SplitSource
 from tzmmoe.drafting.survey.buckets import BUCKETS
 from tzmmoe.drafting.survey.feature import HASH_ROWS
+from tzmmoe.errors import UserError
 from tzmmoe.pipeline import Pipeline
 
 
@@ -253,3 +257,70 @@ def test_help_loads_nothing_slow():
         "assert not {'torch', 'pyarrow', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_draft_that_holds_out_rows_trains_and_evaluates_on_the_others(tmp_path, capsys):
+    columns = {name: COLUMNS[name] for name in ("click", "city", "heat", "user_id")}
+    flags = ["--eval_fraction", "0.3", "--split_by", "user_id"]
+    config = draft(tmp_path, columns, "click", *flags)
+    assert not notes(load(config))
+    split = load(config).pipeline.data_config.eval_split
+    assert (split.fraction, split.by) == (0.3, "user_id")
+    assert "will not evaluate" not in capsys.readouterr().out
+    results = Pipeline.load(config, settings=[*QUIET, "train_config.num_epochs=1"]).fit()
+    assert 0 < results["auc_click"] < 1
+
+
+def test_what_a_draft_learns_from_is_not_what_it_is_evaluated_on(tmp_path, capsys):
+    """The held out users alone have heat above 100, which no boundary and no comment knows."""
+    columns = {"click": CLICK, "user_id": COLUMNS["user_id"], "heat": HEAT.copy()}
+    pq.write_table(pa.table(columns), tmp_path / "train.parquet")
+    source = ParquetSource([str(tmp_path / "train.parquet")])
+    held = SplitSource(source, Split(0.3, "user_id"), EVALUATION)
+    file = held.files[0]
+    columns["heat"][[held.row_number(file, row) for row in range(held.num_rows(file))]] = 7777
+    flags = ["--eval_fraction", "0.3", "--split_by", "user_id"]
+    config = draft(tmp_path, columns, "click", *flags)
+    assert max(features(config)["heat"].boundaries) < 100
+    assert "7,777" not in config.read_text()
+
+
+def test_python_drafts_what_the_command_drafts(tmp_path, caplog):
+    columns = {name: COLUMNS[name] for name in ("click", "city", "heat", "int16")}
+    flags = ["--eval_fraction", "0.3", "--ids", "int16", "--ignore", "city"]
+    config = draft(tmp_path, columns, "click", *flags)
+    caplog.set_level("INFO")
+    pipeline = tzmmoe.draft(
+        tmp_path / "train.parquet",
+        labels=["click"],
+        out=tmp_path / "python.config",
+        eval_fraction=0.3,
+        ids=["int16"],
+        ignore=["city"],
+        model_dir=tmp_path / "model",
+        device="cpu",
+    )
+    there, here = (load(path).pipeline for path in (config, tmp_path / "python.config"))
+    assert here == there
+    assert "int16 (id_feature)" in caplog.text
+    pipeline.check()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"labels": ["clik"]}, "labels.*'clik'.*did you mean 'click'"),
+        ({"labels": "click", "ids": ["nope"]}, "ids.*'nope'"),
+        ({"labels": ["click"], "split_by": "heat"}, "split_by.*eval_fraction"),
+        ({"labels": ["click"], "eval_fraction": 1.5}, "eval_fraction.*less than 1"),
+        ({"labels": ["click"], "eval_fraction": 0.2, "split_by": "het"}, "split_by.*'heat'"),
+        ({"labels": ["click"], "eval_fraction": 0.2, "eval_data": "x"}, "eval_fraction.*eval_data"),
+        ({"labels": []}, "labels.*name one to predict"),
+    ],
+)
+def test_faults_of_a_draft_in_python_name_its_arguments(tmp_path, arguments, words):
+    pq.write_table(pa.table({"click": CLICK, "heat": HEAT}), tmp_path / "train.parquet")
+    with pytest.raises(UserError, match=words) as failed:
+        tzmmoe.draft(tmp_path / "train.parquet", out=tmp_path / "x.config", **arguments)
+    assert "--" not in str(failed.value)
+    assert not (tmp_path / "x.config").exists()

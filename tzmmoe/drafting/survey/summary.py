@@ -28,7 +28,8 @@ def summary(findings: Findings) -> str:
 def files_of(findings: Findings) -> str:
     """The files that were looked at, in words."""
     first, more = findings.source.files[0], len(findings.source.files) - 1
-    return f"{first} and {more} more" if more else first
+    files = f"{first} and {more} more" if more else first
+    return f"{files} that are trained on" if findings.request.split else files
 
 
 def leaked(column: str, findings: Findings, between: str) -> str:
