@@ -13,7 +13,7 @@ from tzmmoe.run.fit import TrainRun
 from tzmmoe.run.results import EVALUATION_RESULTS, append_results
 from tzmmoe.run.session import Session
 from tzmmoe.serving.exporter import Export
-from tzmmoe.serving.predictions import PredictionWriter, write_predictions
+from tzmmoe.serving.predictions import PredictionWriter, check_form, write_predictions
 from tzmmoe.system.checkpoint import is_checkpoint
 from tzmmoe.system.durable import naming
 from tzmmoe.system.runtime import flushed_denormals
@@ -83,6 +83,8 @@ class Pipeline:
     ) -> dict[str, float]:
         """Metrics and losses by key on test_input_path, or eval_input_path if that is not set; also
         written to the model_dir and to eval_config.output_file."""
+        if predictions_path:
+            check_form(predictions_path)
         session = self._trained(checkpoint_path, "eval_input_path")
         evaluation = Evaluation.final(session)
         evaluation.check_output()
@@ -134,6 +136,7 @@ class Pipeline:
         batch_size: int | None = None,
     ) -> int:
         """Write predictions for files, which need no labels; the number of rows."""
+        check_form(predict_output_path)
         session = self._trained(checkpoint_path)
         session.restore(Path(checkpoint_path or session.model_dir))
         loader = session.loader(

@@ -236,10 +236,25 @@ def test_a_path_without_suffix_is_a_folder_for_part_0(tmp_path: Path) -> None:
     assert written(tmp_path / "deep" / "out.parquet", [batch(a=[1])]).is_file()
 
 
-@pytest.mark.parametrize("name", ["out.csv.gz", "out.tsv", "out.txt", "out.PARQUET", "out.pq"])
+OTHERS = [
+    *("out.csv.gz", "out.tsv", "out.txt", "out.PARQUET", "out.pq", "out.json", "out.JSONL"),
+    *("out.feather", "out.xlsx", "out.npy", "out.csv.zip", "deep/out.h5"),
+]
+
+
+@pytest.mark.parametrize("name", OTHERS)
 def test_the_suffix_of_another_kind_of_file_is_an_error(name: str, tmp_path: Path) -> None:
-    with fails(DataError, f"{name}: ", ".parquet or .csv file, or a folder"):
-        PredictionWriter(tmp_path / name)
+    for refuse in (PredictionWriter, predictions.check_form):
+        with fails(DataError, f"{name}: ", ".parquet or .csv file, or a folder"):
+            refuse(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.csv", "out", "out.v2", "run-1.5", "2024.01"])
+def test_files_that_are_written_and_names_of_folders_have_a_form_that_is_accepted(
+    name: str, tmp_path: Path
+) -> None:
+    predictions.check_form(tmp_path / name)
 
 
 def test_a_file_of_that_name_is_replaced_at_the_end_and_not_before(tmp_path: Path) -> None:

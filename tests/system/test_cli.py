@@ -143,6 +143,26 @@ def test_a_missing_flag_ends_with_2_and_is_named(command, arguments, flags, caps
     says(lines[-1], *flags)
 
 
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("predict", ["--saved_model_dir", "nowhere", "--predict_output_path", "p.json"]),
+        ("predict", ["--pipeline_config", "my.config", "--predict_output_path", "p.json"]),
+        ("eval", ["--pipeline_config", "my.config", "--predictions_path", "p.json"]),
+        ("train", ["--pipeline_config", "my.config", "--predictions_path", "p.json"]),
+    ],
+)
+@pytest.mark.usefixtures("config")
+def test_an_output_that_cannot_be_written_ends_before_any_work(command, arguments, capsys):
+    """Before the export or checkpoint, which does not exist, is looked for."""
+    inputs = ["--predict_input_path", "eval.parquet"] if command == "predict" else []
+    code, lines = ended(capsys, command, *arguments, *inputs)
+    assert code == 2
+    says(lines[-1], "p.json", ".parquet or .csv file, or a folder")
+    assert not Path("model").exists() or not list(Path("model").glob("model.ckpt*"))
+    assert not Path("p.json").exists()
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_faults_of_the_config_end_with_2_and_a_line_each(command, config, capsys):
     config.write_text(

@@ -21,6 +21,25 @@ from tzmmoe.system.world import World
 # A row group is written as soon as it has this many rows or bytes.
 ROWS = 1 << 16
 BYTES = 64 << 20
+# Endings of files that are not written; a folder of that name would not be what was meant.
+OTHER_FILES = {
+    *(
+        ".json",
+        ".jsonl",
+        ".ndjson",
+        ".txt",
+        ".tsv",
+        ".dat",
+        ".inter",
+        ".parq",
+        ".pq",
+        ".xml",
+        ".html",
+    ),
+    *(".feather", ".arrow", ".ipc", ".orc", ".avro", ".h5", ".hdf5", ".npy", ".npz", ".pt", ".pth"),
+    *(".pkl", ".pickle", ".xls", ".xlsx", ".ods", ".db", ".sqlite", ".tfrecord", ".safetensors"),
+    *(".md", ".log", ".zip", ".tar", ".tgz", ".7z", ".yaml", ".yml", ".config", ".proto"),
+}
 BYTES_TYPES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
 
 
@@ -153,6 +172,17 @@ def output_file(path: str | Path, reads: Sequence[str] = (), world: World | None
     return target
 
 
+def check_form(path: str | Path) -> None:
+    """Raise DataError unless a path has the form of an output: before anything else is done."""
+    path = Path(path)
+    is_other = path.suffix.lower() in (*KINDS, *COMPRESSED, *OTHER_FILES) or path.is_file()
+    if is_other and path.suffix not in (".parquet", ".csv"):
+        raise DataError(
+            f"{path}: {path.suffix or 'such'} files are not written; give a .parquet or .csv file, or "
+            "a folder, which gets a .parquet file of each process"
+        )
+
+
 def _target(path: Path, world: World) -> Path:
     if path.suffix in (".parquet", ".csv"):
         if world.size > 1:
@@ -162,8 +192,7 @@ def _target(path: Path, world: World) -> Path:
         if path.is_dir():
             raise DataError(f"{path}: is a folder; choose a file in it")
         return path
-    if path.is_file() or path.suffix.lower() in (*KINDS, *COMPRESSED):
-        raise DataError(f"{path}: must be a .parquet or .csv file, or a folder")
+    check_form(path)
     parts = [path / f"part-{rank}.parquet" for rank in range(world.size)]
     others = sorted(file.name for file in path.glob("*.parquet") if file not in parts)
     if others:
