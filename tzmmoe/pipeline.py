@@ -110,7 +110,7 @@ class Pipeline:
         source = Path(checkpoint_path or session.model_dir)
         if checkpoint_path is None and session.settings.export.exporter_type == "best":
             source = folder.best(session.model_dir, session.watch().best)
-        session.restore(source)
+        restored = session.restore(source)
         built = session.built
         export = Export(
             model=built.model,
@@ -121,6 +121,7 @@ class Pipeline:
             setting=built.setting,
             reading=session.settings.reading,
             config=session.settings.text,
+            quality=restored.state.get("quality"),
         )
         session.runtime.world.first(lambda: export.write(Path(export_dir)))
         return Path(export_dir)

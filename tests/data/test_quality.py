@@ -1,7 +1,9 @@
 """Counts of missing and unusual values over the rows that were encoded."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
+import pyarrow as pa
 from messages import says
 
 from tzmmoe.data.quality import Quality
@@ -52,3 +54,29 @@ def test_ids_outside_a_table_are_warned_of_once_for_each_feature(caplog) -> None
     age, city = caplog.messages
     says(age, "age: ", "7 of 2,000 rows", "num_buckets", "out_of_range")
     says(city, "city: ", "2 of 2,000 rows", "num_buckets", "out_of_range")
+
+
+def test_what_several_processes_counted_adds_up_after_a_way_through_json() -> None:
+    parts = []
+    for rows, kind in ((10, pa.float32()), (30, pa.list_(pa.int64()))):
+        quality = Quality()
+        quality.add({"age": tally(1, 2, 3, rows)}, rows)
+        quality.note_types([pa.record_batch({"x": pa.nulls(1, kind), "city": pa.array(["a"])})])
+        parts.append(json.loads(json.dumps(quality.to_json())))
+    total = Quality.of_all(parts).to_json()
+    assert total["rows"] == 40
+    counts = {"missing": 2, "defaulted": 4, "unknown": 6, "outside": 40}
+    assert total["features"] == {"age": counts}
+    assert total["types"] == {"x": ["float", "int64"], "city": ["string"]}
+
+
+def test_shares_stand_beside_those_of_training() -> None:
+    training, served = Quality(), Quality()
+    training.add({"age": tally(missing=5), "city": tally()}, 50)
+    served.add({"age": tally(missing=3), "city": tally(unknown=1), "new": tally()}, 4)
+    found = served.beside(training.to_json(), ["age", "city", "new"])
+    assert (found["rows"], found["training_rows"]) == (4, 50)
+    missing, unknown = found["features"]["age"]["missing"], found["features"]["city"]["unknown"]
+    assert missing == {"rows": 3, "share": 0.75, "training_share": 0.1}
+    assert unknown == {"rows": 1, "share": 0.25, "training_share": 0.0}
+    assert found["features"]["new"]["missing"]["training_share"] is None

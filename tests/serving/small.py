@@ -1,8 +1,9 @@
 """Small models with random weights, and their exports."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -63,7 +64,7 @@ class Small:
     def layout(self) -> Layout:
         return Layout.of(self.session.built.features)
 
-    def export(self, directory: Path) -> Path:
+    def export(self, directory: Path, quality: Mapping[str, Any] | None = None) -> Path:
         built = self.session.built
         Export(
             model=built.model,
@@ -74,6 +75,7 @@ class Small:
             setting=built.setting,
             reading=self.session.settings.reading,
             config=self.session.settings.text,
+            quality=quality,
         ).write(directory)
         return directory
 

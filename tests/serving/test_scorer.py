@@ -13,7 +13,7 @@ from messages import fails
 from serving.small import Small, assert_same
 
 from tzmmoe.errors import CheckpointError, DataError
-from tzmmoe.serving.scorer import Scorer, record_batch
+from tzmmoe.serving.scorer import Scorer
 
 # For each fg_mode: settings of the data, features, and rows with the columns that the mode reads.
 CHAINED = [
@@ -148,37 +148,6 @@ def test_a_request_may_be_a_list_of_dicts(served: tuple) -> None:
     listed = rows.to_pylist(maps_as_pydicts="strict")
     assert_same(scorer.score(listed), expected)
     assert_same(scorer.score(tuple(listed)), expected)
-
-
-@pytest.mark.parametrize("first", [0, 1])
-def test_a_row_without_a_column_has_no_value_there_wherever_it_stands(first: int) -> None:
-    rows = [{"a": 1.5, "b": "x"}, {"a": None, "b": "y"}]
-    shorter = [rows[0], {"b": "y"}]
-    found = record_batch([shorter[first], shorter[1 - first]], {"a", "b"})
-    assert found.to_pylist() == [rows[first], rows[1 - first]]
-
-
-def test_columns_that_nobody_reads_may_hold_anything() -> None:
-    rows = [{"a": 1, "b": 2}, {"a": 2, "b": "x"}]
-    assert record_batch(rows, {"a"}).to_pylist() == [{"a": 1, "b": None}, {"a": 2, "b": None}]
-
-
-@pytest.mark.parametrize("cell", [{1: 0.5, 3: 2}, {"1": 0.5, "x": 2}])
-def test_a_dict_in_a_cell_maps_values_to_weights(cell: dict) -> None:
-    found = record_batch([{"a": None}, {"a": cell}, {"a": {}}], {"a"})
-    assert found["a"].to_pylist() == [None, list(cell.items()), []]
-
-
-@pytest.mark.parametrize("bad", [0, 1, 5, 6])
-@pytest.mark.parametrize(
-    "values", [(1, "x"), ("x", 1), ({1: 0.5}, 3), ({1: 0.5}, {1: "x"}), ({1: 0.5}, {"x": 1})]
-)
-def test_a_column_without_a_common_type_is_named(bad: int, values: tuple) -> None:
-    usual, other = values
-    rows = [{"a": usual, "b": 0}] * 7
-    rows[bad] = {"a": other, "b": 0}
-    with fails(DataError, "request, column 'a': ", "give all rows values of one type"):
-        record_batch(rows, {"a", "b"})
 
 
 @pytest.mark.parametrize(

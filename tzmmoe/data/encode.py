@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from tzmmoe.batch import Batch, Column, Inputs
@@ -215,4 +216,12 @@ class Piece:
             place = self.chunk.place(self.begin + bad.row)
             raise DataError(f"{place}, {names} ({use}): {bad.text}") from bad
         except BadType as bad:
-            raise DataError(f"{self.chunk.path(self.begin)}, {names} ({use}): {bad}") from bad
+            place = self.chunk.path(self.begin + self._first_value(origins))
+            raise DataError(f"{place}, {names} ({use}): {bad}") from bad
+
+    def _first_value(self, origins: Sequence[Origin]) -> int:
+        """The first row with a value of one of the origins that are columns."""
+        columns = [self.rows.column(o.name) for o in origins if o.kind == "column"]
+        nulls = [pc.is_null(column, nan_is_null=True) for column in columns]
+        empty = [each.to_numpy(zero_copy_only=False) for each in nulls]
+        return int(np.all(empty, axis=0).argmin()) if self.rows.num_rows and empty else 0

@@ -15,7 +15,7 @@ from tzmmoe.data.encode import Assembler, Rows
 from tzmmoe.data.plan.delivery import Delivery
 from tzmmoe.data.plan.order import Order, Pass, chunks
 from tzmmoe.data.plan.sharing import share
-from tzmmoe.data.quality import Quality
+from tzmmoe.data.quality import Quality, QualityByPosition
 from tzmmoe.data.reading.base import Chunk, FileRows, Source
 from tzmmoe.errors import DataError
 
@@ -41,6 +41,7 @@ class Loader:
         self.delivery = delivery
         self.counts = dict(counts or {})
         self.quality = Quality()
+        self.quality_by_position = QualityByPosition()
         self.order = self._plan(0)
         self._counted: int | None = None  # rows of an epoch, once one has been read to its end
 
@@ -199,6 +200,8 @@ class Loader:
                 # ``used`` rows of the chunk were consumed before this pass, ``done`` within it.
                 used = leg.used if chunk.index == 0 else 0
                 done = leg.consumed(since, chunk.index) - used
+                place = Position(since.epoch, row, since.leg, chunk.index, used + done)
+                self.quality_by_position.begin(place, rows.tallies, chunk)
                 for batch in rows.batches(self.delivery.batch_size, used + done):
                     done += len(batch)
                     row += len(batch)

@@ -1,34 +1,45 @@
-"""How many values of each feature were missing, defaulted, unknown or out of range."""
+"""What the rows held: counts of missing and unusual values by feature, and types by column."""
 
 import logging
 import threading
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
+from tzmmoe.batch import Position
+from tzmmoe.data.reading.base import Chunk
+from tzmmoe.features.column import is_list
 from tzmmoe.features.shared import Tally
 
 log = logging.getLogger(__name__)
 
-Counts = tuple[int, dict[str, list[int]]]  # rows, and four sums for each feature
+COUNTED = ("missing", "defaulted", "unknown", "outside")  # the fields of a Tally
 
 
 class Quality:
-    """Sums of tallies over the rows that were encoded."""
+    """Sums of tallies over the rows that were encoded, and the types of their columns.
 
-    def __init__(self) -> None:
+    Threads may add to it and read it at the same time.
+    """
+
+    def __init__(self, warns: bool = True) -> None:
         self.num_rows = 0
+        self._warns = warns
         self._counts: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(4, np.int64))
+        self._types: dict[str, set[str]] = defaultdict(set)
         self._lock = threading.Lock()
 
     def add(self, tallies: Mapping[str, Tally], num_rows: int) -> None:
-        """Add the tallies of some rows. Warns at the first ids of a feature outside its table."""
+        """Add the tallies of some rows; warn, if it does, at a feature's first ids outside its
+        table."""
         with self._lock:
             self.num_rows += num_rows
             for name, tally in tallies.items():
                 counts = self._counts[name]
-                if tally.outside and not counts[3]:
+                if self._warns and tally.outside and not counts[3]:
                     log.warning(
                         "%s: %s of %s rows have an id outside its table; raise num_buckets, or set "
                         "out_of_range",
@@ -38,20 +49,54 @@ class Quality:
                     )
                 counts += [tally.missing, tally.defaulted, tally.unknown, tally.outside]
 
-    def counts(self) -> Counts:
-        """The counts in a form that other processes can receive."""
+    def note_types(self, batches: Iterable[pa.RecordBatch]) -> None:
+        """Remember the types that columns have: of the values in lists, of the keys of maps."""
         with self._lock:
-            return self.num_rows, {name: sums.tolist() for name, sums in self._counts.items()}
+            for batch in batches:
+                for field in batch.schema:
+                    self._types[field.name].add(str(_type_of_values(field.type)))
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain data, which other processes and checkpoints can hold."""
+        with self._lock:
+            return {
+                "rows": self.num_rows,
+                "features": {
+                    name: dict(zip(COUNTED, sums.tolist(), strict=True))
+                    for name, sums in self._counts.items()
+                },
+                "types": {name: sorted(types) for name, types in self._types.items()},
+            }
 
     @classmethod
-    def of_all(cls, parts: Sequence[Counts]) -> "Quality":
-        """The sum of what several processes counted."""
+    def of_all(cls, parts: Sequence[Mapping[str, Any]]) -> "Quality":
+        """The sum of what several processes counted, each as ``to_json`` gives it."""
         total = cls()
-        for num_rows, counts in parts:
-            total.num_rows += num_rows
-            for name, sums in counts.items():
-                total._counts[name] += np.array(sums)
+        for part in parts:
+            total.num_rows += part["rows"]
+            for name, counts in part["features"].items():
+                total._counts[name] += [counts[each] for each in COUNTED]
+            for name, types in part["types"].items():
+                total._types[name].update(types)
         return total
+
+    def beside(self, training: Mapping[str, Any] | None, names: Sequence[str]) -> dict[str, Any]:
+        """The counts of the features ``names`` and their shares of the rows, with those in
+        ``training``, which is what ``to_json`` gave there; None where training did not count."""
+        here = self.to_json()
+        then = training or {"rows": 0, "features": {}}
+        features: dict[str, dict[str, Any]] = {}
+        for name in names:
+            counts, before = here["features"].get(name, {}), then["features"].get(name)
+            features[name] = {
+                each: {
+                    "rows": counts.get(each, 0),
+                    "share": counts.get(each, 0) / max(here["rows"], 1),
+                    "training_share": before and before[each] / max(then["rows"], 1),
+                }
+                for each in COUNTED
+            }
+        return {"rows": here["rows"], "training_rows": then["rows"], "features": features}
 
     def report(self) -> str:
         """The table, headed by the number of rows that it covers."""
@@ -67,3 +112,40 @@ class Quality:
         if len(lines) == 1:
             return f"all {len(self._counts)} features have a known value in every row"
         return "\n".join(lines)
+
+
+class QualityByPosition:
+    """What was read up to a position, whatever was encoded ahead of it.
+
+    A chunk counts as a whole as soon as one of its rows is consumed, and only once, even if a run
+    is interrupted within it and reads it again.
+    """
+
+    def __init__(self) -> None:
+        self._passed = Quality(warns=False)
+        self._ahead: deque[tuple[Position, Mapping[str, Tally], Chunk]] = deque()
+
+    def begin(self, place: Position, tallies: Mapping[str, Tally], chunk: Chunk) -> None:
+        """Note a chunk whose first row to be consumed is that at ``place``."""
+        if not place.done:  # otherwise it has been counted
+            self._ahead.append((place, tallies, chunk))
+
+    def until(self, position: Position) -> Quality:
+        """The sum over all chunks that begin before a position; these only grow."""
+        while self._ahead and _order(self._ahead[0][0]) < _order(position):
+            _, tallies, chunk = self._ahead.popleft()
+            self._passed.add(tallies, chunk.num_rows)
+            self._passed.note_types(chunk.parts)
+        return self._passed
+
+
+def _order(position: Position) -> tuple[int, ...]:
+    return position.epoch, position.leg, position.chunk, position.done
+
+
+def _type_of_values(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_map(kind):
+        return _type_of_values(kind.key_type)
+    if pa.types.is_dictionary(kind) or is_list(kind):
+        return _type_of_values(kind.value_type)
+    return kind

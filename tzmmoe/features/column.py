@@ -44,9 +44,11 @@ def read(column: pa.Array, separator: str, weighted: bool) -> Jagged:
         return _weighted(rows) if weighted else rows
     if not is_number(kind):
         raise BadType(f"{column.type} cannot be used as values")
-    if weighted:
+    if not weighted:
+        return rows
+    if rows.num_values:
         raise _no_weights(column.type)
-    return rows
+    return replace(rows, values=rows.values.cast(pa.large_string()))
 
 
 def plain(rows: Jagged) -> Jagged:

@@ -216,7 +216,8 @@ class TrainRun:
         positions, steps = state.positions(saved)
         position = trainer.loader.resume(positions)
         evaluates = saved.state["evaluates"]
-        trainer.resume(position, steps, is_reviewed=evaluates)
+        quality = saved.state.get("quality")  # checkpoints of earlier versions lack it
+        trainer.resume(position, steps, is_reviewed=evaluates, quality=quality)
         trainer.watch.restore(saved.state["watch"])
         log.info("continuing after step %s of %s", f"{steps - 1:,}", saved.path)
         if not evaluates and not trainer.is_past():  # a run that is past needs an evaluation

@@ -1,10 +1,10 @@
 """The training loop."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -69,6 +69,7 @@ class Trainer:
     _reviewed_at: int = field(default=0, init=False)
     _epochs_done: bool = field(default=False, init=False)
     _quality_logged: bool = field(default=False, init=False)
+    _quality_before: Sequence[dict[str, Any]] = field(default=(), init=False)  # of earlier runs
 
     def __post_init__(self) -> None:
         session = self.session
@@ -76,9 +77,17 @@ class Trainer:
         self.model, self.tasks = session.built.model, session.built.tasks
         self.device, self.world = session.runtime.device, session.runtime.world
 
-    def resume(self, position: Position, steps: int, *, is_reviewed: bool) -> None:
+    def resume(
+        self,
+        position: Position,
+        steps: int,
+        *,
+        is_reviewed: bool,
+        quality: dict[str, Any] | None = None,
+    ) -> None:
         """Start from a checkpoint of another run. Unless ``is_reviewed``, its ``review`` is due at
-        the end of an epoch or of the run."""
+        the end of an epoch or of the run. ``quality``: what that run counted, if it is known."""
+        self._quality_before = () if quality is None else (quality,)
         self.position, self.steps, self._saved_at = position, steps, steps
         self._reviewed_at = steps if is_reviewed else 0
 
@@ -189,7 +198,7 @@ class Trainer:
         """Log the quality of the data, once: after the first epoch, or at the end of the run."""
         if self._quality_logged:
             return
-        quality = Quality.of_all(self.world.gather(self.loader.quality.counts()))
+        quality = Quality.of_all(self.world.gather(self.loader.quality.to_json()))
         if quality.num_rows:
             self.progress.say(quality.report())
             self._quality_logged = True
@@ -247,11 +256,13 @@ class Trainer:
         self.interruption.lockstep.check()
         readings = self.world.gather(state.reading(self.loader.order, self.position))
         randoms = self.world.gather(state.random_state(self.device))
+        counted = self.world.gather(self.loader.quality_by_position.until(self.position).to_json())
+        quality = Quality.of_all([*self._quality_before, *counted])
         tensors = weights | state.optimizer_state(self.step) | state.by_rank(randoms)
         json_state = state.json_state(self.step, readings, self.steps)
         json_state |= {"watch": self.watch.to_json(), "evaluates": evaluates}
         json_state |= {"eval_split": self.session.settings.split_json}
-        json_state |= self.session.fingerprint.to_json()
+        json_state |= {"quality": quality.to_json(), **self.session.fingerprint.to_json()}
         text = self.session.settings.text
         content = checkpoint.Content(self.steps - 1, tensors, json_state, text)
         path = checkpoint.save(self.model_dir, content, self.world)

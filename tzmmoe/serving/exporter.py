@@ -26,7 +26,10 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Export:
-    """What goes into an export. ``helpers`` are features that only other features read."""
+    """What goes into an export. ``helpers`` are features that only other features read.
+
+    ``quality``: what training counted, as ``Quality.to_json`` gives it; None if it is not known.
+    """
 
     model: RankModel
     tasks: TaskSet
@@ -36,6 +39,7 @@ class Export:
     setting: FeatureSettings
     reading: Reading
     config: str
+    quality: Mapping[str, Any] | None = None
 
     def write(self, directory: Path) -> None:
         """Write ``model.pt2``, ``signature.json``, ``pipeline.config`` and the vocabularies.
@@ -97,7 +101,17 @@ class Export:
             "reading": asdict(self.reading),
             "features": features,
             "helpers": helpers,
+            "training": self._training(),
         }
+
+    def _training(self) -> dict[str, Any] | None:
+        """What training counted of the features, and the types of the columns that they read."""
+        if self.quality is None:
+            return None
+        origins = [o for feature in (*self.features, *self.helpers) for o in feature.origins]
+        read = {origin.name for origin in origins if origin.kind == "column"}
+        types = {name: kinds for name, kinds in self.quality["types"].items() if name in read}
+        return {**self.quality, "types": types}
 
     def _feature(self, name: str, folder: Path) -> dict[str, Any]:
         spec = self.specs[name]

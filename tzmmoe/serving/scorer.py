@@ -1,12 +1,13 @@
 """Scoring rows with an exported folder, by the same feature code as in training."""
 
 import json
+import logging
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -15,15 +16,20 @@ from tzmmoe.data.encode import Assembler
 from tzmmoe.data.loader import Loader
 from tzmmoe.data.plan.delivery import Delivery
 from tzmmoe.data.plan.sharing import count
-from tzmmoe.data.reading.base import Chunk, FileRows
+from tzmmoe.data.quality import Quality
 from tzmmoe.data.reading.files import Reading, open_source
-from tzmmoe.errors import CheckpointError, ConfigError, DataError, did_you_mean
+from tzmmoe.errors import CheckpointError, ConfigError
 from tzmmoe.features import Feature, FeatureSettings, FeatureSpec
 from tzmmoe.registry import Modules
 from tzmmoe.serving.exporter import FORMAT
 from tzmmoe.serving.program import load, program_inputs
+from tzmmoe.serving.requests import RequestReader
 from tzmmoe.system.digest import inside, sha256
 from tzmmoe.system.world import World
+
+log = logging.getLogger(__name__)
+
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, ConfigError)
 
 
 class Scorer:
@@ -36,6 +42,8 @@ class Scorer:
         helpers: list[Feature],
         reading: Reading,
         device: torch.device,
+        *,
+        training: Mapping[str, Any] | None = None,
     ) -> None:
         if device.type != "cpu":
             program = torch.export.passes.move_to_device_pass(program, device)
@@ -44,6 +52,11 @@ class Scorer:
         self.assembler = Assembler(features, (), helpers=helpers)
         self.reading = reading
         self.device = device
+        self._process = os.getpid()
+        self._training = training
+        self._served = Quality()
+        types = training["types"] if training else {}
+        self._reader = RequestReader(self.assembler.needed, self.assembler.features, types)
 
     @classmethod
     def load(
@@ -71,6 +84,8 @@ class Scorer:
                 )
             check_files(folder, signature["sha256"])
             reading = Reading(**signature["reading"])
+            training = signature.get("training")  # exports of earlier versions lack it
+            Quality.of_all([training] if training else [])  # refuses what has another form
             setting = FeatureSettings(**signature["setting"], folder=folder)
             features, helpers = (
                 [
@@ -79,48 +94,55 @@ class Scorer:
                 ]
                 for part in ("features", "helpers")
             )
-        except (OSError, ValueError, LookupError, TypeError, ConfigError) as error:
+        except UNREADABLE as error:
             raise CheckpointError(f"{folder}: is not an export: {error}") from error
         program = load(folder / "model.pt2")
-        return cls(program, features, helpers, reading, torch.device(device))
+        return cls(program, features, helpers, reading, torch.device(device), training=training)
 
-    def score(
-        self, rows: pa.RecordBatch | pa.Table | Sequence[Mapping[str, Any]]
-    ) -> dict[str, Tensor]:
+    def score(self, rows: Any) -> dict[str, Tensor]:
         """Outputs by name, (B,) or (B, C), for rows that have the columns that the features read.
 
-        Of dicts, those without a column have no value there, and a dict in a cell maps values to
-        weights.
+        ``rows``: a list of dicts, an Arrow table or batch, or a DataFrame of pandas, polars or
+        another package that gives an Arrow stream. A dict without a key that others have has no
+        value there, and a dict or a list of pairs in the cell of a weighted feature maps values to
+        weights. How a row is read does not depend on the other rows.
 
         Raises:
             DataError: a missing column, or a value that cannot be used, with its row.
         """
-        if not isinstance(rows, pa.RecordBatch | pa.Table):
-            rows = record_batch(rows, self.assembler.needed)
-        self._check_columns(rows.schema)
-        if isinstance(rows, pa.Table):
-            rows = one_batch(rows.select(self.assembler.needed))
-        chunk = Chunk(0, (rows,), (FileRows("request", 0, rows.num_rows),))
-        encoded = self.assembler.assemble(chunk)
-        batch = next(encoded.batches(max(rows.num_rows, 1)))
-        return self.predict(batch)
+        request = self._reader.read(rows)
+        encoded = self.assembler.assemble(request.chunk)
+        self._served.add(encoded.tallies, encoded.num_rows)
+        if request.places is not None:
+            encoded = encoded.permuted(request.places)
+        return self.predict(next(encoded.batches(max(encoded.num_rows, 1))))
 
-    def _check_columns(self, schema: pa.Schema) -> None:
-        faults = []
-        for name in self.assembler.needed:
-            count = len(schema.get_all_field_indices(name))
-            if count == 0:
-                faults.append(f"request: no column {name!r}{did_you_mean(name, schema.names)}")
-            elif count > 1:
-                faults.append(f"request: {count} columns named {name!r}; remove all but one")
-        if faults:
-            raise DataError("\n".join(faults))
+    def quality(self) -> dict[str, Any]:
+        """What was scored so far: the number of ``rows``, and for each feature in how many of them
+        it was missing, defaulted, unknown or outside its table, with the share of the rows and that
+        of the training rows. Threads may call it while others score.
+        """
+        names = [feature.name for feature in self.features]
+        return self._served.beside(self._training, names)
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         """The outputs for an encoded batch, moved to the CPU."""
+        if os.getpid() != self._process:
+            self._settle_in_fork()
         inputs = program_inputs(batch.to(self.device).inputs, self.assembler.layout)
         return {name: output.cpu() for name, output in self._run(inputs).items()}
+
+    def _settle_in_fork(self) -> None:
+        """Compute in this thread alone: OpenMP's threads did not survive the fork, and a program
+        that waits for them never returns."""
+        self._process = os.getpid()
+        if torch.get_num_threads() > 1:
+            torch.set_num_threads(1)
+            log.warning(
+                "the scorer was loaded before this process was forked, so each request is computed "
+                "by one thread; load it in each worker to use several"
+            )
 
     def loader(
         self,
@@ -154,38 +176,6 @@ class Scorer:
             world=world.size,
         )
         return Loader(source, assembler, delivery, count(source, world))
-
-
-def record_batch(rows: Sequence[Mapping[str, Any]], columns: Collection[str]) -> pa.RecordBatch:
-    """The rows, with values in ``columns`` only. A cell that is a dict maps values to weights.
-
-    Raises:
-        DataError: not a list of dicts, or a column whose cells have no type in common.
-    """
-    if isinstance(rows, Mapping | str) or not isinstance(rows, Sequence):
-        raise DataError(f"request: it is a {type(rows).__name__}; pass a list of dicts")
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row, Mapping):
-            raise DataError(f"request, row {number:,}: it is a {type(row).__name__}; pass a dict")
-    names = dict.fromkeys(name for row in rows for name in row) if rows else columns
-    arrays = {name: pa.nulls(len(rows)) for name in names}
-    for name in arrays.keys() & columns:
-        try:
-            arrays[name] = _array([row.get(name) for row in rows])
-        except (pa.ArrowException, TypeError, OverflowError) as error:
-            words = f"request, column {name!r}: {error}; give all rows values of one type"
-            raise DataError(words) from error
-    return pa.record_batch(arrays)
-
-
-def _array(cells: list[Any]) -> pa.Array:
-    """Arrow infers the type, except that it would make structs of dicts."""
-    maps = [cell for cell in cells if isinstance(cell, Mapping)]
-    if not maps:
-        return pa.array(cells)
-    keys = pa.array([key for cell in maps for key in cell])
-    pairs = [list(cell.items()) if isinstance(cell, Mapping) else cell for cell in cells]
-    return pa.array(pairs, pa.map_(keys.type, pa.float64()))
 
 
 def check_files(folder: Path, sums: Mapping[str, str]) -> None:
@@ -226,9 +216,3 @@ def make_feature(
             raise
         words = f"{setting.folder}: feature {fields['feature_name']!r}: {error}"
         raise CheckpointError(words) from error
-
-
-def one_batch(table: pa.Table) -> pa.RecordBatch:
-    """The rows of a table as one record batch, even if there are none."""
-    batches = table.unify_dictionaries().combine_chunks().to_batches()
-    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
