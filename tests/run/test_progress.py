@@ -66,16 +66,16 @@ def test_pauses_do_not_count_not_even_when_they_end_with_an_error(hand) -> None:
 
 
 def test_a_line_has_the_means_and_the_speed_since_the_last_one(hand, lines) -> None:
-    made = Progress(every=2, total_steps=lambda: 100, folder=None)
+    made = Progress(every=2, total_steps=lambda: 1000, folder=None, epochs=3)
     for step, (ctr, cvr) in enumerate([(0.2, 1.0), (0.4, 2.0), (7.0, 7.0), (9.0, 9.0)], 1):
         hand.now += 0.5
         made.clock.waited_s += 0.125
-        made.note(step, losses(ctr, cvr), 640, Rates(0.1, 0.2))
+        made.note(step, losses(ctr, cvr), 640, Rates(0.1, 0.2), epoch=step // 3)
     assert lines() == [
-        "step 2 | loss 1.8000 | bce_ctr 0.3000 | bce_cvr 1.5000 | 1.3k rows/s | "
-        "waiting for data 25% | ETA 0:49",
-        "step 4 | loss 16.0000 | bce_ctr 8.0000 | bce_cvr 8.0000 | 1.3k rows/s | "
-        "waiting for data 25% | ETA 0:48",
+        "step 2 of 1,000 | epoch 1 of 3 | loss 1.8000 | bce_ctr 0.3000 | bce_cvr 1.5000 | "
+        "1.3k rows/s | waiting for data 25% | ETA 8:19",
+        "step 4 of 1,000 | epoch 2 of 3 | loss 16.0000 | bce_ctr 8.0000 | bce_cvr 8.0000 | "
+        "1.3k rows/s | waiting for data 25% | ETA 8:18",
     ]
 
 
@@ -86,8 +86,16 @@ def test_what_is_left_at_the_end_gets_its_line_once(hand, lines) -> None:
     made.flush(1)
     made.flush(1)
     assert lines() == [
-        "step 1 | loss 3.0000 | bce_ctr 1.0000 | bce_cvr 2.0000 | 2 rows/s | waiting for data 0%"
+        "step 1 | epoch 1 | loss 3.0000 | bce_ctr 1.0000 | bce_cvr 2.0000 | 2 rows/s | "
+        "waiting for data 0%"
     ]
+
+
+def test_losses_that_are_always_0_are_left_out(hand, lines) -> None:
+    made = Progress(every=1, total_steps=lambda: None, folder=None, hidden={"bce_cvr"})
+    made.note(1, losses(1.5, 0.0), 5, None)
+    assert "loss 1.5000 | bce_ctr 1.5000 | " in lines()[0]
+    assert "bce_cvr" not in lines()[0]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +112,7 @@ def test_large_numbers_are_short(hand, lines, rows, seconds, speed, eta) -> None
     hand.now += seconds
     made.note(1, losses(0.0, 0.0), rows, None)
     parts = lines()[0].split(" | ")
-    assert parts[4] == speed
+    assert parts[5] == speed
     assert parts[-1] == eta
 
 

@@ -72,7 +72,7 @@ def test_the_evaluation_reports_it_as_a_line_of_its_own_and_within_val_loss(
     assert results["val_loss"] == pytest.approx(tasks + expected, rel=1e-5)
     assert f"regularization {results['regularization']:.5f}" in caplog.text
     first = next(line for line in caplog.messages if line.startswith("step 1 "))
-    parts = dict(part.rsplit(" ", 1) for part in first.split(" | ")[1:5])
+    parts = dict(part.rsplit(" ", 1) for part in first.split(" | ")[2:6])
     assert float(parts["loss"]) == pytest.approx(
         sum(float(value) for name, value in parts.items() if name != "loss"), abs=2e-4
     )

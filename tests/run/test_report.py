@@ -78,7 +78,12 @@ def test_a_line_that_lacks_only_its_end_is_kept(tmp_path) -> None:
 
 
 def task(name: str, metrics: list[str], losses: list[str]) -> SimpleNamespace:
-    return SimpleNamespace(name=name, metrics=dict.fromkeys(metrics), losses=dict.fromkeys(losses))
+    return SimpleNamespace(
+        name=name,
+        metrics=dict.fromkeys(metrics),
+        losses=dict.fromkeys(losses),
+        is_learned=True,
+    )
 
 
 def test_the_table_has_a_line_for_each_task_and_a_column_for_each_metric() -> None:
@@ -92,7 +97,7 @@ def test_the_table_has_a_line_for_each_task_and_a_column_for_each_metric() -> No
         "l2_loss_watch_time": math.nan,
         "auc_ctr_in_space": 0.125,
     }
-    head, ctr, watch_time = results_table(tasks, results).splitlines()
+    head, ctr, watch_time = results_table(tasks, results, {}).splitlines()
     assert head.split() == ["task", "auc", "bce", "mae", "l2_loss", "auc_in_space"]
     assert ctr.split() == ["ctr", "0.75000", "0.50000", "0.12500"]
     assert watch_time.split() == ["watch_time", "12.34568", "undefined"]

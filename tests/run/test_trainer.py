@@ -350,7 +350,7 @@ def test_a_line_is_logged_every_so_many_steps_and_at_the_end(tiny_folder, tmp_pa
     lines = [line for line in caplog.messages if line.startswith("step ")]
     assert [line.split(" | ")[0] for line in lines] == ["step 5", "step 10", "step 13"]
     for line in lines:
-        losses = dict(part.split() for part in line.split(" | ")[1:4])
+        losses = dict(part.split() for part in line.split(" | ")[2:5])
         total = losses.pop("loss")
         assert math.isclose(float(total), sum(map(float, losses.values())), abs_tol=2e-4)
 

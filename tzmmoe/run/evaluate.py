@@ -21,7 +21,13 @@ from tzmmoe.learning.lockstep import Lockstep
 from tzmmoe.models.rank import RankModel
 from tzmmoe.run.ends import Interruption
 from tzmmoe.run.progress import shows_bars
-from tzmmoe.run.results import EVALUATION_RESULTS, TRAINING_RESULTS, results_table, write_results
+from tzmmoe.run.results import (
+    EVALUATION_RESULTS,
+    TRAINING_RESULTS,
+    baselines,
+    results_table,
+    write_results,
+)
 from tzmmoe.run.session import Session
 from tzmmoe.serving.predictions import PredictionWriter, output_file, prediction_columns
 from tzmmoe.system.world import World
@@ -54,8 +60,7 @@ def evaluate(
     device. In the processes of a ``world``, results are those of all their rows.
     """
     tasks.reset()
-    for metric in tasks.named_metrics().values():
-        metric.to(device)
+    tasks.move(device)
     sums: dict[str, Tensor] = {}  # by the key of a loss: sum(w l) and sum(w)
     weights: dict[str, float] = {}
     was_training = model.training
@@ -74,7 +79,7 @@ def evaluate(
     model.train(was_training)
     sums = {key: (world or World()).total(pair) for key, pair in sums.items()}
     results = tasks.compute()
-    tasks.reset()  # some metrics keep every row
+    tasks.release()
     losses = {key: float(weights[key] * part / whole) for key, (part, whole) in sums.items()}
     counted = [losses[key] for key, (_, whole) in sums.items() if whole > 0]
     penalty = regularization(penalized(model))
@@ -187,7 +192,8 @@ class Evaluation:
         )
         held_out = self.session.settings.split and self.flag == "--eval_input_path"
         of = f"rows held out of {self.path}" if held_out else self.path
-        log.info("evaluation of %s\n%s", of, results_table(self.tasks, results))
+        table = results_table(self.tasks, results, baselines(self.tasks))
+        log.info("evaluation of %s\n%s", of, table)
         return results
 
     def check_output(self) -> None:

@@ -155,6 +155,8 @@ class TrainRun:
             every=training.log_step_count_steps,
             total_steps=count_steps,
             folder=session.model_dir if shows else None,
+            epochs=training.epochs,
+            hidden=built.tasks.unlearned_keys(),
             world=world,
         )
         profiled = training.tensorboard["profile_batch"] if training.tensorboard else ()

@@ -8,7 +8,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -75,8 +75,9 @@ class Clock:
 class Progress:
     """Sums losses on their device and logs a line every ``every`` steps.
 
-    ``total_steps`` returns the number of steps of the whole run, or None while it is unknown. The
-    loss of several processes is their mean.
+    ``total_steps`` returns the number of steps of the whole run, or None while it is unknown;
+    ``epochs`` is the number of its epochs. The loss of several processes is their mean. ``hidden``:
+    keys of losses that are always 0.
     """
 
     def __init__(
@@ -85,21 +86,33 @@ class Progress:
         every: int,
         total_steps: Callable[[], int | None],
         folder: Path | None,
+        epochs: int | None = None,
+        hidden: Container[str] = (),
         world: World | None = None,
     ) -> None:
         self.world = world or World()
         self.clock = Clock()
         self.every = every
         self._total_steps = total_steps
-        self._folder = folder
+        self._folder, self._epochs, self._hidden = folder, epochs, hidden
+        self._epoch = 0
         self._writer = None
         self._bar = tqdm(total=total_steps(), unit="step", disable=not shows_bars(), leave=False)
         self._sums: dict[str, Tensor] = {}
         self._steps = self._rows = 0
         self._step_s: float | None = None
 
-    def note(self, step: int, losses: Mapping[str, Tensor], rows: int, rates: Rates | None) -> None:
-        """Take in one step; ``step`` counts the steps done. Logs the line when it is due."""
+    def note(
+        self,
+        step: int,
+        losses: Mapping[str, Tensor],
+        rows: int,
+        rates: Rates | None,
+        epoch: int = 0,
+    ) -> None:
+        """Take in one step of an epoch, counted from 0; ``step`` counts the steps done. Logs the
+        line when it is due."""
+        self._epoch = epoch
         for key, loss in losses.items():
             self._sums[key] = self._sums.get(key, 0.0) + loss.detach()
         self._steps += 1
@@ -115,11 +128,14 @@ class Progress:
         means = means_of(self._sums, self._steps, self.world)
         seconds = max(self.clock.elapsed_s(), 1e-9)
         self._step_s = seconds / self._steps
-        parts = [f"step {step:,}", f"loss {sum(means.values()):.4f}"]
-        parts += [f"{key} {mean:.4f}" for key, mean in means.items()]
+        self._bar.total = total = self._total_steps()
+        of_steps = f" of {total:,}" if total else ""
+        of_epochs = f" of {self._epochs:,}" if self._epochs else ""
+        parts = [f"step {step:,}{of_steps}", f"epoch {self._epoch + 1:,}{of_epochs}"]
+        parts.append(f"loss {sum(means.values()):.4f}")
+        parts += [f"{key} {mean:.4f}" for key, mean in means.items() if key not in self._hidden]
         parts.append(f"{short(self._rows / seconds)} rows/s")
         parts.append(f"waiting for data {self.clock.waited_s / seconds:.0%}")
-        self._bar.total = total = self._total_steps()
         if total:
             parts.append(f"ETA {_duration((total - step) * self._step_s)}")
         self.say(" | ".join(parts))
@@ -181,8 +197,7 @@ class RunningEpoch:
         self.world = world
         # Separate from those of the session, which an evaluation resets.
         self.tasks = TaskSet([task.separate() for task in tasks.tasks])
-        for metric in self.tasks.named_metrics().values():
-            metric.to(device)
+        self.tasks.move(device)
         self._begin(0)
 
     def _begin(self, epoch: int) -> None:

@@ -11,6 +11,7 @@ from tzmmoe.tasks.task import TaskSet
 
 TRAINING_RESULTS = "train_eval_result_v2.txt"
 EVALUATION_RESULTS = "eval_result.txt"
+BASELINES = ("base_logloss", "base_mse", "base_rmse", "r2")  # columns of the table, after losses
 
 
 def append_results(path: Path, step: int, results: Mapping[str, float]) -> None:
@@ -77,26 +78,50 @@ def _json(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def results_table(tasks: TaskSet, results: Mapping[str, float]) -> str:
-    """One line for each task, one column for each metric and loss."""
-    words = [word for task in tasks.tasks for word in (*task.metrics, *task.losses)]
+def baselines(tasks: TaskSet) -> dict[str, float]:
+    """``{"base_logloss_ctr": 0.35, "base_mse_price": ..., "r2_price": ...}``, not weighted, as
+    metrics are not: what predicting the mean label for every row would reach."""
+    results = {}
+    for task in tasks.tasks:
+        kind = task.measured()
+        if kind is None:
+            continue
+        with task.baseline.sync_context():
+            values = task.baseline.compute()
+        words = ["base_logloss"]
+        if kind == "y":
+            is_root = "root_mean_squared_error" in task.metrics
+            words = ["base_rmse" if is_root else "base_mse", "r2"]
+        results |= {f"{word}_{task.name}": values[word] for word in words}
+    return results
+
+
+def results_table(
+    tasks: TaskSet, results: Mapping[str, float], baselines: Mapping[str, float]
+) -> str:
+    """One line for each task that is learned, one column for each metric, loss and baseline."""
+    learned = [task for task in tasks.tasks if task.is_learned] or tasks.tasks
+    values = {**results, **baselines}
+    words = [word for task in learned for word in (*task.metrics, *task.losses)]
     columns = [
         (word, suffix)
         for suffix in ("", "_in_space")
-        for word in dict.fromkeys(words)
-        if any(f"{word}_{task.name}{suffix}" in results for task in tasks.tasks)
+        for word in dict.fromkeys((*words, *BASELINES))
+        if any(f"{word}_{task.name}{suffix}" in values for task in learned)
     ]
     titles = [f"{word}{suffix}" for word, suffix in columns]
-    width = max(len(task.name) for task in tasks.tasks) + 2
+    width = max(len(task.name) for task in learned) + 2
     lines = ["task".ljust(width) + "  ".join(title.rjust(9) for title in titles)]
-    for task in tasks.tasks:
+    for task in learned:
         cells = [
-            _cell(results.get(f"{word}_{task.name}{suffix}")).rjust(max(9, len(title)))
+            _cell(values.get(f"{word}_{task.name}{suffix}")).rjust(max(9, len(title)))
             for (word, suffix), title in zip(columns, titles, strict=True)
         ]
         lines.append(task.name.ljust(width) + "  ".join(cells))
     if "regularization" in results:
         lines.append(f"regularization {results['regularization']:.5f}")
+    if others := [task.name for task in tasks.tasks if task not in learned]:
+        lines.append(f"not learned, since their weight is 0: {', '.join(others)}")
     return "\n".join(lines)
 
 

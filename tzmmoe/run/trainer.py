@@ -155,7 +155,7 @@ class Trainer:
         # This check waits for the device, so on a GPU it is made only when a log line is due.
         if self.device.type == "cpu" or self.steps % self.settings.log_step_count_steps == 0:
             self.finite.check_losses()
-        self.progress.note(self.steps, losses, whole.rows, rates)
+        self.progress.note(self.steps, losses, whole.rows, rates, epoch)
         if self.speed:
             self.speed.learned(epoch, (logits, losses), batch, whole.rows)
             self.speed.note(self.steps, whole.rows)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tzmmoe.batch import Batch, Column
 from tzmmoe.errors import ConfigError, DataError, Faults, did_you_mean, within
 from tzmmoe.nn.activations import output_activation
+from tzmmoe.tasks.baseline import Baseline
 from tzmmoe.tasks.losses import Loss
 from tzmmoe.tasks.losses.base import LossInputs
 from tzmmoe.tasks.metrics import Metric
@@ -53,11 +54,13 @@ class Task:
     activation: str = ""  # of the logits, by a name of Keras
     relation: Relation = field(default_factory=Relation)
     links: Sequence[Loss] = ()
+    baseline: Baseline = field(default_factory=Baseline, compare=False)
 
     def separate(self) -> "Task":
         """The same task with metrics of its own."""
         return replace(
             self,
+            baseline=copy.deepcopy(self.baseline),
             metrics=copy.deepcopy(self.metrics),
             space_metrics=copy.deepcopy(self.space_metrics),
         )
@@ -102,6 +105,18 @@ class Task:
         if self.num_class > 1 and not metric.several_classes:
             names = [name for name in names if name not in ("logits", "probs")]
         return next((name for name in metric.consumes if name in names), None)
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether a loss teaches the task, by itself or through those that are derived from it."""
+        return self.weight != 0 or not self.losses
+
+    def measured(self) -> str | None:
+        """The output that a constant could be in place of: a number, a probability, or neither."""
+        names = self.outputs()
+        if self.num_class == 1:
+            return next((name for name in ("y", "probs") if name in names), None)
+        return "probs1" if "probs1" in names else None
 
     def columns(self) -> list[Column]:
         """The columns that the task reads in addition to the features."""
@@ -182,13 +197,21 @@ class Task:
         if self.space:
             measured.append((self.space_metrics, present & (self.indicator(batch) > 0)))
         for metrics, rows in measured:
-            kept = labels[rows]
             for metric in metrics.values():
-                predictions = outputs[f"{self.consumed(metric)}_{self.name}"][rows]
-                of_two = kept.dim() == 2 and predictions.dim() == 1
+                predictions, kept = self._compared(self.consumed(metric), outputs, labels, rows)
                 groups = {name: batch.columns[name][rows] for name in metric.columns}
                 metric.nan_predictions += predictions.isnan().sum()
-                metric.update(predictions.nan_to_num(0.0), kept[:, 1] if of_two else kept, **groups)
+                metric.update(predictions.nan_to_num(0.0), kept, **groups)
+        if kind := self.measured():
+            self.baseline.update(*self._compared(kind, outputs, labels, present))
+
+    def _compared(
+        self, kind: str, outputs: Mapping[str, Tensor], labels: Tensor, rows: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """An output in some rows, and the labels there; of two classes, those of the second."""
+        predictions, kept = outputs[f"{kind}_{self.name}"][rows], labels[rows]
+        of_two = kept.dim() == 2 and predictions.dim() == 1
+        return predictions, kept[:, 1] if of_two else kept
 
     @property
     def _links(self) -> Sequence[Loss]:
@@ -330,6 +353,11 @@ class TaskSet:
                 log.warning("%s is undefined: %s predictions are NaN", key, f"{num_nan:,}")
         return results
 
+    def move(self, device: torch.device) -> None:
+        """Keep all metrics on a device."""
+        for metric in (*self.named_metrics().values(), *(task.baseline for task in self.tasks)):
+            metric.to(device)
+
     def named_metrics(self) -> dict[str, Metric]:
         named = {}
         for task in self.tasks:
@@ -342,8 +370,17 @@ class TaskSet:
     def loss_keys(self) -> list[str]:
         return [f"{word}_{task.name}" for task in self.tasks for word in task.losses]
 
-    def reset(self) -> None:
+    def unlearned_keys(self) -> set[str]:
+        """Of losses whose weight is 0."""
+        return {f"{word}_{t.name}" for t in self.tasks if not t.is_learned for word in t.losses}
+
+    def release(self) -> None:
+        """Forget the rows, of which some metrics keep every one; baselines stay."""
         for metric in self.named_metrics().values():
+            metric.reset()
+
+    def reset(self) -> None:
+        for metric in (*self.named_metrics().values(), *(task.baseline for task in self.tasks)):
             metric.reset()
 
     def larger_is_better(self) -> dict[str, bool | None]:
