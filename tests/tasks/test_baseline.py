@@ -12,12 +12,12 @@ from torch import Tensor
 
 from tzmmoe.run.results import baselines, results_table
 from tzmmoe.system.world import World
-from tzmmoe.tasks.baseline import Baseline
+from tzmmoe.tasks.baseline import LabelSpread
 from tzmmoe.tasks.task import TaskSet
 
 
-def fed(predictions: Tensor, labels: Tensor, batch: int = 7) -> Baseline:
-    metric = Baseline()
+def fed(predictions: Tensor, labels: Tensor, batch: int = 7) -> LabelSpread:
+    metric = LabelSpread()
     for part, wanted in zip(predictions.split(batch), labels.split(batch), strict=True):
         metric.update(part, wanted)
     return metric
@@ -57,7 +57,7 @@ def test_predicting_the_mean_has_r2_0_and_the_labels_themselves_1() -> None:
 
 @pytest.mark.parametrize("name", ["base_logloss", "base_mse", "base_rmse", "r2"])
 def test_without_rows_nothing_is_defined(name) -> None:
-    metric = Baseline()
+    metric = LabelSpread()
     metric.update(torch.zeros(0), torch.zeros(0))
     assert math.isnan(metric.compute()[name])
 

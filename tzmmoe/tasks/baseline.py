@@ -6,7 +6,7 @@ from torch import Tensor
 from tzmmoe.tasks.metrics.base import Metric, ratio
 
 
-class Baseline(Metric):
+class LabelSpread(Metric):
     """The mean and spread of the labels, and the squared error of the predictions.
 
     The mean is the best constant both for squared error and for log loss. Mean and sum of squared

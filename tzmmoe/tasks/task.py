@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tzmmoe.batch import Batch, Column
 from tzmmoe.errors import ConfigError, DataError, Faults, did_you_mean, within
 from tzmmoe.nn.activations import output_activation
-from tzmmoe.tasks.baseline import Baseline
+from tzmmoe.tasks.baseline import LabelSpread
 from tzmmoe.tasks.losses import Loss
 from tzmmoe.tasks.losses.base import LossInputs
 from tzmmoe.tasks.metrics import Metric
@@ -54,7 +54,7 @@ class Task:
     activation: str = ""  # of the logits, by a name of Keras
     relation: Relation = field(default_factory=Relation)
     links: Sequence[Loss] = ()
-    baseline: Baseline = field(default_factory=Baseline, compare=False)
+    baseline: LabelSpread = field(default_factory=LabelSpread, compare=False)
 
     def separate(self) -> "Task":
         """The same task with metrics of its own."""
