@@ -1,5 +1,6 @@
 """feature_configs -> features, with the notes and constraints that concern several of them."""
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from tzmmoe.protos.train_pb2 import REPLICATED
 from tzmmoe.registry import Modules, fields
 from tzmmoe.registry.modules import NO_MODULES
 from tzmmoe.tables.constraints import BY_COLUMNS, COMPUTE_KERNELS, ON_A_CPU, SHARDING_TYPES
+
+log = logging.getLogger(__name__)
 
 
 def feature_settings(config: DataConfig, folder: Path) -> FeatureSettings:
@@ -55,7 +58,28 @@ def build_features(
                     faults.add(f"{specs[feature.name][0]}.{path}", words)
         if not faults:
             ordered(features)
+            warn_of_row_rules(features.values())
     return features
+
+
+def warn_of_row_rules(features: Iterable[Feature]) -> None:
+    """Warn where features share a table, but a row stands for another value in each of them."""
+    owners: dict[str, Feature] = {}
+    for feature in features:
+        if feature.table is None:
+            continue
+        first = owners.setdefault(feature.table.name, feature)
+        if first.row_rule != feature.row_rule:
+            log.warning(
+                "%s and %s share the table %s, but find the row of a value in different ways (%s; "
+                "%s), so that a row stands for unrelated values; give both the same lookup, or "
+                "different embedding_name",
+                first.name,
+                feature.name,
+                feature.table.name,
+                first.row_rule,
+                feature.row_rule,
+            )
 
 
 def with_helpers(by_name: dict[str, Feature], features: Iterable[Feature]) -> list[Feature]:

@@ -9,16 +9,25 @@ import pyarrow.compute as pc
 
 from tzmmoe.errors import ConfigError
 from tzmmoe.features.base import FEATURES, Feature
-from tzmmoe.features.column import distinct, filled
+from tzmmoe.features.column import distinct, filled, plain
+from tzmmoe.features.doubts import warn_of_unknown
 from tzmmoe.features.forms import is_text
-from tzmmoe.features.lookup import Hash, Identity, Lookup, look_up, read_vocab_file, vocabulary
+from tzmmoe.features.lookup import (
+    Hash,
+    Identity,
+    Lookup,
+    Vocabulary,
+    look_up,
+    read_vocab_file,
+    vocabulary,
+)
 from tzmmoe.features.shared import Default, FeatureSettings, SharedFields, Tally
 from tzmmoe.jagged import Jagged
 
 log = logging.getLogger(__name__)
 
 UNTYPED_SEPARATORS = ("\x1d", "\x03")  # the schema's defaults, which nobody types
-SAMPLE_SIZE = 1000  # values that are searched for bars
+SAMPLE_SIZE = 1000  # values that are looked at for doubts
 
 
 @FEATURES.register("id_feature")
@@ -40,7 +49,7 @@ class IdFeature(Feature):
         out_of_range: str,
     ) -> None:
         super().__init__(shared)
-        self._looked_for_bars = False
+        self._looked_for_bars = self._looked_at_words = False
         sizes = {
             "hash_bucket_size": hash_bucket_size,
             "num_buckets": num_buckets,
@@ -65,7 +74,15 @@ class IdFeature(Feature):
         if not self._looked_for_bars:
             self._looked_for_bars = True
             warn_of_bars(self.name, distinct(values.values)[0], self.separator)
-        return self._default.fill(*look_up(self._lookup, values))
+        rows, unknown = look_up(self._lookup, values)
+        if isinstance(self._lookup, Vocabulary) and not self._looked_at_words:
+            # A dictionary is decoded here: it may hold words that no row of the chunk has.
+            first = plain(Jagged(values.values.slice(0, SAMPLE_SIZE))).values
+            unknown_first = None if unknown is None else unknown[:SAMPLE_SIZE]
+            self._looked_at_words = warn_of_unknown(
+                self.name, first, unknown_first, self._lookup.words
+            )
+        return self._default.fill(rows, unknown)
 
     def _first(self, arrays: Sequence[Jagged]) -> Jagged:
         (values,) = arrays

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from tzmmoe.errors import ConfigError, few
 from tzmmoe.features.column import distinct, plain
+from tzmmoe.features.doubts import warn_of_pairs
 from tzmmoe.features.forms import (
     BadValue,
     as_integers,
@@ -126,18 +127,18 @@ class Vocabulary(Lookup):
     ) -> None:
         self.rows = rows
         self.row_rule = f"vocabulary {_checksum((sorted(words.items()), unknown))}"
-        self._words = pa.array(list(words), pa.large_string())
+        self.words = pa.array(list(words), pa.large_string())
         self._rows = np.array([*words.values(), unknown], np.int64)
-        self._forms = forms_of(self._words) if one_form else None
+        self._forms = forms_of(self.words) if one_form else None
 
     def find(self, flat: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
         texts = as_text(flat)
-        found = pc.index_in(texts, value_set=self._words)
+        found = pc.index_in(texts, value_set=self.words)
         if self._forms is not None and found.null_count:
             others = pc.index_in(canonical(texts.filter(found.is_null())), value_set=self._forms)
             found = pc.replace_with_mask(found, found.is_null(), others)
-        places = found.fill_null(len(self._words)).to_numpy(zero_copy_only=False)
-        unknown = places == len(self._words)
+        places = found.fill_null(len(self.words)).to_numpy(zero_copy_only=False)
+        unknown = places == len(self.words)
         return self._rows[places], unknown if unknown.any() else None
 
 
@@ -216,6 +217,7 @@ def read_vocab_file(path: str, folder: Path) -> dict[str, int]:
     except UnicodeDecodeError as error:
         raise ConfigError.at("vocab_file", f"{file} is not UTF-8 text: {error}") from error
     pairs = _pairs(lines, "\t")
+    warn_of_pairs(file, lines, pairs and [row for _, row in pairs])
     if pairs is None:
         pairs = _pairs(lines, " ")
         if pairs is None or {row for _, row in pairs} != set(range(len(lines))):
