@@ -27,7 +27,7 @@ from written import load, notes
 import tzmmoe
 from tzmmoe.data.reading.parquet import ParquetSource
 from tzmmoe.data.reading.split import EVALUATION, Split, SplitSource
-from tzmmoe.drafting.survey.buckets import BUCKETS
+from tzmmoe.drafting.survey.columns.buckets import BUCKETS
 from tzmmoe.drafting.survey.feature import HASH_ROWS
 from tzmmoe.errors import UserError
 from tzmmoe.pipeline import Pipeline

@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tzmmoe.drafting.survey.buckets import boundaries
+from tzmmoe.drafting.survey.columns.buckets import boundaries
+from tzmmoe.drafting.survey.columns.profile import KEPT, Distinct, Numbers
+from tzmmoe.drafting.survey.columns.rows import SEED, Sample
 from tzmmoe.drafting.survey.draft import TrainingPlan
 from tzmmoe.drafting.survey.feature import HASH_ROWS, hash_rows
 from tzmmoe.drafting.survey.leaks import auc_of
-from tzmmoe.drafting.survey.profile import KEPT, Distinct, Numbers
-from tzmmoe.drafting.survey.rows import SEED, Sample
 from tzmmoe.drafting.survey.semantics import IDENTIFIER
 
 RANDOM = np.random.default_rng(3)

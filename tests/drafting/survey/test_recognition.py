@@ -8,9 +8,9 @@ import pytest
 from drafting.survey.columns import draft, draft_of
 from written import load
 
-from tzmmoe.drafting.survey import power
-from tzmmoe.drafting.survey.buckets import boundaries
-from tzmmoe.drafting.survey.rows import SAMPLED, ValueSample
+from tzmmoe.drafting.survey.columns import power
+from tzmmoe.drafting.survey.columns.buckets import boundaries
+from tzmmoe.drafting.survey.columns.rows import SAMPLED, ValueSample
 from tzmmoe.errors import ConfigError
 
 ROWS = 12_000

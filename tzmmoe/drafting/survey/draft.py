@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from tzmmoe.data.reading.split import Split
 from tzmmoe.drafting.draft import Draft, DraftPart
-from tzmmoe.drafting.survey.feature import NOTES, DraftedFeature, shown
+from tzmmoe.drafting.survey.feature import NOTES, DraftedFeature
 from tzmmoe.drafting.survey.findings import DraftRequest, Findings, unique_names
-from tzmmoe.drafting.survey.summary import files_of, leaked
+from tzmmoe.drafting.survey.summary import files_of, leaked, left_out
 from tzmmoe.drafting.survey.task import LabelTask
 from tzmmoe.protos.data_pb2 import FG_DAG, DatasetType, FieldType
 from tzmmoe.protos.model_pb2 import DEEP
@@ -151,7 +151,7 @@ def _features(root: DraftPart, findings: Findings) -> None:
     for each in findings.features:
         root.copy("feature_configs", each.config, _why(each, findings))
     if findings.left_out:
-        reasons = [f"  {shown(each.column)}: {each.why}" for each in findings.left_out]
+        reasons = [f"  {line}" for line in left_out(findings)]
         root.remark("model_config", "\n".join(["Columns that are not features:", *reasons]))
 
 

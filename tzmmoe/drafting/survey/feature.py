@@ -4,9 +4,9 @@ import math
 import shlex
 from dataclasses import dataclass
 
-from tzmmoe.drafting.survey.buckets import BUCKETS, boundaries
-from tzmmoe.drafting.survey.power import Power
-from tzmmoe.drafting.survey.profile import ColumnProfile
+from tzmmoe.drafting.survey.columns.buckets import BUCKETS, boundaries
+from tzmmoe.drafting.survey.columns.power import Power
+from tzmmoe.drafting.survey.columns.profile import ColumnProfile
 from tzmmoe.drafting.survey.semantics import (
     Separated,
     about,

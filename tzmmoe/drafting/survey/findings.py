@@ -11,17 +11,19 @@ from tzmmoe.data.reading.csv import CsvSource, other_delimiter
 from tzmmoe.data.reading.files import Reading
 from tzmmoe.data.reading.split import EVALUATION, TRAINING, Split, SplitSource
 from tzmmoe.drafting.survey import feature, task
+from tzmmoe.drafting.survey.columns.power import Power
+from tzmmoe.drafting.survey.columns.profile import ColumnProfile
+from tzmmoe.drafting.survey.columns.rows import Survey, survey
 from tzmmoe.drafting.survey.feature import DraftedFeature, ExcludedColumn, Taken
 from tzmmoe.drafting.survey.leaks import leaks, sortedness
-from tzmmoe.drafting.survey.power import Power
-from tzmmoe.drafting.survey.profile import ColumnProfile
 from tzmmoe.drafting.survey.reading import CsvFlags, looks_like_data
-from tzmmoe.drafting.survey.rows import Survey, survey
 from tzmmoe.drafting.survey.semantics import split_at_will
+from tzmmoe.drafting.survey.strange import strangeness
 from tzmmoe.drafting.survey.task import LabelTask
 from tzmmoe.errors import ConfigError, DataError, Faults, did_you_mean
 
 MOST_WEIGHT = float(np.finfo(np.float32).max)
+NAMELESS = "a column without a name, left out; name it in the header to use it"
 SORTED = 0.9  # files are sorted by a label if the AUC of a row's place exceeds it
 
 
@@ -61,6 +63,7 @@ class Findings:
     left_out: Sequence[ExcludedColumn]
     leaks: Mapping[str, Mapping[str, float]]
     sorted_by: Sequence[str]  # labels
+    strange: Mapping[str, str]  # {column: what evaluation has of it that training has not}
 
     @property
     def typed(self) -> bool:
@@ -76,7 +79,8 @@ def find(request: DraftRequest) -> Findings:
     source, reading = request.csv.open(request.files, "--data")
     _check_names(request, source, reading)
     training, evaluation = _parts(request, source)
-    columns = [n for n in source.columns(source.files[0]) if n not in request.ignore]
+    every = source.columns(source.files[0])
+    columns = [name for name in every if name and name not in request.ignore]
     typed = not isinstance(source, CsvSource)
     found = survey(training, columns, request.labels, typed=typed)
     faults = Faults()
@@ -88,14 +92,9 @@ def find(request: DraftRequest) -> Findings:
         _check_role(column, request.role(name), faults)
     faults.stop()
     tasks = [each for each in labels if each]
-    names = unique_names(list(profiles))
-    taken = {n: Taken(request.role(n), found.powers.get(n, Power())) for n in profiles}
-    drafts = [feature.draft(column, names[n], taken[n]) for n, column in profiles.items()]
-    features = [each for each in drafts if isinstance(each, DraftedFeature)]
-    left_out = [each for each in drafts if isinstance(each, ExcludedColumn)]
-    if not features:
-        reasons = "".join(f"\n  {each.column}: {each.why}" for each in left_out)
-        raise DataError(f"{source.files[0]}: no column can be a feature:{reasons}")
+    features, left_out = _features(request, found, list(profiles.values()), source.files[0])
+    if "" in every:
+        left_out.append(ExcludedColumn("", NAMELESS, NAMELESS))
     if evaluation:
         weights = [request.weight] if request.weight else []
         needed = [*request.labels, *weights, *(each.column for each in features)]
@@ -112,6 +111,7 @@ def find(request: DraftRequest) -> Findings:
         tasks=tasks,
         features=features,
         left_out=left_out,
+        strange=strangeness(evaluation, found, features, left_out) if evaluation else {},
         leaks=leaks((profiles[each.column] for each in features), truths),
         sorted_by=[label.name for label in truths if sortedness(label) > SORTED],
     )
@@ -125,6 +125,30 @@ def _parts(request: DraftRequest, source: Source) -> tuple[Source, Source | None
     if request.eval_files:
         return source, request.csv.open(request.eval_files, "--eval_data")[0]
     return source, None
+
+
+def _features(
+    request: DraftRequest, found: Survey, columns: Sequence[ColumnProfile], file: str
+) -> tuple[list[DraftedFeature], list[ExcludedColumn]]:
+    """Raises DataError if there is not a single feature."""
+    if not columns:
+        words = "every column is a label, a weight or ignored; leave some in as features"
+        raise DataError(f"{file}: {words}")
+    names = unique_names([column.name for column in columns])
+    drafts = [
+        feature.draft(
+            column,
+            names[column.name],
+            Taken(request.role(column.name), found.powers.get(column.name, Power())),
+        )
+        for column in columns
+    ]
+    features = [each for each in drafts if isinstance(each, DraftedFeature)]
+    left_out = [each for each in drafts if isinstance(each, ExcludedColumn)]
+    if not features:
+        reasons = "".join(f"\n  {each.column}: {each.why}" for each in left_out)
+        raise DataError(f"{file}: no column can be a feature:{reasons}")
+    return features, left_out
 
 
 def _check_names(request: DraftRequest, source: Source, reading: Reading) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 import pyarrow.compute as pc
 
-from tzmmoe.drafting.survey.profile import ColumnProfile
-from tzmmoe.drafting.survey.rows import SEED
+from tzmmoe.drafting.survey.columns.profile import ColumnProfile
+from tzmmoe.drafting.survey.columns.rows import SEED
 
 SUSPECT = 0.99  # AUC of a single column
 LEAST = 10  # rows of each class for an AUC

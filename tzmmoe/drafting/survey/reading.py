@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from tzmmoe.config.rules.data import delimiter_fault
 from tzmmoe.data.reading.base import Source
 from tzmmoe.data.reading.csv import DELIMITERS, CsvSource, first_line
-from tzmmoe.data.reading.files import Reading, open_source
+from tzmmoe.data.reading.files import COMPRESSED, KINDS, Reading, expand, open_source
+from tzmmoe.drafting.survey.kinds import dataset_type
 from tzmmoe.errors import ConfigError, DataError, Faults
 from tzmmoe.features.forms import parse_number
 
@@ -29,7 +31,8 @@ class CsvFlags:
             ConfigError: flags that do not suit the files.
         """
         self._check()
-        reading = Reading(self.dataset_type, self.delimiter or ",", True, types={}, targets=())
+        kind = self.dataset_type or _kind_by_content(path, flag)
+        reading = Reading(kind, self.delimiter or ",", True, types={}, targets=())
         source = open_source(path, flag, reading)
         if not isinstance(source, CsvSource):
             self._check_unused()
@@ -75,6 +78,18 @@ class CsvFlags:
             )
 
 
+def _kind_by_content(path: str, flag: str) -> str | None:
+    """The dataset_type of files whose suffix is unknown; None if it is known."""
+    files = expand(path, flag)
+    return None if any(_suffix(file) in KINDS for file in files) else dataset_type(files[0])
+
+
+def _suffix(file: str) -> str:
+    """Without that of a compression."""
+    path = Path(file.lower())
+    return path.with_suffix("").suffix if path.suffix in COMPRESSED else path.suffix
+
+
 def looks_like_data(names: Sequence[str]) -> bool:
     """Whether a name is a number, which hardly ever happens in a header."""
     return any(parse_number(name) is not None for name in names)
@@ -88,17 +103,18 @@ def _delimiter(path: str, flag: str, reading: Reading) -> str:
     """
     widths: dict[str, int] = {}
     failures: dict[str, DataError] = {}
-    for delimiter in DELIMITERS:
+    for delimiter in (*DELIMITERS, " "):
         source = open_source(path, flag, replace(reading, delimiter=delimiter))
         try:
             widths[delimiter] = len(source.columns(source.files[0]))
         except DataError as error:
             widths[delimiter], failures[delimiter] = 0, error
     best = max(DELIMITERS, key=widths.__getitem__)
+    best = best if widths[best] > 1 or widths[" "] < 2 else " "
     if widths[best] > 1 or not failures:
         return best
     line = first_line(open_source(path, flag, reading).files[0])
-    raise failures[max(failures, key=line.count)]
+    raise failures[max(failures, key=lambda mark: (mark != " ", line.count(mark)))]
 
 
 def _checked(source: Source) -> Source:
@@ -106,7 +122,7 @@ def _checked(source: Source) -> Source:
     file = source.files[0]
     names = source.columns(file)
     for name, count in Counter(names).items():
-        if count > 1:
+        if count > 1 and name:
             hint = ", or pass --no_header if they are data" if looks_like_data(names) else ""
             raise DataError(f"{file}: {count} columns are called {name!r}; rename them{hint}")
     return source

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tzmmoe.drafting.survey.profile import ColumnProfile
+from tzmmoe.drafting.survey.columns.profile import ColumnProfile
 
 OWN = 0.9  # a column with a larger share of distinct values names its rows
 HASHES = 2.0**53  # beyond it float64 skips integers; no amount is so large
@@ -57,6 +57,12 @@ def is_identifier(column: ColumnProfile) -> bool:
     """Integers that count nothing, by their name or as large as hashes."""
     large = column.kind == "whole" and max(abs(column.low), abs(column.high)) >= HASHES
     return is_named_id(column) or large
+
+
+def looks_like_ids(label: ColumnProfile) -> bool:
+    """Whether a label names its rows or things rather than being an outcome."""
+    own = label.whole and label.num_distinct > OWN * label.num_values and _counts_rows(label)
+    return own or (label.whole and is_named_id(label) and label.num_distinct > 2)
 
 
 def is_dense(column: ColumnProfile) -> bool:
@@ -110,7 +116,7 @@ def about(column: ColumnProfile) -> str:
 
 def _repeated(column: ColumnProfile) -> str | None:
     """Why single values will not come again in later rows."""
-    if column.kind == "text" and _is_date(column):
+    if column.kind == "text" and is_date(column):
         return "dates, which do not come again; derive weekday, hour or age from them"
     if column.kind == "whole" and (_is_time(column) or _is_day(column)):
         return "points in time, which do not come again; derive weekday or hour from them"
@@ -130,7 +136,7 @@ def _counts_rows(column: ColumnProfile) -> bool:
     return is_identifier(column) or column.ascending or dense
 
 
-def _is_date(column: ColumnProfile) -> bool:
+def is_date(column: ColumnProfile) -> bool:
     return bool(pc.all(pc.match_substring_regex(pa.array(column.words), DATE)).as_py())
 
 

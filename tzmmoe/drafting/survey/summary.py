@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from tzmmoe.drafting.survey.feature import shown
 from tzmmoe.drafting.survey.findings import Findings
+from tzmmoe.drafting.survey.semantics import looks_like_ids
 
 
 def summary(findings: Findings) -> str:
@@ -16,13 +17,18 @@ def summary(findings: Findings) -> str:
             f"{shown(each.column)} ({each.config.WhichOneof('feature')}): {each.why}"
             for each in findings.features
         ],
-        "left out": [f"{shown(each.column)}: {each.why}" for each in findings.left_out],
+        "left out": left_out(findings),
     }
     lines = [f"looked at {findings.survey.seen} of {files_of(findings)}"]
     for title, entries in sections.items():
         if entries:
             lines += [f"{title}:", *(f"  {entry}" for entry in entries)]
     return "\n".join(lines)
+
+
+def left_out(findings: Findings) -> list[str]:
+    """The columns that are no features, and why."""
+    return [f"{shown(each.column) or '(no name)'}: {each.why}" for each in findings.left_out]
 
 
 def files_of(findings: Findings) -> str:
@@ -46,10 +52,14 @@ def _doubts(findings: Findings) -> Iterator[str]:
         )
     for each in (*findings.features, *findings.left_out):
         if each.doubt:
-            yield f"{shown(each.column)}: {each.doubt}"
+            yield f"{shown(each.column) or '(no name)'}: {each.doubt}"
+    yield from (f"{shown(name)}: {words}" for name, words in findings.strange.items())
     for label in findings.sorted_by:
         advice = "shuffle the files' rows; training permutes them only nearby"
         yield f"sorted by {shown(label)}? {advice}"
+    for each in findings.tasks:
+        if looks_like_ids(each.column):
+            yield f"{shown(each.column.name)}: is it to be predicted? its values look like ids"
     yield from (each.advice for each in findings.tasks if each.advice)
     if not findings.request.evaluates:
         yield "training will not evaluate: name files by --eval_data, or pass --eval_fraction 0.2"

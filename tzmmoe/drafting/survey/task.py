@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from tzmmoe.drafting.survey.columns.profile import ColumnProfile
 from tzmmoe.drafting.survey.feature import share
-from tzmmoe.drafting.survey.profile import ColumnProfile
 from tzmmoe.drafting.survey.semantics import says_true_or_false
 from tzmmoe.errors import Faults
 from tzmmoe.protos.loss_pb2 import (
@@ -82,7 +82,9 @@ def _classes(column: ColumnProfile, missing: str) -> LabelTask:
     classes = int(column.high) + 1
     why = f"whole numbers {column.low:.0f} to {column.high:.0f}: classes 0 to {classes - 1}"
     advice = ""
-    if column.num_distinct < classes:
+    if column.num_distinct == 2:
+        advice = f"{column.name}: two values; make them 0 and 1 if they mean no and yes"
+    elif column.num_distinct < classes:
         advice = (
             f"{column.name}: {column.num_distinct} of the classes 0 to {classes - 1} occur; number "
             "them from 0 without gaps, or take l2_loss {} without num_class if it is a quantity"

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tzmmoe.data.reading.base import Source
-from tzmmoe.drafting.survey.buckets import boundaries
-from tzmmoe.drafting.survey.power import Power, compare
-from tzmmoe.drafting.survey.profile import ColumnProfile, Counts, hashes
+from tzmmoe.drafting.survey.columns.buckets import boundaries
+from tzmmoe.drafting.survey.columns.power import Power, compare
+from tzmmoe.drafting.survey.columns.profile import ColumnProfile, Counts, Distinct, hashes
 from tzmmoe.errors import DataError
 from tzmmoe.features.column import decoded
 from tzmmoe.features.forms import is_text
@@ -26,6 +26,7 @@ class Survey:
 
     profiles: dict[str, ColumnProfile]
     powers: dict[str, Power]  # of columns of whole numbers, one in each row
+    values: dict[str, Distinct]
     num_rows: int
     complete: bool
 
@@ -187,7 +188,8 @@ class Looked:
             for name, (numbers, labels) in values.items()
             if profiles[name].num_values
         }
-        return Survey(profiles, powers, self.num_rows, complete)
+        distinct = {name: each.distinct for name, each in self._counts.items()}
+        return Survey(profiles, powers, distinct, self.num_rows, complete)
 
 
 def flags_of(column: pa.Array) -> np.ndarray:

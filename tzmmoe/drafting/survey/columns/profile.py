@@ -92,7 +92,7 @@ class Counts:
         self.type = pa.null()
         self.trouble = ""
         self._missing = self._values = self._shortest = self._longest = 0
-        self._distinct = Distinct()
+        self.distinct = Distinct()
         self._numbers: Numbers | None = Numbers()  # None: not all values read as numbers
         self._code = self._power = False
         self._readable: int | None = 0  # None: too few to be taken for numbers
@@ -127,7 +127,7 @@ class Counts:
             self.trouble = f"{column.type} cannot be used as values"
             return None
         self._count(values)
-        self._distinct.add(distinct(values.values)[0])
+        self.distinct.add(distinct(values.values)[0])
         numbers = self._add_numbers(values)
         if numbers is not None and self._readable is not None:
             self._readable += values.num_values
@@ -195,8 +195,8 @@ class Counts:
             num_rows=num_rows,
             num_missing=self._missing + numbers.nans,
             num_values=self._values - numbers.nans,
-            num_distinct=self._distinct.count - bool(numbers.nans),
-            exact=self._distinct.exact,
+            num_distinct=self.distinct.count - bool(numbers.nans),
+            exact=self.distinct.exact,
             shortest=self._shortest,
             longest=self._longest,
             low=float(numbers.low) if known else None,
@@ -250,6 +250,11 @@ class Distinct:
         merged = np.union1d(self._smallest, fresh)
         self.exact = self.exact and len(merged) <= KEPT
         self._smallest = merged[:KEPT]
+
+    def unseen(self, fresh: np.ndarray) -> tuple[int, int]:
+        """How many of these hashes were never taken in, and of how many that is known."""
+        known = fresh if self.exact else fresh[fresh <= self._smallest[-1]]
+        return int((~np.isin(known, self._smallest)).sum()), len(known)
 
     @property
     def count(self) -> int:

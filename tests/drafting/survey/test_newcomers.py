@@ -1,0 +1,148 @@
+"""Mistakes and files that newcomers bring to `python -m tzmmoe.init`."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from drafting.survey.columns import CITIES, CLICK, HEAT, draft, draft_of
+from pyarrow import csv, feather, orc
+from written import load, notes
+
+from tzmmoe.errors import DataError
+from tzmmoe.pipeline import Pipeline
+
+TABLE = pa.table({"click": CLICK, "city": CITIES, "heat": np.round(HEAT, 3)})
+
+
+def written(name: str, folder: Path) -> Path:
+    file = folder / name
+    if name.endswith((".feather", ".arrow")):
+        feather.write_feather(TABLE, file)
+    elif name.endswith(".orc"):
+        orc.write_table(TABLE, file)
+    elif name.endswith(".jsonl"):
+        file.write_text("".join(json.dumps(row) + "\n" for row in TABLE.to_pylist()))
+    elif name.endswith(".pkl"):
+        TABLE.to_pandas().to_pickle(file)
+    return file
+
+
+@pytest.mark.parametrize("name", ["x.feather", "x.arrow", "x.orc", "x.jsonl", "x.pkl", "x'y.jsonl"])
+def test_a_file_of_another_format_comes_with_the_command_that_converts_it(tmp_path, name):
+    file = written(name, tmp_path)
+    with pytest.raises(DataError, match="write it as Parquet") as failed:
+        draft_of(file, "click")
+    command = str(failed.value).splitlines()[-1].strip().replace("python", sys.executable, 1)
+    subprocess.run(command, shell=True, check=True)
+    assert draft_of(file.with_suffix(".parquet"), "click")
+
+
+@pytest.mark.parametrize("name", ["x.inter", "x.dat", "x.data", "plain"])
+@pytest.mark.parametrize("delimiter", [",", "\t", " "])
+def test_text_of_any_suffix_is_read_as_csv_and_the_config_says_so(tmp_path, name, delimiter):
+    csv.write_csv(TABLE, tmp_path / name, csv.WriteOptions(delimiter=delimiter))
+    config = draft_of(tmp_path / name, "click")
+    assert load(config).pipeline.data_config.delimiter == delimiter
+    Pipeline.load(config, device="cpu").check()
+
+
+def test_parquet_without_a_suffix_is_read(tmp_path):
+    pq.write_table(TABLE, tmp_path / "part-0")
+    Pipeline.load(draft_of(tmp_path / "part-0", "click"), device="cpu").check()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"PK\x03\x04 ...", "zip archive"),
+        (b"1::2::5\n3::4::1\n", "'::'.*sed"),
+        (b"\x1f\x8b...", r"\.csv\.gz"),
+        (b"\x00\x01\x02", "neither Parquet nor text"),
+    ],
+)
+def test_other_files_are_told_what_to_do(tmp_path, content, words):
+    (tmp_path / "x.dat").write_bytes(content)
+    with pytest.raises(DataError, match=f"x.dat: .*{words}"):
+        draft_of(tmp_path / "x.dat", "click")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_columns_without_a_name_are_left_out_and_said_to_be(tmp_path, capsys, count):
+    names = [""] * count + ["click", "heat"]
+    lines = [",".join(names)]
+    for row, (click, heat) in enumerate(zip(CLICK, HEAT, strict=True)):
+        lines.append(",".join([str(row % 7)] * count + [str(click), str(heat)]))
+    (tmp_path / "x.csv").write_text("\n".join(lines) + "\n")
+    config = draft_of(tmp_path / "x.csv", "click")
+    assert "(no name): a column without a name" in capsys.readouterr().out
+    assert not notes(load(config))
+    Pipeline.load(config, device="cpu").check()
+
+
+def test_columns_that_are_all_ignored_are_told(tmp_path):
+    with pytest.raises(DataError, match="every column is a label, a weight or ignored"):
+        draft(tmp_path, {"click": CLICK, "heat": HEAT}, "click", "--ignore", "heat")
+
+
+@pytest.mark.parametrize("name", ["user_id", "session"])
+def test_a_label_of_ids_is_asked_about(tmp_path, capsys, name):
+    random = np.random.default_rng(0)
+    values = random.integers(0, 500, len(CLICK)) if name == "user_id" else np.arange(len(CLICK))
+    draft(tmp_path, {name: values, "heat": HEAT}, name)
+    said = capsys.readouterr().out
+    assert f"{name}: is it to be predicted?" in said[: said.index("tasks:")]
+
+
+def test_labels_of_one_and_two_are_asked_about(tmp_path, capsys):
+    draft(tmp_path, {"click": CLICK + 1, "heat": HEAT}, "click")
+    assert "click: two values; make them 0 and 1" in capsys.readouterr().out
+
+
+def test_what_evaluation_has_that_training_has_not_is_told_with_its_share(tmp_path, capsys):
+    random = np.random.default_rng(1)
+    rows = 4000
+
+    def columns(first_user: int, first_day: int) -> dict:
+        days = random.integers(first_day, first_day + 20, rows)
+        return {
+            "click": random.integers(0, 2, rows),
+            "user_id": random.integers(first_user, first_user + 400, rows),
+            "day": [f"2024-{1 + day // 28:02d}-{1 + day % 28:02d}" for day in days],
+            "stamp": 1_700_000_000 + 86_400 * days,
+            "city": random.choice(["a", "b"], rows),
+            "heat": random.normal(size=rows),
+        }
+
+    train, valid = columns(0, 0), columns(300, 10)
+    pq.write_table(pa.table(valid), tmp_path / "valid.parquet")
+    draft(tmp_path, train, "click", "--eval_data", str(tmp_path / "valid.parquet"))
+    said = capsys.readouterr().out
+    said = said[: said.index("tasks:")]
+    expected = {
+        "user_id": np.mean(~np.isin(valid["user_id"], train["user_id"])),
+        "day": np.mean(np.array(valid["day"]) > max(train["day"])),
+        "stamp": np.mean(valid["stamp"] > train["stamp"].max()),
+    }
+    for name, part in expected.items():
+        assert f"{name}: {part:.1%} of the evaluated" in said
+    assert "city" not in said
+    assert "heat" not in said
+
+
+def test_ids_never_seen_are_counted_among_more_values_than_are_kept(tmp_path, capsys):
+    """A sketch of 300,000 values: a third of the evaluated ones are new."""
+    random = np.random.default_rng(2)
+    train, valid = np.arange(300_000), np.arange(200_000, 350_000)
+    for name, values in (("train", train), ("valid", valid)):
+        click = random.integers(0, 2, len(values))
+        table = pa.table({"click": click, "user_id": random.permutation(values)})
+        pq.write_table(pa.concat_tables([table] * 2), tmp_path / f"{name}.parquet")
+    flags = ["--eval_data", str(tmp_path / "valid.parquet")]
+    draft_of(tmp_path / "train.parquet", "click", *flags)
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if "never seen" in x]
+    assert abs(float(line.split("user_id: ")[1].split("%")[0]) - 100 / 3) < 1
