@@ -119,6 +119,8 @@ def _order(fault: Fault) -> float:
 
 def _intended_path(fault: Fault) -> str:
     """The path of a setting that could not be read; of a misspelt field, the suggested one."""
+    if place := re.fullmatch(r"no such field here; write ([\w.]+)", fault.text):
+        return place[1]
     suggestion = re.fullmatch(r"no such field; did you mean '(\w+)'\?", fault.text)
     return join(fault.path.rpartition(".")[0], suggestion[1]) if suggestion else fault.path
 
@@ -131,13 +133,20 @@ def _follows(fault: Fault, lost: str) -> bool:
     owner, _, name = lost.rpartition(".")
     if fault.path == owner or lies_in(fault.path, lost):
         return True
+    # A fault of another field may name the lost one beside it: to set it, or as what it lacks.
+    around, _, _ = fault.path.rpartition(".")
+    sibling = re.match(r"\w+", lost.removeprefix(f"{around}.")) if lies_in(lost, around) else None
+    named = sibling and rf"is not set;.*\b{sibling[0]} {{|has no effect without .*\b{sibling[0]}\b"
+    if sibling and re.search(named, fault.text):
+        return True
     # A name that "is not in data.labels" may be the very item of that list that was lost, or the
     # name of one of its messages.
     listing = re.search(r" is not in ([\w.]+)", fault.text)
     plain = re.sub(r"\[\d+\]", "", lost)
-    return listing is not None and (
-        plain == listing[1] or (name.endswith("_name") and plain.startswith(f"{listing[1]}."))
-    )
+    if listing is None or not (plain == listing[1] or plain.startswith(f"{listing[1]}.")):
+        return False
+    depth = plain.removeprefix(listing[1]).count(".")  # 1: the whole message, with its name
+    return depth <= 1 or name.endswith("_name")
 
 
 @contextmanager

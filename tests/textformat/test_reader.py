@@ -286,14 +286,14 @@ def test_what_cannot_be_read_is_not_also_said_to_be_missing(tmp_path, old, new, 
     ("old", "word", "system"),
     [
         ("mmoe {", "dbmtl {", "TorchEasyRec"),
-        ("expert_mlp {", "expert_dnn {", "EasyRec"),
+        ("expert_mlp {", "relation_dnn {", "EasyRec"),
         ("{ id_feature {", "{ sequence_feature {", "TorchEasyRec"),
         ("{ auc {", "{ xauc {", "TorchEasyRec"),
         ("batch_size:", "batch_cost_size:", "TorchEasyRec"),
-        ("losses {", "loss_type: CLASSIFICATION losses {", "EasyRec"),
-        ("metrics {", "metrics_set: { auc {} } metrics {", "EasyRec"),
+        ("losses {", "learn_loss_weight: true losses {", "EasyRec"),
+        ("metrics {", "loss_weight_strategy: Random metrics {", "EasyRec"),
         ("feature_groups {", "feature_groups { sequence_groups {}", "TorchEasyRec"),
-        ("feature_names:", "wide_deep: DEEP feature_names:", "EasyRec"),
+        ("feature_names:", "sequence_features {} feature_names:", "EasyRec"),
     ],
 )
 def test_a_neighbours_word_is_not_supported_yet_rather_than_unknown(tmp_path, old, word, system):

@@ -10,7 +10,9 @@ from difflib import get_close_matches
 from google.protobuf.descriptor import Descriptor
 
 from tzmmoe.config.dialects.torcheasyrec import ALIASES
+from tzmmoe.config.dialects.words import counterpart
 from tzmmoe.errors import did_you_mean, few, join, parts_with
+from tzmmoe.protos.model_pb2 import ModelConfig
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.textformat.facts import SchemaFacts
 from tzmmoe.textformat.named import has_any_names
@@ -50,15 +52,20 @@ WORDS = dict.fromkeys(_TORCH_EASY_REC.split(), "TorchEasyRec") | dict.fromkeys(
 
 _VALUES = {"KafkaDataset", "WIDE", "SEQUENCE", "JAGGED_SEQUENCE"}
 _LISTS = ("ARRAY_", "MAP_")  # types of columns, such as ARRAY_INT64
+MODELS = [field.message_type for field in ModelConfig.DESCRIPTOR.oneofs_by_name["model"].fields]
 
 
 def unknown_field(word: str, owner: Descriptor) -> str:
     """The fault of a field that the message ``owner`` lacks."""
+    if words := counterpart(word, owner):
+        return words
     if word in WORDS:
         return f"a word of {WORDS[word]} that tzmmoe does not support yet; remove it"
     if word.isdecimal():
         return "is a number in place of a name; write numbers without commas"
     places = [place or "the top level" for place in _places(word, Pipeline.DESCRIPTOR)]
+    if owner in MODELS:  # what another model has is no help
+        places = [place for place in places if not place.startswith("model_config.")]
     near = get_close_matches(word, owner.fields_by_name, n=1, cutoff=0.8)
     if 0 < len(places) <= 3 and not (near or parts_with(word, owner.fields_by_name)):
         return f"no such field here; it belongs in {' or '.join(places)}"

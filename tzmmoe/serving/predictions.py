@@ -178,8 +178,8 @@ def check_form(path: str | Path) -> None:
     is_other = path.suffix.lower() in (*KINDS, *COMPRESSED, *OTHER_FILES) or path.is_file()
     if is_other and path.suffix not in (".parquet", ".csv"):
         raise DataError(
-            f"{path}: {path.suffix or 'such'} files are not written; give a .parquet or .csv file, or "
-            "a folder, which gets a .parquet file of each process"
+            f"{path}: {path.suffix or 'such'} files are not written; give a .parquet or .csv file, "
+            "or a folder, which gets a .parquet file of each process"
         )
 
 
