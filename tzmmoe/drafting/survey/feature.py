@@ -17,6 +17,7 @@ from tzmmoe.drafting.survey.semantics import (
     separated,
     split_at_will,
 )
+from tzmmoe.drafting.survey.written import written
 from tzmmoe.protos.feature_pb2 import FeatureConfig, IdFeature, RawFeature
 
 ROLES = ("ids", "numbers", "lists", "text")
@@ -104,12 +105,19 @@ def _parts(column: ColumnProfile, role: str) -> Separated | None:
     cells = column.kind == "text" and not column.listed and column.num_values
     if role == "lists" and cells:
         return split_at_will(column.words)
-    return separated(column.words) if cells and not role else None
+    if not cells or role or written(column.words):
+        return None
+    return separated(column.words)
 
 
 def _doubt(column: ColumnProfile, feature: IdFeature | RawFeature, taken: Taken) -> str:
     """What the data leave open, and the flag that settles it."""
     name, power = shlex.quote(column.name), taken.power
+    if column.kind == "text" and not column.listed and (form := written(column.words)):
+        return (
+            f"texts such as {shown(column.words[0])!r} that are numbers with {form.described}, "
+            "taken as categories; write plain numbers and empty cells if it is a quantity"
+        )
     if column.odd:
         place, text = column.odd
         return (

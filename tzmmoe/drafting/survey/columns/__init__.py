@@ -1,1 +1,1 @@
-"""What each column of the files holds: counts, samples, buckets, and what it tells of the labels."""
+"""What each column holds: counts, samples, buckets, and what it tells of the labels."""
