@@ -20,7 +20,7 @@ def main(argv: Sequence[str]) -> None:
     from tzmmoe.pipeline import Pipeline
 
     fields = (*cli.FIELDS, "eval_config.predictions_path")
-    Pipeline.load(arguments.pipeline_config, **cli.changes(arguments, fields)).evaluate(
+    Pipeline.of_command(arguments.pipeline_config, **cli.changes(arguments, fields)).evaluate(
         arguments.checkpoint_path, arguments.predictions_path
     )
 

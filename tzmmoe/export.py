@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> None:
     if arguments.device not in (None, "auto", "cpu"):
         log.warning("--device has no effect: models are exported on the CPU and run on any device")
     arguments.device = "cpu"
-    folder = Pipeline.load(arguments.pipeline_config, **cli.changes(arguments)).export(
+    folder = Pipeline.of_command(arguments.pipeline_config, **cli.changes(arguments)).export(
         arguments.export_dir, arguments.checkpoint_path
     )
     log.info("exported to %s", folder)

@@ -1,8 +1,10 @@
 """The Python interface: a config, which can be fitted, evaluated, exported and used to predict."""
 
+import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
 from tzmmoe.build import rules
 from tzmmoe.config import Config, load
@@ -11,12 +13,33 @@ from tzmmoe.run import folder
 from tzmmoe.run.evaluate import Evaluation
 from tzmmoe.run.fit import TrainRun
 from tzmmoe.run.results import EVALUATION_RESULTS, append_results
-from tzmmoe.run.session import Session
+from tzmmoe.run.session import Session, check_config
 from tzmmoe.serving.exporter import Export
 from tzmmoe.serving.predictions import PredictionWriter, check_form, write_predictions
+from tzmmoe.system import spoken
 from tzmmoe.system.checkpoint import is_checkpoint
 from tzmmoe.system.durable import naming
 from tzmmoe.system.runtime import flushed_denormals
+from tzmmoe.textformat.edit import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _spoken(method: Callable[P, T]) -> Callable[P, T]:
+    """A method of Pipeline whose errors speak the language of its caller."""
+
+    @functools.wraps(method)
+    def wrapped(self: "Pipeline", *arguments: P.args, **keywords: P.kwargs) -> T:
+        with spoken.speaking(self._translate):
+            return method(self, *arguments, **keywords)
+
+    return wrapped
+
+
+def _read(path: str | Path, edits: Mapping[str, Any], allow_modules: str | Sequence[str]) -> Config:
+    modules = Modules.of(allow_modules)
+    return load(path, rules=rules(modules), modules=modules, **edits)
 
 
 class Pipeline:
@@ -26,16 +49,20 @@ class Pipeline:
     ``export`` use the weights in the config's model_dir, or those of a given checkpoint.
     """
 
-    def __init__(self, config: Config, *, device: str | None = None) -> None:
+    def __init__(
+        self, config: Config, *, device: str | None = None, in_python: bool = True
+    ) -> None:
+        """``in_python``: messages speak of arguments rather than of flags."""
         self.config = config
         self.device = device
+        self._translate = spoken.in_python if in_python else str
 
     @classmethod
     def load(
         cls,
         path: str | Path,
         *,
-        settings: Sequence[str] = (),
+        settings: Settings = (),
         flags: Mapping[str, str] | None = None,
         edits_json: str | None = None,
         device: str | None = None,
@@ -43,15 +70,37 @@ class Pipeline:
     ) -> "Pipeline":
         """Read a config.
 
-        ``settings`` are edits such as ``"data_config.batch_size=256"``; ``flags`` are the values of
-        fields that have a flag of the command line, by their paths. ``allow_modules`` are the
-        modules that may be imported for classes that the config names, with all inside them.
+        ``settings`` are edits: ``"data_config.batch_size=256"``, a list of such texts, or a dict
+        such as ``{"data_config.batch_size": 256}``; ``flags`` are the values of fields that have a
+        flag of the command line, by their paths. ``allow_modules`` are the modules that may be
+        imported for classes that the config names, with all inside them.
+
+        Raises:
+            ConfigError: all faults at once, but for those that matter only to training.
         """
-        modules = Modules.of(allow_modules)
-        edits = {"settings": settings, "flags": flags, "edits_json": edits_json}
-        config = load(path, rules=rules(modules), modules=modules, **edits)
+        with spoken.speaking(spoken.in_python):
+            config = _read(
+                path,
+                {"settings": settings, "flags": flags, "edits_json": edits_json},
+                allow_modules,
+            )
+            check_config(config)
         return cls(config, device=device)
 
+    @classmethod
+    def of_command(
+        cls,
+        path: str | Path,
+        *,
+        device: str | None = None,
+        allow_modules: str | Sequence[str] = (),
+        **edits: Any,
+    ) -> "Pipeline":
+        """As ``load`` with its ``edits``, for a command line: what it does next reports the faults,
+        with those of its own, and messages speak of flags."""
+        return cls(_read(path, edits, allow_modules), device=device, in_python=False)
+
+    @_spoken
     def fit(
         self, *, continue_train: bool = False, ignore_restore_optimizer: bool = False
     ) -> dict[str, float]:
@@ -73,11 +122,13 @@ class Pipeline:
             with naming(run.session.model_dir):
                 return run.run(record)
 
+    @_spoken
     def check(self, *, continue_train: bool = False) -> None:
         """Build everything and read the first batch, without training."""
         began = time.monotonic()
         TrainRun(self._training(), began=began, continue_train=continue_train).check_only()
 
+    @_spoken
     def evaluate(
         self, checkpoint_path: str | None = None, predictions_path: str | None = None
     ) -> dict[str, float]:
@@ -101,6 +152,7 @@ class Pipeline:
             evaluation.write_output(results, model.path)
         return results
 
+    @_spoken
     def export(self, export_dir: str, checkpoint_path: str | None = None) -> Path:
         """Write the model for serving; the folder.
 
@@ -126,6 +178,7 @@ class Pipeline:
         session.runtime.world.first(lambda: export.write(Path(export_dir)))
         return Path(export_dir)
 
+    @_spoken
     def predict(
         self,
         predict_input_path: str,

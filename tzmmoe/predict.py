@@ -83,7 +83,7 @@ def _from_export(arguments: argparse.Namespace) -> int:
 def _from_checkpoint(arguments: argparse.Namespace) -> int:
     from tzmmoe.pipeline import Pipeline
 
-    return Pipeline.load(arguments.pipeline_config, **cli.changes(arguments)).predict(
+    return Pipeline.of_command(arguments.pipeline_config, **cli.changes(arguments)).predict(
         arguments.predict_input_path,
         arguments.predict_output_path,
         checkpoint_path=arguments.checkpoint_path,

@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> None:
         *cli.FIELDS,
         *("train_config.fine_tune_checkpoint", "eval_config.predictions_path"),
     )
-    pipeline = Pipeline.load(arguments.pipeline_config, **cli.changes(arguments, fields))
+    pipeline = Pipeline.of_command(arguments.pipeline_config, **cli.changes(arguments, fields))
     if arguments.check:
         pipeline.check(continue_train=arguments.continue_train)
         return

@@ -86,7 +86,7 @@ CONTRADICTING = [
 def test_the_python_interface_asks_the_rules_of_the_chosen_model(tmp_path):
     path = tmp_path / "v2.config"
     path.write_text(changed(*CONTRADICTING))
-    through_interface, as_tests_load = Pipeline.load(path).config, load(path)
+    through_interface, as_tests_load = Pipeline.of_command(path).config, load(path)
     [fault] = lines(through_interface.faults, through_interface)
     assert "model_config.mmoe_v2.use_wide: is true, but there is no feature group" in fault
     assert said(as_tests_load) == [fault]

@@ -156,8 +156,8 @@ def test_torcheasyrecs_configs_load_and_build_unchanged(name):
 
 
 @pytest.mark.parametrize("name", RUNNING)
-def test_tables_of_maxcompute_are_refused_with_the_flag_that_replaces_them(name):
-    with pytest.raises(DataError, match=r"odps://.*--train_input_path"):
+def test_tables_of_maxcompute_are_refused_with_the_field_that_replaces_them(name):
+    with pytest.raises(DataError, match=r"odps://.*set train_input_path"):
         Pipeline.load(fixture(name)).check()
 
 

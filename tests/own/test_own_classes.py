@@ -301,7 +301,7 @@ def test_every_class_that_is_not_allowed_is_a_fault_with_its_line(folder, tmp_pa
     said = str(error.value).splitlines()
     assert len(said) == len(lines) == 4
     for number, line in zip(lines, said, strict=True):
-        says(line, f"own.config:{number}: ", ".class: ", "--allow_modules copies")
+        says(line, f"own.config:{number}: ", ".class: ", "allow_modules=['copies']")
 
 
 @pytest.mark.usefixtures("copies")

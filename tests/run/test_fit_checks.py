@@ -15,7 +15,7 @@ from tzmmoe.system import checkpoint
 def test_what_is_missing_for_the_end_is_told_before_the_first_step(tiny_folder, tmp_path) -> None:
     """A run should not fail after hours for an evaluation file that was never there."""
     run = tmp_path / "run"
-    with pytest.raises(DataError, match=r"nowhere\.parquet: .*--eval_input_path"):
+    with pytest.raises(DataError, match=r"nowhere\.parquet: .*eval_input_path"):
         tiny.pipeline(tiny_folder, run, eval_input_path=tmp_path / "nowhere.parquet").fit()
     narrow = tiny.write(tiny.rows(0, 9).drop_columns(["buy"]), tmp_path / "narrow.parquet")
     with pytest.raises(DataError, match=r"narrow\.parquet: no column 'buy'"):
@@ -148,7 +148,7 @@ def test_a_check_tells_the_values_of_the_first_rows_and_minds_the_checkpoints(
     assert "user: " in caplog.text
     assert "id outside its table" in caplog.text
     assert "values of the first" in caplog.text
-    with pytest.raises(CheckpointError, match="pass --continue_train"):
+    with pytest.raises(CheckpointError, match="pass continue_train=True"):
         tiny.pipeline(tiny_folder, finished).check()
     with pytest.raises(CheckpointError, match="nowhere"):
         tiny.pipeline(tiny_folder, tmp_path, train_config__fine_tune_checkpoint="nowhere").check()

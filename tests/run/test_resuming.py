@@ -19,7 +19,7 @@ from tzmmoe.system.world import World
 
 def test_a_folder_with_a_checkpoint_is_not_trained_in_without_being_asked(tiny_folder, run) -> None:
     before = tiny.files_of(run)
-    with pytest.raises(CheckpointError, match=r"holds model\.ckpt-12; pass --continue_train"):
+    with pytest.raises(CheckpointError, match=r"holds model\.ckpt-12; pass continue_train=True"):
         tiny.pipeline(tiny_folder, run).fit()
     assert tiny.files_of(run) == before
 
@@ -84,7 +84,7 @@ def test_a_finished_run_goes_on_with_files_that_are_named_later(tiny_folder, run
 def test_a_file_that_has_rows_to_be_read_must_be_named(tiny_folder, tmp_path) -> None:
     tiny.pipeline(tiny_folder, tmp_path, train_config__num_steps=6).fit()
     other = tiny.write(tiny.rows(500, 40), tmp_path / "new.parquet")
-    with pytest.raises(DataError, match=r"\.parquet: .*--train_input_path.*add it"):
+    with pytest.raises(DataError, match=r"\.parquet: .*train_input_path.*add it"):
         go_on(tiny_folder, tmp_path, train_input_path=other, train_config__num_steps=20)
 
 
@@ -160,7 +160,7 @@ def test_another_optimizer_needs_to_be_told_to_begin_afresh(tiny_folder, run) ->
         "train_config__num_steps": 16,
         "model_config__mmoe__task_towers[1]__mlp__use_bn": "true",
     }
-    with pytest.raises(CheckpointError, match=r"pass --ignore_restore_optimizer"):
+    with pytest.raises(CheckpointError, match=r"pass ignore_restore_optimizer=True"):
         go_on(tiny_folder, run, **changes)
     go_on(tiny_folder, run, ignore=True, **changes)
     old, new = weights(run / "model.ckpt-12"), weights(run / "model.ckpt-15")

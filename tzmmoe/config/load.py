@@ -1,6 +1,6 @@
 """Config file -> canonical message, with all faults that the text alone shows."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import Modules
 from tzmmoe.registry.modules import NO_MODULES
 from tzmmoe.textformat import edit, reader
+from tzmmoe.textformat.edit import Settings
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def load(
     path: str | Path,
     *,
     rules: Rules,
-    settings: Sequence[str] = (),
+    settings: Settings = (),
     flags: Mapping[str, str] | None = None,
     edits_json: str | None = None,
     modules: Modules = NO_MODULES,
@@ -38,10 +39,10 @@ def load(
     """Read a text (or ``.json``) config.
 
     ``rules`` are those of ``build.rules()``, which include those of models and features.
-    ``settings`` are ``PATH=VALUE`` texts; ``flags`` are the values of fields by path, where the
-    last part of the path is the name of the flag; ``edits_json`` is a JSON object of edits;
-    ``modules`` may hold classes of the user's, as they may for the rules. Faults are collected, not
-    raised, so that building can add its own; only an unreadable file raises.
+    ``settings`` are ``PATH=VALUE`` texts, or values by path; ``flags`` are the values of fields by
+    path, where the last part of the path is the name of the flag; ``edits_json`` is a JSON object
+    of edits; ``modules`` may hold classes of the user's, as they may for the rules. Faults are
+    collected, not raised, so that building can add its own; only an unreadable file raises.
     """
     path = Path(path)
     pipeline, faults = Pipeline(), Faults()

@@ -207,6 +207,23 @@ class Session:
         return self.built.tasks.predict(model(batch.to(self.runtime.device).inputs))
 
 
+def check_config(config: Config) -> None:
+    """Raise ConfigError with all faults of a config, but for those that matter only to training.
+
+    What building says is left to whoever builds in earnest, and so are the tables' values.
+    """
+    faults, logger = Faults(config.faults), logging.getLogger("tzmmoe")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            RunSettings.of(config.pipeline, faults, trains=False)
+            build(config.pipeline, config.folder, faults, spread=2, modules=config.modules)
+    finally:
+        logger.setLevel(level)
+    faults.stop(config.locate)
+
+
 def check(settings: RunSettings, built: Built | None, faults: Faults) -> None:
     """Add the faults that matter only to training, except those of its settings."""
     if built:

@@ -167,6 +167,19 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     """Run a command and exit with its code."""
     signal.signal(signal.SIGTERM, _stop)
     threading.excepthook = _without_tensorboard(threading.excepthook)
+    _set_logging()
+    code = _code(main)
+    if _has_joined():
+        _leave(code)
+    if code:
+        sys.exit(code)
+
+
+def _set_logging() -> None:
+    """Show lines on stderr: those of this package in the first process, of others if they warn. In
+    a program that shows lines in a way of its own, this changes nothing."""
+    if logging.getLogger().handlers:
+        return
     level = logging.INFO if environment.number("RANK", 0) == 0 else logging.ERROR
     others = max(level, logging.WARNING)
     logging.basicConfig(level=others, format="%(message)s", stream=sys.stderr)
@@ -174,11 +187,6 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         logging.getLogger(name).setLevel(level)
     for name, least in QUIET_LOGGERS.items():
         logging.getLogger(name).setLevel(least)
-    code = _code(main)
-    if _has_joined():
-        _leave(code)
-    if code:
-        sys.exit(code)
 
 
 def _code(main: Callable[[Sequence[str]], None]) -> int:

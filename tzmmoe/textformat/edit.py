@@ -6,6 +6,7 @@ value has the syntax of a config or of JSON: ``{lr: 0.1}``, ``auc {}``, ``[{"auc
 """
 
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -23,6 +24,8 @@ from tzmmoe.textformat.outline import TOKEN
 from tzmmoe.textformat.paths import Target, is_map, is_set
 from tzmmoe.textformat.scalars import from_text
 
+Settings = str | Iterable[str] | Mapping[str, Any]  # "a=1", ["a=1", "b.c=2"] or {"a": 1, "b.c": 2}
+
 
 class Edit(NamedTuple):
     """A change of the field or fields at ``path``, made by ``flag``. ``value`` is text, or a JSON
@@ -34,11 +37,15 @@ class Edit(NamedTuple):
 
 
 def from_flags(
-    settings: Iterable[str], flags: Mapping[str, str], edits_json: str | None, faults: Faults
+    settings: Settings, flags: Mapping[str, str], edits_json: str | None, faults: Faults
 ) -> list[Edit]:
-    """``PATH=VALUE`` settings, flags by their fields, then a JSON object of edits."""
+    """``PATH=VALUE`` settings, or values by path; flags by their fields; then a JSON object of
+    edits."""
     edits = []
-    for setting in settings:
+    if isinstance(settings, Mapping):
+        edits += [Edit("--set", path, _plain(value)) for path, value in settings.items()]
+        settings = ()
+    for setting in [settings] if isinstance(settings, str) else settings:
         path, equals, value = _split(setting)
         if equals:
             edits.append(Edit("--set", path, value))
@@ -47,6 +54,18 @@ def from_flags(
     edits += [Edit(f"--{path.rpartition('.')[2]}", path, text) for path, text in flags.items()]
     json_edits = _parsed(edits_json, faults) if edits_json is not None else {}
     return edits + [Edit("--edit_config_json", path, value) for path, value in json_edits.items()]
+
+
+def _plain(value: Any) -> Any:
+    """A value of Python as JSON has it: without tuples, paths, and numbers of numpy."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    is_plain = value is None or isinstance(value, str | bool | int | float)
+    return value if is_plain else getattr(value, "item", lambda: str(value))()
 
 
 @dataclass
