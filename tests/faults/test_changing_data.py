@@ -106,7 +106,7 @@ def test_a_file_that_changes_while_being_read_is_an_error_and_no_new_row_is_lear
             pipeline(folder, tmp_path / "run").fit()
     kinds = "no longer exists" if change is deleted else "changed|cannot be read"
     assert raised.match(f"^{file}: .*({kinds})")
-    assert raised.match("model.ckpt-[0-9]+ .*--continue_train")
+    assert raised.match("model.ckpt-[0-9]+ .*continue_train=True")
     saved = checkpoint.open_checkpoint(checkpoint.newest(tmp_path / "run"))
     assert saved.step >= FAULT_AT - 1
     shutil.copy2(kept, file)
