@@ -270,6 +270,7 @@ FAULTS = [
     (('label_name: "buy"', 'label_name: "bye"'), "cvr_tower.label_name", "did you mean 'buy'?"),
     (('label_name: "buy"', 'label_name: "buy" task_space_indicator_label: "click"'),
      "cvr_tower.task_space_indicator_label", "over all rows; remove it"),
+    (('label_name: "buy"', 'label_name: "click"'), "cvr_tower.label_name", "the click's label"),
     (('label_name: "buy"', ""), "cvr_tower.label_name", "is not set"),
     (("bottom_mlp {", 'ctcvr_label: "bought" bottom_mlp {'), "ctcvr_label", "'bought' is not in"),
     (("bottom_mlp { hidden_units: [4] }", "share_bottom: true"), "share_bottom", "no bottom_mlp"),

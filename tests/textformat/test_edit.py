@@ -346,7 +346,7 @@ def test_setting_a_member_of_a_oneof_clears_the_others(kind):
         ("data_config.batch_size", "", "is empty; .*integer"),
         ("data_config.batch_size", "many", "is many; .*integer"),
         ("data_config.batch_size", "1.5", "is 1.5; .*integer"),
-        ("data_config.batch_size", "-1", "is -1; give 0 or more"),
+        ("data_config.batch_size", "-1", "is -1; give 1 or more"),
         ("data_config.batch_size", 1.5, "is 1.5; .*integer"),
         ("data_config.batch_size", None, "is null; .*one value"),
         ("data_config.batch_size", True, "is true, .*bool"),

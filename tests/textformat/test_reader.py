@@ -180,7 +180,7 @@ def test_all_faults_show_at_once_each_with_line_and_path_in_the_order_of_the_tex
         ("my.config:11: data_config.label_fields[2]: is 3, without quotes; ", 'write "3"'),
         ("my.config:13: data_config.fg_mode: is FG_DAGG; ", "FG_NONE, ", "did you mean 'FG_DAG'?"),
         ('my.config:15: feature_configs[0].id_feature.hash_bucket_size: is "ten"; ', "integer"),
-        ("my.config:16: feature_configs[1].id_feature.num_buckets: is -20; ", "0 or more"),
+        ("my.config:16: feature_configs[1].id_feature.num_buckets: is -20; ", "1 or more"),
         ("my.config:17: feature_configs[2].raw_feature.boundaries[1]: is two; ", "a number"),
         ("my.config:17: feature_configs[2].raw_feature.boundaries[2]: is 3.5.5; ", "a number"),
         ("my.config:22: model_config.mmoe.num_expert: ", twice),

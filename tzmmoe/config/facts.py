@@ -92,6 +92,20 @@ def _places(word: str, owner: Descriptor, path: str = "") -> Iterator[str]:
             yield from _places(word, field.message_type, join(path, field.name))
 
 
+POSITIVE = """
+ExponentialDecayLR.decay_size CosineAnnealingLR.T_max CosineAnnealingWarmRestartsLR.T_0
+CosineAnnealingWarmRestartsLR.T_mult TrainConfig.num_steps TrainConfig.num_epochs
+TrainConfig.save_checkpoints_steps TrainConfig.log_step_count_steps
+TrainConfig.save_checkpoints_epochs GradScaler.growth_interval
+TrainConfig.gradient_accumulation_steps TrainConfig.num_samples TrainConfig.num_val_samples
+TrainSpeedLogger.every_batches EvalConfig.num_steps EvalConfig.log_step_count_steps
+EvalConfig.batch_size Accuracy.top_k DataConfig.batch_size DataConfig.eval_batch_size
+DataConfig.shuffle_buffer_size IdFeature.embedding_dim RawFeature.value_dim
+AutoDisEmbedding.num_channels MLP.hidden_units MMoE.num_expert MMoE.expert_num TaskTower.num_class
+ExtractionNetwork.expert_num_per_task MMoEV2.num_experts MMoEV2.expert_layers TaskStruct.units
+IdFeature.hash_bucket_size IdFeature.num_buckets MMoEV2.wide_width
+"""
+
 FACTS = SchemaFacts(
     unknown_field=unknown_field,
     unknown_value=unknown_value,
@@ -108,5 +122,6 @@ FACTS = SchemaFacts(
         "DataConfig": [{"input_fields", "input_fields_str"}, {"fg_mode", "fg_encoded"}],
         **{name: [{*pair} for pair in aliases.items()] for name, aliases in ALIASES.items()},
     },
+    positive=frozenset(POSITIVE.split()),
     units={"RuntimeConfig.timeout": "s", "RuntimeConfig.collective_timeout": "s"},
 )

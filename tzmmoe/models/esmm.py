@@ -101,6 +101,9 @@ def _check(ctr: Task, cvr: Task) -> None:
         elif not any(loss.link(1) == "sigmoid" for loss in task.losses.values()):
             words = f"{', '.join(task.losses)} gives no probabilities, which esmm multiplies"
             faults.add(f"{field}.losses", f"{words}; give binary_cross_entropy {{}}")
+    if cvr.label == ctr.label:
+        words = f"is {cvr.label!r}, the click's label too; name the label of the conversion"
+        faults.add("cvr_tower.label_name", words)
     if cvr.space and cvr.space.indicator == ctr.label:
         words = "is the click's label, but esmm learns over all rows; remove it"
         faults.add("cvr_tower.task_space_indicator_label", words)

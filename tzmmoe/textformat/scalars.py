@@ -53,7 +53,7 @@ def from_text(field: FieldDescriptor, text: str, facts: SchemaFacts) -> Any:
     if field.enum_type is not None:
         return _enum(field, text, facts)
     if field.cpp_type in INTEGERS:
-        return _integer(field, text)
+        return _integer(field, text, facts)
     return _number(text)
 
 
@@ -96,7 +96,7 @@ def _enum(field: FieldDescriptor, text: str, facts: SchemaFacts) -> int:
     raise ValueError(facts.unknown_value(text, names))
 
 
-def _integer(field: FieldDescriptor, text: str) -> int:
+def _integer(field: FieldDescriptor, text: str, facts: SchemaFacts) -> int:
     octal = re.fullmatch(r"-?0[0-9]+", text)  # as protobuf reads it
     try:
         value = int(text if text.isascii() else "", 8 if octal else 0)
@@ -104,7 +104,8 @@ def _integer(field: FieldDescriptor, text: str) -> int:
         raise ValueError(f"is {text or 'empty'}; give an integer") from error
     low, high = INTEGERS[field.cpp_type]
     if not low <= value <= high:
-        bounds = f"{low} or more" if value < low == 0 else f"{low} to {high}"
+        least = int(f"{field.containing_type.name}.{field.name}" in facts.positive)
+        bounds = f"{least} or more" if value < low == 0 else f"{low} to {high}"
         raise ValueError(f"is {text}; give {bounds}")
     return value
 
