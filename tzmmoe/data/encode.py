@@ -156,9 +156,8 @@ def _read(
         return reread(values[origin.name], feature.weighted)
     if origin.kind == "const":
         array = pa.array([origin.name]).take(pa.array(np.zeros(rows.num_rows, np.int64)))
-    else:
-        array = rows.column(origin.name)
-    return read(array, feature.separator, feature.weighted)
+        return read(array, feature.separator, feature.weighted)
+    return feature.cells.read(rows.column(origin.name))
 
 
 def _joined(pieces: Sequence[Rows], chunk: Chunk) -> Rows:

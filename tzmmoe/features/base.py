@@ -10,6 +10,8 @@ import numpy as np
 from torch import nn
 
 from tzmmoe.errors import ConfigError
+from tzmmoe.features import formats
+from tzmmoe.features.formats import CellFormat
 from tzmmoe.features.shared import FeatureSettings, Origin, SharedFields, Tally
 from tzmmoe.jagged import Jagged
 from tzmmoe.protos.feature_pb2 import FeatureConfig
@@ -39,6 +41,7 @@ class Feature(ABC):
     separator: str  # between the values of one text cell
     pooling: str
     weighted: bool
+    cells: CellFormat
     use_mask: bool
     value_dim: int  # numbers in a row, where there is no table
     width: int  # of the feature's part of the model's input
@@ -51,6 +54,7 @@ class Feature(ABC):
         self.separator = shared.value_separator
         self.pooling = shared.pooling
         self.weighted = shared.weighted
+        self.cells = shared.cells
         self.use_mask = shared.use_mask
         self.value_dim = shared.value_dim
 
@@ -84,6 +88,12 @@ class Feature(ABC):
         raw, encoded = ("default_value", "separator"), ("fg_encoded_default_value",)
         for name in raw if setting.encoded else encoded:
             yield name, reason
+        if not setting.raw:
+            for name in formats.FIELDS:
+                yield name, reason
+        if fields.get("date_part") is None:
+            for name in ("date_format", "time_zone"):
+                yield name, "without date_part"
 
 
 def _names(expressions: str | Sequence[str] | None) -> list[str]:
@@ -138,6 +148,8 @@ class FeatureSpec:
             feature = FEATURES.make(kind, [common], self.own_args)
         else:
             feature = kind(common, **own)
+        if feature.cells.rule:
+            feature.row_rule = f"{feature.row_rule}, {feature.cells.rule}"
         if feature.table is None and feature.value_dim < 1:
             name = self.kind.__name__
             raise TypeError(f"{name} has neither a table nor a value_dim; set one in __init__")

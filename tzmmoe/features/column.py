@@ -18,11 +18,12 @@ from tzmmoe.features.forms import (
 from tzmmoe.jagged import Jagged
 
 
-def read(column: pa.Array, separator: str, weighted: bool) -> Jagged:
+def read(column: pa.Array, separator: str, weighted: bool, dates: bool = False) -> Jagged:
     """The values of a column.
 
     Text is split at ``separator``. With ``weighted``, text is ``value:weight``, and a map is
-    value -> weight. Nulls, NaN and empty texts do not count as values.
+    value -> weight. Nulls, NaN and empty texts do not count as values. Dates and times are values
+    only with ``dates``.
 
     Raises:
         BadType: an Arrow type that cannot hold values, such as a struct.
@@ -42,8 +43,9 @@ def read(column: pa.Array, separator: str, weighted: bool) -> Jagged:
     if is_text(kind):
         rows = _split(_as_text(rows), separator)
         return _weighted(rows) if weighted else rows
-    if not is_number(kind):
-        raise BadType(f"{column.type} cannot be used as values")
+    if not (is_number(kind) or (dates and pa.types.is_temporal(kind))):
+        hint = "; set date_part to use a part of it" if pa.types.is_temporal(kind) else ""
+        raise BadType(f"{column.type} cannot be used as values{hint}")
     if not weighted:
         return rows
     if rows.num_values:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 
 from tzmmoe.errors import ConfigError
 from tzmmoe.features.column import read
+from tzmmoe.features.formats import FIELDS, CellFormat
 from tzmmoe.features.forms import BadValue
 from tzmmoe.features.lookup import Identity, Lookup
 from tzmmoe.jagged import Jagged
@@ -122,6 +124,12 @@ class SharedFields:
     weighted: bool = False
     use_mask: bool = False
     value_dim: int = 0
+    list_format: str = "SEPARATED"
+    na_values: Sequence[str] = ()
+    number_format: Mapping[str, Any] | None = None
+    date_part: str | None = None
+    date_format: str | None = None
+    time_zone: str = "UTC"
 
     def __post_init__(self) -> None:
         if self.pooling not in ("sum", "mean"):
@@ -140,6 +148,15 @@ class SharedFields:
     def value_separator(self) -> str:
         """Between the values of one text cell."""
         return self.setting.multival_separator if self.setting.encoded else self.separator
+
+    @cached_property
+    def cells(self) -> CellFormat:
+        """How the cells are written. Where they do not hold raw values, as plain values."""
+        separator = self.value_separator
+        if not self.setting.raw:
+            return CellFormat(separator, self.weighted)
+        own = {name: getattr(self, name) for name in FIELDS}
+        return CellFormat.of(separator, self.weighted, own)
 
     @property
     def default_path(self) -> str:
