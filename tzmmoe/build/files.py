@@ -15,7 +15,7 @@ def reading(config: DataConfig) -> Reading:
         for field in config.input_fields
     }
     present = {field.name for field, _ in config.ListFields()}
-    csv_fields = ("delimiter", "with_header", "input_fields")
+    csv_fields = ("delimiter", "with_header", "input_fields", "quoting", "null_values")
     only_csv = [f"data_config.{name}" for name in csv_fields if name in present]
     return Reading(
         dataset_type=chosen,
@@ -24,6 +24,8 @@ def reading(config: DataConfig) -> Reading:
         types=types,
         targets=[*config.label_fields, *config.sample_weight_fields],
         only_csv=only_csv,
+        quoting=DataConfig.Quoting.Name(config.quoting),
+        null_values=list(config.null_values),
     )
 
 

@@ -2,16 +2,21 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import pyarrow as pa
 from pyarrow import csv
 
 from tzmmoe.data.reading.base import Source, unreadable
+from tzmmoe.data.reading.lines import Index, QuoteFault, Quoting, check_blocks, line_number
+from tzmmoe.data.reading.quoting import SAMPLE_BYTES, chosen
 from tzmmoe.errors import DataError
 
 BLOCK_BYTES = 4 << 20
 FIRST_BYTES = 1 << 16  # enough to hold a header line
 DELIMITERS = (",", "\t", ";", "|")  # the common ones
+COMPRESSED = (".gz", ".bz2", ".zst", ".lz4")
 UTF16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks
 MAX_QUOTED = 60  # characters of a file's content in an error message
 
@@ -32,10 +37,12 @@ TYPES = {
 
 class CsvSource(Source):
     """CSV files. Columns are read as text unless ``types`` says otherwise, so that "007" stays
-    "007"; features and labels parse their numbers. An empty cell is a missing value.
+    "007"; features and labels parse their numbers. An empty cell is a missing value, and so is one
+    that holds one of ``null_values``.
 
     ``names``: all columns in order, for files without a header. ``targets``: the labels and weights
-    among them, which such a file may lack.
+    among them, which such a file may lack. ``quoting``: DOUBLED, ESCAPED, OFF, or AUTO, by looking
+    at the first file.
     """
 
     def __init__(
@@ -47,6 +54,9 @@ class CsvSource(Source):
         names: Sequence[str],
         types: Mapping[str, str | None],
         targets: Sequence[str],
+        quoting: str = "AUTO",
+        is_chosen: bool = False,
+        null_values: Sequence[str] = (),
     ) -> None:
         super().__init__(files)
         if not with_header and not names:
@@ -59,17 +69,20 @@ class CsvSource(Source):
         self._targets = frozenset(targets)
         self._delimiter = delimiter
         self._types = {name: TYPES[kind] for name, kind in types.items() if kind}
-        self._num_rows: dict[str, int] = {}
+        self._null_values = ["", *null_values]
+        self._indexes: dict[str, Index] = {}
         self._columns: dict[str, list[str]] = {}
+        self.reason = ""  # for the quoting that was chosen
+        if quoting == "AUTO":
+            is_chosen = True
+            quoting, self.reason = chosen(_head(self.files[0]), delimiter)
+        self.quoting = Quoting(quoting, delimiter, is_chosen)
 
     def columns(self, file: str) -> list[str]:
         if file not in self._columns:
             self.check_unchanged(file)
-            try:
-                with self._open(file, None) as reader:
-                    names = reader.schema.names
-            except FAILURES as error:
-                raise self._fault(file, None, error) from error
+            with self._failures(file, None), self._open(file, None) as reader:
+                names = reader.schema.names
             if self._names is not None:
                 names = self._names_without_header(file, len(names))
             self._columns[file] = names
@@ -95,17 +108,25 @@ class CsvSource(Source):
         if delimiter and not set(needed) <= set(columns):
             raise DataError(
                 f"{file}: split by {self._delimiter!r} it has one column, {_quoted(columns[0])}; "
-                f"set data_config.delimiter to {delimiter!r}"
+                f"set data_config.delimiter to {delimiter!r}; an export reads files like those of "
+                "its training, so there change the file"
             )
         super().check_columns(file, needed)
 
     def num_rows(self, file: str) -> int:
-        if file not in self._num_rows:
-            self._num_rows[file] = sum(batch.num_rows for batch in self._countable(file, 0))
-        return self._num_rows[file]
+        if file not in self._indexes:
+            self.check_unchanged(file)
+            with self._failures(file, None), _stream(file) as stream:
+                self._indexes[file] = Index.of(stream.read, BLOCK_BYTES, self.quoting)
+            self.check_unchanged(file)
+        return self._indexes[file].num_rows - self._has_header
 
     def known_rows(self, file: str) -> int | None:
-        return self._num_rows.get(file)
+        return self.num_rows(file) if file in self._indexes else None
+
+    @property
+    def _has_header(self) -> bool:
+        return self._names is None
 
     def read(self, file: str, columns: Sequence[str], skip: int) -> Iterator[pa.RecordBatch]:
         self.check_columns(file, columns)
@@ -125,39 +146,79 @@ class CsvSource(Source):
     ) -> Iterator[pa.RecordBatch]:
         """Rows after the first ``skip``, with the columns in ``types``."""
         self.check_unchanged(file)
-        try:
-            with self._open(file, types) as reader:
-                for batch in reader:
-                    self.check_unchanged(file)
-                    # Arrow's skip_rows counts lines, not rows: it would count empty lines, and each
-                    # line of a cell that spans several.
-                    yield batch.slice(skip)
-                    skip = max(skip - batch.num_rows, 0)
-        except FAILURES as error:
-            raise self._fault(file, types, error) from error
+        offset = 0
+        if file in self._indexes and not _is_compressed(file):
+            row, begin = self._indexes[file].before(skip + self._has_header)
+            if row:
+                skip, offset = skip + self._has_header - row, begin
+        with self._failures(file, types), self._open(file, types, offset=offset) as reader:
+            for batch in reader:
+                self.check_unchanged(file)
+                # Arrow's skip_rows counts lines, not rows: it would count empty lines, and each
+                # line of a cell that spans several.
+                yield batch.slice(skip)
+                skip = max(skip - batch.num_rows, 0)
         self.check_unchanged(file)
 
     def _open(
-        self, file: str, types: Mapping[str, pa.DataType] | None, *, use_threads: bool = True
+        self,
+        file: str,
+        types: Mapping[str, pa.DataType] | None,
+        *,
+        offset: int = 0,
+        use_threads: bool = True,
     ) -> csv.CSVStreamingReader:
-        """A reader of the columns in ``types``; None: of all columns, to learn their names."""
+        """A reader of the columns in ``types``, from a row on that begins at a byte; None: of all
+        columns, to learn their names."""
+        stream = _stream(file, offset)
+        if types and self.quoting.word != "OFF":
+            stream = pa.PythonFile(
+                CheckedFile(stream, offset, self.quoting, len(self._columns[file])), "r"
+            )
+        # Without a header, Arrow makes up names until it is known which columns there are.
+        names = self._columns[file] if types and (self._names or offset) else None
         return csv.open_csv(
-            _stream(file),
+            stream,
             read_options=csv.ReadOptions(
                 use_threads=use_threads,
                 block_size=BLOCK_BYTES,
-                # Without a header, Arrow makes up names until it is known which columns there are.
-                column_names=self._columns[file] if self._names and types else None,
+                column_names=names,
                 autogenerate_column_names=bool(self._names) and not types,
             ),
-            parse_options=csv.ParseOptions(delimiter=self._delimiter, newlines_in_values=True),
+            parse_options=csv.ParseOptions(
+                delimiter=self._delimiter,
+                quote_char=False if self.quoting.word == "OFF" else '"',
+                escape_char="\\" if self.quoting.word == "ESCAPED" else False,
+                newlines_in_values=self.quoting.word != "OFF",
+            ),
             convert_options=csv.ConvertOptions(
                 check_utf8=types is not None,
                 include_columns=list(types) if types else None,
                 column_types=types,
-                null_values=[""],
+                null_values=self._null_values,
                 strings_can_be_null=True,
             ),
+        )
+
+    @contextmanager
+    def _failures(self, file: str, types: Mapping[str, pa.DataType] | None) -> Iterator[None]:
+        """Turn what Arrow, the system and the check of quotes raise into DataError."""
+        try:
+            yield
+        except QuoteFault as fault:
+            raise self._quote_fault(file, fault) from fault
+        except FAILURES as error:
+            raise self._fault(file, types, error) from error
+
+    def _quote_fault(self, file: str, fault: QuoteFault) -> DataError:
+        with _stream(file) as stream:
+            line = line_number(stream.read, BLOCK_BYTES, fault.begin)
+        remedy = "if quotes are part of the text, set data_config.quoting: OFF"
+        if self.quoting.is_chosen and "spans" in fault.reason:
+            remedy += f"; if one cell holds these lines, set it to {self.quoting.word}"
+        return DataError(
+            f"{file}, line {line:,}: the cell that begins here with a quote {fault.reason}; "
+            f"close or remove the quote; {remedy}"
         )
 
     def _fault(
@@ -226,12 +287,60 @@ def first_line(file: str) -> str:
     return next(filter(None, lines), "")
 
 
-def _stream(file: str) -> pa.NativeFile:
-    """The decompressed bytes of a file. Raises DataError for UTF-16."""
+class CheckedFile:
+    """A file whose quotes are checked while Arrow reads it, from a row on."""
+
+    closed = False
+
+    def __init__(
+        self, stream: pa.NativeFile, begin: int, quoting: Quoting, num_columns: int
+    ) -> None:
+        self._stream = stream
+        self._begin = begin
+        self._blocks = check_blocks(stream.read, BLOCK_BYTES, quoting, num_columns)
+
+    def read(self, size: int) -> bytes:
+        """The next block, whatever the ``size``."""
+        try:
+            return next(self._blocks, b"")
+        except QuoteFault as fault:
+            raise QuoteFault(self._begin + fault.begin, fault.reason) from fault
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.closed = True
+        self._stream.close()
+
+
+def _stream(file: str, offset: int = 0) -> pa.NativeFile:
+    """The decompressed bytes of a file, from one on. Raises DataError for UTF-16."""
     with pa.input_stream(file, compression="detect") as stream:
         if stream.read(2) in UTF16:
             raise DataError(f"{file}: is UTF-16; save it as UTF-8")
-    return pa.input_stream(file, compression="detect")
+    if not offset:
+        return pa.input_stream(file, compression="detect")
+    stream = pa.OSFile(file)
+    stream.seek(offset)
+    return stream
+
+
+def _is_compressed(file: str) -> bool:
+    return Path(file).suffix.lower() in COMPRESSED
+
+
+def _head(file: str) -> bytes:
+    """The first bytes of a file; all of a smaller one ends with a line break."""
+    try:
+        with _stream(file) as stream:
+            head = stream.read(SAMPLE_BYTES)
+            return head if len(head) == SAMPLE_BYTES or head.endswith(b"\n") else head + b"\n"
+    except FAILURES as error:
+        raise unreadable(file, error) from error
 
 
 def _quoted(text: str) -> str:

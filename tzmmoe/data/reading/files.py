@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tzmmoe.data.reading.base import Source
-from tzmmoe.data.reading.csv import CsvSource
+from tzmmoe.data.reading.csv import COMPRESSED, CsvSource
 from tzmmoe.data.reading.parquet import ParquetSource
 from tzmmoe.errors import DataError, did_you_mean
 
@@ -22,7 +22,6 @@ KINDS = {
     ".tsv": "CsvDataset",
     ".txt": "CsvDataset",
 }
-COMPRESSED = (".gz", ".bz2", ".zst", ".lz4")
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,8 @@ class Reading:
     """What data_config says about reading files.
 
     types: the columns of CSV files, in order. targets: labels and weights, which files to be scored
-    may lack. only_csv: settings made in the config that have no effect on Parquet files.
+    may lack. only_csv: settings made in the config that have no effect on Parquet files. quoting:
+    of CSV files; is_chosen: by looking at one, so that files may contradict it.
     """
 
     dataset_type: str | None
@@ -39,6 +39,9 @@ class Reading:
     types: Mapping[str, str | None]
     targets: Sequence[str]
     only_csv: Sequence[str] = ()
+    quoting: str = "AUTO"
+    is_chosen: bool = False
+    null_values: Sequence[str] = ()
 
 
 def open_source(path: str, flag: str, reading: Reading) -> Source:
@@ -81,6 +84,9 @@ def open_source(path: str, flag: str, reading: Reading) -> Source:
         names=list(reading.types),
         types=reading.types,
         targets=reading.targets,
+        quoting=reading.quoting,
+        is_chosen=reading.is_chosen,
+        null_values=reading.null_values,
     )
 
 
