@@ -171,7 +171,7 @@ class Pipeline:
             helpers=built.helpers,
             specs=built.specs,
             setting=built.setting,
-            reading=session.settings.reading,
+            reading=session.reading,
             config=session.settings.text,
             quality=restored.state.get("quality"),
         )
@@ -212,4 +212,6 @@ class Pipeline:
 
     def _trained(self, checkpoint_path: str | None, *needs: str, whole: bool = False) -> Session:
         needed = needs if checkpoint_path else (*needs, "model_dir")
-        return Session.start(self.config, device=self.device, needs=needed, whole=whole)
+        session = Session.start(self.config, device=self.device, needs=needed, whole=whole)
+        session.read_as(Path(checkpoint_path or session.model_dir))
+        return session

@@ -155,10 +155,12 @@ def test_column_names_that_are_not_utf8_are_reported(tmp_path) -> None:
     says(message(file, ["y"]), "a.csv: ", "first line", "save the file as UTF-8")
 
 
-def test_a_missing_closing_quote_is_suspected(tmp_path, monkeypatch) -> None:
+def test_a_quote_that_is_never_closed_is_reported_with_its_line(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(csv, "BLOCK_BYTES", 1 << 10)
-    file = write(tmp_path / "a.csv", 'x,y\n1,"2\n' + "3,4\n" * 1000)
-    says(message(file, ["x"]), "a.csv: ", "longer than", "quote")
+    file = write(tmp_path / "a.csv", "x,y\n\n" + "3,4\n" * 700 + '1,"2\n' + "3,4\n" * 1000)
+    says(
+        message(file, ["x"], quoting="DOUBLED"), "a.csv, line 703: ", "never closed", "quoting: OFF"
+    )
 
 
 @pytest.mark.parametrize("mark", [";", "\t", "|", ","])

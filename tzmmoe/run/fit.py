@@ -61,6 +61,8 @@ class TrainRun:
         newest = world.first(lambda: self._newest(folder.free_newest))
         if newest is None:
             self._warn_without_checkpoint()
+        else:
+            self.session.read_as(newest)
         trainer = self._trainer()
         with ExitStack() as held:
             world.first(lambda: self._open_folder(held, newest, record))
@@ -70,6 +72,8 @@ class TrainRun:
         """Build everything and read the first batch, without training."""
         world = self.session.runtime.world
         newest = world.first(lambda: self._newest(folder.newest))
+        if newest:
+            self.session.read_as(newest)
         trainer = self._trainer()
         if newest:
             self.session.restore(newest)

@@ -1,9 +1,10 @@
 """A config ready to run: its settings and objects on their device, and access to its files."""
 
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -18,9 +19,10 @@ from tzmmoe.data.encode import Assembler
 from tzmmoe.data.loader import Loader
 from tzmmoe.data.plan.sharing import count
 from tzmmoe.data.reading.base import Source
-from tzmmoe.data.reading.files import expand, open_source
+from tzmmoe.data.reading.csv import CsvSource
+from tzmmoe.data.reading.files import Reading, expand, open_source
 from tzmmoe.data.reading.split import part_of
-from tzmmoe.errors import DataError, Faults
+from tzmmoe.errors import CheckpointError, DataError, Faults
 from tzmmoe.learning.lockstep import Lockstep
 from tzmmoe.nn.norms import BatchNorm
 from tzmmoe.run import folder, state
@@ -44,6 +46,32 @@ from tzmmoe.tables.sharded import ShardedTables
 log = logging.getLogger(__name__)
 
 
+@dataclass
+class CsvQuotes:
+    """How quotes in CSV files are read where the config leaves it open: as a checkpoint says, or as
+    the first file that was opened shows. None: not known yet."""
+
+    word: str | None = None
+
+    def of(self, reading: Reading) -> Reading:
+        """How files are read with that."""
+        if self.word is None or reading.quoting != "AUTO":
+            return reading
+        return replace(reading, quoting=self.word, is_chosen=True)
+
+    def note(self, source: Source) -> None:
+        """Keep what a source chose by looking at its first file, and say so."""
+        if isinstance(source, CsvSource) and source.quoting.is_chosen and self.word is None:
+            self.word = source.quoting.word
+            if source.reason:
+                log.info(
+                    "data_config.quoting is taken as %s: %s of %s",
+                    self.word,
+                    source.reason,
+                    source.files[0],
+                )
+
+
 @dataclass(frozen=True)
 class Session:
     """The model of a config on its device, with loaders for its files."""
@@ -52,6 +80,7 @@ class Session:
     built: Built
     runtime: Runtime
     free_bytes: int | None  # of the device, before the model was made
+    csv_quotes: CsvQuotes = field(default_factory=CsvQuotes)
 
     @classmethod
     def start(
@@ -114,6 +143,26 @@ class Session:
     def model_dir(self) -> Path:
         return self.settings.files.folder
 
+    @property
+    def reading(self) -> Reading:
+        """How files are read, also those that are opened later."""
+        return self.csv_quotes.of(self.settings.reading)
+
+    def read_as(self, path: Path) -> None:
+        """Read CSV files as a checkpoint, or the preferred one of a model_dir, says.
+
+        One that is missing or damaged is reported when its weights are restored.
+        """
+        with suppress(OSError, ValueError, CheckpointError):
+            saved = json.loads((checkpoint.resolved(path) / "state.json").read_text("utf-8"))
+            word = saved.get("csv_quoting", "AUTO")  # earlier versions chose none
+            self.csv_quotes.word = None if word == "AUTO" else word
+        chosen, word = self.settings.reading.quoting, self.csv_quotes.word
+        if word and chosen not in ("AUTO", word):
+            log.warning(
+                "data_config.quoting is %s, but the checkpoint was trained with %s", chosen, word
+            )
+
     def watch(self) -> Watch:
         """A new watch of the evaluations."""
         return Watch.of(self.settings, self.built.tasks)
@@ -139,7 +188,9 @@ class Session:
         settings, world = self.settings, self.runtime.world
 
         def opened() -> tuple[Source, Assembler]:
-            source = part_of(open_source(path, flag, settings.reading), flag, settings.split)
+            files = open_source(path, flag, self.reading)
+            self.csv_quotes.note(files)
+            source = part_of(files, flag, settings.split)
             assembler = Assembler(
                 self.built.features,
                 columns,

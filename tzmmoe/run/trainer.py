@@ -260,6 +260,7 @@ class Trainer:
         quality = Quality.of_all([*self._quality_before, *counted])
         tensors = weights | state.optimizer_state(self.step) | state.by_rank(randoms)
         json_state = state.json_state(self.step, readings, self.steps)
+        json_state["csv_quoting"] = self.session.reading.quoting
         json_state |= {"watch": self.watch.to_json(), "evaluates": evaluates}
         json_state |= {"eval_split": self.session.settings.split_json}
         json_state |= {"quality": quality.to_json(), **self.session.fingerprint.to_json()}

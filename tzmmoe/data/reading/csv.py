@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -208,7 +208,18 @@ class CsvSource(Source):
         except QuoteFault as fault:
             raise self._quote_fault(file, fault) from fault
         except FAILURES as error:
+            self._check_quotes(file)  # a stray one shifts the cells of other rows
             raise self._fault(file, types, error) from error
+
+    def _check_quotes(self, file: str) -> None:
+        """Raise DataError for the first quote that contradicts the quoting."""
+        try:
+            with suppress(*FAILURES), _stream(file) as stream:
+                width = first_line(file).count(self._delimiter) + 1
+                for _ in check_blocks(stream.read, BLOCK_BYTES, self.quoting, width):
+                    pass
+        except QuoteFault as fault:
+            raise self._quote_fault(file, fault) from fault
 
     def _quote_fault(self, file: str, fault: QuoteFault) -> DataError:
         with _stream(file) as stream:
