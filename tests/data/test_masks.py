@@ -5,7 +5,8 @@ from assembled import chunk, id_text, ids_of, setting
 from parts import features
 
 from tzmmoe.data.encode import Assembler
-from tzmmoe.data.plan.order import Pass, Span
+from tzmmoe.data.plan.order import Pass
+from tzmmoe.data.plan.span import Span
 
 MASKED = [
     id_text("a", "user:x", 'hash_bucket_size: 100 use_mask: true default_value: "xyz"'),

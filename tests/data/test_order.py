@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from numbered import Memory
 
 from tzmmoe.batch import Position
-from tzmmoe.data.plan.order import Order, Pass, Span, chunks, sequence
+from tzmmoe.data.plan.order import Order, Pass, chunks, sequence
+from tzmmoe.data.plan.span import Span
 
 FILES = [f"/data/{number}.parquet" for number in range(6)]
 

@@ -15,7 +15,8 @@ from numbered import loader
 
 from tzmmoe.batch import Position
 from tzmmoe.data.encode import Assembler
-from tzmmoe.data.plan.order import Pass, Span, chunks
+from tzmmoe.data.plan.order import Pass, chunks
+from tzmmoe.data.plan.span import Span
 from tzmmoe.data.reading import parquet
 from tzmmoe.data.reading.parquet import ParquetSource
 from tzmmoe.errors import DataError

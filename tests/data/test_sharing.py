@@ -11,8 +11,9 @@ from numbered import COUNTS, KINDS, Memory, flat, folder, loader, read, small_ch
 
 from tzmmoe.batch import Position
 from tzmmoe.data.loader import Loader
-from tzmmoe.data.plan.order import Order, Pass, Span
-from tzmmoe.data.plan.sharing import rows_of, share
+from tzmmoe.data.plan.order import Order, Pass
+from tzmmoe.data.plan.sharing import share
+from tzmmoe.data.plan.span import Span, rows_of
 from tzmmoe.data.reading.base import Source
 from tzmmoe.errors import DataError
 

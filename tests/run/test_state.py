@@ -8,7 +8,8 @@ from e2e import tiny
 from torch import Tensor
 
 from tzmmoe.batch import Position
-from tzmmoe.data.plan.order import Order, Pass, Span
+from tzmmoe.data.plan.order import Order, Pass
+from tzmmoe.data.plan.span import Span
 from tzmmoe.errors import CheckpointError
 from tzmmoe.learning.step import TrainStep
 from tzmmoe.run import state

@@ -26,7 +26,8 @@ class Loader:
     The order of rows depends on the seed, the epoch and the number of processes, but not on
     ``num_workers``. ``order`` is the current epoch's; saved with a position, it lets a later run
     resume, even with more files or another batch size. ``quality`` counts the values of encoded
-    rows. ``counts``: the rows of each file, needed with several processes.
+    rows. ``counts``: the rows of each file, needed with several processes; a single one counts them
+    itself if it has to.
     """
 
     def __init__(
@@ -42,12 +43,30 @@ class Loader:
         self.counts = dict(counts or {})
         self.quality = Quality()
         self.quality_by_position = QualityByPosition()
-        self.order = self._plan(0)
+        self._order: Order | None = None
         self._counted: int | None = None  # rows of an epoch, once one has been read to its end
+
+    @property
+    def order(self) -> Order:
+        # Planned when it is asked for: a resumed run has an order, and shuffling counts rows.
+        if self._order is None:
+            self._order = self._plan(0)
+        return self._order
 
     def _plan(self, epoch: int) -> Order:
         files, limit = self.source.files, self.delivery.most_rows
-        return Order(epoch, self.delivery.plan(epoch, files, self.counts, limit), files)
+        return Order(epoch, self._passes(epoch, files, limit), files)
+
+    def _passes(
+        self, epoch: int, files: Sequence[str], limit: int | None = None
+    ) -> tuple[Pass, ...]:
+        counts = self.counts
+        if self.delivery.shuffle:
+            counts = {file: self._num_rows(file) for file in files}
+        return self.delivery.plan(epoch, files, counts, limit)
+
+    def _num_rows(self, file: str) -> int:
+        return self.counts[file] if file in self.counts else self.source.num_rows(file)
 
     def resume(self, saved: Sequence[tuple[Order, Position]]) -> Position:
         """Resume where the processes of another run stopped. Returns the position to begin at.
@@ -63,18 +82,18 @@ class Loader:
         order, position = saved[rank if len(saved) == world else 0]
         names = {os.path.abspath(file): file for file in self.source.files}
         if len(saved) == world:
-            self.order = order.renamed(names)
+            self._order = order.renamed(names)
             return position
         rest = [leg for old, stop in saved for leg in old.renamed(names).left(stop)]
         passes = share(rest, self._counts(rest), world)[rank] if rest else ()
-        self.order = Order(order.epoch, passes, order.renamed(names).files)
+        self._order = Order(order.epoch, passes, order.renamed(names).files)
         consumed = sum(stop.row for _, stop in saved)
         return Position(order.epoch, row=-(-consumed // world))
 
     def _counts(self, passes: Sequence[Pass]) -> dict[str, int]:
         """The rows of the files whose spans have no end yet."""
         open_ended = {span.file for leg in passes for span in leg.spans if span.end is None}
-        return {file: self.counts.get(file) or self.source.num_rows(file) for file in open_ended}
+        return {file: self._num_rows(file) for file in open_ended}
 
     def _check_files(self, saved: Sequence[tuple[Order, Position]]) -> None:
         paths = {os.path.abspath(file) for file in self.source.files}
@@ -111,7 +130,7 @@ class Loader:
         Files that were added since the epoch was planned come last.
         """
         if self.order.epoch != since.epoch:
-            self.order = self._plan(since.epoch)
+            self._order = self._plan(since.epoch)
         if self.delivery.ends(since.row):
             return
         position = since
@@ -142,9 +161,9 @@ class Loader:
         is_full = self.delivery.world > 1 and self.delivery.epoch_rows is not None
         if not new or is_full:
             return False
-        passes = self.delivery.plan(self.order.epoch, new, self.counts)
+        passes = self._passes(self.order.epoch, new)
         files = (*self.order.files, *new)
-        self.order = Order(self.order.epoch, (*self.order.passes, *passes), files)
+        self._order = Order(self.order.epoch, (*self.order.passes, *passes), files)
         return bool(passes)
 
     def once(self) -> Iterator[Batch]:
@@ -215,13 +234,13 @@ class Loader:
 
     def _encoded(self, leg: Pass, since: Position) -> Iterator[tuple[Chunk, Rows]]:
         """Chunks with their encoded rows, in order, encoded ahead if there are workers."""
-        stream = chunks(self.source, leg, self.assembler.needed, since)
         encode = partial(self._encode, leg, since)
-        if not self.delivery.num_workers:
-            yield from ((chunk, encode(chunk)) for chunk in stream)
-            return
-        with closing(Background(stream, encode, self.delivery.num_workers)) as background:
-            yield from background
+        with closing(chunks(self.source, leg, self.assembler.needed, since)) as stream:
+            if not self.delivery.num_workers:
+                yield from ((chunk, encode(chunk)) for chunk in stream)
+                return
+            with closing(Background(stream, encode, self.delivery.num_workers)) as background:
+                yield from background
 
     def _encode(self, leg: Pass, since: Position, chunk: Chunk) -> Rows:
         """The rows of a chunk in the order of the epoch, without those after its end."""

@@ -1,10 +1,12 @@
 """How a loader orders rows and cuts them into batches."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from tzmmoe.data.plan.order import Pass, Span, sequence
+from tzmmoe.data.plan.lanes import LANES, Lanes
+from tzmmoe.data.plan.order import Pass, sequence
 from tzmmoe.data.plan.sharing import share
+from tzmmoe.data.plan.span import Span
 
 UNSHUFFLED_ROWS = 1 << 14  # rows of a chunk without shuffling, rounded to whole batches
 
@@ -54,12 +56,21 @@ class Delivery:
     ) -> tuple[Pass, ...]:
         """The passes of this process over the files.
 
-        ``counts``: the rows of each file, needed with several processes. ``limit``: divide only
-        the first so many rows among them.
+        ``counts``: the rows of each file, needed to shuffle and with several processes. ``limit``:
+        divide only the first so many rows among them.
         """
         ordered = sequence(epoch, files, shuffle=self.shuffle, seed=self.seed)
-        spans = tuple(map(Span, ordered))
-        whole = Pass(epoch, spans, self.shuffle, self.seed, self.chunk_rows)
+        spans, lanes = tuple(map(Span, ordered)), 1
+        if self.shuffle:
+            spans = tuple(Span(file, 0, counts[file]) for file in ordered if counts[file])
+            lanes = min(LANES, self.chunk_rows)
+        whole = Pass(epoch, spans, self.shuffle, self.seed, self.chunk_rows, lanes=lanes)
+        if lanes > 1:
+            spans = Lanes(spans, lanes, self.chunk_rows).rotated(whole.random(0, "lanes"))
+            whole = replace(whole, spans=spans)
         if self.world == 1:
             return (whole,)
+        if lanes > 1 and limit is not None:
+            # Of each lane as much: the first rows of the files need not be like the others.
+            whole = replace(whole, spans=Lanes(spans, lanes, self.chunk_rows).first(limit))
         return share([whole], counts, self.world, limit)[self.rank]

@@ -1,34 +1,31 @@
-"""The order of an epoch's rows: spans of files, cut into chunks.
+"""The order of an epoch's rows: spans of files, interleaved and cut into chunks.
 
-It is a pure function of files, seed, epoch and chunk size, so a position is all that a resumed run
-needs.
+It is a pure function of files, their numbers of rows, seed, epoch and chunk size, so a position is
+all that a resumed run needs.
 """
 
 import os.path
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
 from tzmmoe.batch import Position
+from tzmmoe.data.plan.lanes import Lanes
+from tzmmoe.data.plan.shelf import Shelf
+from tzmmoe.data.plan.span import Span
 from tzmmoe.data.reading.base import Chunk, FileRows, Source
 from tzmmoe.data.reading.parts import parts
-from tzmmoe.errors import DataError
-
-
-@dataclass(frozen=True)
-class Span:
-    """Rows ``begin`` to ``end`` (exclusive) of a file; None: to the end of the file."""
-
-    file: str
-    begin: int = 0
-    end: int | None = None
 
 
 @dataclass(frozen=True)
 class Pass:
     """Spans that are read one after another and cut into chunks of ``chunk_rows`` rows.
+
+    With several ``lanes`` all spans have ends, and each chunk takes rows of all lanes; its begin
+    then follows from its number, so a position's span and row do not count.
 
     ``shuffle`` permutes the rows within a chunk. ``part`` gives each of several processes random
     numbers of its own. A pass may be the remainder of another: its first chunk then has the number
@@ -43,6 +40,7 @@ class Pass:
     part: int | None = None
     first_chunk: int = 0
     used: int = 0
+    lanes: int = 1
 
     def permutation(self, chunk: int, num_rows: int) -> np.ndarray | None:
         """The order of a chunk's rows; None: as they are read."""
@@ -65,17 +63,23 @@ class Pass:
         done = since.done if chunk == since.chunk else 0
         return done + (self.used if chunk == 0 else 0)
 
-    def left(self, since: Position) -> "Pass":
+    def left(self, since: Position) -> tuple["Pass", ...]:
         """The remainder of this pass after a position."""
+        used = self.consumed(since, since.chunk)
+        number = self.first_chunk + since.chunk
+        if self.lanes > 1:
+            lanes = Lanes(self.spans, self.lanes, self.chunk_rows)
+            head = tuple(lanes.stretches(since.chunk)) if used else ()
+            tail = lanes.rest(since.chunk + bool(used))
+            whole = replace(self, spans=head, first_chunk=number, used=used, lanes=1)
+            rest = replace(self, spans=tail, first_chunk=number + bool(used), used=0)
+            return tuple(leg for leg in (whole, rest) if leg.spans)
         spans = list(self.spans[since.span :])
         if spans:
             # To the row where the current chunk begins, not to the position: the chunk's rows are
             # permuted, so the whole chunk is needed to know which of them are left.
             spans[0] = replace(spans[0], begin=spans[0].begin + since.span_row)
-        used = self.consumed(since, since.chunk)
-        return replace(
-            self, spans=tuple(spans), first_chunk=self.first_chunk + since.chunk, used=used
-        )
+        return (replace(self, spans=tuple(spans), first_chunk=number, used=used),)
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ class Order:
         """The passes that remain after a position."""
         if since.leg >= len(self.passes):
             return ()
-        return (self.passes[since.leg].left(since), *self.passes[since.leg + 1 :])
+        return (*self.passes[since.leg].left(since), *self.passes[since.leg + 1 :])
 
     def renamed(self, names: Mapping[str, str]) -> "Order":
         """The order with other names for its files; files that ``names`` lacks keep theirs."""
@@ -136,13 +140,16 @@ def chunks(source: Source, order: Pass, columns: Sequence[str], since: Position)
     Raises:
         DataError: a file has fewer rows than its span.
     """
+    if order.lanes > 1:
+        yield from _interleaved(source, order, columns, since)
+        return
     index, begin = since.chunk, (since.span, since.span_row)
     file_rows: list[FileRows] = []
     batches: list[pa.RecordBatch] = []
     gathered = 0  # rows in ``batches``
     for number in range(since.span, len(order.spans)):
         span, row = order.spans[number], since.span_row if number == since.span else 0
-        for batch, is_last in _marked(_read(source, span, columns, row)):
+        for batch, is_last in _marked(span.read(source, columns, row)):
             while batch.num_rows:
                 taken = batch.slice(0, order.chunk_rows - gathered)
                 batches.append(taken)
@@ -162,24 +169,19 @@ def chunks(source: Source, order: Pass, columns: Sequence[str], since: Position)
         yield Chunk(index, parts(batches), tuple(file_rows), begin, then)
 
 
-def _read(source: Source, span: Span, columns: Sequence[str], row: int) -> Iterator[pa.RecordBatch]:
-    """The rows of a span after its first ``row`` rows."""
-    if span.end is None:
-        yield from source.read(span.file, columns, span.begin + row)
-        return
-    missing = span.end - span.begin - row
-    if not missing:
-        return
-    for batch in source.read(span.file, columns, span.begin + row):
-        taken = batch.slice(0, missing)
-        missing -= taken.num_rows
-        yield taken
-        if not missing:
-            return
-    raise DataError(
-        f"{span.file}: has {span.end - missing:,} rows, but had at least {span.end:,} when the "
-        "epoch was planned; the file has changed, so restore it"
-    )
+def _interleaved(
+    source: Source, order: Pass, columns: Sequence[str], since: Position
+) -> Iterator[Chunk]:
+    """The chunks of a pass with several lanes."""
+    lanes = Lanes(order.spans, order.lanes, order.chunk_rows)
+    piece_rows = order.chunk_rows // order.lanes
+    with closing(Shelf(source, columns, order.spans, piece_rows)) as shelf:
+        for index in range(since.chunk, lanes.num_chunks):
+            stretches = lanes.stretches(index)
+            batches = [b for s in stretches for b in shelf.read(s.file, s.begin, s.end)]
+            shelf.sweep()
+            rows = tuple(FileRows(s.file, s.begin, s.end - s.begin) for s in stretches)
+            yield Chunk(index, parts(batches), rows)
 
 
 def _marked(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, bool]]:

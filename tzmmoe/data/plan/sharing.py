@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from tzmmoe.data.plan.order import Pass, Span
+from tzmmoe.data.plan.order import Pass
+from tzmmoe.data.plan.span import Span, first_rows, rows_of
 from tzmmoe.data.reading.base import Source
 from tzmmoe.system.world import World
 
@@ -41,29 +42,18 @@ def share(
         shares[least].append(chunk)
         loads[least] += rows
     spans = list(first_rows(spans, rows_of(spans) if limit is None else limit))
+    lanes = max((leg.lanes for leg in passes), default=1)
     stretches = iter(_cut(spans, _quotas(loads, rows_of(spans))))
     for rank, stretch in enumerate(stretches):
         if stretch:
             # Every process numbers its chunks from 0, so only ``part`` keeps them from drawing the
             # same permutations.
             part = None if world == 1 else rank
-            fresh = replace(passes[0], spans=tuple(stretch), part=part, first_chunk=0, used=0)
+            fresh = replace(
+                passes[0], spans=tuple(stretch), part=part, first_chunk=0, used=0, lanes=lanes
+            )
             shares[rank].append(fresh)
     return [tuple(legs) for legs in shares]
-
-
-def rows_of(spans: Sequence[Span]) -> int:
-    """The number of rows in spans, all of which have an end."""
-    return sum(span.end - span.begin for span in spans)
-
-
-def first_rows(spans: Sequence[Span], count: int) -> Iterator[Span]:
-    """The spans cut off after their first ``count`` rows."""
-    for span in spans:
-        taken = min(count, span.end - span.begin)
-        if taken:
-            yield replace(span, end=span.begin + taken)
-        count -= taken
 
 
 def _partial_chunks(

@@ -107,6 +107,10 @@ class Source(ABC):
         """The number of rows of a file, or None if it takes reading the file to count them."""
         return self.num_rows(file)
 
+    def blocks(self, file: str) -> list[int]:
+        """How many rows each block of a file has, in order; reading can begin at any block."""
+        return [self.num_rows(file)]
+
     def has_rows(self) -> bool:
         """Whether any file has a row. Only the beginning of a file is read, if that."""
         for file in self.files:

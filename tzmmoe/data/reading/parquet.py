@@ -10,7 +10,15 @@ from tzmmoe.data.reading.base import Source, unreadable
 from tzmmoe.errors import DataError
 
 ROWS = 1 << 16  # rows read at a time; a row group may be far larger
+BATCH_BYTES = 16 << 20  # about so many are decoded at a time, if that is fewer than ROWS
 BUFFER_BYTES = 1 << 20  # per column; without it, Arrow buffers whole row groups
+BUFFERS_BYTES = 32 << 20  # of all columns
+# Arrow keeps all words of a row group in the dictionary of a column that it reads as one. Such a
+# column takes at most this, all of them the second; other texts are encoded batch by batch.
+DICTIONARY_BYTES = 4 << 20
+DICTIONARIES_BYTES = 32 << 20
+WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 8}  # in bytes
+TEXT_BYTES = 16  # of a value, at least, with its offset
 FAILURES = (pa.ArrowException, OSError, UnicodeDecodeError)  # the last one: a damaged name
 
 
@@ -21,6 +29,19 @@ class Footer:
     schema: pa.Schema
     names: list[str]
     num_rows: int
+    blocks: list[int]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How columns are decoded with little memory.
+
+    rows: at a time. buffer_bytes: of each column. dictionaries: texts that Arrow reads as such.
+    """
+
+    rows: int
+    buffer_bytes: int
+    dictionaries: list[str]
 
 
 class ParquetSource(Source):
@@ -36,22 +57,22 @@ class ParquetSource(Source):
     def num_rows(self, file: str) -> int:
         return self._footer(file).num_rows
 
+    def blocks(self, file: str) -> list[int]:
+        return list(self._footer(file).blocks)
+
     def read(self, file: str, columns: Sequence[str], skip: int) -> Iterator[pa.RecordBatch]:
         self.check_columns(file, columns)
         schema = self._footer(file).schema
         self.check_unchanged(file)
-        texts = [
-            name
-            for name in columns
-            if pa.types.is_string(schema.field(name).type)
-            or pa.types.is_large_string(schema.field(name).type)
-        ]
+        texts = [name for name in columns if _is_text(schema.field(name).type)]
         try:
+            with pq.ParquetFile(file) as parquet:
+                how = _decoding(parquet.metadata, schema, columns, texts)
             with pq.ParquetFile(
                 file,
-                read_dictionary=texts,
+                read_dictionary=how.dictionaries,
                 pre_buffer=False,
-                buffer_size=BUFFER_BYTES,
+                buffer_size=how.buffer_bytes,
                 page_checksum_verification=True,  # for pages that have a checksum
             ) as parquet:
                 # Row groups that end before the first requested row are not even opened.
@@ -63,14 +84,16 @@ class ParquetSource(Source):
                     else:
                         skip -= rows
                         begin += rows
-                for batch in parquet.iter_batches(ROWS, row_groups=groups, columns=list(columns)):
+                for batch in parquet.iter_batches(
+                    how.rows, row_groups=groups, columns=list(columns)
+                ):
                     self.check_unchanged(file)
                     check_cells(file, begin, batch)
                     begin += batch.num_rows
                     if skip >= batch.num_rows:
                         skip -= batch.num_rows
                         continue
-                    yield batch.slice(skip).select(list(columns))
+                    yield _encoded(batch.slice(skip).select(list(columns)), texts)
                     skip = 0
         except FAILURES as error:
             raise unreadable(file, error) from error
@@ -83,10 +106,75 @@ class ParquetSource(Source):
                 with pq.ParquetFile(file) as parquet:
                     schema = parquet.schema_arrow
                     rows = parquet.metadata.num_rows
-                    self._footers[file] = Footer(schema, schema.names, rows)
+                    blocks = _blocks(parquet.metadata)
+                    self._footers[file] = Footer(schema, schema.names, rows, blocks)
             except FAILURES as error:
                 raise unreadable(file, error) from error
         return self._footers[file]
+
+
+def _blocks(metadata: pq.FileMetaData) -> list[int]:
+    """The rows of each row group; small ones that follow one another make up one block."""
+    blocks: list[int] = []
+    for group in range(metadata.num_row_groups):
+        rows = metadata.row_group(group).num_rows
+        if blocks and blocks[-1] + rows <= ROWS:
+            blocks[-1] += rows
+        else:
+            blocks.append(rows)
+    return blocks
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _decoding(
+    metadata: pq.FileMetaData, schema: pa.Schema, columns: Sequence[str], texts: Sequence[str]
+) -> Decoding:
+    """How to decode columns, by the sizes of the largest row group."""
+    sizes: dict[str, int] = {}  # in the file, uncompressed
+    row_bytes, num_leaves = 1.0, 0
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    group = max(groups, key=lambda group: group.total_byte_size, default=None)
+    leaves = [field.name for field in schema for _ in range(_num_leaves(field.type))]
+    for number, name in enumerate(leaves if group and group.num_rows else ()):
+        if name in columns:
+            leaf = group.column(number)
+            size = leaf.total_uncompressed_size
+            sizes[name] = sizes.get(name, 0) + size
+            width = WIDTHS.get(leaf.physical_type)
+            value_bytes = width or max(TEXT_BYTES, size / max(leaf.num_values, 1))
+            row_bytes += value_bytes * leaf.num_values / group.num_rows
+            num_leaves += 1
+    dictionaries, held = [], 0
+    for name in sorted(texts, key=lambda name: sizes.get(name, 0)):
+        held += sizes.get(name, 0)
+        if sizes.get(name, 0) <= DICTIONARY_BYTES and held <= DICTIONARIES_BYTES:
+            dictionaries.append(name)
+    buffer_bytes = min(BUFFER_BYTES, max(BUFFERS_BYTES // max(num_leaves, 1), 1 << 14))
+    rows = max(1, min(ROWS, int(BATCH_BYTES / row_bytes)))
+    return Decoding(rows, buffer_bytes, dictionaries)
+
+
+def _num_leaves(kind: pa.DataType) -> int:
+    """How many columns of Parquet store a type."""
+    if isinstance(kind, pa.BaseExtensionType):
+        kind = kind.storage_type
+    if not pa.types.is_nested(kind):
+        return 1
+    return sum(_num_leaves(kind.field(number).type) for number in range(kind.num_fields))
+
+
+def _encoded(batch: pa.RecordBatch, texts: Sequence[str]) -> pa.RecordBatch:
+    """The batch with its texts as dictionaries, in which features look up each word once."""
+    columns = [
+        column.dictionary_encode() if name in texts and _is_text(column.type) else column
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+    ]
+    if not columns:
+        return batch
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
 def check_cells(file: str, begin: int, batch: pa.RecordBatch) -> None:
