@@ -168,10 +168,10 @@ def _num_leaves(kind: pa.DataType) -> int:
 
 def _encoded(batch: pa.RecordBatch, texts: Sequence[str]) -> pa.RecordBatch:
     """The batch with its texts as dictionaries, in which features look up each word once."""
-    columns = [
-        column.dictionary_encode() if name in texts and _is_text(column.type) else column
-        for name, column in zip(batch.schema.names, batch.columns, strict=True)
-    ]
+    columns = list(batch.columns)
+    for number, column in enumerate(columns):
+        if batch.schema.names[number] in texts and _is_text(column.type):
+            columns[number] = column.cast(pa.string()).dictionary_encode()
     if not columns:
         return batch
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
