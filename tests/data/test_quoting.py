@@ -2,6 +2,7 @@
 
 import csv as standard
 import io
+import itertools
 import json
 import logging
 
@@ -88,6 +89,25 @@ def test_rows_after_the_first_thousands_are_found_by_their_bytes(tmp_path) -> No
         batches = source.read(str(file), ["row"], skip)
         read = [int(cell) for batch in batches for cell in batch.column(0).to_pylist()]
         assert read == list(range(skip, 20_000))
+
+
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize("num_rows", [0, 1, 4096, 100_000])
+def test_blocks_of_a_csv_file_begin_at_rows_that_can_be_found(
+    tmp_path, monkeypatch, header, num_rows
+) -> None:
+    monkeypatch.setattr(csv, "BLOCK_BYTES", 1 << 16)
+    file = tmp_path / "a.csv"
+    file.write_text("row,x\n" * header + "".join(f"{row},1\n" for row in range(num_rows)))
+    names = {} if header else {"names": ("row", "x"), "with_header": False}
+    if not (header or num_rows):
+        return
+    source = csv_source([str(file)], **names)
+    blocks = source.blocks(str(file))
+    assert sum(blocks) == num_rows
+    assert len(blocks) > 8 or num_rows < 100_000
+    for begin in [0, *itertools.accumulate(blocks)][:-1]:
+        assert begin == 0 or source._indexes[str(file)].before(begin + header)[0] == begin + header
 
 
 @pytest.mark.parametrize(

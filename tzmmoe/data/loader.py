@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -17,7 +18,10 @@ from tzmmoe.data.plan.order import Order, Pass, chunks
 from tzmmoe.data.plan.sharing import share
 from tzmmoe.data.quality import Quality, QualityByPosition
 from tzmmoe.data.reading.base import Chunk, FileRows, Source
+from tzmmoe.data.reading.parts import without_rows
 from tzmmoe.errors import DataError
+
+IN_FLIGHT_BYTES = 32 << 20  # of chunks that are encoded ahead, if that is more than one
 
 
 class Loader:
@@ -215,17 +219,18 @@ class Loader:
         leg, row = self.order.passes[since.leg], since.row
         with closing(self._encoded(leg, since)) as encoded:
             for chunk, rows in encoded:
+                num_rows = sum(part.num_rows for part in chunk.file_rows)
                 self.quality.add(rows.tallies, rows.num_rows)
                 # ``used`` rows of the chunk were consumed before this pass, ``done`` within it.
                 used = leg.used if chunk.index == 0 else 0
                 done = leg.consumed(since, chunk.index) - used
                 place = Position(since.epoch, row, since.leg, chunk.index, used + done)
-                self.quality_by_position.begin(place, rows.tallies, chunk)
+                self.quality_by_position.begin(place, rows.tallies, rows.num_rows, chunk)
                 for batch in rows.batches(self.delivery.batch_size, used + done):
                     done += len(batch)
                     row += len(batch)
                     place = (chunk.index, done, *chunk.begin)
-                    if used + done == chunk.num_rows:
+                    if used + done == num_rows:
                         place = (chunk.index + 1, 0, *chunk.then)
                     position = Position(since.epoch, row, since.leg, *place)
                     yield batch.pinned() if self.delivery.pin_memory else batch, position
@@ -290,7 +295,8 @@ class Background:
     """Applies ``encode`` to a stream of chunks in threads, and yields the results in order.
 
     One thread reads the stream and ``num_workers`` threads encode; at most ``num_workers`` + 1
-    chunks are in flight. An exception in a thread is raised where its result would be yielded.
+    chunks are in flight, and fewer if those are large. What is yielded of a chunk is without its
+    rows. An exception in a thread is raised where its result would be yielded.
     """
 
     def __init__(
@@ -299,13 +305,14 @@ class Background:
         self._stream = stream
         self._encode = encode
         self._num_workers = num_workers
+        self._largest: int | None = None  # bytes of a chunk
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="read")
         self._pool = ThreadPoolExecutor(num_workers, thread_name_prefix="encode")
 
     def __iter__(self) -> Iterator[tuple[Chunk, Rows]]:
         ahead: deque[Future] = deque()
         while True:
-            while len(ahead) <= self._num_workers:
+            while self._has_room(len(ahead)):
                 chunk = self._reader.submit(next, self._stream, None)
                 ahead.append(self._pool.submit(self._encode_next, chunk))
             encoded = ahead.popleft().result()
@@ -313,9 +320,21 @@ class Background:
                 return
             yield encoded
 
+    def _has_room(self, num_ahead: int) -> bool:
+        """Whether another chunk may be read; until the first one is, nobody knows their size."""
+        if num_ahead == 0:
+            return True
+        is_few = self._largest is not None and (num_ahead + 1) * self._largest <= IN_FLIGHT_BYTES
+        return is_few and num_ahead <= self._num_workers
+
     def _encode_next(self, future: Future) -> tuple[Chunk, Rows] | None:
         chunk = future.result()
-        return None if chunk is None else (chunk, self._encode(chunk))
+        if chunk is None:
+            return None
+        self._largest = max(self._largest or 0, chunk.num_bytes)
+        rows = self._encode(chunk)
+        # Its encoded rows may wait here for long; of those of the files only the types are needed.
+        return replace(chunk, parts=tuple(map(without_rows, chunk.parts))), rows
 
     def close(self) -> None:
         self._reader.shutdown(cancel_futures=True)

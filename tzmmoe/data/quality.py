@@ -49,11 +49,11 @@ class Quality:
                     )
                 counts += [tally.missing, tally.defaulted, tally.unknown, tally.outside]
 
-    def note_types(self, batches: Iterable[pa.RecordBatch]) -> None:
+    def note_types(self, schemas: Iterable[pa.Schema]) -> None:
         """Remember the types that columns have: of the values in lists, of the keys of maps."""
         with self._lock:
-            for batch in batches:
-                for field in batch.schema:
+            for schema in schemas:
+                for field in schema:
                     self._types[field.name].add(str(_type_of_values(field.type)))
 
     def to_json(self) -> dict[str, Any]:
@@ -123,19 +123,21 @@ class QualityByPosition:
 
     def __init__(self) -> None:
         self._passed = Quality(warns=False)
-        self._ahead: deque[tuple[Position, Mapping[str, Tally], Chunk]] = deque()
+        self._ahead: deque[tuple[Position, Mapping[str, Tally], int, list[pa.Schema]]] = deque()
 
-    def begin(self, place: Position, tallies: Mapping[str, Tally], chunk: Chunk) -> None:
-        """Note a chunk whose first row to be consumed is that at ``place``."""
+    def begin(
+        self, place: Position, tallies: Mapping[str, Tally], num_rows: int, chunk: Chunk
+    ) -> None:
+        """Note a chunk of ``num_rows`` whose first row to be consumed is that at ``place``."""
         if not place.done:  # otherwise it has been counted
-            self._ahead.append((place, tallies, chunk))
+            self._ahead.append((place, tallies, num_rows, [part.schema for part in chunk.parts]))
 
     def until(self, position: Position) -> Quality:
         """The sum over all chunks that begin before a position; these only grow."""
         while self._ahead and _order(self._ahead[0][0]) < _order(position):
-            _, tallies, chunk = self._ahead.popleft()
-            self._passed.add(tallies, chunk.num_rows)
-            self._passed.note_types(chunk.parts)
+            _, tallies, num_rows, schemas = self._ahead.popleft()
+            self._passed.add(tallies, num_rows)
+            self._passed.note_types(schemas)
         return self._passed
 
 

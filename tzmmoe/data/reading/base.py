@@ -46,6 +46,10 @@ class Chunk:
     def num_rows(self) -> int:
         return sum(part.num_rows for part in self.parts)
 
+    @property
+    def num_bytes(self) -> int:
+        return sum(part.nbytes for part in self.parts)
+
     def take(self, taken: np.ndarray) -> "Chunk":
         """The chunk with only these rows, whose numbers ascend."""
         ends = np.cumsum([part.num_rows for part in self.parts])

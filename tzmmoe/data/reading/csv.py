@@ -5,11 +5,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
 from tzmmoe.data.reading.base import Source, unreadable
-from tzmmoe.data.reading.lines import Index, QuoteFault, Quoting, check_blocks, line_number
+from tzmmoe.data.reading.lines import (
+    STRIDE,
+    Index,
+    QuoteFault,
+    Quoting,
+    check_blocks,
+    line_number,
+)
 from tzmmoe.data.reading.quoting import SAMPLE_BYTES, chosen
 from tzmmoe.errors import DataError
 
@@ -123,6 +131,16 @@ class CsvSource(Source):
 
     def known_rows(self, file: str) -> int | None:
         return self.num_rows(file) if file in self._indexes else None
+
+    def blocks(self, file: str) -> list[int]:
+        """About BLOCK_BYTES each; a compressed file can only be read from its beginning."""
+        count = self.num_rows(file)
+        if _is_compressed(file) or not count:
+            return [count]
+        offsets = self._indexes[file].offsets
+        entries = np.searchsorted(offsets, np.arange(BLOCK_BYTES, offsets[-1], BLOCK_BYTES))
+        begins = np.unique(entries) * STRIDE - self._has_header
+        return np.diff([0, *begins, count]).tolist()
 
     @property
     def _has_header(self) -> bool:

@@ -10,9 +10,9 @@ from tzmmoe.data.reading.base import Source, unreadable
 from tzmmoe.errors import DataError
 
 ROWS = 1 << 16  # rows read at a time; a row group may be far larger
-BATCH_BYTES = 16 << 20  # about so many are decoded at a time, if that is fewer than ROWS
+BATCH_BYTES = 4 << 20  # about so many are decoded at a time, if that is fewer than ROWS
 BUFFER_BYTES = 1 << 20  # per column; without it, Arrow buffers whole row groups
-BUFFERS_BYTES = 32 << 20  # of all columns
+BUFFERS_BYTES = 8 << 20  # of all columns
 # Arrow keeps all words of a row group in the dictionary of a column that it reads as one. Such a
 # column takes at most this, all of them the second; other texts are encoded batch by batch.
 DICTIONARY_BYTES = 4 << 20

@@ -32,3 +32,11 @@ def joined(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
         [pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in batches]
     )
     return table.unify_dictionaries().combine_chunks().to_batches(max_chunksize=num_rows)[0]
+
+
+def without_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """No rows of the same types, and none of the memory."""
+    columns = [pa.nulls(0, kind) for kind in batch.schema.types]
+    return (
+        pa.RecordBatch.from_arrays(columns, schema=batch.schema) if columns else batch.slice(0, 0)
+    )

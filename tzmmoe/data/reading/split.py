@@ -79,6 +79,9 @@ class SplitSource(Source):
     def num_rows(self, file: str) -> int:
         return int(self._blocks_of(file).taken[-1])
 
+    def blocks(self, file: str) -> list[int]:
+        return np.diff(self._blocks_of(file).taken).tolist()
+
     def known_rows(self, file: str) -> int | None:
         is_known = file in self._blocks or self._source.known_rows(file) is not None
         return self.num_rows(file) if is_known else None
