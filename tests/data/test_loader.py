@@ -1,7 +1,5 @@
 """The stream of batches: every row once an epoch, in one order, in windows of the shuffle."""
 
-from itertools import chain
-
 import numbered
 import numpy as np
 import pytest
@@ -51,30 +49,6 @@ def test_the_order_is_the_same_whatever_the_number_of_workers(tmp_path, shuffle)
     with small_chunks(8):
         orders = [read(loader(files, shuffle=shuffle, num_workers=w)) for w in (0, 1, 2, 8)]
     assert all(order == orders[0] for order in orders)
-
-
-def test_shuffle_permutes_rows_within_its_window_only(tmp_path) -> None:
-    """Window by window, the rows are those of the files in the order of the epoch."""
-    counts = [37, 5, 61, 20]
-    files = numbered.write_parquet(tmp_path, counts)
-    starts = dict(zip(files, np.cumsum([0, *counts[:-1]]), strict=True))
-    lengths = dict(zip(files, counts, strict=True))
-    made = loader(files, shuffle=True, batch_size=4, shuffle_batches=3)
-    found = flat(read(made))
-    in_order = list(
-        chain.from_iterable(
-            range(starts[span.file], starts[span.file] + lengths[span.file])
-            for span in made.order.passes[0].spans
-        )
-    )
-    assert found != in_order
-    for first in range(0, sum(counts), 12):
-        window = found[first : first + 12]
-        assert sorted(window) == sorted(in_order[first : first + 12])
-    moved = [
-        found[first : first + 12] != in_order[first : first + 12] for first in range(0, 120, 12)
-    ]
-    assert all(moved), "a window of 12 rows stays as it is once in 479 million times"
 
 
 def test_shuffle_differs_between_epochs_and_between_seeds(tmp_path) -> None:
