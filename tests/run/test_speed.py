@@ -124,7 +124,7 @@ class Seen:
         for key, loss in losses.items():
             self.losses[key].append(float(loss.detach()))
         for task, label in (("ctr", "click"), ("cvr", "buy")):
-            columns = logits[task].detach().double().sigmoid(), batch.columns[label]
+            columns = logits[task].detach().sigmoid(), batch.columns[label]
             users = batch.columns["user"]
             for row in zip(*(column.tolist() for column in (*columns, users)), strict=True):
                 if row[1] == row[1]:

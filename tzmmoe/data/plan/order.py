@@ -180,7 +180,7 @@ def _interleaved(
             stretches = lanes.stretches(index)
             batches = [b for s in stretches for b in shelf.read(s.file, s.begin, s.end)]
             shelf.sweep()
-            rows = tuple(FileRows(s.file, s.begin, s.end - s.begin) for s in stretches)
+            rows = tuple(FileRows(s.file, s.begin, s.end - s.begin, source) for s in stretches)
             yield Chunk(index, parts(batches), rows)
 
 
