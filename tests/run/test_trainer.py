@@ -22,6 +22,7 @@ from tzmmoe.learning.schedules import IdleParts
 from tzmmoe.run import state
 from tzmmoe.run.ends import Best, Finite, Interruption, Timeout, Watch
 from tzmmoe.run.fit import TrainRun
+from tzmmoe.run.history import History
 from tzmmoe.run.profile import Profile
 from tzmmoe.run.progress import Progress
 from tzmmoe.run.trainer import Evaluate, Trainer
@@ -53,6 +54,7 @@ def trainer(
         interruption=interruption,
         finite=Finite(tasks.loss_keys(), device, model_dir, refuse),
         progress=Progress(every=every, total_steps=lambda: None, folder=None),
+        history=History(model_dir, session.runtime.world),
         speed=None,
         profile=Profile(),
     )

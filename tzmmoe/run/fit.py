@@ -17,6 +17,7 @@ from tzmmoe.run import folder, state
 from tzmmoe.run.ends import Finite, Interruption, Timeout
 from tzmmoe.run.evaluate import Evaluations
 from tzmmoe.run.folder import RunLog
+from tzmmoe.run.history import History
 from tzmmoe.run.profile import Profile
 from tzmmoe.run.progress import Progress, Speed
 from tzmmoe.run.results import TRAINING_RESULTS, results_of_step
@@ -117,6 +118,7 @@ class TrainRun:
         if newest:
             self._resume(trainer, newest)
         else:
+            trainer.history.keep_until(-1)
             world.each(self._fine_tune)
         if world.is_first:
             durable.write_text(session.model_dir / "pipeline.config", session.settings.text)
@@ -175,6 +177,7 @@ class TrainRun:
             interruption=self.interruption,
             finite=self._finite(),
             progress=progress,
+            history=History(session.model_dir, world),
             speed=Speed.of(training.train_speed_logger, progress, built.tasks, device),
             profile=Profile(
                 profiled if world.is_first else (), session.model_dir / "profile", device
@@ -278,7 +281,11 @@ class TrainRun:
             if restores:
                 trainer.world.first(lambda: checkpoint.prefer(session.model_dir, step))
                 session.restore(session.model_dir / f"model.ckpt-{step}")
-        return self.evaluations.finish(step)
+        results = self.evaluations.finish(step)
+        if trainer.world.is_first:
+            goes_on = self.interruption.timeout.passed
+            log.info("%s", folder.signpost(session.model_dir, step, watch.best, goes_on=goes_on))
+        return results
 
 
 def _log_finished(trainer: Trainer) -> None:

@@ -7,6 +7,7 @@ model_dir was checked.
 import fcntl
 import logging
 import os
+import shlex
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +16,8 @@ from pathlib import Path
 
 from tzmmoe.errors import CheckpointError, Faults, Interrupted, UserError
 from tzmmoe.run.ends import Best
-from tzmmoe.run.results import TRAINING_RESULTS, read_results
+from tzmmoe.run.history import HISTORY
+from tzmmoe.run.results import EVALUATION_RESULTS, TRAINING_RESULTS, read_results
 from tzmmoe.system import checkpoint
 
 
@@ -87,6 +89,30 @@ def best(model_dir: Path, watched: Best | None) -> Path:
             'best; set export_config.exporter_type: "latest"'
         )
     return paths[watched.step]
+
+
+def signpost(model_dir: Path, step: int, best: Best | None, *, goes_on: bool) -> str:
+    """Where the results of a run are, and the next command: to continue a run that ``goes_on``,
+    otherwise to export. ``step`` is that of the final weights."""
+    names = (TRAINING_RESULTS, EVALUATION_RESULTS, HISTORY)
+    results = [str(model_dir / name) for name in names if (model_dir / name).exists()]
+    checkpoint_line = str(model_dir / f"model.ckpt-{step}")
+    if best and best.step is not None:
+        others = "" if best.step == step else f"; the result of the run is {checkpoint_line}"
+        path = model_dir / f"model.ckpt-{best.step}"
+        checkpoint_line = f"{path}, the best by {best.key}, {best.value:.5f}{others}"
+    config = f"--pipeline_config {shlex.quote(str(model_dir / 'pipeline.config'))}"
+    target = model_dir / "export"
+    target = model_dir / f"export-{step}" if target.exists() else target
+    command = f"python -m tzmmoe.export {config} --export_dir {shlex.quote(str(target))}"
+    if goes_on:
+        command = f"python -m tzmmoe.train {config} --continue_train"
+    lines = [f"trained {step + 1:,} steps"]
+    lines += [f"  results     {', '.join(results)}"] if results else []
+    lines += [f"  checkpoint  {checkpoint_line}"]
+    lines += [f"  log         {model_dir / LOG}"] if (model_dir / LOG).exists() else []
+    lines += [f"  next        {command}"]
+    return "\n".join(lines)
 
 
 LOCK = ".lock"

@@ -18,6 +18,7 @@ from tzmmoe.learning.schedules import IdleParts, Schedules
 from tzmmoe.learning.step import TrainStep
 from tzmmoe.run import state
 from tzmmoe.run.ends import Finite, Interruption, Watch
+from tzmmoe.run.history import History
 from tzmmoe.run.profile import Profile
 from tzmmoe.run.progress import Progress, Speed
 from tzmmoe.run.session import Session
@@ -61,6 +62,7 @@ class Trainer:
     interruption: Interruption
     finite: Finite
     progress: Progress
+    history: History
     speed: Speed | None
     profile: Profile
     position: Position = field(default_factory=Position)
@@ -90,6 +92,7 @@ class Trainer:
         self._quality_before = () if quality is None else (quality,)
         self.position, self.steps, self._saved_at = position, steps, steps
         self._reviewed_at = steps if is_reviewed else 0
+        self.history.keep_until(steps - 1)
 
     def fit(self) -> None:
         """Train to the end of the schedule.
@@ -151,6 +154,7 @@ class Trainer:
             logits, losses = self.step(batch, rates, whole.totals)
         self.finite.note(self.steps, losses)
         self.idle.note(rates)
+        self.history.note(losses)
         self.steps += 1
         # This check waits for the device, so on a GPU it is made only when a log line is due.
         if self.device.type == "cpu" or self.steps % self.settings.log_step_count_steps == 0:
@@ -179,6 +183,9 @@ class Trainer:
             totals = (total[1:] / self.world.size).to(self.device) if is_global else None
             yield delivered, GlobalBatch(int(total[0]), totals)
 
+    def _close_history(self, epoch: int) -> None:
+        self.history.close(self.steps - 1, epoch, self.progress.clock.trained_s())
+
     def _tell_idle(self, epoch: int) -> None:
         for line in self.idle.end_epoch(epoch):
             self.progress.say(line, logging.WARNING)
@@ -186,6 +193,7 @@ class Trainer:
     def _end_epoch(self, epoch: int) -> None:
         self._log_quality()
         self._tell_idle(epoch)
+        self._close_history(epoch)
         if epoch == 0 and (shortfall := self.loader.shortfall(self.position)):
             self.progress.say(shortfall)
         self._epochs_done = bool(self.settings.epochs) and epoch + 1 >= self.settings.epochs
@@ -241,6 +249,8 @@ class Trainer:
                 results = self.evaluate(self.steps - 1, is_last=self.ends())
             self.model.train()
             self.progress.evaluated(self.steps - 1, results)
+        if results is not None:
+            self.history.evaluated(self.steps - 1, self.position.epoch, results)
         if results is not None and counts:
             self.watch.note(self.steps - 1, results)
         self._reviewed_at = self.steps
@@ -249,6 +259,7 @@ class Trainer:
             checkpoint.prune(self.model_dir, self.settings.keep_checkpoint_max, steps)
 
     def _save(self, *, evaluates: bool) -> None:
+        self._close_history(self.position.epoch)
         self.finite.check_losses()
         align(self.model, self.world)
         weights = state.weights(self.model)
