@@ -19,6 +19,7 @@ from tzmmoe.serving.predictions import PredictionWriter, check_form, write_predi
 from tzmmoe.system import spoken
 from tzmmoe.system.checkpoint import is_checkpoint
 from tzmmoe.system.durable import naming
+from tzmmoe.system.localpath import local
 from tzmmoe.system.runtime import flushed_denormals
 from tzmmoe.textformat.edit import Settings
 
@@ -40,6 +41,10 @@ def _spoken(method: Callable[P, T]) -> Callable[P, T]:
 def _read(path: str | Path, edits: Mapping[str, Any], allow_modules: str | Sequence[str]) -> Config:
     modules = Modules.of(allow_modules)
     return load(path, rules=rules(modules), modules=modules, **edits)
+
+
+def _checkpoint(path: str | None) -> str | None:
+    return None if path is None else local(path, "--checkpoint_path")
 
 
 class Pipeline:
@@ -135,7 +140,9 @@ class Pipeline:
         """Metrics and losses by key on test_input_path, or eval_input_path if that is not set; also
         written to the model_dir and to eval_config.output_file."""
         if predictions_path:
+            predictions_path = local(predictions_path, "--predictions_path")
             check_form(predictions_path)
+        checkpoint_path = _checkpoint(checkpoint_path)
         session = self._trained(checkpoint_path, "eval_input_path")
         evaluation = Evaluation.final(session)
         evaluation.check_output()
@@ -158,6 +165,10 @@ class Pipeline:
 
         Without ``checkpoint_path``, export_config selects the checkpoint.
         """
+        export_dir, checkpoint_path = (
+            local(export_dir, "--export_dir"),
+            _checkpoint(checkpoint_path),
+        )
         session = self._trained(checkpoint_path, whole=True)
         source = Path(checkpoint_path or session.model_dir)
         if checkpoint_path is None and session.settings.export.exporter_type == "best":
@@ -190,7 +201,9 @@ class Pipeline:
         batch_size: int | None = None,
     ) -> int:
         """Write predictions for files, which need no labels; the number of rows."""
+        predict_output_path = local(predict_output_path, "--predict_output_path")
         check_form(predict_output_path)
+        checkpoint_path = _checkpoint(checkpoint_path)
         session = self._trained(checkpoint_path)
         session.restore(Path(checkpoint_path or session.model_dir))
         loader = session.loader(

@@ -58,8 +58,10 @@ def main(argv: Sequence[str]) -> None:
 def _from_export(arguments: argparse.Namespace) -> int:
     from tzmmoe.serving.predictions import PredictionWriter, check_form, write_predictions
     from tzmmoe.serving.scorer import Scorer
+    from tzmmoe.system.localpath import local
     from tzmmoe.system.runtime import find_device, meet
 
+    arguments.predict_output_path = local(arguments.predict_output_path, "--predict_output_path")
     check_form(arguments.predict_output_path)
     device = find_device(arguments.device or "auto")
     world = meet(device, PATIENCE_S)

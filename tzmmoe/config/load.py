@@ -10,8 +10,14 @@ from tzmmoe.errors import ConfigError, Fault, Faults, did_you_mean, lies_in
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import Modules
 from tzmmoe.registry.modules import NO_MODULES
+from tzmmoe.system.localpath import local
 from tzmmoe.textformat import edit, reader
 from tzmmoe.textformat.edit import Settings
+
+LOCAL_PATHS = (
+    *("model_dir", "eval_config.output_file", "eval_config.predictions_path"),
+    *("train_config.fine_tune_checkpoint", "train_config.fine_tune_ckpt_param_map"),
+)
 
 
 @dataclass(frozen=True)
@@ -44,12 +50,13 @@ def load(
     of edits; ``modules`` may hold classes of the user's, as they may for the rules. Faults are
     collected, not raised, so that building can add its own; only an unreadable file raises.
     """
-    path = Path(path)
+    path = Path(local(path, "--pipeline_config"))
     pipeline, faults = Pipeline(), Faults()
     outline = reader.parse(path, _content(path), pipeline, FACTS, faults)
     edits = edit.from_flags(settings, flags or {}, edits_json, faults)
     changes = edit.apply(edits, pipeline, FACTS, faults)
     written = rules.rewrite(pipeline, faults)
+    _make_local(pipeline, faults)
     rules.check(pipeline, faults)
 
     def locate(fault: Fault) -> Fault:
@@ -67,6 +74,19 @@ def load(
         return replace(fault, path=place, where=outline.locate(place))
 
     return Config(pipeline, faults, locate, path.parent, rules, modules)
+
+
+def _make_local(pipeline: Pipeline, faults: Faults) -> None:
+    """Expand the paths that are written to, or whose content is read with no reader of data."""
+    for place in LOCAL_PATHS:
+        message, (*parents, name) = pipeline, place.split(".")
+        for parent in parents:
+            message = getattr(message, parent) if message.HasField(parent) else None
+            if message is None:
+                break
+        if message is not None and message.HasField(name):
+            with faults.under(""):
+                setattr(message, name, local(getattr(message, name), place))
 
 
 def _content(path: Path) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tzmmoe.errors import ConfigError
 from tzmmoe.system import cli
+from tzmmoe.system.localpath import local
 
 
 class CommandParser(cli.Parser):
@@ -38,7 +39,7 @@ def output(arguments: argparse.Namespace, inputs: Sequence[str | None]) -> Path:
     Raises:
         ConfigError: nothing may be written there.
     """
-    out = Path(arguments.out)
+    out = Path(local(arguments.out, "--out"))
     if out.exists() and not arguments.force:
         raise ConfigError.at("--out", f"{out} already exists; pass --force to replace it")
     if out.exists() and any(Path(f).exists() and out.samefile(f) for f in inputs if f):

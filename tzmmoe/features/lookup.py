@@ -24,6 +24,7 @@ from tzmmoe.features.forms import (
 )
 from tzmmoe.features.hashing import hash_texts
 from tzmmoe.jagged import Jagged
+from tzmmoe.system.localpath import local
 
 
 class Lookup(ABC):
@@ -235,6 +236,7 @@ def find_file(path: str, folder: Path, field: str) -> Path:
 
     Raises ConfigError at the field if there is no such file.
     """
+    path = local(path, field)
     for place in (folder / path, Path(path)):
         if place.is_file():
             return place

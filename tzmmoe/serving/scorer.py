@@ -25,6 +25,7 @@ from tzmmoe.serving.exporter import FORMAT
 from tzmmoe.serving.program import load, program_inputs
 from tzmmoe.serving.requests import RequestReader
 from tzmmoe.system.digest import inside, sha256
+from tzmmoe.system.localpath import local
 from tzmmoe.system.world import World
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ class Scorer:
             CheckpointError: the folder is not an export, is damaged, or has another format; or the
                 class of a feature cannot be had.
         """
-        folder, modules = Path(directory), Modules.of(allow_modules)
+        folder, modules = Path(local(directory, "--saved_model_dir")), Modules.of(allow_modules)
         try:
             signature = json.loads(own_file(folder, "signature.json").read_text(encoding="utf-8"))
             if signature["format"] != FORMAT:

@@ -1,17 +1,16 @@
 """From a path such as ``train_input_path`` to its files, and the source that reads them."""
 
-import glob
 import logging
-import os.path
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tzmmoe.data.reading import named
 from tzmmoe.data.reading.base import Source
 from tzmmoe.data.reading.csv import COMPRESSED, CsvSource
 from tzmmoe.data.reading.parquet import ParquetSource
-from tzmmoe.errors import DataError, did_you_mean
+from tzmmoe.errors import ConfigError, DataError, did_you_mean
+from tzmmoe.system.localpath import local
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +21,7 @@ KINDS = {
     ".tsv": "CsvDataset",
     ".txt": "CsvDataset",
 }
+MOST_TOLD = 3  # files that are reached twice
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,19 @@ class Reading:
 
 
 def open_source(path: str, flag: str, reading: Reading) -> Source:
-    """The source for a path: files, folders or globs, separated by commas.
+    """The source for a path: files, folders or globs, separated by commas (``\\\\,`` is none).
 
     ``flag`` is the command-line flag for the path, named in errors. The suffix of the files decides
     how they are read, and ``dataset_type`` does if the suffix is unknown.
 
     Raises:
-        DataError: no such files, a file listed twice, or files of several or unknown kinds.
+        DataError: no such files, or files of several or unknown kinds.
     """
-    files = expand(path, flag)
-    repeated = [file for file, count in Counter(map(os.path.abspath, files)).items() if count > 1]
-    if repeated:
-        raise DataError(f"{repeated[0]}: listed twice in {flag}; remove one")
+    files, repeated = named.once(expand(path, flag))
+    for file, first in repeated[:MOST_TOLD]:
+        log.warning("%s is the same file as %s, and is read once", file, first)
+    if len(repeated) > MOST_TOLD:
+        log.warning("so are %s more files", f"{len(repeated) - MOST_TOLD:,}")
     kinds = {_kind(file) or reading.dataset_type for file in files}
     if len(kinds) > 1:
         raise DataError(f"{path}: contains files of several kinds; list files of one kind")
@@ -92,27 +93,22 @@ def open_source(path: str, flag: str, reading: Reading) -> Source:
 
 def expand(path: str, flag: str) -> list[str]:
     """The files of a path. Raises DataError, which names ``flag``, if there are none."""
-    return [file for part in path.split(",") for file in _expand(part.strip(), flag)]
+    return [file for part in named.listed(path) for file in _expand(part, flag)]
 
 
 def _expand(part: str, flag: str) -> list[str]:
-    if "://" in part:
-        raise DataError(f"{part}: not a local file; set {flag} to local Parquet or CSV files")
     if not part:
         raise DataError(f"{flag} contains an empty path; remove the extra comma, or set a path")
-    if any(mark in part for mark in "*?["):
-        files = sorted(file for file in glob.glob(part, recursive=True) if Path(file).is_file())
-        files = files or ([part] if Path(part).is_file() else [])
-        if not files:
-            raise DataError(f"{part}: no file matches; check {flag}")
-        return files
+    try:
+        part = local(part, flag)
+    except ConfigError as error:
+        words = f"{part}: not a local file; set {flag} to local Parquet or CSV files"
+        raise DataError(words) from error
     path = Path(part)
+    if not path.exists() and named.is_pattern(part):
+        return _matching(part, flag)
     if path.is_dir():
-        files = sorted(str(file) for file in path.iterdir() if file.is_file() and _kind(str(file)))
-        files = [file for file in files if not Path(file).name.startswith((".", "_"))]
-        if not files:
-            raise DataError(f"{part}: no {', '.join(KINDS)} files in this folder{_deeper(path)}")
-        return files
+        return _in_folder(part)
     if not path.exists():
         raise DataError(f"{part}: does not exist ({flag}){_near(path)}")
     if not path.is_file():
@@ -120,14 +116,27 @@ def _expand(part: str, flag: str) -> list[str]:
     return [part]
 
 
-def _deeper(folder: Path) -> str:
-    """The advice to use a glob if there are data files in subfolders."""
-    below = glob.iglob(f"{glob.escape(str(folder))}/*/**", recursive=True)
-    file = next((file for file in below if _kind(file) and Path(file).is_file()), None)
-    if file is None:
-        return ""
-    suffix = "".join(Path(file).suffixes[-2 if file.lower().endswith(COMPRESSED) else -1 :])
-    return f"; subfolders are not searched: use {folder}/**/*{suffix} for the files in them"
+def _matching(pattern: str, flag: str) -> list[str]:
+    """The files that fit a pattern, and those in the folders that fit it.
+
+    A folder that ``**`` fits counts only as the way to its files.
+    """
+    places = named.matching(pattern)
+    files = [place for place in places if Path(place).is_file()]
+    if Path(pattern).name == "**":
+        files = [file for file in files if _kind(file)]
+    elif folders := [place for place in places if Path(place).is_dir()]:
+        files += [file for folder in folders for file in named.in_folder(folder) if _kind(file)]
+    if not files:
+        raise DataError(f"{pattern}: no file matches; check {flag}")
+    return list(dict.fromkeys(files))
+
+
+def _in_folder(folder: str) -> list[str]:
+    files = [file for file in named.in_folder(folder) if _kind(file)]
+    if not files:
+        raise DataError(f"{folder}: no {', '.join(KINDS)} files in this folder or below it")
+    return files
 
 
 def _near(path: Path) -> str:

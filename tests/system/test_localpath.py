@@ -1,0 +1,93 @@
+"""Paths with ``~`` and schemes, wherever something is written."""
+
+import os
+from pathlib import Path
+
+import pytest
+from e2e import tiny
+from messages import fails
+
+from tzmmoe.errors import ConfigError
+from tzmmoe.pipeline import Pipeline
+from tzmmoe.serving.scorer import Scorer
+from tzmmoe.system.localpath import local
+
+OUTPUTS = ["model_dir", "eval_config.output_file", "eval_config.predictions_path"]
+INPUTS = ["train_config.fine_tune_checkpoint", "train_config.fine_tune_ckpt_param_map"]
+
+
+def test_paths_without_a_scheme_stay_and_home_is_expanded(monkeypatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    for path in ("a/b", "/a/b", "a~b", "./~", "C:/x", "a:b//c", "s3:/x"):
+        assert local(path, "--x") == path
+    assert local("~/a", "--x") == "/home/ann/a"
+    assert local(Path("~/a"), "--x") == "/home/ann/a"
+
+
+def test_file_urls_are_the_paths_that_they_name() -> None:
+    assert local("file:///a/b%20c", "--x") == "/a/b c"
+    assert local("FILE://localhost/a", "--x") == "/a"
+    with fails(ConfigError, "--x", "file://elsewhere/a", "elsewhere", "file:///"):
+        local("file://elsewhere/a", "--x")
+
+
+@pytest.mark.parametrize("scheme", ["s3", "hdfs", "gs", "http", "abfs+ssl", "oss"])
+@pytest.mark.parametrize("field", [*OUTPUTS, *INPUTS])
+def test_another_scheme_is_refused_when_the_config_is_loaded(
+    tiny_folder, tmp_path, monkeypatch, scheme, field
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = [f"model_dir={tmp_path}/m", f"{field}={scheme}://bucket/x.parquet"]
+    with fails(ConfigError, field, f"{scheme}://"):
+        Pipeline.load(tiny_folder / "tiny.config", settings=settings)
+    assert not os.listdir(tmp_path)
+
+
+def test_a_vocabulary_of_another_scheme_is_refused(tiny_folder, tmp_path) -> None:
+    edits = [
+        "feature_configs[0].id_feature.vocab_file=s3://bucket/words",
+        "feature_configs[0].id_feature.default_bucketize_value=0",
+        "feature_configs[0].id_feature.hash_bucket_size=",
+    ]
+    with fails(ConfigError, "vocab_file", "s3://"):
+        Pipeline.load(tiny_folder / "tiny.config", settings=[*edits, f"model_dir={tmp_path}/m"])
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_folder, tmp_path_factory) -> tuple[Pipeline, Path]:
+    """A model whose model_dir is named from home."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        pipeline = tiny.pipeline(tiny_folder, "~/m", train_config__num_steps=2)
+        pipeline.fit()
+    assert [path.name for path in home.iterdir()] == ["m"]
+    return pipeline, tiny_folder
+
+
+@pytest.mark.parametrize("prefix", ["~", "file://{home}"])
+def test_outputs_of_python_go_where_the_path_says(trained, tmp_path, monkeypatch, prefix) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    pipeline, data = trained
+    base = prefix.format(home=tmp_path)
+    pipeline.export(f"{base}/e")
+    pipeline.predict(str(data / "train"), f"{base}/p.parquet")
+    pipeline.evaluate(predictions_path=f"{base}/v.parquet")
+    Scorer.load(f"{base}/e")
+    assert sorted(os.listdir(tmp_path)) == ["e", "p.parquet", "v.parquet"]
+
+
+def test_other_schemes_are_refused_before_any_work(trained, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pipeline, data = trained
+    for call in (
+        lambda: pipeline.export("s3://bucket/e"),
+        lambda: pipeline.predict(str(data / "train"), "hdfs://x/p.parquet"),
+        lambda: pipeline.evaluate(predictions_path="gs://x/p.parquet"),
+        lambda: pipeline.evaluate(checkpoint_path="s3://x/m"),
+        lambda: Scorer.load("s3://x/e"),
+    ):
+        with fails(ConfigError, "://", "not supported"):
+            call()
+    assert not os.listdir(tmp_path)

@@ -1,0 +1,32 @@
+"""Paths that name something on this machine."""
+
+import os.path
+import re
+from urllib.parse import unquote, urlsplit
+
+from tzmmoe.errors import ConfigError
+
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def local(path: str | os.PathLike, where: str) -> str:
+    """A path with ``~`` expanded and ``file://`` taken off.
+
+    ``where``: the field or flag that gives the path.
+
+    Raises:
+        ConfigError: the path has another scheme, such as s3://, which nothing here can write to.
+    """
+    text = os.fspath(path)
+    scheme = SCHEME.match(text)
+    if not scheme:
+        return os.path.expanduser(text)
+    parts = urlsplit(text)
+    if parts.scheme.lower() != "file":
+        words = f"is {text!r}, but {scheme[0]} is not supported; give a path on this machine"
+        raise ConfigError.at(where, words)
+    if parts.netloc not in ("", "localhost"):
+        raise ConfigError.at(
+            where, f"is {text!r}, on the host {parts.netloc!r}; write file:/// for this machine"
+        )
+    return unquote(text.removeprefix(scheme[0]).removeprefix(parts.netloc))
