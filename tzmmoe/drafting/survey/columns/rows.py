@@ -196,7 +196,7 @@ def flags_of(column: pa.Array) -> np.ndarray:
     """1 for texts that say true, 0 for false, NaN for all else (N,)."""
     flags = np.full(len(column), np.nan)
     column = decoded(column)
-    if is_text(column.type):
+    if is_text(column.type) and column.type not in (pa.binary(), pa.large_binary()):
         texts = pc.utf8_lower(column.cast(pa.large_string()))
         for value, word in enumerate(("false", "true")):
             flags[pc.equal(texts, word).fill_null(False).to_numpy(zero_copy_only=False)] = value
