@@ -109,6 +109,9 @@ def _expand(part: str, flag: str) -> list[str]:
         return _matching(part, flag)
     if path.is_dir():
         return _in_folder(part)
+    if path.is_symlink() and not path.exists():
+        target = path.readlink()
+        raise DataError(f"{part}: is a link to {target}, which does not exist; check {flag}")
     if not path.exists():
         raise DataError(f"{part}: does not exist ({flag}){_near(path)}")
     if not path.is_file():
