@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from messages import fails
 from synthesized import DEFAULTS, made
 
 from tzmmoe import Pipeline
@@ -91,6 +92,15 @@ def test_a_bad_argument_ends_with_code_2_and_says_what_to_do(tmp_path, capsys, f
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_only_this_machine_is_written_to(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with fails(UserError, "--out: ", "s3://bucket/data", "this machine"):
+        __main__.main(["--out", "s3://bucket/data", "--rows", "10"])
+    assert not list(tmp_path.iterdir())
+    __main__.main(["--out", f"file://{tmp_path}/data", "--rows", "10"])
+    assert (tmp_path / "data" / "train").is_dir()
 
 
 def test_ids_that_memory_does_not_hold_end_with_what_to_lower(tmp_path, monkeypatch) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from tzmmoe.errors import UserError
 from tzmmoe.system import cli
+from tzmmoe.system.localpath import local
 
 MOST_ROWS = 10**12
 MOST_IDS = 10**8  # of a kind: at 150 bytes each while they are drawn, 15 GB
@@ -52,7 +53,6 @@ def parser() -> cli.Parser:
     made.add_argument("--eval_rows", type=int, default=50_000, help="of OUT/eval; 0 for none")
     made.add_argument(
         "--out",
-        type=Path,
         required=True,
         help="folder; an earlier data set in it is replaced",
         default=argparse.SUPPRESS,
@@ -110,12 +110,13 @@ def faults(arguments: argparse.Namespace) -> list[str]:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Raises UserError when the files cannot be written."""
+    """Raises UserError when the files cannot be written, or lie on another machine."""
     command = parser()
     arguments = command.parse_args(argv)
     found = faults(arguments)
     if found:
         command.error("\n".join(found))
+    arguments.out = Path(local(arguments.out, "--out"))
 
     from tzmmoe.synthetic.files import OPTIMUM, DatasetRequest, write
     from tzmmoe.synthetic.population import Sizes
