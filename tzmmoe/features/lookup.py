@@ -131,13 +131,16 @@ class Vocabulary(Lookup):
         self.words = pa.array(list(words), pa.large_string())
         self._rows = np.array([*words.values(), unknown], np.int64)
         self._forms = forms_of(self.words) if one_form else None
+        self._differ = one_form and not self._forms.equals(self.words)
 
     def find(self, flat: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
         texts = as_text(flat)
         found = pc.index_in(texts, value_set=self.words)
         if self._forms is not None and found.null_count:
-            others = pc.index_in(canonical(texts.filter(found.is_null())), value_set=self._forms)
-            found = pc.replace_with_mask(found, found.is_null(), others)
+            forms = canonical(texts)
+            if self._differ or forms is not texts:
+                others = pc.index_in(forms.filter(found.is_null()), value_set=self._forms)
+                found = pc.replace_with_mask(found, found.is_null(), others)
         places = found.fill_null(len(self.words)).to_numpy(zero_copy_only=False)
         unknown = places == len(self.words)
         return self._rows[places], unknown if unknown.any() else None
