@@ -65,7 +65,7 @@ def _from_export(arguments: argparse.Namespace) -> int:
     check_form(arguments.predict_output_path)
     device = find_device(arguments.device or "auto")
     world = meet(device, PATIENCE_S)
-    scorer = Scorer.load(
+    scorer = Scorer.of_command(
         arguments.saved_model_dir, device, allow_modules=arguments.allow_modules or ()
     )
     loader = scorer.loader(

@@ -1,5 +1,6 @@
 """The wheel, in an environment that has nothing else, far from the repository."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,14 @@ OFFLINE = ("NewConnectionError", "Temporary failure in name resolution", "Networ
 
 
 def run(*command: str | Path, folder: Path) -> str:
+    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        [str(word) for word in command], cwd=folder, capture_output=True, text=True, check=False
+        [str(word) for word in command],
+        cwd=folder,
+        env=alone,  # a checkout on the path would stand in for the wheel
+        capture_output=True,
+        text=True,
+        check=False,
     )
     output = done.stdout + done.stderr
     assert done.returncode == 0, output
@@ -62,6 +69,8 @@ def test_the_wheel_trains_exports_and_predicts_in_an_empty_environment(
         if any(word in str(error) for word in OFFLINE):
             pytest.skip("no way to a package index, so the wheel's needs cannot be installed")
         raise
+    where = run(python, "-c", "import tzmmoe; print(tzmmoe.__file__)", folder=tmp_path)
+    assert str(tmp_path / "environment") in where
     command = (python, "-m")
     sizes = ("--rows", "2000", "--eval_rows", "500")
     run(*command, "tzmmoe.synthetic", *sizes, "--out", "data", folder=tmp_path)
@@ -75,6 +84,4 @@ def test_the_wheel_trains_exports_and_predicts_in_an_empty_environment(
     assert pq.read_table(tmp_path / "out.parquet").num_rows == 500
     command = tmp_path / "environment/bin/tzmmoe"
     assert "tzmmoe" in run(command, "--version", folder=tmp_path)
-    run(command, "eval", *config, folder=tmp_path)
-    where = run(python, "-c", "import tzmmoe; print(tzmmoe.__file__)", folder=tmp_path)
-    assert str(tmp_path / "environment") in where
+    run(command, "eval", *config, "--eval_input_path", "data/eval", folder=tmp_path)

@@ -15,11 +15,20 @@ OPTIMIZERS = {
     "adamax": "adamax_optimizer { lr: 0.01 }",
     "nadam": "nadam_optimizer { lr: 0.01 }",
 }
+TOWERS = "model_config__mmoe__task_towers"
 CLIPPED = "adam_optimizer { lr: 0.01 gradient_clipping: true max_gradient: 0.001 }"
 OTHERS = {
     "clipped": {SPARSE: CLIPPED, "train_config__grad_clipping": 'clipping_type: "norm"'},
     "surgery": {"train_config__grad_process": "pcgrad"},
     "no accumulation": {"train_config__gradient_accumulation_steps": 1},
+    "pos_weight": {
+        f"{TOWERS}[0]__losses": "binary_cross_entropy { pos_weight: 3 label_smoothing: 0.1 }",
+        f"{TOWERS}[1]__losses": "binary_cross_entropy { pos_weight: 0.5 }",
+    },
+    "focal": {
+        f"{TOWERS}[0]__losses": "binary_focal_loss { gamma: 2 alpha: 0.25 }",
+        f"{TOWERS}[1]__losses": "binary_focal_loss { gamma: 0.5 }",
+    },
     "one batch norm for each process": {"train_config__sync_batch_norm": False},
     "the mean of each process": {"train_config__loss_mean": "LOCAL_BATCH"},
 }
@@ -43,6 +52,12 @@ def test_four_processes_have_the_numbers_of_one(folders, tmp_path, four, name) -
 def test_clipping_accumulation_and_surgery_are_those_of_the_global_batch(
     folders, tmp_path, two, name
 ) -> None:
+    assert max(compare(folders, tmp_path, two, OTHERS[name])) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["pos_weight", "focal"])
+def test_losses_for_rare_labels_are_those_of_the_global_batch(folders, tmp_path, two, name) -> None:
+    """One tower weighs all rows alike, the other by a column, and some rows lack its label."""
     assert max(compare(folders, tmp_path, two, OTHERS[name])) < 1e-5
 
 

@@ -12,6 +12,7 @@ from messages import fails, says
 
 from tzmmoe.errors import CheckpointError, ConfigError, UserError
 from tzmmoe.pipeline import Pipeline
+from tzmmoe.serving.scorer import Scorer
 from tzmmoe.system.spoken import in_python
 
 BATCH, STEPS = "data_config.batch_size", "train_config.num_steps"
@@ -149,6 +150,27 @@ def test_flags_become_arguments_and_other_dashes_stay(said: str, spoken: str) ->
     says(in_python(said), spoken)
     if said.startswith("a -- b"):
         assert in_python(said) == said
+
+
+def test_messages_of_a_scorer_speak_of_its_arguments(tiny_folder, tmp_path) -> None:
+    run = load(tiny_folder, settings={"model_dir": tmp_path / "model", STEPS: 2})
+    run.fit()
+    export = run.export(str(tmp_path / "export"))
+    scorer = Scorer.load(export, device="cpu")
+    reading = {"reserved": (), "batch_size": 4, "num_workers": 0}
+    causes = {
+        "directory": lambda: Scorer.load("s3://bucket/export"),
+        "path": lambda: scorer.loader(str(tmp_path / "nowhere.parquet"), **reading),
+        "allow_modules": lambda: Scorer.load(export, allow_modules="no module"),
+    }
+    for argument, cause in causes.items():
+        with pytest.raises(UserError) as error:
+            cause()
+        assert re.search(rf"\b{argument}\b", str(error.value)), error.value
+        assert "--" not in str(error.value), error.value
+    for_command = Scorer.of_command(export, "cpu")
+    with fails(UserError, "--predict_input_path"):
+        for_command.loader(str(tmp_path / "nowhere.parquet"), **reading)
 
 
 def test_messages_of_commands_keep_their_flags(tiny_folder, tmp_path) -> None:

@@ -40,6 +40,13 @@ task_towers {
   tower_name: "three-way" label_name: "label" num_class: 3 losses { softmax_cross_entropy {} }
   mlp { hidden_units: 4 use_bn: true activation: "nn.PReLU" }
 }
+task_towers {
+  tower_name: "rare" label_name: "label"
+  losses { binary_cross_entropy { pos_weight: 4 label_smoothing: 0.1 } }
+}
+task_towers {
+  tower_name: "focal" label_name: "label" losses { binary_focal_loss { gamma: 1 alpha: 0.3 } }
+}
 task_towers { tower_name: "price" label_name: "label" losses { l2_loss {} } }
 """
 DEEP = """

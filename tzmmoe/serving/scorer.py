@@ -3,8 +3,9 @@
 import json
 import logging
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tzmmoe.registry import Modules
 from tzmmoe.serving.exporter import FORMAT
 from tzmmoe.serving.program import load, program_inputs
 from tzmmoe.serving.requests import RequestReader
+from tzmmoe.system import spoken
 from tzmmoe.system.digest import inside, sha256
 from tzmmoe.system.localpath import local
 from tzmmoe.system.world import World
@@ -31,6 +33,10 @@ from tzmmoe.system.world import World
 log = logging.getLogger(__name__)
 
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, ConfigError)
+
+# What messages call the arguments of a Scorer's methods, by the flags of tzmmoe.predict.
+ARGUMENTS = {"saved_model_dir": "directory", "predict_input_path": "path"}
+in_python = partial(spoken.in_python, arguments=ARGUMENTS)
 
 
 class Scorer:
@@ -53,6 +59,7 @@ class Scorer:
         self.assembler = Assembler(features, (), helpers=helpers)
         self.reading = reading
         self.device = device
+        self._translate: Callable[[str], str] = in_python
         self._process = os.getpid()
         self._training = training
         self._served = Quality()
@@ -76,6 +83,29 @@ class Scorer:
             CheckpointError: the folder is not an export, is damaged, or has another format; or the
                 class of a feature cannot be had.
         """
+        with spoken.speaking(in_python):
+            return cls._opened(directory, device, allow_modules)
+
+    @classmethod
+    def of_command(
+        cls,
+        directory: str | Path,
+        device: str | torch.device,
+        *,
+        allow_modules: str | Sequence[str] = (),
+    ) -> "Scorer":
+        """As ``load``, for a command line: messages speak of flags."""
+        scorer = cls._opened(directory, device, allow_modules)
+        scorer._translate = str
+        return scorer
+
+    @classmethod
+    def _opened(
+        cls,
+        directory: str | Path,
+        device: str | torch.device,
+        allow_modules: str | Sequence[str],
+    ) -> "Scorer":
         folder, modules = Path(local(directory, "--saved_model_dir")), Modules.of(allow_modules)
         try:
             signature = json.loads(own_file(folder, "signature.json").read_text(encoding="utf-8"))
@@ -160,7 +190,8 @@ class Scorer:
         reading = self.reading
         if not reading.types:  # trained on Parquet, or on CSV with a header
             reading = replace(reading, with_header=True)
-        source = open_source(path, "--predict_input_path", reading)
+        with spoken.speaking(self._translate):
+            source = open_source(path, "--predict_input_path", reading)
         assembler = Assembler(
             self.features, (), helpers=self.helpers, reserved=source.expand(reserved)
         )

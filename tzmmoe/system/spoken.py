@@ -1,13 +1,13 @@
 """Messages that speak of flags -> the same for Python, which has arguments."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
 from tzmmoe.errors import ConfigError, UserError
 
-# Flags that have an argument of another form or name.
+# Flags that have an argument of another form or name in the methods of Pipeline.
 ARGUMENTS = {
     "continue_train": "continue_train=True",
     "ignore_restore_optimizer": "ignore_restore_optimizer=True",
@@ -26,17 +26,18 @@ PASSED = re.compile(r"\b(pass|with|by) --(\w+)")
 FLAG = re.compile(r"(?<![\w-])--(\w+)")
 
 
-def in_python(text: str) -> str:
-    """The text with arguments of Python's methods in place of flags."""
+def in_python(text: str, arguments: Mapping[str, str] = ARGUMENTS) -> str:
+    """The text with arguments of Python's methods in place of flags. ``arguments``: of flags that
+    have one of another form or name."""
     text = BOTH.sub(r"\1", text)
-    text = PASSED.sub(lambda match: f"{match[1]} {_passed(match[2])}", text)
-    return FLAG.sub(lambda match: ARGUMENTS.get(match[1], match[1]), text)
+    text = PASSED.sub(lambda match: f"{match[1]} {_passed(match[2], arguments)}", text)
+    return FLAG.sub(lambda match: arguments.get(match[1], match[1]), text)
 
 
-def _passed(flag: str) -> str:
+def _passed(flag: str, arguments: Mapping[str, str]) -> str:
     if flag in FIELDS:
         return f'settings={{"{FIELDS[flag]}": ...}}'
-    return ARGUMENTS.get(flag, f"{flag}=")
+    return arguments.get(flag, f"{flag}=")
 
 
 @contextmanager
