@@ -68,7 +68,7 @@ FAULTS = [
     (f"{ADAM} constant_learning_rate {{}}", f"{ADAM} cosine_annealing_learning_rate {{}}",
      f"{DENSE}.cosine_annealing_learning_rate.T_max", "is not set; give 1 or more"),
     ("num_epochs: 1", "early_stopping { monitor: 'auc' }", "train_config.early_stopping.monitor",
-     "'auc' is not evaluated; did you mean"),
+     "'auc' is not evaluated; choose from"),
     ("data_config", "export_config { best_exporter_metric: 'gauc' } data_config",
      "export_config.best_exporter_metric", "'gauc' is not evaluated; "),
 ]  # fmt: skip
@@ -118,8 +118,8 @@ def test_what_the_text_lacks_is_not_told_again_when_it_is_made(tmp_path):
     """The size and the layers cannot be read; that the feature and the MLP lack them follows."""
     content = changed((HASH, "hash_bucket_size: ten"), ("[4]", "[four]"))
     assert said_of_all(loaded(tmp_path, content)) == [
-        f"my.config:15: {ID}.hash_bucket_size: is ten; give an integer",
-        "my.config:21: model_config.mmoe.expert_mlp.hidden_units[0]: is four; give an integer",
+        f"my.config:15: {ID}.hash_bucket_size: is ten; give a whole number",
+        "my.config:21: model_config.mmoe.expert_mlp.hidden_units[0]: is four; give a whole number",
     ]
 
 

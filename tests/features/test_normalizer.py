@@ -54,7 +54,7 @@ def test_log10_at_its_threshold_is_the_default(x: float) -> None:
         ("zscore", "method="),
         ("", "method="),
         ("mean=0,method=zscore", "method="),
-        ("method=zscor,mean=0", "no method 'zscor'; did you mean 'zscore'"),
+        ("method=zscor,mean=0", r"no method 'zscor'; give one of .*; did you mean 'zscore'\?$"),
         ("method=", "no method ''"),
         ("method=zscore", "mean and standard_deviation"),
         ("method=zscore,mean=0", "add standard_deviation"),

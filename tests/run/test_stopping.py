@@ -124,7 +124,10 @@ def test_a_key_that_is_not_evaluated_is_told_with_those_that_are() -> None:
     natures = {"val_loss": False, "auc_ctr": True}
     assert checked_key("p", "auc_ctr", natures) is True
     assert checked_key("p", "val_loss", natures) is False
-    with pytest.raises(ConfigError, match=r"p: 'auc_crt' is not evaluated; did you mean 'auc_ctr'"):
+    words = (
+        r"p: 'auc_crt' is not evaluated; choose from val_loss, auc_ctr; did you mean 'auc_ctr'\?$"
+    )
+    with pytest.raises(ConfigError, match=words):
         checked_key("p", "auc_crt", natures)
 
 

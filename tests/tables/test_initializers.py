@@ -81,7 +81,7 @@ def test_values_come_from_the_generator_alone(name: str | None) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("nn.init.unifrm_,a=0,b=1", "did you mean 'uniform_'"),
+        ("nn.init.unifrm_,a=0,b=1", "nn.init.kaiming_normal_; did you mean 'uniform_'?"),
         ("nn.init.eye_", "no initializer"),
         ("partial", "no initializer"),
         ("nn.init.uniform_,c=1", "no argument 'c'"),

@@ -179,7 +179,10 @@ def test_all_faults_show_at_once_each_with_line_and_path_in_the_order_of_the_tex
         ("my.config:11: data_config.label_fields[1]: is buy, without quotes; ", 'write "buy"'),
         ("my.config:11: data_config.label_fields[2]: is 3, without quotes; ", 'write "3"'),
         ("my.config:13: data_config.fg_mode: is FG_DAGG; ", "FG_NONE, ", "did you mean 'FG_DAG'?"),
-        ('my.config:15: feature_configs[0].id_feature.hash_bucket_size: is "ten"; ', "integer"),
+        (
+            'my.config:15: feature_configs[0].id_feature.hash_bucket_size: is "ten"; ',
+            "whole number",
+        ),
         ("my.config:16: feature_configs[1].id_feature.num_buckets: is -20; ", "1 or more"),
         ("my.config:17: feature_configs[2].raw_feature.boundaries[1]: is two; ", "a number"),
         ("my.config:17: feature_configs[2].raw_feature.boundaries[2]: is 3.5.5; ", "a number"),
@@ -198,7 +201,7 @@ def test_all_faults_show_at_once_each_with_line_and_path_in_the_order_of_the_tex
         ("batch_size: 8", "batch_size: [8]", ":10: data_config.batch_size: is a list; .*one value"),
         ("batch_size: 8", "batch_size { }", ":10: data_config.batch_size: write batch_size: VALUE"),
         ("batch_size: 8", "batch_size: {}", ":10: data_config.batch_size: has no fields; write ba"),
-        ("batch_size: 8", "batch_size: 8.5", ":10: data_config.batch_size: is 8.5; .*integer"),
+        ("batch_size: 8", "batch_size: 8.5", ":10: data_config.batch_size: is 8.5; .*whole number"),
         ("data_config", "runtime_config { timeout: 30 } data_config", ":9: runtime_config.timeout: "
          'is 30, without quotes; write "30s"'),
         ("batch_size: 8", "batch_size: 4294967296", "is 4294967296; .*0 to 4294967295"),
@@ -332,7 +335,7 @@ def test_faults_of_json_have_lines_and_paths_too(tmp_path):
     units = "model_config.mmoe.expert_mlp.hidden_units"
     all_say(
         said(loaded(tmp_path, written, "my.json")),
-        (place('"batch_size"') + "data_config.batch_size: is many; ", "integer"),
+        (place('"batch_size"') + "data_config.batch_size: is many; ", "whole number"),
         (place('"label_fields"') + 'data_config.label_fields: is "click"; ', "a list [...]"),
         (place('"shufle"') + "data_config.shufle: no such field; ", "'shuffle'?"),
         (place("  7,") + "feature_configs[1]: is 7; ", "an object {...}"),

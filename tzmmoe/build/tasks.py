@@ -78,8 +78,8 @@ def final_tasks(
             words = "is listed twice" if seen.intersection(matches[:1]) else "is not a task"
             words = f"is the label of {' and '.join(matches)}" if len(matches) > 1 else words
             names = list(by_name)
-            hint = f"{did_you_mean(message.name, names)}; give one of {few(names)}, each once"
-            faults.add(f"{path}.name", f"{message.name!r} {words}{hint}")
+            remedy = f"give one of {few(names)}, each once{did_you_mean(message.name, names)}"
+            faults.add(f"{path}.name", f"{message.name!r} {words}; {remedy}")
             continue
         seen.add(matches[0])
         with faults.under(path):

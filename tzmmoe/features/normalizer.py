@@ -74,7 +74,7 @@ def _parsed(text: str) -> Formula:
     if method not in METHODS:
         methods = [*METHODS, "expression"]
         hint = did_you_mean(method, methods)
-        raise ValueError(f"no method {method!r}{hint}; give one of {', '.join(methods)}")
+        raise ValueError(f"no method {method!r}; give one of {', '.join(methods)}{hint}")
     numbers = _arguments(rest, METHODS[method])
     if method == "log10":
         return _log10(numbers["threshold"], numbers["default"])

@@ -157,7 +157,7 @@ def checked_key(
     """
     if key not in natures:
         hint = did_you_mean(key, natures)
-        words = f"{key!r} is not evaluated{hint}; choose from {', '.join(natures)}"
+        words = f"{key!r} is not evaluated; choose from {', '.join(natures)}{hint}"
         raise ConfigError.at(path, words)
     larger = natures[key] if forced is None else forced
     if larger is None:

@@ -43,7 +43,7 @@ def table_initializer(text: str | None, rows: int) -> Initializer:
         if short not in INITIALIZERS:
             choices = ", ".join(f"nn.init.{word}" for word in INITIALIZERS)
             hint = did_you_mean(short, INITIALIZERS)
-            raise ValueError(f"no initializer {name!r}{hint}; choose from {choices}")
+            raise ValueError(f"no initializer {name!r}; choose from {choices}{hint}")
         function = INITIALIZERS[short]
         check_arguments(function, arguments, ARGUMENTS)
         initializer = partial(_draw if short in RANDOM else _fill, function, arguments)

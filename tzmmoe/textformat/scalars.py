@@ -101,7 +101,7 @@ def _integer(field: FieldDescriptor, text: str, facts: SchemaFacts) -> int:
     try:
         value = int(text if text.isascii() else "", 8 if octal else 0)
     except ValueError as error:
-        raise ValueError(f"is {text or 'empty'}; give an integer") from error
+        raise ValueError(f"is {text or 'empty'}; give a whole number") from error
     low, high = INTEGERS[field.cpp_type]
     if not low <= value <= high:
         least = int(f"{field.containing_type.name}.{field.name}" in facts.positive)

@@ -1,7 +1,7 @@
 """``feature_configs`` and ``feature_groups``: names that exist."""
 
 from tzmmoe.config.rulebook import Rules
-from tzmmoe.config.rules.values import defined, unique
+from tzmmoe.config.rules.values import OWN_NAME, defined, unique
 from tzmmoe.config.walk import features
 from tzmmoe.errors import Faults
 from tzmmoe.protos.feature_pb2 import FeatureConfig
@@ -18,7 +18,7 @@ def check(pipeline: Pipeline, faults: Faults) -> None:
         elif not feature.feature_name:
             faults.add(f"{path}.{word}.feature_name", "is not set; give the feature a name")
     names = [feature.feature_name for _, word, feature in features(pipeline) if word]
-    unique(names, "feature_configs", faults)
+    unique(names, "feature_configs", faults, OWN_NAME)
     _groups(pipeline, names, faults)
 
 
@@ -26,7 +26,8 @@ def _groups(pipeline: Pipeline, names: list[str], faults: Faults) -> None:
     groups = pipeline.model_config.feature_groups
     if not groups:
         faults.add("model_config.feature_groups", "is empty; give one group of features")
-    unique([group.group_name for group in groups], "model_config.feature_groups", faults)
+    group_names = [group.group_name for group in groups]
+    unique(group_names, "model_config.feature_groups", faults, OWN_NAME)
     for index, group in enumerate(groups):
         path = f"model_config.feature_groups[{index}]"
         if not group.group_name:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from tzmmoe.config.rulebook import Rules
-from tzmmoe.config.rules.values import at_least, defined, unique
+from tzmmoe.config.rules.values import OWN_NAME, at_least, defined, unique
 from tzmmoe.config.walk import (
     Tower,
     further_labels,
@@ -35,7 +35,7 @@ def check(pipeline: Pipeline, faults: Faults) -> None:
             faults.add(path, words)
         return
     towers, whole = task_towers(model), _path(model)
-    unique([tower.tower_name for _, tower in towers], whole, faults)
+    unique([tower.tower_name for _, tower in towers], whole, faults, OWN_NAME)
     unnamed = [path for path, tower in towers if not tower.label_name]
     if 0 < len(unnamed) < len(towers):
         words = "is not set, but other towers have one; name a label of data_config.label_fields"

@@ -12,6 +12,8 @@ from tzmmoe.config.walk import messages
 from tzmmoe.errors import Faults, did_you_mean, join
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 
+OWN_NAME = "give each its own name, or keep one"
+
 REAL = (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT)
 
 
@@ -41,12 +43,15 @@ def one_of(choices: Sequence[str], config: Message, path: str, name: str, faults
         faults.add(join(path, name), f"is {word!r}; give {listed}{unset}")
 
 
-def unique(names: Iterable[str], path: str, faults: Faults) -> None:
-    """No name may occur twice. Empty ones are skipped, since a missing name is another fault."""
+def unique(names: Iterable[str], path: str, faults: Faults, remedy: str = "keep one") -> None:
+    """No name may occur twice. Empty ones are skipped, since a missing name is another fault.
+
+    ``remedy``: ``OWN_NAME`` where the names are those of the messages at the path.
+    """
     for name, count in Counter(filter(None, names)).items():
         if count > 1:
             times = "twice" if count == 2 else f"{count} times"
-            faults.add(path, f"{name!r} is listed {times}; keep one")
+            faults.add(path, f"{name!r} is listed {times}; {remedy}")
 
 
 def defined(name: str, names: Iterable[str], path: str, place: str, faults: Faults) -> None:

@@ -46,7 +46,7 @@ def _chosen(chosen: Sequence[str], labels: Sequence[str], num_towers: int) -> li
         if name not in labels:
             raise ConfigError.at(
                 "--labels",
-                f"{name!r} is not a label{did_you_mean(name, labels)}; choose from {few(labels)}",
+                f"{name!r} is not a label; choose from {few(labels)}{did_you_mean(name, labels)}",
             )
     if len(set(chosen)) < len(chosen):
         raise ConfigError.at("--labels", "names a label twice; remove one")
