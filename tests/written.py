@@ -112,7 +112,7 @@ def built(config: Config) -> tuple[Built | None, list[str]]:
     faults = Faults(config.faults)
     settings = RunSettings.of(config.pipeline, faults, trains=True)
     free = free_bytes(torch.device("cpu"))
-    made = build(config.pipeline, config.folder, faults, free=free)
+    made = build(config.pipeline, config.folder, faults, free=free, modules=config.modules)
     check(settings, made, faults)
     return made, lines(faults, config)
 

@@ -41,6 +41,19 @@ FAULTS = [
     (USER, f"{USER} embedding_name: 'item_emb'", "feature_configs", "share the table 'item_emb'"),
     ("boundaries: [1, 2]", "boundaries: [2, 1]", f"{RAW}.boundaries", "increasing"),
     (PRICE, f"{PRICE} autodis {{}}", f"{RAW}.autodis", "is set, and so is boundaries; keep one"),
+    *(
+        (
+            f"{PRICE} boundaries: [1, 2]",
+            f"{PRICE} autodis {{ {fields} }}",
+            f"{RAW}.autodis.{name}",
+            f"{said}; give",
+        )
+        for fields, name, said in [
+            ("", "num_channels", "is not set"),
+            ("num_channels: 0", "num_channels", "is 0"),
+            ("num_channels: 2 temperature: 0", "temperature", "is 0"),
+        ]
+    ),
     (PRICE, f"{PRICE} normalizer: 'log'", f"{RAW}.normalizer", "method="),
     (PRICE, f"{PRICE} value_dim: 0", f"{RAW}.value_dim", "is 0; give 1 or more"),
     ("[4]", "[0]", "model_config.mmoe.expert_mlp.hidden_units", "is [0]; give widths above 0"),

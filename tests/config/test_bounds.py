@@ -1,14 +1,18 @@
 """A number that is too small is answered with a bound that is then accepted."""
 
+import re
 from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
-from written import built, changed, load, message_types, read, said
+from written import CONFIG, built, changed, load, message_types, read, said
 
+from tzmmoe import config as configs
+from tzmmoe.build import rules
 from tzmmoe.config.facts import FACTS
+from tzmmoe.registry import Modules
 
 UNSIGNED = (FieldDescriptor.CPPTYPE_UINT32, FieldDescriptor.CPPTYPE_UINT64)
 
@@ -43,6 +47,120 @@ def test_a_field_that_must_not_be_0_is_known_as_positive(tmp_path: Path, section
     refused = refused_zeros(message, lines)
     assert refused
     assert refused <= set(FACTS.positive)
+
+
+RATE = "constant_learning_rate {}"
+ITEM = 'id_feature { feature_name: "item" num_buckets: 20 embedding_dim: 4 }'
+OF_ITEM = 'id_feature { feature_name: "item" FIELDS }'
+ARGUMENTS = """{
+  num_buckets: 20 hash_bucket_size: null vocab_list: [] vocab_dict {} vocab_file: null
+  default_bucketize_value: null out_of_range: "ROW_ZERO"
+}"""
+PRICE = 'raw_feature { feature_name: "price" boundaries: [1, 2] embedding_dim: 4 }'
+EPOCHS, DATA = "num_epochs: 1", "data_config {"
+METRIC = "      metrics { auc {} }\n"
+LOSS = "      losses { binary_cross_entropy {} }\n"
+CLASSES = "num_class: 4 losses { softmax_cross_entropy {} } metrics { accuracy { FIELDS } }\n"
+MODEL = CONFIG[CONFIG.index("  mmoe {") :]
+LEVEL = f"""  ple {{
+    extraction_networks {{
+      FIELDS task_expert_net {{ hidden_units: 4 }} share_expert_net {{ hidden_units: 4 }}
+    }}
+{MODEL[MODEL.index("    task_towers") :]}"""
+V2 = """  mmoe_v2 {
+    mmoe_group: "all" wide_group: "all" FIELDS
+    task_towers { tower_name: "ctr" label_name: "click" }
+    task_towers { tower_name: "cvr" label_name: "buy" }
+  }
+}
+"""
+V2_FIELDS = {
+    "num_experts": "2",
+    "expert_layers": "4",
+    "task_structs": "{ units: [4, 1] } task_structs { units: 1 }",
+}
+STRUCT = "num_experts: 2 expert_layers: 4 task_structs { FIELDS } task_structs { units: 1 }"
+
+# For each message that has unsigned fields: changes of the small config that leave FIELDS in it,
+# and the fields that it cannot do without.
+PLACES: dict[str, tuple[list[tuple[str, str]], dict[str, str]]] = {
+    "TrainConfig": ([(EPOCHS, "FIELDS")], {}),
+    "ExponentialDecayLR": (
+        [(RATE, "exponential_decay_learning_rate { FIELDS }")],
+        {"decay_size": "5"},
+    ),
+    "ManualStepLR": (
+        [(RATE, "manual_step_learning_rate { learning_rates: 0.1 FIELDS }")],
+        {"schedule_sizes": "5"},
+    ),
+    "CosineAnnealingLR": ([(RATE, "cosine_annealing_learning_rate { FIELDS }")], {"T_max": "5"}),
+    "CosineAnnealingWarmRestartsLR": (
+        [(RATE, "cosine_annealing_warm_restarts_learning_rate { FIELDS }")],
+        {"T_0": "5"},
+    ),
+    "GradScaler": ([(EPOCHS, "mixed_precision: 'FP16' grad_scaler { FIELDS }")], {}),
+    "EarlyStopping": ([(EPOCHS, "early_stopping { FIELDS }")], {}),
+    "TrainSpeedLogger": ([(EPOCHS, "train_speed_logger { FIELDS }")], {}),
+    "TensorBoard": ([(EPOCHS, "tensorboard { FIELDS }")], {}),
+    "EvalConfig": ([(DATA, f"eval_config {{ FIELDS }} {DATA}")], {}),
+    "DataConfig": ([("batch_size: 8", "FIELDS")], {}),
+    "AUC": ([("auc {}", "auc { FIELDS }")], {}),
+    "Accuracy": ([(METRIC + LOSS, CLASSES)], {}),
+    "IdFeature": ([(ITEM, OF_ITEM)], {"num_buckets": "20", "embedding_dim": "4"}),
+    "IdFeature.hash_bucket_size": ([(ITEM, OF_ITEM)], {"embedding_dim": "4"}),
+    "IdFeature.default_bucketize_value": (
+        [(ITEM, OF_ITEM)],
+        {"vocab_list": '["a", "b", "c", "d"]', "embedding_dim": "4"},
+    ),
+    "RawFeature": (
+        [(PRICE, 'raw_feature { feature_name: "price" boundaries: [1, 2] FIELDS }')],
+        {"embedding_dim": "4"},
+    ),
+    "AutoDisEmbedding": (
+        [(PRICE, 'raw_feature { feature_name: "price" embedding_dim: 4 autodis { FIELDS } }')],
+        {},
+    ),
+    "CustomFeature": (
+        [
+            (
+                ITEM,
+                'custom_feature { feature_name: "item" FIELDS }',
+            )
+        ],
+        {"class": '"tzmmoe.features.id.IdFeature"', "embedding_dim": "4", "args": ARGUMENTS},
+    ),
+    "MMoE": ([("num_expert: 2", "FIELDS")], {}),
+    "MLP": ([("hidden_units: [4]", "FIELDS")], {}),
+    "TaskTower": ([(METRIC + LOSS, "FIELDS")], {}),
+    "ExtractionNetwork": ([(MODEL, LEVEL)], {"expert_num_per_task": "2", "share_num": "1"}),
+    "MMoEV2": ([(MODEL, V2)], V2_FIELDS),
+    "TaskStruct": ([(MODEL, V2.replace("FIELDS", STRUCT))], {"units": "1"}),
+}
+EVERY = [field for descriptor in message_types().values() for field in unsigned(descriptor)]
+
+
+def said_with(folder: Path, field: FieldDescriptor, value: int) -> list[str]:
+    """What is said of a config in which an unsigned field has a value."""
+    message = field.containing_type.name
+    changes, others = PLACES.get(f"{message}.{field.name}") or PLACES[message]
+    fields = others | {field.name: str(value)}
+    text = " ".join(f"{n} {v}" if v[0] == "{" else f"{n}: {v}" for n, v in fields.items())
+    (folder / "a.config").write_text(changed(*changes).replace("FIELDS", text))
+    modules = Modules.of("tzmmoe.features.id")
+    config = configs.load(folder / "a.config", rules=rules(modules), modules=modules)
+    return built(config)[1]
+
+
+@pytest.mark.parametrize("field", EVERY, ids=[f"{f.containing_type.name}.{f.name}" for f in EVERY])
+def test_a_negative_value_of_any_unsigned_field_is_answered_with_the_least_that_is_accepted(
+    tmp_path: Path, field: FieldDescriptor
+) -> None:
+    least = next(value for value in range(4) if not said_with(tmp_path, field, value))
+    of_field = re.compile(rf"\b{field.name}(\[0\])?: (.+)")
+    [words] = [
+        found[2] for line in said_with(tmp_path, field, -1) if (found := of_field.search(line))
+    ]
+    assert words == f"is -1; give {least} or more"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from tzmmoe.features.shared import Origin
 
 FAULTS = [
     ("", r"has none of hash_bucket_size, num_buckets, .*; give one"),
-    ("hash_bucket_size: 0", "has none of"),
+    ("hash_bucket_size: 0", "hash_bucket_size: is 0; give 1 or more"),
+    ("num_buckets: 0", "num_buckets: is 0; give 1 or more"),
     ("hash_bucket_size: 3 num_buckets: 4", "has hash_bucket_size and num_buckets; give one"),
     ('num_buckets: 3 vocab_list: "a"', "has num_buckets and vocab_list; give one"),
     ("num_buckets: 3 default_bucketize_value: 1", "default_bucketize_value: has no effect"),

@@ -103,7 +103,8 @@ EvalConfig.batch_size Accuracy.top_k DataConfig.batch_size DataConfig.eval_batch
 DataConfig.shuffle_buffer_size IdFeature.embedding_dim RawFeature.value_dim
 AutoDisEmbedding.num_channels MLP.hidden_units MMoE.num_expert MMoE.expert_num TaskTower.num_class
 ExtractionNetwork.expert_num_per_task MMoEV2.num_experts MMoEV2.expert_layers TaskStruct.units
-IdFeature.hash_bucket_size IdFeature.num_buckets MMoEV2.wide_width
+IdFeature.hash_bucket_size IdFeature.num_buckets MMoEV2.wide_width RawFeature.embedding_dim
+CustomFeature.embedding_dim
 """
 
 FACTS = SchemaFacts(

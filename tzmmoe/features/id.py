@@ -101,6 +101,9 @@ def id_lookup(
     """The lookup that the only field among ``sizes`` with a value asks for; ``unknown`` is
     default_bucketize_value."""
     present = [name for name, size in sizes.items() if size]
+    zeros = [name for name, size in sizes.items() if size == 0]  # repeated fields are empty lists
+    if zeros and not present:
+        raise ConfigError.at(zeros[0], "is 0; give 1 or more")
     if len(present) != 1:
         what = " and ".join(present) if present else f"none of {', '.join(sizes)}"
         raise ConfigError.at("", f"has {what}; give one of them")

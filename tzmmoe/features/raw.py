@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from torch import nn
 
-from tzmmoe.errors import ConfigError
+from tzmmoe.errors import ConfigError, within
 from tzmmoe.features.base import FEATURES, Feature
 from tzmmoe.features.column import plain
 from tzmmoe.features.forms import BadValue, as_float32, as_numbers, parse_number
@@ -59,6 +59,9 @@ class RawFeature(Feature):
         layer = next((name for name, fields in layers.items() if fields is not None), None)
         if self._lookup and layer:
             raise ConfigError.at(layer, "is set, and so is boundaries; keep one")
+        if self._autodis is not None:
+            with within("autodis"):
+                AutoDis.check(self._autodis["num_channels"], self._autodis["temperature"])
         if self._lookup or layer:
             shared.dim()
         elif shared.embedding_dim:

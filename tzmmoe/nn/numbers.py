@@ -36,10 +36,7 @@ class AutoDis(nn.Module):
         keep_prob: float,
     ) -> None:
         super().__init__()
-        if not num_channels:
-            raise ConfigError.at("autodis.num_channels", "is not set; give 1 or more")
-        if temperature <= 0:
-            raise ConfigError.at("autodis.temperature", f"is {temperature:g}; give more than 0")
+        self.check(num_channels, temperature)
         self.temperature, self.keep_prob = temperature, keep_prob
         self.input_weight = nn.Parameter(torch.empty(value_dim, num_channels))
         self.mixing = nn.Parameter(torch.empty(value_dim, num_channels, num_channels))
@@ -47,6 +44,15 @@ class AutoDis(nn.Module):
         with torch.no_grad():  # each matrix by itself: numbers share no inputs, so no fan_in
             for matrix in (*self.input_weight.split(1), *self.mixing, *self.meta):
                 nn.init.xavier_uniform_(matrix)
+
+    @staticmethod
+    def check(num_channels: int | None, temperature: float) -> None:
+        """Raises ConfigError where no layer can be made."""
+        if not num_channels:
+            state = "is not set" if num_channels is None else "is 0"
+            raise ConfigError.at("num_channels", f"{state}; give 1 or more")
+        if temperature <= 0:
+            raise ConfigError.at("temperature", f"is {temperature:g}; give more than 0")
 
     def forward(self, numbers_BR: Tensor) -> Tensor:
         """(B, R D)."""
