@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -237,7 +237,7 @@ class TrainRun:
 
     def _restore(self, trainer: Trainer, saved: checkpoint.Checkpoint) -> None:
         """Weights, and the optimizers' state."""
-        state.restore_weights(saved, trainer.model)
+        self.session.restore_weights(saved)
         if self.ignore_restore_optimizer:
             log.info("the optimizers start from scratch")
             return
@@ -258,7 +258,9 @@ class TrainRun:
             saved = checkpoint.open_checkpoint(checkpoint.resolved(path))
         else:
             saved = self.session.matching_checkpoint(path)
-        log.info("%s", state.fine_tune(saved, self.session.built.model, mapping))
+        text = self.session.settings.text
+        with nullcontext() if mapping else state.explained(saved, text):  # a map joins two models
+            log.info("%s", state.fine_tune(saved, self.session.built.model, mapping))
 
     def _log_plan(self, trainer: Trainer) -> None:
         """What will be trained, and which parts will not."""

@@ -239,9 +239,13 @@ class Session:
         """Load the weights of a checkpoint, or of the preferred one of a model_dir."""
         world = self.runtime.world
         opened = world.each(lambda: self.matching_checkpoint(path))
-        world.each(lambda: state.restore_weights(opened, self.built.model))
+        world.each(lambda: self.restore_weights(opened))
         log.info("weights of %s", opened.path)
         return opened
+
+    def restore_weights(self, opened: checkpoint.Checkpoint) -> None:
+        with state.explained(opened, self.settings.text):
+            state.restore_weights(opened, self.built.model)
 
     def batches(self, loader: Loader) -> Iterator[Batch]:
         """All rows once. If the tables are sharded, the processes take their batches in lockstep,

@@ -5,6 +5,7 @@ state, so that a later run may lay the tables out differently.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from torch import Tensor
 
 from tzmmoe.batch import Position
 from tzmmoe.build import Built
+from tzmmoe.config import shapes
 from tzmmoe.data.plan.order import Order
 from tzmmoe.errors import CheckpointError, ConfigError, did_you_mean
 from tzmmoe.learning.step import TrainStep
 from tzmmoe.models.rank import RankModel
-from tzmmoe.system.checkpoint import Checkpoint
+from tzmmoe.system.checkpoint import Checkpoint, MisfitError
 from tzmmoe.system.seeds import seed_of
 from tzmmoe.system.tensorfiles import Scattered
 from tzmmoe.system.world import World
@@ -97,6 +99,21 @@ def json_state(step: TrainStep, readings: Sequence[dict[str, Any]], steps: int) 
 def words(step: TrainStep) -> dict[str, str]:
     """The optimizers, by their words in the schema."""
     return {"sparse": step.tables.word, "dense": step.dense.word}
+
+
+@contextmanager
+def explained(checkpoint: Checkpoint, config: str) -> Iterator[None]:
+    """A MisfitError that leaves the block begins with the settings of ``config`` that differ from
+    those of the checkpoint."""
+    try:
+        yield
+    except MisfitError as error:
+        saved = (checkpoint.path / "pipeline.config").read_text(encoding="utf-8")
+        if not (listed := "\n  ".join(shapes.changes(saved, config))):
+            raise
+        head, _, tensors = str(error).partition("\n")
+        text = f"{head}\n  {listed}\n  and these tensors differ:\n{tensors}"
+        raise MisfitError(text) from error
 
 
 def restore_weights(checkpoint: Checkpoint, model: RankModel) -> None:

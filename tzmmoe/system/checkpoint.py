@@ -34,6 +34,10 @@ NOT_SHARED = (
 )
 
 
+class MisfitError(CheckpointError):
+    """A checkpoint lacks tensors of the model, or holds them in other shapes."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint whose checksums have been verified."""
@@ -56,8 +60,8 @@ class Checkpoint:
         """Fill tensors in place, or the parts of them that this process holds.
 
         Raises:
-            CheckpointError: tensors are missing or differ in shape (all are listed), or a file
-                cannot be read.
+            MisfitError: tensors are missing or differ in shape (all are listed).
+            CheckpointError: a file cannot be read.
         """
         shapes, faults = self.shapes(), []
         for name, target in targets.items():
@@ -69,7 +73,7 @@ class Checkpoint:
                 faults.append(f"{name}: {saved} in the checkpoint, {list(size)} in the model")
         if faults:
             listed = "\n  ".join(faults)
-            raise CheckpointError(f"{self.path} does not fit the model:\n  {listed}")
+            raise MisfitError(f"{self.path} does not fit the model:\n  {listed}")
         try:
             tensorfiles.read(self.path / "tensors", targets)
         except UNREADABLE as error:
