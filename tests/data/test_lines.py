@@ -16,9 +16,9 @@ from tzmmoe.data.reading.lines import (
     Index,
     QuoteFault,
     Quoting,
-    check_blocks,
     line_ends,
     line_number,
+    row_blocks,
 )
 
 PIECES = st.lists(st.sampled_from(["a", "bc", ",", '"', "\n", "\r\n", "\r", "\\", " "]), max_size=8)
@@ -62,7 +62,7 @@ def test_rows_are_those_of_the_standard_librarys_writer_whatever_the_blocks(
     begins = [len(written(table[:row], word, line_end)) for row in range(len(table) + 1)]
     assert [0, *quoting.row_ends(data, is_last=True).tolist()] == begins
     assert Index.of(blocks(data, size), size, quoting).num_rows == len(table)
-    assert b"".join(check_blocks(blocks(data, size), size, quoting, 2)) == data
+    assert b"".join(row_blocks(blocks(data, size), size, quoting, 2)) == data
 
 
 @settings(deadline=None, max_examples=200)
@@ -70,7 +70,7 @@ def test_rows_are_those_of_the_standard_librarys_writer_whatever_the_blocks(
 @example([["a\r\n", "b"]], "DOUBLED", 4)
 def test_no_block_ends_between_a_carriage_return_and_its_line_feed(table, word, size) -> None:
     data = written(table, word, "\r\n")
-    parts = list(check_blocks(blocks(data, size), size, Quoting(word, ","), 2))
+    parts = list(row_blocks(blocks(data, size), size, Quoting(word, ","), 2))
     places = np.cumsum([len(part) for part in parts])[:-1]
     assert all(data[place - 1 : place + 1] != b"\r\n" for place in places)
 
@@ -103,7 +103,7 @@ def test_lines_with_quotes_within_cells_are_arrows_rows(pieces) -> None:
 def test_a_stray_quote_is_found_at_its_place(text, begin, reason, size) -> None:
     data = text.encode()
     with pytest.raises(QuoteFault, match=reason) as caught:
-        list(check_blocks(blocks(data, size), size, Quoting("DOUBLED", ",", is_chosen=True), 2))
+        list(row_blocks(blocks(data, size), size, Quoting("DOUBLED", ",", is_chosen=True), 2))
     assert caught.value.begin == begin
 
 
@@ -113,7 +113,7 @@ def test_a_stray_quote_is_found_at_its_place(text, begin, reason, size) -> None:
 def test_quotes_that_enclose_cells_or_stand_within_them_are_no_fault(text) -> None:
     data = text.encode()
     quoting = Quoting("DOUBLED", ",", is_chosen=True)
-    assert b"".join(check_blocks(io.BytesIO(data).read, 4, quoting, 2)) == data
+    assert b"".join(row_blocks(io.BytesIO(data).read, 4, quoting, 2)) == data
 
 
 @pytest.mark.parametrize("num_rows", [1, STRIDE - 1, STRIDE, 3 * STRIDE + 7])

@@ -142,7 +142,7 @@ def failing_in_the_middle(patch: pytest.MonkeyPatch, file: Path) -> None:
 
     patch.setattr(parquet.pq, "ParquetFile", ParquetFile)
     most = 2 * file.stat().st_size // 3
-    patch.setattr(csv, "_stream", lambda name: pa.PythonFile(Failing(Path(name), most), "r"))
+    patch.setattr(csv, "stream_of", lambda name: pa.PythonFile(Failing(Path(name), most), "r"))
 
 
 def test_a_read_that_fails_in_the_middle_is_an_error_and_a_later_run_resumes(

@@ -6,10 +6,10 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pytest
 
-from tzmmoe.features.dates import PARTS, DatePart
-from tzmmoe.features.formats import NumberFormat
 from tzmmoe.features.forms import BadValue
-from tzmmoe.features.printed import lists
+from tzmmoe.features.written.dates import PARTS, DatePart
+from tzmmoe.features.written.formats import NumberFormat
+from tzmmoe.features.written.printed import lists
 
 LISTS = [[], [1, 2, 3], ["a"], ["a b", "c"], ["it's", 'say "x"', "a, b"], [None, 2], [0.5, -3]]
 TIMES = ["1969-07-20 20:17:40", "2024-02-29 00:00:00", "2024-12-31 23:59:59", "2021-01-03 05:06:07"]

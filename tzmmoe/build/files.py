@@ -25,7 +25,7 @@ def reading(config: DataConfig) -> Reading:
         targets=[*config.label_fields, *config.sample_weight_fields],
         only_csv=only_csv,
         quoting=DataConfig.Quoting.Name(config.quoting),
-        null_values=list(config.null_values),
+        null_values=tuple(config.null_values),
     )
 
 

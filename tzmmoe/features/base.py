@@ -10,9 +10,9 @@ import numpy as np
 from torch import nn
 
 from tzmmoe.errors import ConfigError
-from tzmmoe.features import formats
-from tzmmoe.features.formats import CellFormat
 from tzmmoe.features.shared import FeatureSettings, Origin, SharedFields, Tally
+from tzmmoe.features.written import formats
+from tzmmoe.features.written.formats import CellFormat
 from tzmmoe.jagged import Jagged
 from tzmmoe.protos.feature_pb2 import FeatureConfig
 from tzmmoe.registry import Modules, Registry

@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from tzmmoe.errors import ConfigError
 from tzmmoe.features.column import read
-from tzmmoe.features.formats import FIELDS, CellFormat
 from tzmmoe.features.forms import BadValue
 from tzmmoe.features.lookup import Identity, Lookup
+from tzmmoe.features.written.formats import FIELDS, CellFormat
 from tzmmoe.jagged import Jagged
 from tzmmoe.tables.constraints import Constraints
 from tzmmoe.tables.initializers import table_initializer

@@ -13,7 +13,8 @@ from pyarrow import csv
 from torch import Tensor
 
 from tzmmoe.batch import Batch
-from tzmmoe.data.reading.files import COMPRESSED, KINDS
+from tzmmoe.data.reading.files import KINDS
+from tzmmoe.data.reading.stream import COMPRESSED
 from tzmmoe.errors import ConfigError, DataError, did_you_mean
 from tzmmoe.features.column import decoded
 from tzmmoe.system.world import World

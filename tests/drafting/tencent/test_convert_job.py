@@ -354,9 +354,9 @@ def test_the_command_writes_the_config_and_prints_the_report_and_the_next_comman
     out = tmp_path / "m.config"
     assert text_format.Parse(out.read_text(), Pipeline()) == by_hand(FIXTURES)
     assert not load(out).faults
-    assert (
-        f"wrote {out}; train with it:\n  python -m tzmmoe.train --pipeline_config {out}\n"
-    ) in printed
+    train = f"python -m tzmmoe.train --pipeline_config {out}"
+    assert f"wrote {out}" in printed
+    assert printed.endswith(f"\n  {train} --check\n  {train}\n")
     assert f"#     python -m tzmmoe.train --pipeline_config {out}" in out.read_text()
 
 

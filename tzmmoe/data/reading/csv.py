@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
@@ -11,24 +10,23 @@ from pyarrow import csv
 
 from tzmmoe.data.reading.base import Source, unreadable
 from tzmmoe.data.reading.lines import (
+    LONGEST,
     STRIDE,
     Index,
+    LongRow,
     QuoteFault,
     Quoting,
-    check_blocks,
     line_number,
+    row_blocks,
 )
 from tzmmoe.data.reading.quoting import SAMPLE_BYTES, chosen
+from tzmmoe.data.reading.stream import FAILURES, FIRST_BYTES, head, is_compressed, stream_of
 from tzmmoe.errors import DataError
 
 BLOCK_BYTES = 4 << 20
-FIRST_BYTES = 1 << 16  # enough to hold a header line
 DELIMITERS = (",", "\t", ";", "|")  # the common ones
-COMPRESSED = (".gz", ".bz2", ".zst", ".lz4")
-UTF16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks
 MAX_QUOTED = 60  # characters of a file's content in an error message
 
-FAILURES = (pa.ArrowException, OSError, UnicodeDecodeError)
 # Arrow's messages. It counts columns from 0, rows from 1, and the header line as a row.
 BAD_CELL = re.compile(r"In CSV column #(\d+): Row #(\d+): CSV conversion error to \S+: (.*)", re.S)
 BAD_ROW = re.compile(r"CSV parse error: Row #(\d+): Expected (\d+) columns, got (\d+): (.*)", re.S)
@@ -83,14 +81,17 @@ class CsvSource(Source):
         self.reason = ""  # for the quoting that was chosen
         if quoting == "AUTO":
             is_chosen = True
-            quoting, self.reason = chosen(_head(self.files[0]), delimiter)
+            quoting, self.reason = chosen(head(self.files[0], SAMPLE_BYTES), delimiter)
         self.quoting = Quoting(quoting, delimiter, is_chosen)
 
     def columns(self, file: str) -> list[str]:
         if file not in self._columns:
             self.check_unchanged(file)
-            with self._failures(file, None), self._open(file, None) as reader:
-                names = reader.schema.names
+            with self._failures(file), stream_of(file) as stream:
+                blocks = row_blocks(stream.read, FIRST_BYTES, self.quoting)
+                block = next(filter(_is_filled, blocks), b"").lstrip(b"\r\n")
+                first = block[: [*self.quoting.row_ends(block, is_last=True), 0][0]]
+                names = self._read_csv(first, None, None).schema.names
             if self._names is not None:
                 names = self._names_without_header(file, len(names))
             self._columns[file] = names
@@ -124,7 +125,7 @@ class CsvSource(Source):
     def num_rows(self, file: str) -> int:
         if file not in self._indexes:
             self.check_unchanged(file)
-            with self._failures(file, None), _stream(file) as stream:
+            with self._failures(file), stream_of(file) as stream:
                 self._indexes[file] = Index.of(stream.read, BLOCK_BYTES, self.quoting)
             self.check_unchanged(file)
         return self._indexes[file].num_rows - self._has_header
@@ -135,7 +136,7 @@ class CsvSource(Source):
     def blocks(self, file: str) -> list[int]:
         """About BLOCK_BYTES each; a compressed file can only be read from its beginning."""
         count = self.num_rows(file)
-        if _is_compressed(file) or not count:
+        if is_compressed(file) or not count:
             return [count]
         offsets = self._indexes[file].offsets
         entries = np.searchsorted(offsets, np.arange(BLOCK_BYTES, offsets[-1], BLOCK_BYTES))
@@ -164,44 +165,56 @@ class CsvSource(Source):
     ) -> Iterator[pa.RecordBatch]:
         """Rows after the first ``skip``, with the columns in ``types``."""
         self.check_unchanged(file)
-        offset = 0
-        if file in self._indexes and not _is_compressed(file):
-            row, begin = self._indexes[file].before(skip + self._has_header)
-            if row:
-                skip, offset = skip + self._has_header - row, begin
-        with self._failures(file, types), self._open(file, types, offset=offset) as reader:
-            for batch in reader:
+        row, offset = 0, 0  # the header, if there is one, is row 0
+        if file in self._indexes and not is_compressed(file):
+            row, offset = self._indexes[file].before(skip + self._has_header)
+        skip -= max(row - self._has_header, 0)
+        width = len(self._columns[file])
+        with self._failures(file), stream_of(file, offset) as stream:
+            for block in row_blocks(stream.read, BLOCK_BYTES, self.quoting, width, offset):
                 self.check_unchanged(file)
+                if not _is_filled(block):
+                    continue
+                table = self._parsed(file, block, types, row)
+                row += table.num_rows + (self._has_header and row == 0)
                 # Arrow's skip_rows counts lines, not rows: it would count empty lines, and each
                 # line of a cell that spans several.
-                yield batch.slice(skip)
-                skip = max(skip - batch.num_rows, 0)
+                yield from table.slice(skip).to_batches()
+                skip = max(skip - table.num_rows, 0)
         self.check_unchanged(file)
 
-    def _open(
+    def _parsed(
+        self, file: str, block: bytes, types: Mapping[str, pa.DataType], row: int
+    ) -> pa.Table:
+        """The rows of a block that begins with row ``row``. Raises DataError."""
+        names = None if self._has_header and row == 0 else self._columns[file]
+        try:
+            return self._read_csv(block, names, types)
+        except pa.ArrowInvalid as error:
+            fault: Exception = error
+        try:  # again without threads: only then does Arrow say the row
+            self._read_csv(block, names, types, use_threads=False)
+        except pa.ArrowInvalid as error:
+            fault = error
+        raise self._fault(file, fault, row - self._has_header) from fault
+
+    def _read_csv(
         self,
-        file: str,
+        block: bytes,
+        names: Sequence[str] | None,
         types: Mapping[str, pa.DataType] | None,
         *,
-        offset: int = 0,
         use_threads: bool = True,
-    ) -> csv.CSVStreamingReader:
-        """A reader of the columns in ``types``, from a row on that begins at a byte; None: of all
-        columns, to learn their names."""
-        stream = _stream(file, offset)
-        if types and self.quoting.word != "OFF":
-            stream = pa.PythonFile(
-                CheckedFile(stream, offset, self.quoting, len(self._columns[file])), "r"
-            )
-        # Without a header, Arrow makes up names until it is known which columns there are.
-        names = self._columns[file] if types and (self._names or offset) else None
-        return csv.open_csv(
-            stream,
+    ) -> pa.Table:
+        """The columns in ``types``; None: all columns, to learn their names. ``names``: of all
+        columns; None: they are in the block, or nowhere."""
+        return csv.read_csv(
+            pa.py_buffer(block),
             read_options=csv.ReadOptions(
                 use_threads=use_threads,
-                block_size=BLOCK_BYTES,
+                block_size=len(block) + 1,
                 column_names=names,
-                autogenerate_column_names=bool(self._names) and not types,
+                autogenerate_column_names=names is None and not self._has_header,
             ),
             parse_options=csv.ParseOptions(
                 delimiter=self._delimiter,
@@ -219,29 +232,28 @@ class CsvSource(Source):
         )
 
     @contextmanager
-    def _failures(self, file: str, types: Mapping[str, pa.DataType] | None) -> Iterator[None]:
-        """Turn what Arrow, the system and the check of quotes raise into DataError."""
+    def _failures(self, file: str) -> Iterator[None]:
+        """Turn what Arrow, the system and the search for rows raise into DataError."""
         try:
             yield
         except QuoteFault as fault:
+            self.check_unchanged(file)  # what was read may be of two files
             raise self._quote_fault(file, fault) from fault
+        except LongRow as fault:
+            size = f"{LONGEST / 2**20:g} MiB"
+            line = _line(file, fault.begin)
+            raise DataError(
+                f"{file}, line {line:,}: a row is longer than {size}; is a line break missing?"
+            ) from fault
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{file}: its first line is not UTF-8; save the file as UTF-8"
+            ) from error
         except FAILURES as error:
-            self._check_quotes(file)  # a stray one shifts the cells of other rows
-            raise self._fault(file, types, error) from error
-
-    def _check_quotes(self, file: str) -> None:
-        """Raise DataError for the first quote that contradicts the quoting."""
-        try:
-            with suppress(*FAILURES), _stream(file) as stream:
-                width = first_line(file).count(self._delimiter) + 1
-                for _ in check_blocks(stream.read, BLOCK_BYTES, self.quoting, width):
-                    pass
-        except QuoteFault as fault:
-            raise self._quote_fault(file, fault) from fault
+            raise unreadable(file, error) from error
 
     def _quote_fault(self, file: str, fault: QuoteFault) -> DataError:
-        with _stream(file) as stream:
-            line = line_number(stream.read, BLOCK_BYTES, fault.begin)
+        line = _line(file, fault.begin)
         remedy = "if quotes are part of the text, set data_config.quoting: OFF"
         if self.quoting.is_chosen and "spans" in fault.reason:
             remedy += f"; if one cell holds these lines, set it to {self.quoting.word}"
@@ -250,42 +262,20 @@ class CsvSource(Source):
             f"close or remove the quote; {remedy}"
         )
 
-    def _fault(
-        self, file: str, types: Mapping[str, pa.DataType] | None, error: Exception
-    ) -> DataError:
-        """The DataError for an error of Arrow, with the row if it can be located."""
-        if isinstance(error, pa.ArrowInvalid) and "CSV" in str(error):
-            error = self._located(file, types) or error
+    def _fault(self, file: str, error: Exception, before: int) -> DataError:
+        """The DataError for an error of Arrow in a block with ``before`` rows of data before it;
+        -1 if the block begins with the header, which Arrow counts as a row."""
         text = str(error)
         if match := BAD_CELL.fullmatch(text):
             column, row, reason = match.groups()
             name = self._columns[file][int(column)]
-            return DataError(f"{self._row(file, row)}, column {name!r}: {self._why(name, reason)}")
+            place = f"{file}, row {before + int(row):,}, column {name!r}"
+            return DataError(f"{place}: {self._why(name, reason)}")
         if match := BAD_ROW.fullmatch(text):
             row, expected, count, line = match.groups()
-            return DataError(
-                f"{self._row(file, row)}: expected {expected} columns, got {count}: {_quoted(line)}"
-            )
-        if isinstance(error, UnicodeDecodeError):
-            return DataError(f"{file}: its first line is not UTF-8; save the file as UTF-8")
-        if "straddl" in text:  # "straddling object straddles two block boundaries"
-            size = f"{BLOCK_BYTES / 2**20:g} MiB"
-            return DataError(f"{file}: a row is longer than {size}; is a closing quote missing?")
+            place = f"{file}, row {before + int(row):,}"
+            return DataError(f"{place}: expected {expected} columns, got {count}: {_quoted(line)}")
         return unreadable(file, error)
-
-    def _located(self, file: str, types: Mapping[str, pa.DataType] | None) -> Exception | None:
-        """The error of reading the file again without threads: only then does Arrow say the row."""
-        try:
-            with self._open(file, types, use_threads=False) as reader:
-                for _ in reader:
-                    pass
-        except FAILURES as error:
-            return error
-        return None
-
-    def _row(self, file: str, number: str) -> str:
-        # Rows of data are numbered from 1, so the header line does not count.
-        return f"{file}, row {int(number) - (self._names is None):,}"
 
     def _why(self, name: str, reason: str) -> str:
         if "UTF8" in reason:
@@ -306,70 +296,15 @@ def other_delimiter(columns: Sequence[str]) -> str | None:
     return delimiter if delimiter in columns[0] else None
 
 
-def first_line(file: str) -> str:
-    """The first line of a file that is not empty. Raises DataError if the file cannot be read."""
-    try:
-        with _stream(file) as stream:
-            lines = stream.read(FIRST_BYTES).decode("utf-8-sig", errors="replace").splitlines()
-    except FAILURES as error:
-        raise unreadable(file, error) from error
-    return next(filter(None, lines), "")
+def _is_filled(block: bytes) -> bool:
+    """Whether there is more than empty lines, which Arrow takes for an empty file."""
+    return bool(block.strip(b"\r\n"))
 
 
-class CheckedFile:
-    """A file whose quotes are checked while Arrow reads it, from a row on."""
-
-    closed = False
-
-    def __init__(
-        self, stream: pa.NativeFile, begin: int, quoting: Quoting, num_columns: int
-    ) -> None:
-        self._stream = stream
-        self._begin = begin
-        self._blocks = check_blocks(stream.read, BLOCK_BYTES, quoting, num_columns)
-
-    def read(self, size: int) -> bytes:
-        """The next block, whatever the ``size``."""
-        try:
-            return next(self._blocks, b"")
-        except QuoteFault as fault:
-            raise QuoteFault(self._begin + fault.begin, fault.reason) from fault
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        self.closed = True
-        self._stream.close()
-
-
-def _stream(file: str, offset: int = 0) -> pa.NativeFile:
-    """The decompressed bytes of a file, from one on. Raises DataError for UTF-16."""
-    with pa.input_stream(file, compression="detect") as stream:
-        if stream.read(2) in UTF16:
-            raise DataError(f"{file}: is UTF-16; save it as UTF-8")
-    if not offset:
-        return pa.input_stream(file, compression="detect")
-    stream = pa.OSFile(file)
-    stream.seek(offset)
-    return stream
-
-
-def _is_compressed(file: str) -> bool:
-    return Path(file).suffix.lower() in COMPRESSED
-
-
-def _head(file: str) -> bytes:
-    """The first bytes of a file; all of a smaller one ends with a line break."""
-    try:
-        with _stream(file) as stream:
-            head = stream.read(SAMPLE_BYTES)
-            return head if len(head) == SAMPLE_BYTES or head.endswith(b"\n") else head + b"\n"
-    except FAILURES as error:
-        raise unreadable(file, error) from error
+def _line(file: str, offset: int) -> int:
+    """The number of the line, counted from 1, that a byte lies in."""
+    with stream_of(file) as stream:
+        return line_number(stream.read, BLOCK_BYTES, offset)
 
 
 def _quoted(text: str) -> str:

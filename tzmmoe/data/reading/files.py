@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tzmmoe.data.reading import named
 from tzmmoe.data.reading.base import Source
-from tzmmoe.data.reading.csv import COMPRESSED, CsvSource
+from tzmmoe.data.reading.csv import CsvSource
 from tzmmoe.data.reading.parquet import ParquetSource
+from tzmmoe.data.reading.stream import COMPRESSED
 from tzmmoe.errors import ConfigError, DataError, did_you_mean
 from tzmmoe.system.localpath import local
 

@@ -1,8 +1,8 @@
 """Where the rows of a CSV file begin and end, found in its bytes.
 
 Arrow accepts what it should not: a quote that begins a cell without enclosing it swallows all
-lines up to the next quote. So each block of a file passes through here on its way to Arrow. A row
-is a line that is not empty, or several where a quoted cell holds line breaks.
+lines up to the next quote. So a file is cut here, and Arrow gets blocks of whole rows. A row is a
+line that is not empty, or several where a quoted cell holds line breaks.
 """
 
 import re
@@ -14,7 +14,7 @@ import numpy as np
 
 QUOTE, LF, CR = b'"'[0], b"\n"[0], b"\r"[0]
 STRIDE = 4096  # rows from one entry of an index to the next
-LONGEST = 16 << 20  # bytes of a row; Arrow's own limit is lower
+LONGEST = 16 << 20  # bytes of a row
 
 
 class QuoteFault(Exception):
@@ -25,6 +25,14 @@ class QuoteFault(Exception):
         super().__init__(reason)
         self.begin = begin
         self.reason = reason
+
+
+class LongRow(Exception):
+    """A row that begins at byte ``begin`` takes more than LONGEST bytes."""
+
+    def __init__(self, begin: int) -> None:
+        super().__init__(begin)
+        self.begin = begin
 
 
 @dataclass(frozen=True)
@@ -68,10 +76,25 @@ class Quoting:
         elif len(quotes) % 2 and is_last:
             raise QuoteFault(int(quotes[-1]), "is never closed")
         # A line break after an odd number of quotes is within a cell.
-        outside = ends[np.searchsorted(quotes, ends, side="left") % 2 == 0]
+        marks = np.zeros(len(data) + 1, np.uint8)
+        marks[quotes] = 1
+        outside = ends[np.cumsum(marks, dtype=np.uint8)[ends - 1] % 2 == 0]
         if is_last and len(ends) and (not len(outside) or outside[-1] != ends[-1]):
             outside = np.append(outside, ends[-1])
         return outside
+
+    def last_end(self, data: bytes, *, is_last: bool, num_columns: int) -> int:
+        """Where the last whole row of the data ends; 0: nowhere.
+
+        Raises:
+            QuoteFault: as ``row_ends`` and ``check_rows`` do.
+        """
+        is_plain = self.word == "OFF" or (self.word == "DOUBLED" and b'"' not in data)
+        if is_plain and not is_last:  # quick, since nobody asks for the other rows
+            return max(data.rfind(b"\n"), data.rfind(b"\r", 0, -1)) + 1
+        ends = self.row_ends(data, is_last=is_last)
+        self.check_rows(data, ends, num_columns)
+        return int(ends[-1]) if len(ends) else 0
 
     def _is_regular(self, data: bytes, quotes: np.ndarray) -> bool:
         """Whether the quotes are cells' first and last characters by turns, or doubled ones."""
@@ -84,7 +107,8 @@ class Quoting:
         before, after = values[opening], values[closing + 2]
         if not (allowed[before].all() and allowed[after].all()):
             return False
-        paired = np.isin(opening - 1, closing)
+        paired = np.zeros(len(opening), bool)
+        paired[1:] = opening[1:] == closing[: len(opening) - 1] + 1
         return bool((paired | (before != QUOTE)).all())
 
     def _spans(self, data: bytes, *, is_last: bool) -> Iterator[tuple[int, int]]:
@@ -141,40 +165,32 @@ def line_ends(data: bytes, *, is_last: bool) -> np.ndarray:
     return places
 
 
-def check_blocks(
-    read: Callable[[int], bytes], size: int, quoting: Quoting, num_columns: int
+def row_blocks(
+    read: Callable[[int], bytes], size: int, quoting: Quoting, num_columns: int = 0, begin: int = 0
 ) -> Iterator[bytes]:
-    """Blocks of at most ``size`` bytes, checked before they are handed on.
+    """All bytes, in blocks that end with a row, of about ``size`` bytes if rows are shorter.
 
-    None ends between a carriage return and its line feed: Arrow takes a line feed at the beginning
-    of a block for the end of a line, also within quotes.
+    ``begin``: the byte of the file at which ``read`` begins, where a row does. ``num_columns``: to
+    tell rows from lines of a cell; 0: unknown.
 
     Raises:
-        QuoteFault: at a byte of the file.
+        QuoteFault: a quote contradicts the quoting; its byte counts from the file's beginning.
+        LongRow: a row takes more than LONGEST bytes.
     """
-    rest, offset, kept = b"", 0, b""
-    while block := kept + read(size - len(kept)):
-        kept = b""
-        if block.endswith(b"\r") and (following := read(1)):
-            block, kept = (block + following, b"") if following == b"\n" else (block, following)
-        data = rest + block
+    rest, is_last = b"", False
+    while not is_last:
+        block = read(size)
+        data, is_last = rest + block, not block
         try:
-            if not rest and quoting.word == "DOUBLED" and b'"' not in block:
-                end = max(block.rfind(b"\n"), block.rfind(b"\r")) + 1
-            else:
-                ends = quoting.row_ends(data, is_last=False)
-                quoting.check_rows(data, ends, num_columns)
-                end = int(ends[-1]) if len(ends) else 0
+            end = quoting.last_end(data, is_last=is_last, num_columns=num_columns)
+            if len(data) - end > LONGEST:
+                quoting.row_ends(data[end:], is_last=True)  # perhaps for want of a closing quote
+                raise LongRow(begin + end)
         except QuoteFault as fault:
-            raise QuoteFault(offset + fault.begin, fault.reason) from fault
-        rest, offset = data[end:], offset + end
-        if len(rest) > LONGEST:
-            break
-        yield block
-    try:
-        quoting.check_rows(rest, quoting.row_ends(rest, is_last=True), num_columns)
-    except QuoteFault as fault:
-        raise QuoteFault(offset + fault.begin, fault.reason) from fault
+            raise QuoteFault(begin + fault.begin, fault.reason) from fault
+        if end:
+            yield data[:end]
+        rest, begin = data[end:], begin + end
 
 
 @dataclass(frozen=True)
@@ -192,22 +208,15 @@ class Index:
         Raises:
             QuoteFault: at a byte of the file.
         """
-        num_rows, base, rest, offsets, is_last = 0, 0, b"", [], False
-        while not is_last:
-            block = read(size)
-            data, is_last = rest + block, not block or len(rest) > LONGEST
-            try:
-                ends = quoting.row_ends(data, is_last=is_last)
-            except QuoteFault as fault:
-                raise QuoteFault(base + fault.begin, fault.reason) from fault
-            begins = np.concatenate([[0], ends[:-1]]).astype(np.int64)[: len(ends)]
-            begins = begins[_filled(data, begins, ends)]
-            first = -num_rows % STRIDE
-            offsets.append(base + begins[first::STRIDE])
+        num_rows, place, offsets = 0, 0, []
+        for block in row_blocks(read, size, quoting):
+            ends = quoting.row_ends(block, is_last=True)
+            begins = np.concatenate([[0], ends[:-1]])
+            begins = begins[_filled(block, begins, ends)]
+            offsets.append(place + begins[-num_rows % STRIDE :: STRIDE])
             num_rows += len(begins)
-            end = int(ends[-1]) if len(ends) else 0
-            rest, base = data[end:], base + end
-        return cls(num_rows, np.concatenate(offsets))
+            place += len(block)
+        return cls(num_rows, np.concatenate([np.zeros(0, np.int64), *offsets]))
 
     def before(self, row: int) -> tuple[int, int]:
         """The last indexed row that is not after a row, and the byte at which it begins."""

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tzmmoe.config.rules.data import delimiter_fault
 from tzmmoe.data.reading.base import Source
-from tzmmoe.data.reading.csv import DELIMITERS, CsvSource, first_line
-from tzmmoe.data.reading.files import COMPRESSED, KINDS, Reading, expand, open_source
+from tzmmoe.data.reading.csv import DELIMITERS, CsvSource
+from tzmmoe.data.reading.files import KINDS, Reading, expand, open_source
+from tzmmoe.data.reading.stream import COMPRESSED, first_line
 from tzmmoe.drafting.survey.kinds import dataset_type
 from tzmmoe.errors import ConfigError, DataError, Faults
 from tzmmoe.features.forms import parse_number

@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 
 from tzmmoe.errors import ConfigError
 from tzmmoe.features import column as columns
-from tzmmoe.features.dates import DatePart
 from tzmmoe.features.forms import BadValue, as_text, is_text
-from tzmmoe.features.printed import lists
+from tzmmoe.features.written.dates import DatePart
+from tzmmoe.features.written.printed import lists
 from tzmmoe.jagged import Jagged
 
 TEXT = pa.large_string()

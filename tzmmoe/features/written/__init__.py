@@ -1,0 +1,1 @@
+"""How cells write what they mean: numbers with marks, lists that a program printed, dates."""
