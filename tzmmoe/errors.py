@@ -2,8 +2,9 @@
 
 import math
 import re
+import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
@@ -167,6 +168,18 @@ def join(*paths: str) -> str:
 def lies_in(path: str, outer: str) -> bool:
     """Whether a path is ``outer`` or lies below it."""
     return path == outer or path.startswith((f"{outer}.", f"{outer}["))
+
+
+def exactly(number: float) -> str:
+    """A number in a message, in as few digits as tell it from all others: 1.0000001 is not 1.
+
+    Numbers that come from 32 bits are told from others of 32 bits.
+    """
+    short = f"{number:g}"
+    with suppress(OverflowError):
+        if struct.unpack("f", struct.pack("f", float(short)))[0] == number:
+            return short
+    return repr(float(number)).removesuffix(".0") if float(short) != number else short
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:

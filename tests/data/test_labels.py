@@ -260,3 +260,29 @@ def test_what_is_read_can_be_written_to_and_belongs_to_no_file() -> None:
         found = read(column, array)
         found[0] = 9
         assert array.to_pylist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "cell", [[0.5, 0.5, 0.1], [0.2, 0.2, 0.2], [0.0, 0.0, 0.0], [1.0, 1.0, 0.0]]
+)
+def test_a_distribution_that_does_not_add_up_to_1_is_refused_with_its_sum(cell) -> None:
+    with pytest.raises(BadValue, match="add up to 1") as caught:
+        read(CLASSES, pa.array([[0.1, 0.2, 0.7], None, cell]))
+    assert caught.value.row == 2
+
+
+def test_distributions_of_few_digits_add_up() -> None:
+    kind = pa.list_(pa.float32())
+    assert read(CLASSES, pa.array([[0.333, 0.333, 0.3335]], kind)).shape == (1, 3)
+
+
+@pytest.mark.parametrize("word", ["yes", "No", " Y", "n"])
+def test_an_answer_in_words_is_refused_with_what_to_write(word) -> None:
+    with pytest.raises(BadValue, match="write 1 and 0") as caught:
+        read(CLICK, pa.array(["1", None, word]))
+    assert caught.value.row == 2
+
+
+def test_a_label_is_never_rounded_to_one_that_would_be_right() -> None:
+    with pytest.raises(BadValue, match=r"1\.0000001 is outside"):
+        read(CLICK, pa.array([1.0, 1.0000001]))

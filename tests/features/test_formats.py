@@ -1,6 +1,6 @@
 """Cells as people and programs write them: printed lists, numbers with marks, dates."""
 
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -22,7 +22,7 @@ ORACLES = {
     "MINUTE": lambda time: time.minute,
     "DAY_OF_YEAR": lambda time: time.timetuple().tm_yday,
     "WEEK": lambda time: time.isocalendar().week,
-    "SECONDS": lambda time: int(time.replace(tzinfo=UTC).timestamp()),
+    "SECONDS": lambda time: int(time.replace(tzinfo=timezone.utc).timestamp()),
 }
 
 
@@ -58,7 +58,7 @@ def test_numbers_with_marks_are_the_numbers() -> None:
 @pytest.mark.parametrize("part", PARTS)
 def test_parts_of_dates_are_those_of_python_in_every_form(part: str) -> None:
     times = [datetime.fromisoformat(each) for each in TIMES]
-    berlin = [t.replace(tzinfo=UTC).astimezone(ZoneInfo("Europe/Berlin")) for t in times]
+    berlin = [t.replace(tzinfo=timezone.utc).astimezone(ZoneInfo("Europe/Berlin")) for t in times]
     local = list(map(ORACLES[part], times))
     shown = [ORACLES[part](time.replace(tzinfo=None)) for time in berlin]
     made = DatePart(part, None, "Europe/Berlin")

@@ -178,7 +178,7 @@ def _joined_reserved(batches: Sequence[pa.RecordBatch], chunk: Chunk) -> pa.Reco
     """Columns that pass through, in a type that holds the values of all parts.
 
     Raises:
-        DataError: there is no such type.
+        DataError: no type can hold them all.
     """
     if not batches[0].num_columns:
         return joined(batches)

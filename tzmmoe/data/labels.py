@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tzmmoe.batch import Column
+from tzmmoe.errors import exactly
 from tzmmoe.features.column import decoded, is_list
 from tzmmoe.features.forms import (
     BadType,
@@ -21,6 +22,8 @@ from tzmmoe.features.forms import (
 )
 from tzmmoe.features.hashing import hash_texts
 
+ANSWERS = ("yes", "no", "y", "n", "t", "f", "true", "false", "on", "off")
+SUM_TOLERANCE = 1e-3  # of a distribution, whose numbers may have few digits
 NO_GROUP = -(2**63)  # the group of rows without a value
 WHOLE = r"^(0|[1-9][0-9]{0,18}|-[1-9][0-9]{0,17})$"  # as an integer is written; fits into 64 bits
 
@@ -78,7 +81,10 @@ def _numbers(array: pa.Array) -> np.ndarray:
     try:
         numbers[kept] = as_numbers(array.filter(present))
     except BadValue as bad:
-        raise BadValue(int(np.flatnonzero(kept)[bad.row]), bad.text) from bad
+        row = int(np.flatnonzero(kept)[bad.row])
+        is_answer = str(array[row]).strip().lower() in ANSWERS
+        hint = "; write 1 and 0 for such answers" if is_answer else ""
+        raise BadValue(row, bad.text + hint) from bad
     return numbers
 
 
@@ -96,7 +102,7 @@ def _check(column: Column, numbers: np.ndarray) -> None:
     _refuse(
         outside,
         numbers,
-        f"is outside [{column.low:g}, {column.high:g}], the labels of its loss; "
+        f"is outside [{exactly(column.low)}, {exactly(column.high)}], the labels of its loss; "
         "renumber the labels, or choose another loss",
     )
     _refuse(infinite, numbers, "is not a finite 32-bit number, which a label must be")
@@ -105,7 +111,7 @@ def _check(column: Column, numbers: np.ndarray) -> None:
 def _refuse(bad: np.ndarray, numbers: np.ndarray, text: str) -> None:
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
-        raise BadValue(row, f"{numbers[row]:g} {text}")
+        raise BadValue(row, f"{exactly(numbers[row])} {text}")
 
 
 def _distributions(column: Column, array: pa.Array) -> np.ndarray:
@@ -129,6 +135,11 @@ def _distributions(column: Column, array: pa.Array) -> np.ndarray:
     bad = np.flatnonzero(missing.any(axis=1) & ~missing.all(axis=1))
     if len(bad):
         raise BadValue(int(bad[0]), "lacks a probability; give all of them or none")
+    sums = labels.sum(axis=1)
+    bad = np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE)
+    if len(bad):
+        row = int(bad[0])
+        raise BadValue(row, f"adds up to {exactly(sums[row])}; probabilities must add up to 1")
     return labels.astype(np.float32)
 
 

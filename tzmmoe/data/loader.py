@@ -137,13 +137,16 @@ class Loader:
             self._order = self._plan(since.epoch)
         if self.delivery.ends(since.row):
             return
-        position = since
+        position, is_whole = since, not since.row
         with closing(self._legs(since)) as batches:
             for batch, position in batches:
                 yield batch, position
                 if self.delivery.ends(position.row):
                     return
-        if not since.row:  # the whole epoch, so its rows are now known
+                # One batch late, since a caller may have asked for one more than it has used.
+                self.quality_by_position.until(since)
+                since = position
+        if is_whole:  # so its rows are now known
             self._counted = position.row
 
     def _legs(self, since: Position) -> Iterator[tuple[Batch, Position]]:

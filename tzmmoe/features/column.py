@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tzmmoe.errors import exactly
 from tzmmoe.features.forms import (
     BadType,
     BadValue,
@@ -208,7 +209,9 @@ def _with_weights(rows: Jagged, weights: np.ndarray) -> Jagged:
     bad = np.flatnonzero(~np.isfinite(narrow))
     if len(bad):
         place = int(bad[0])
-        raise BadValue(rows.row_of(place), f"{weights[place]:g} is not a finite 32-bit weight")
+        raise BadValue(
+            rows.row_of(place), f"{exactly(weights[place])} is not a finite 32-bit weight"
+        )
     return replace(rows, weights=narrow)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from tzmmoe.errors import ConfigError, did_you_mean
+from tzmmoe.errors import ConfigError, did_you_mean, exactly
 from tzmmoe.features.forms import parse_number
 
 # Each with its number of arguments.
@@ -102,7 +102,7 @@ def _arguments(text: str, defaults: Mapping[str, float | None]) -> dict[str, flo
 
 def _scaled(shift: float, scale: float) -> Formula:
     if not scale > 0:
-        raise ValueError(f"would divide by {scale:g}; give a divisor above 0")
+        raise ValueError(f"would divide by {exactly(scale)}; give a divisor above 0")
     return lambda x: (x - shift) / scale
 
 

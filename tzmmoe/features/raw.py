@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from torch import nn
 
-from tzmmoe.errors import ConfigError, within
+from tzmmoe.errors import ConfigError, exactly, within
 from tzmmoe.features.base import FEATURES, Feature
 from tzmmoe.features.column import plain
 from tzmmoe.features.forms import BadValue, as_float32, as_numbers, parse_number
@@ -148,9 +148,9 @@ class RawFeature(Feature):
         bad = ~(np.isfinite(numbers if self._lookup else as_float32(numbers)) | absent)
         if bad.any():
             row, place = (int(index) for index in np.argwhere(bad)[0])
-            number = f"{unnormalized[row, place]:g}"
+            number = f"{exactly(unnormalized[row, place])}"
             if self._normalize:
-                number += f" becomes {numbers[row, place]:g} by the normalizer, which"
+                number += f" becomes {exactly(numbers[row, place])} by the normalizer, which"
             raise BadValue(row, f"{number} is not a finite 32-bit number")
         kind = values.values.type
         if self._normalize or not (pa.types.is_float32(kind) or pa.types.is_float16(kind)):

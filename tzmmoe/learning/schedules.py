@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tzmmoe.errors import ConfigError, few
+from tzmmoe.errors import ConfigError, exactly, few
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def schedule(lr: float, word: str | None, arguments: dict[str, Any]) -> Schedule
     by_epoch = arguments.pop("by_epoch")
     for name in ("warmup_learning_rate", "min_learning_rate"):
         if not arguments.get(name, 0.0) >= 0:
-            raise ConfigError.at(name, f"is {arguments[name]:g}; give 0 or more")
+            raise ConfigError.at(name, f"is {exactly(arguments[name])}; give 0 or more")
     return Schedule(SCHEDULES[word](lr, **arguments), by_epoch, _goals(arguments))
 
 
@@ -96,7 +96,9 @@ def exponential_decay(
     """max(lr factor^((s - warmup) / decay_size), min), after a linear warm-up."""
     size = _required("decay_size", decay_size)
     if not 0 < decay_factor <= 1:
-        raise ConfigError.at("decay_factor", f"is {decay_factor:g}; give more than 0, at most 1")
+        raise ConfigError.at(
+            "decay_factor", f"is {exactly(decay_factor)}; give more than 0, at most 1"
+        )
 
     def decayed(s: int) -> float:
         power = s // size if staircase else s / size

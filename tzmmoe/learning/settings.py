@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tzmmoe.errors import ConfigError, within
+from tzmmoe.errors import ConfigError, exactly, within
 from tzmmoe.learning.schedules import Schedule, Schedules, schedule
 from tzmmoe.registry import Choice
 
@@ -89,7 +89,7 @@ class LearningSettings:
         with within(choice.word):
             bound = choice.arguments["max_gradient"]
             if bound <= 0:
-                raise ConfigError.at("max_gradient", f"is {bound:g}; give more than 0")
+                raise ConfigError.at("max_gradient", f"is {exactly(bound)}; give more than 0")
             if self.precision == "FP16":
                 raise ConfigError.at(
                     "gradient_clipping", "does not work with FP16's scaled gradients; use BF16"

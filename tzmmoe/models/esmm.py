@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tzmmoe.errors import Faults
+from tzmmoe.errors import Faults, exactly
 from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec, only_group
 from tzmmoe.models.tower import Tower
 from tzmmoe.nn.mlp import MLP
@@ -42,7 +42,7 @@ class ESMM(Body):
         self.groups = {self.group: list(groups[self.group].widths)}
         width, faults = groups[self.group].width, Faults()
         if l2_regularization < 0:
-            faults.add("l2_regularization", f"is {l2_regularization:g}; give 0 or more")
+            faults.add("l2_regularization", f"is {exactly(l2_regularization)}; give 0 or more")
         if share_bottom and bottom_mlp is None:
             words = "is true, but there is no bottom_mlp to share; give that, or remove this"
             faults.add("share_bottom", words)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tzmmoe.errors import ConfigError
+from tzmmoe.errors import ConfigError, exactly
 
 
 class LinearEmbedding(nn.Module):
@@ -52,7 +52,7 @@ class AutoDis(nn.Module):
             state = "is not set" if num_channels is None else "is 0"
             raise ConfigError.at("num_channels", f"{state}; give 1 or more")
         if temperature <= 0:
-            raise ConfigError.at("temperature", f"is {temperature:g}; give more than 0")
+            raise ConfigError.at("temperature", f"is {exactly(temperature)}; give more than 0")
 
     def forward(self, numbers_BR: Tensor) -> Tensor:
         """(B, R D)."""

@@ -4,6 +4,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -15,6 +16,7 @@ from tqdm import tqdm
 
 from tzmmoe.batch import Batch
 from tzmmoe.config.dialects.keras import by_label
+from tzmmoe.data.leaks import warn_of_labels, warn_of_shared_files
 from tzmmoe.data.loader import Loader
 from tzmmoe.errors import ConfigError, DataError
 from tzmmoe.learning.lockstep import Lockstep
@@ -148,6 +150,11 @@ class Evaluation:
             raise DataError(f"{file}: the files of {name} have no rows; choose others")
         return loader
 
+    def read_first(self) -> None:
+        """Read the first batch. Raises DataError if it cannot be used."""
+        with closing(self.loader.once()) as batches:
+            next(batches)
+
     def run(
         self, predictions_path: str | None = None, interruption: Interruption | None = None
     ) -> dict[str, float]:
@@ -242,9 +249,21 @@ class Evaluations:
         for evaluation in (self.validation,) if self.same else (self.validation, self.final):
             if evaluation.path:
                 _ = evaluation.loader
+                self.session.runtime.world.each(evaluation.read_first)
         if self.final.path and self._predictions:
             output_file(self._predictions, self.session.inputs(), self.session.runtime.world)
         self.final.check_output()
+
+    def warn_of_leaks(self, training: Loader) -> None:
+        """Warn of labels among the features, and of files that are trained on."""
+        built, settings = self.session.built, self.session.settings
+        warn_of_labels([*built.features, *built.helpers], built.tasks.columns())
+        for evaluation in (self.validation,) if self.same else (self.validation, self.final):
+            held_out = settings.split and evaluation.flag == "--eval_input_path"
+            if evaluation.path and not held_out:
+                files = evaluation.loader.source.files
+                name = evaluation.flag.lstrip("-")
+                warn_of_shared_files(training.source.files, files, name)
 
     def after(self, step: int, *, is_last: bool) -> dict[str, float]:
         """Results of a checkpoint; predictions too if it is the last and no other pass follows."""

@@ -144,6 +144,7 @@ class TrainRun:
         training, learning = settings.training, settings.learning
         loader = self._loader()
         self.evaluations.check()
+        self.evaluations.warn_of_leaks(loader)
         count_steps = partial(loader.steps, training.num_steps, training.epochs)
         total_steps = count_steps()
         if total_steps is not None and total_steps < learning.accumulation:

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ class History:
 
 
 def _stamp(step: int, epoch: int) -> dict[str, Any]:
-    time = datetime.now(UTC).isoformat(timespec="seconds")
+    time = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return {"global_step": step, "epoch": epoch + 1, "time": time}
 
 

@@ -21,7 +21,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from tzmmoe.errors import UserError
+from tzmmoe.errors import UserError, exactly
 from tzmmoe.system import cli
 from tzmmoe.system.localpath import local
 
@@ -105,7 +105,7 @@ def faults(arguments: argparse.Namespace) -> list[str]:
     if arguments.max_values > arguments.tags:
         found.append(f"--max_values is {arguments.max_values}, more than --tags; raise --tags")
     if not 0 <= arguments.missing < 1:
-        found.append(f"--missing is {arguments.missing:g}; give a share within [0, 1)")
+        found.append(f"--missing is {exactly(arguments.missing)}; give a share within [0, 1)")
     return found
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tzmmoe.errors import ConfigError
+from tzmmoe.errors import ConfigError, exactly
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class FtrlRule:
 
     def __post_init__(self) -> None:
         if self.initial_accumulator_value <= 0:  # n = 0 and g = 0 would be 0 / 0
-            words = f"is {self.initial_accumulator_value:g}; give more than 0"
+            words = f"is {exactly(self.initial_accumulator_value)}; give more than 0"
             raise ConfigError.at("initial_accumulator_value", words)
 
     def make_state(self, weight: Tensor) -> dict[str, Tensor]:

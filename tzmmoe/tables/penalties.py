@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from tzmmoe.errors import ConfigError
+from tzmmoe.errors import ConfigError, exactly
 from tzmmoe.nn.mlp import StackedLinear
 from tzmmoe.tables.table import Tables, Vectors
 
@@ -23,7 +23,7 @@ class Penalty:
         """From the fields ``<part>_l1_reg`` and ``<part>_l2_reg``. Raises ConfigError below 0."""
         for name, value in (("l1", l1), ("l2", l2)):
             if value < 0:
-                raise ConfigError.at(f"{part}_{name}_reg", f"is {value:g}; give 0 or more")
+                raise ConfigError.at(f"{part}_{name}_reg", f"is {exactly(value)}; give 0 or more")
         return cls(l1, l2, part)
 
     def names(self) -> list[str]:

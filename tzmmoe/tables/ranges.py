@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tzmmoe.errors import Faults
+from tzmmoe.errors import Faults, exactly
 
 Range = tuple[Callable[[float], bool], str]
 
@@ -34,6 +34,6 @@ def check_ranges(arguments: Mapping[str, Any]) -> None:
     for name in RANGES.keys() & arguments.keys():
         fits, words = RANGES[name]
         if not fits(arguments[name]):
-            faults.add(name, f"is {arguments[name]:g}; give {words}")
+            faults.add(name, f"is {exactly(arguments[name])}; give {words}")
     faults.sort(key=lambda fault: fault.path)
     faults.stop()

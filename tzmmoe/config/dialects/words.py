@@ -1,6 +1,6 @@
 """What EasyRec, TorchEasyRec, DeepCTR, Keras and PyTorch call the fields of this schema.
 
-Such a word is no alias: a fault tells what to write instead.
+These words are not aliases: each is refused, with what to write instead.
 """
 
 from google.protobuf.descriptor import Descriptor

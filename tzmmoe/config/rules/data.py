@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from tzmmoe.config.rulebook import Rules
 from tzmmoe.config.rules.values import at_least, unique
-from tzmmoe.errors import Faults
+from tzmmoe.errors import Faults, exactly
 from tzmmoe.protos.data_pb2 import FG_NONE
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 
@@ -32,10 +32,11 @@ def check(pipeline: Pipeline, faults: Faults) -> None:
         words = "is empty; give the text that separates two values"
         faults.add(f"{PATH}.fg_encoded_multival_sep", words)
     if config.HasField("eval_split") and not 0 < config.eval_split.fraction < 1:
-        words = f"is {config.eval_split.fraction:g}; give more than 0 and less than 1, such as 0.2"
+        share = exactly(config.eval_split.fraction)
+        words = f"is {share}; give more than 0 and less than 1, such as 0.2"
         faults.add(f"{PATH}.eval_split.fraction", words)
     if not 0 <= config.sample_mask_prob < 1:
-        words = f"is {config.sample_mask_prob:g}; give 0 or more, and less than 1"
+        words = f"is {exactly(config.sample_mask_prob)}; give 0 or more, and less than 1"
         faults.add(f"{PATH}.sample_mask_prob", words)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from tzmmoe.config.rulebook import Rules
 from tzmmoe.config.rules.data import evaluates
 from tzmmoe.config.rules.values import above, at_least, one_of
-from tzmmoe.errors import Faults
+from tzmmoe.errors import Faults, exactly
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.protos.train_pb2 import REPLICATED, TrainConfig
 
@@ -45,13 +45,13 @@ def _gradients(config: TrainConfig, faults: Faults) -> None:
     above(1, scaler, path, ["growth_factor"], faults)
     at_least(1, scaler, path, ["growth_interval"], faults)
     if not 0 < scaler.backoff_factor < 1:
-        words = f"is {scaler.backoff_factor:g}; give more than 0 and less than 1"
+        words = f"is {exactly(scaler.backoff_factor)}; give more than 0 and less than 1"
         faults.add(f"{path}.backoff_factor", words)
     path = f"{PATH}.grad_clipping"
     one_of(("norm", "value", "none"), clipping, path, "clipping_type", faults)
     above(0, clipping, path, ["max_gradient"], faults)
     if not clipping.norm_type > 0:  # NaN is not; infinity is the norm of the largest component
-        faults.add(f"{path}.norm_type", f"is {clipping.norm_type:g}; give a number above 0")
+        faults.add(f"{path}.norm_type", f"is {exactly(clipping.norm_type)}; give a number above 0")
 
 
 def _reports(config: TrainConfig, faults: Faults) -> None:

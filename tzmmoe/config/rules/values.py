@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from tzmmoe.config.rulebook import Rules
 from tzmmoe.config.walk import messages
-from tzmmoe.errors import Faults, did_you_mean, join
+from tzmmoe.errors import Faults, did_you_mean, exactly, join
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 
 OWN_NAME = "give each its own name, or keep one"
@@ -22,7 +22,7 @@ def at_least(least: int, config: Message, path: str, names: Iterable[str], fault
     for name in names:
         value, field = getattr(config, name), config.DESCRIPTOR.fields_by_name[name]
         if value < least and (config.HasField(name) or field.has_default_value):
-            number = f"{value:g}" if isinstance(value, float) else value
+            number = f"{exactly(value)}" if isinstance(value, float) else value
             faults.add(join(path, name), f"is {number}; give {least} or more")
 
 
@@ -31,7 +31,9 @@ def above(bound: float, config: Message, path: str, names: Iterable[str], faults
     for name in names:
         value = getattr(config, name)
         if value <= bound:
-            faults.add(join(path, name), f"is {value:g}; give a number above {bound:g}")
+            faults.add(
+                join(path, name), f"is {exactly(value)}; give a number above {exactly(bound)}"
+            )
 
 
 def one_of(choices: Sequence[str], config: Message, path: str, name: str, faults: Faults) -> None:

@@ -23,8 +23,8 @@ def chosen(sample: bytes, delimiter: str) -> tuple[str, str]:
     ``sample``: the beginning of a file; a last line that is not complete does not count.
 
     OFF needs evidence: quotes that enclose nothing, while every line has the same number of
-    delimiters. A broken row in a file that is quoted otherwise is no reason to read its quotes as
-    text; reading that row is an error with its line.
+    delimiters. If most quotes do enclose cells, the file is quoted, and a row that breaks the rule
+    is reported when it is read.
     """
     whole = line_ends(sample, is_last=False)
     sample = sample[: whole[-1]] if len(whole) else b""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from tzmmoe.drafting.survey.columns.profile import ColumnProfile
 from tzmmoe.drafting.survey.feature import share
 from tzmmoe.drafting.survey.semantics import says_true_or_false
-from tzmmoe.errors import Faults
+from tzmmoe.errors import Faults, exactly
 from tzmmoe.protos.loss_pb2 import (
     BinaryCrossEntropy,
     L2Loss,
@@ -74,7 +74,7 @@ def _problem(column: ColumnProfile) -> str | None:
             "large for a loss; divide them, or take their logarithm"
         )
     if column.num_distinct == 1:
-        return f"is {column.low:g} in every row that has it; there is nothing to learn"
+        return f"is {exactly(column.low)} in every row that has it; there is nothing to learn"
     return None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tzmmoe.errors import ConfigError
+from tzmmoe.errors import ConfigError, exactly
 from tzmmoe.protos import loss_pb2
 from tzmmoe.registry import Registry
 
@@ -91,5 +91,5 @@ def one_logit(num_class: int, loss: str) -> None:
 
 def smoothing(value: float) -> float:
     if not 0 <= value < 1:
-        raise ConfigError.at("label_smoothing", f"is {value:g}; give 0 to below 1")
+        raise ConfigError.at("label_smoothing", f"is {exactly(value)}; give 0 to below 1")
     return value

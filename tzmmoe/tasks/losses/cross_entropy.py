@@ -5,7 +5,7 @@ import math
 from torch import Tensor
 from torch.nn import functional as F
 
-from tzmmoe.errors import ConfigError
+from tzmmoe.errors import ConfigError, exactly
 from tzmmoe.tasks.losses.base import LOSSES, LabelKind, Loss, one_logit, smoothing
 
 
@@ -21,7 +21,7 @@ class BinaryCrossEntropy(Loss):
     def __init__(self, *, label_smoothing: float, pos_weight: float) -> None:
         self.label_smoothing = smoothing(label_smoothing)
         if not 0 < pos_weight < math.inf:
-            raise ConfigError.at("pos_weight", f"is {pos_weight:g}; give a number above 0")
+            raise ConfigError.at("pos_weight", f"is {exactly(pos_weight)}; give a number above 0")
         self.pos_weight = pos_weight
 
     def label_kind(self, num_class: int) -> LabelKind:

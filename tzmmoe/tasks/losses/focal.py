@@ -5,7 +5,7 @@ import math
 from torch import Tensor
 from torch.nn import functional as F
 
-from tzmmoe.errors import Faults
+from tzmmoe.errors import Faults, exactly
 from tzmmoe.tasks.losses.base import LOSSES, LabelKind, Loss, one_logit
 
 
@@ -22,9 +22,9 @@ class BinaryFocalLoss(Loss):
     def __init__(self, *, gamma: float, alpha: float) -> None:
         faults = Faults()
         if not 0 <= gamma < math.inf:
-            faults.add("gamma", f"is {gamma:g}; give 0 or more")
+            faults.add("gamma", f"is {exactly(gamma)}; give 0 or more")
         if not 0 < alpha < 1:
-            faults.add("alpha", f"is {alpha:g}; give above 0 and below 1")
+            faults.add("alpha", f"is {exactly(alpha)}; give above 0 and below 1")
         faults.stop()
         self.gamma, self.alpha = gamma, alpha
 

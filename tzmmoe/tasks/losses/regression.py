@@ -5,7 +5,7 @@ import math
 from torch import Tensor
 from torch.nn import functional as F
 
-from tzmmoe.errors import ConfigError
+from tzmmoe.errors import ConfigError, exactly
 from tzmmoe.tasks.losses.base import LOSSES, LabelKind, Loss, one_logit
 
 
@@ -55,7 +55,7 @@ class HuberLoss(NumberLoss):
 
     def __init__(self, *, delta: float) -> None:
         if not 0 < delta < math.inf:
-            raise ConfigError.at("delta", f"is {delta:g}; give a number above 0")
+            raise ConfigError.at("delta", f"is {exactly(delta)}; give a number above 0")
         self.delta = delta
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from tzmmoe.errors import ConfigError
+from tzmmoe.errors import ConfigError, exactly
 from tzmmoe.tasks.metrics.base import METRICS, Metric, ratio
 
 
@@ -47,7 +47,7 @@ class LogLoss(Metric):
     def __init__(self, *, eta: float) -> None:
         super().__init__()
         if not 0 < eta < 0.5:
-            raise ConfigError.at("eta", f"is {eta:g}; give a number within (0, 0.5)")
+            raise ConfigError.at("eta", f"is {exactly(eta)}; give a number within (0, 0.5)")
         self.eta = eta
         self.add_sum("loss")
         self.add_sum("rows")

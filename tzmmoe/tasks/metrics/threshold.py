@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from tzmmoe.errors import ConfigError
+from tzmmoe.errors import ConfigError, exactly
 from tzmmoe.tasks.metrics.base import METRICS, Metric, ratio
 
 
@@ -19,7 +19,9 @@ class Thresholded(Metric):
     def __init__(self, *, threshold: float) -> None:
         super().__init__()
         if not 0 <= threshold <= 1:
-            raise ConfigError.at("threshold", f"is {threshold:g}; give a number within [0, 1]")
+            raise ConfigError.at(
+                "threshold", f"is {exactly(threshold)}; give a number within [0, 1]"
+            )
         self.threshold = threshold
         for name in ("tp", "fp", "fn", "tn"):
             self.add_sum(name, dtype=torch.int64)
