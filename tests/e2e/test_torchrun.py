@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from e2e import tiny
 
+from tzmmoe.data.plan.lanes import Lanes
 from tzmmoe.run.results import TRAINING_RESULTS, results_of_step
 from tzmmoe.system import checkpoint
 
@@ -166,18 +168,21 @@ def test_a_value_that_one_process_cannot_read_ends_all_with_its_place(
     tiny_folder, tmp_path
 ) -> None:
     """In the chunk after the first save, whose steps are kept."""
-    table = tiny.rows(0, 1000)
-    clicks = [7 if row == 700 else int(v) for row, v in enumerate(table["click"].to_pylist())]
-    place = table.schema.get_field_index("click")
-    tiny.write(table.set_column(place, "click", pa.array(clicks)), tmp_path / "bad" / "0.parquet")
-    changes = {"train_input_path": tmp_path / "bad", "data_config__shuffle": False}
+    table, file = tiny.rows(0, 1000), tmp_path / "bad" / "0.parquet"
+    changes = {"train_input_path": tmp_path / "bad", "data_config__shuffle_buffer_size": 2}
     model_dir = tmp_path / "model"
+    # The second process meets the row in its seventh chunk: after 6 chunks of 32 rows, 12 steps.
+    delivery = tiny.session(tiny_folder, model_dir, **changes).settings.train_delivery
+    (share,) = replace(delivery, rank=1, world=2).plan(0, [str(file)], {str(file): 1000})
+    bad = Lanes(share.spans, share.lanes, share.chunk_rows).stretches(6)[0].begin
+    clicks = [7 if row == bad else int(v) for row, v in enumerate(table["click"].to_pylist())]
+    place = table.schema.get_field_index("click")
+    tiny.write(table.set_column(place, "click", pa.array(clicks)), file)
     words = flags(tiny_folder, model_dir, data_config__num_workers=0, **changes)
     code, printed, _ = job(2, ["-m", "tzmmoe.train", *words])
     assert code != 0
     assert printed.count("rank 1: ") == 1
-    assert f"rank 1: {tmp_path}/bad/0.parquet, row 701, column 'click' (label): 7 is" in printed
-    # 200 rows of the second process come before: 6 chunks of 32 rows, so 12 steps
+    assert f"rank 1: {file}, row {bad + 1:,}, column 'click' (label): 7 is" in printed
     assert "model.ckpt-11 holds the steps before" in printed
     assert checkpoint.newest(model_dir).name == "model.ckpt-11"
 

@@ -249,10 +249,15 @@ class Evaluations:
         for evaluation in (self.validation,) if self.same else (self.validation, self.final):
             if evaluation.path:
                 _ = evaluation.loader
-                self.session.runtime.world.each(evaluation.read_first)
         if self.final.path and self._predictions:
             output_file(self._predictions, self.session.inputs(), self.session.runtime.world)
         self.final.check_output()
+
+    def read_first(self) -> None:
+        """Read a batch of each. Raises DataError if it cannot be used."""
+        for evaluation in (self.validation,) if self.same else (self.validation, self.final):
+            if evaluation.path:
+                self.session.runtime.world.each(evaluation.read_first)
 
     def warn_of_leaks(self, training: Loader) -> None:
         """Warn of labels among the features, and of files that are trained on."""

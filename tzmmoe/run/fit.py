@@ -80,6 +80,7 @@ class TrainRun:
             self.session.restore(newest)
         else:
             world.each(self._fine_tune)
+        self.evaluations.read_first()
         self._log_plan(trainer)
         batch, _ = next(trainer.loader.epoch(trainer.position), (None, None))
         if not any(world.gather(batch is not None)):
@@ -120,6 +121,7 @@ class TrainRun:
         else:
             trainer.history.keep_until(-1)
             world.each(self._fine_tune)
+        self.evaluations.read_first()
         if world.is_first:
             durable.write_text(session.model_dir / "pipeline.config", session.settings.text)
             line = {"first_step": trainer.steps, "device": str(trainer.device), **versions()}
