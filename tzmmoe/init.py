@@ -5,17 +5,19 @@ import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tzmmoe.drafting import command
 from tzmmoe.errors import ConfigError, UserError
 from tzmmoe.system import cli
+from tzmmoe.system.localpath import local
 
 if TYPE_CHECKING:
     from tzmmoe.drafting.survey.findings import DraftRequest, Findings
     from tzmmoe.pipeline import Pipeline
 
 log = logging.getLogger("tzmmoe.init")
+PATHS = ("data", "eval_data", "model_dir")
 LISTS = ("labels", "ignore", "ids", "numbers", "lists", "text", "columns")  # of names of columns
 
 
@@ -34,7 +36,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def draft(
-    data: str | Path,
+    data: str | Path | Sequence[str | Path],
     labels: Sequence[str],
     out: str | Path,
     *,
@@ -65,10 +67,10 @@ def draft(
     from tzmmoe.drafting.survey.summary import summary
     from tzmmoe.pipeline import Pipeline
 
-    paths = {name: str(given[name]) for name in ("data", "eval_data", "model_dir") if given[name]}
-    names = {name: _names(given[name]) for name in LISTS}
-    arguments = argparse.Namespace(**given | paths | names, no_header=not header)
     try:
+        paths = {name: _path(given[name], f"--{name}") for name in PATHS if given[name] is not None}
+        names = {name: _names(given[name]) for name in LISTS}
+        arguments = argparse.Namespace(**given | paths | names, no_header=not header)
         config = command.output(arguments, [])
         findings = _written(arguments, config)
     except UserError as error:
@@ -76,6 +78,13 @@ def draft(
         raise type(error).saying(message) from error
     log.info("%s\nwrote %s", summary(findings), config)
     return Pipeline.load(config, device=device)
+
+
+def _path(given: Any, flag: str) -> str:
+    """A path, or several, as one text. Raises ConfigError for anything else, such as rows."""
+    if isinstance(given, list | tuple):
+        return ",".join(_path(each, flag).replace(",", "\\,") for each in given)
+    return local(given, flag)
 
 
 def _names(columns: str | Sequence[str]) -> list[str]:

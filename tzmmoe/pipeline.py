@@ -16,7 +16,7 @@ from tzmmoe.run.results import EVALUATION_RESULTS, append_results
 from tzmmoe.run.session import Session, check_config
 from tzmmoe.serving.exporter import Export
 from tzmmoe.serving.predictions import PredictionWriter, check_form, write_predictions
-from tzmmoe.system import spoken
+from tzmmoe.system import cli, spoken
 from tzmmoe.system.checkpoint import is_checkpoint
 from tzmmoe.system.durable import naming
 from tzmmoe.system.localpath import local
@@ -41,6 +41,11 @@ def _spoken(method: Callable[P, T]) -> Callable[P, T]:
 def _read(path: str | Path, edits: Mapping[str, Any], allow_modules: str | Sequence[str]) -> Config:
     modules = Modules.of(allow_modules)
     return load(path, rules=rules(modules), modules=modules, **edits)
+
+
+def names(given: str | Sequence[str]) -> Sequence[str]:
+    """Names that may also be one text with commas, as on the command line."""
+    return cli.names(given) if isinstance(given, str) else given
 
 
 def _checkpoint(path: str | None) -> str | None:
@@ -202,6 +207,8 @@ class Pipeline:
     ) -> int:
         """Write predictions for files, which need no labels; the number of rows."""
         predict_output_path = local(predict_output_path, "--predict_output_path")
+        reserved_columns = names(reserved_columns)
+        output_columns = None if output_columns is None else names(output_columns)
         check_form(predict_output_path)
         checkpoint_path = _checkpoint(checkpoint_path)
         session = self._trained(checkpoint_path)

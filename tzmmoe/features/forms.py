@@ -1,5 +1,6 @@
 """The three forms in which a value is used: text, whole number, number."""
 
+import re
 from decimal import Decimal, InvalidOperation
 
 import numpy as np
@@ -250,7 +251,8 @@ def _whole(flat: pa.Array) -> np.ndarray:
     for place, value in enumerate(flat.to_pylist()):
         integer = parse_whole(value)
         if integer is None or not -(2**63) <= integer < 2**64:
-            fault = "is not a whole number" if integer is None else "does not fit into 64 bits"
+            is_whole = integer is not None or re.fullmatch(r"\s*[+-]?\d+\s*", str(value))
+            fault = "does not fit into 64 bits" if is_whole else "is not a whole number"
             raise BadValue(place, f"{value!r} {fault}")
         integers.append(integer)
     large = max(integers, default=0) >= 2**63

@@ -289,7 +289,9 @@ class TrainRun:
         results = self.evaluations.finish(step)
         if trainer.world.is_first:
             goes_on = self.interruption.timeout.passed
-            log.info("%s", folder.signpost(session.model_dir, step, watch.best, goes_on=goes_on))
+            best, modules = watch.best, session.modules
+            end = folder.signpost(session.model_dir, step, best, modules, goes_on=goes_on)
+            log.info("%s", end)
         return results
 
 

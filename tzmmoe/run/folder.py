@@ -9,7 +9,7 @@ import logging
 import os
 import shlex
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from logging.handlers import MemoryHandler
 from pathlib import Path
@@ -91,9 +91,11 @@ def best(model_dir: Path, watched: Best | None) -> Path:
     return paths[watched.step]
 
 
-def signpost(model_dir: Path, step: int, best: Best | None, *, goes_on: bool) -> str:
+def signpost(
+    model_dir: Path, step: int, best: Best | None, modules: Sequence[str], *, goes_on: bool
+) -> str:
     """Where the results of a run are, and the next command: to continue a run that ``goes_on``,
-    otherwise to export. ``step`` is that of the final weights."""
+    otherwise to export. ``step`` is that of the final weights; ``modules`` are allowed."""
     names = (TRAINING_RESULTS, EVALUATION_RESULTS, HISTORY)
     results = [str(model_dir / name) for name in names if (model_dir / name).exists()]
     checkpoint_line = str(model_dir / f"model.ckpt-{step}")
@@ -107,6 +109,8 @@ def signpost(model_dir: Path, step: int, best: Best | None, *, goes_on: bool) ->
     command = f"python -m tzmmoe.export {config} --export_dir {shlex.quote(str(target))}"
     if goes_on:
         command = f"python -m tzmmoe.train {config} --continue_train"
+    if modules:
+        command += f" --allow_modules {','.join(modules)}"
     lines = [f"trained {step + 1:,} steps"]
     lines += [f"  results     {', '.join(results)}"] if results else []
     lines += [f"  checkpoint  {checkpoint_line}"]

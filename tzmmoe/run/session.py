@@ -21,6 +21,7 @@ from tzmmoe.data.plan.sharing import count
 from tzmmoe.data.reading.base import Source
 from tzmmoe.data.reading.csv import CsvSource
 from tzmmoe.data.reading.files import Reading, expand, open_source
+from tzmmoe.data.reading.partitions import with_partitions
 from tzmmoe.data.reading.split import part_of
 from tzmmoe.errors import CheckpointError, DataError, Faults
 from tzmmoe.learning.lockstep import Lockstep
@@ -80,6 +81,7 @@ class Session:
     built: Built
     runtime: Runtime
     free_bytes: int | None  # of the device, before the model was made
+    modules: Sequence[str] = ()  # of the user's, which may be imported
     csv_quotes: CsvQuotes = field(default_factory=CsvQuotes)
 
     @classmethod
@@ -132,7 +134,7 @@ class Session:
             machine = Machine(runtime.world, runtime.device, free, num_neighbours())
             place(built.model, replace(settings.placement, unfit=tuple(unmet)), machine)
         built.model.to(runtime.device)
-        return cls(settings, built, runtime, free)
+        return cls(settings, built, runtime, free, config.modules.allowed)
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
@@ -190,7 +192,7 @@ class Session:
         def opened() -> tuple[Source, Assembler]:
             files = open_source(path, flag, self.reading)
             self.csv_quotes.note(files)
-            source = part_of(files, flag, settings.split)
+            source = part_of(with_partitions(files), flag, settings.split)
             assembler = Assembler(
                 self.built.features,
                 columns,

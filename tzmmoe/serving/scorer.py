@@ -19,6 +19,7 @@ from tzmmoe.data.plan.delivery import Delivery
 from tzmmoe.data.plan.sharing import count
 from tzmmoe.data.quality import Quality
 from tzmmoe.data.reading.files import Reading, open_source
+from tzmmoe.data.reading.partitions import with_partitions
 from tzmmoe.errors import CheckpointError, ConfigError
 from tzmmoe.features import Feature, FeatureSettings, FeatureSpec
 from tzmmoe.registry import Modules
@@ -191,7 +192,7 @@ class Scorer:
         if not reading.types:  # trained on Parquet, or on CSV with a header
             reading = replace(reading, with_header=True)
         with spoken.speaking(self._translate):
-            source = open_source(path, "--predict_input_path", reading)
+            source = with_partitions(open_source(path, "--predict_input_path", reading))
         assembler = Assembler(
             self.features, (), helpers=self.helpers, reserved=source.expand(reserved)
         )

@@ -17,7 +17,11 @@ def local(path: str | os.PathLike, where: str) -> str:
     Raises:
         ConfigError: the path has another scheme, such as s3://, which nothing here can write to.
     """
-    text = os.fspath(path)
+    try:
+        text = os.fspath(path)
+    except TypeError as error:
+        words = f"is a {type(path).__name__}; give the path of a file or folder"
+        raise ConfigError.at(where, words) from error
     scheme = SCHEME.match(text)
     if not scheme:
         return os.path.expanduser(text)

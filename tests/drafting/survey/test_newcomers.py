@@ -6,14 +6,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from drafting.survey.columns import CITIES, CLICK, HEAT, draft, draft_of
+from messages import fails
 from pyarrow import csv, feather, orc
 from written import load, notes
 
-from tzmmoe.errors import DataError
+import tzmmoe
+from tzmmoe.errors import ConfigError, DataError
 from tzmmoe.pipeline import Pipeline
 
 TABLE = pa.table({"click": CLICK, "city": CITIES, "heat": np.round(HEAT, 3)})
@@ -146,3 +149,14 @@ def test_ids_never_seen_are_counted_among_more_values_than_are_kept(tmp_path, ca
     draft_of(tmp_path / "train.parquet", "click", *flags)
     (line,) = [x for x in capsys.readouterr().out.splitlines() if "never seen" in x]
     assert abs(float(line.split("user_id: ")[1].split("%")[0]) - 100 / 3) < 1
+
+
+def test_python_takes_several_files_and_refuses_rows(tmp_path) -> None:
+    rows = "".join(f"{row % 7},{row % 3},{row % 2}\n" for row in range(200))
+    for name in ("a.csv", "b,c.csv"):
+        (tmp_path / name).write_text("u,x,click\n" + rows)
+    files = [tmp_path / "a.csv", str(tmp_path / "b,c.csv")]
+    pipeline = tzmmoe.draft(files, ["click"], tmp_path / "x.config")
+    pipeline.check()
+    with fails(ConfigError, "data", "DataFrame", "path"):
+        tzmmoe.draft(pd.DataFrame({"click": [0, 1]}), ["click"], tmp_path / "y.config")

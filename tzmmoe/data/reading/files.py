@@ -94,6 +94,8 @@ def open_source(path: str, flag: str, reading: Reading) -> Source:
 
 def expand(path: str, flag: str) -> list[str]:
     """The files of a path. Raises DataError, which names ``flag``, if there are none."""
+    if not isinstance(path, str):
+        path = local(path, flag)
     return [file for part in named.listed(path) for file in _expand(part, flag)]
 
 

@@ -67,7 +67,7 @@ class ParquetSource(Source):
         texts = [name for name in columns if _is_text(schema.field(name).type)]
         try:
             with pq.ParquetFile(file) as parquet:
-                how = _decoding(parquet.metadata, schema, columns, texts)
+                how = _decoding(parquet, schema, columns, texts)
             with pq.ParquetFile(
                 file,
                 read_dictionary=how.dictionaries,
@@ -130,15 +130,21 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _decoding(
-    metadata: pq.FileMetaData, schema: pa.Schema, columns: Sequence[str], texts: Sequence[str]
+    parquet: pq.ParquetFile, schema: pa.Schema, columns: Sequence[str], texts: Sequence[str]
 ) -> Decoding:
     """How to decode columns, by the sizes of the largest row group."""
+    metadata = parquet.metadata
+    group_bytes = [metadata.row_group(n).total_byte_size for n in range(metadata.num_row_groups)]
+    if max(group_bytes, default=0) <= DICTIONARIES_BYTES:
+        return Decoding(ROWS, BUFFER_BYTES, list(texts))
+    largest = group_bytes.index(max(group_bytes))
+    # Arrow ends the process if the sizes of a column are damaged, unless it has read from it.
+    next(parquet.iter_batches(1, row_groups=[largest], columns=list(columns)), None)
+    group = metadata.row_group(largest)
     sizes: dict[str, int] = {}  # in the file, uncompressed
     row_bytes, num_leaves = 1.0, 0
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    group = max(groups, key=lambda group: group.total_byte_size, default=None)
     leaves = [field.name for field in schema for _ in range(_num_leaves(field.type))]
-    for number, name in enumerate(leaves if group and group.num_rows else ()):
+    for number, name in enumerate(leaves if group.num_rows else ()):
         if name in columns:
             leaf = group.column(number)
             size = leaf.total_uncompressed_size

@@ -113,7 +113,7 @@ def _reading(part: DraftPart, findings: Findings, schedule: TrainingPlan) -> Non
     why = "a new order of the rows in every pass"
     if findings.sorted_by:
         labels = ", ".join(findings.sorted_by)
-        why = f"the files are sorted by {labels}: shuffle them, this reaches 32 batches far"
+        why = f"the files are sorted by {labels}; this mixes rows of all places in them"
     part.set("shuffle", True, why)
     part.set("num_workers", 2, "threads that read ahead")
     _csv(part, findings)
@@ -137,6 +137,9 @@ def _csv(part: DraftPart, findings: Findings) -> None:
         return
     if reading.with_header:
         part.set("with_header", True, "the first line of each file names the columns")
+    if reading.null_values:
+        what = "texts that mean a missing value, as the files hold them; so do empty cells"
+        part.set("null_values", list(reading.null_values), what)
     if reading.delimiter != ",":
         part.set("delimiter", reading.delimiter, "between two columns")
     flags = [each.column.name for each in findings.tasks if each.flag]

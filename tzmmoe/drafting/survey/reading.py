@@ -9,10 +9,13 @@ from tzmmoe.config.rules.data import delimiter_fault
 from tzmmoe.data.reading.base import Source
 from tzmmoe.data.reading.csv import DELIMITERS, CsvSource
 from tzmmoe.data.reading.files import KINDS, Reading, expand, open_source
-from tzmmoe.data.reading.stream import COMPRESSED, first_line
+from tzmmoe.data.reading.quoting import SAMPLE_BYTES
+from tzmmoe.data.reading.stream import COMPRESSED, first_line, head
 from tzmmoe.drafting.survey.kinds import dataset_type
 from tzmmoe.errors import ConfigError, DataError, Faults
 from tzmmoe.features.forms import parse_number
+
+NULL = b"\\N"  # how Hive and MySQL write a missing value; hardly a part of anything else
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class CsvFlags:
         if self.delimiter is None:
             reading = replace(reading, delimiter=_delimiter(path, flag, reading))
             source = open_source(path, flag, reading)
+        if NULL in head(source.files[0], SAMPLE_BYTES):
+            reading = replace(reading, null_values=("\\N",))
         if not self.header:
             reading = self._with_names(source, reading)
         return _checked(open_source(path, flag, reading)), reading

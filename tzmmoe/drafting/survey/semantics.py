@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tzmmoe.drafting.survey.columns.profile import ColumnProfile
+from tzmmoe.drafting.survey.written import written
 
 OWN = 0.9  # a column with a larger share of distinct values names its rows
 HASHES = 2.0**53  # beyond it float64 skips integers; no amount is so large
@@ -117,10 +118,12 @@ def about(column: ColumnProfile) -> str:
 def _repeated(column: ColumnProfile) -> str | None:
     """Why single values will not come again in later rows."""
     if column.kind == "text" and is_date(column):
-        return "dates, which do not come again; derive weekday, hour or age from them"
+        return "dates, which later rows do not repeat; date_part makes weekday or month of them"
     if column.kind == "whole" and (_is_time(column) or _is_day(column)):
-        return "points in time, which do not come again; derive weekday or hour from them"
+        return "points in time, which later rows do not repeat; derive weekday or hour from them"
     own = column.num_distinct > OWN * column.num_values
+    if own and column.kind == "text" and (form := written(column.words)):
+        return f"numbers with {form.described}; add a raw_feature with number_format by hand"
     if own and column.kind == "text":
         return f"{about(column)} distinct texts in {column.num_values:,} rows: identifies the row"
     if own and column.kind == "whole" and _counts_rows(column):
