@@ -21,7 +21,7 @@ from tzmmoe.data.reading.base import Chunk, FileRows, Source
 from tzmmoe.data.reading.parts import without_rows
 from tzmmoe.errors import DataError
 
-IN_FLIGHT_BYTES = 32 << 20  # of chunks that are encoded ahead, if that is more than one
+IN_FLIGHT_BYTES = 24 << 20  # of chunks that are encoded ahead, if that is more than one
 
 
 class Loader:

@@ -19,7 +19,7 @@ from tzmmoe.data.plan.span import Span
 from tzmmoe.data.reading.base import Source
 from tzmmoe.errors import DataError
 
-MEMORY_BYTES = 48 << 20  # of decoded rows, before more of them go to a file
+MEMORY_BYTES = 32 << 20  # of decoded rows, before more of them go to a file
 LEAST_ROWS = 64  # of a piece in a file: smaller ones would be mostly headers
 
 

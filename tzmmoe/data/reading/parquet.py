@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from tzmmoe.data.reading.base import Source, unreadable
 from tzmmoe.errors import DataError
 
-ROWS = 1 << 16  # rows read at a time; a row group may be far larger
+ROWS = 1 << 15  # rows read at a time; a row group may be far larger
 BATCH_BYTES = 4 << 20  # about so many are decoded at a time, if that is fewer than ROWS
 BUFFER_BYTES = 1 << 20  # per column; without it, Arrow buffers whole row groups
 BUFFERS_BYTES = 8 << 20  # of all columns
