@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tzmmoe.data.reading.base import Source, unreadable
+from tzmmoe.data.reading.footer import Footer, opened
 from tzmmoe.errors import DataError
 
 ROWS = 1 << 15  # rows read at a time; a row group may be far larger
@@ -20,16 +21,6 @@ DICTIONARIES_BYTES = 32 << 20
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 8}  # in bytes
 TEXT_BYTES = 16  # of a value, at least, with its offset
 FAILURES = (pa.ArrowException, OSError, UnicodeDecodeError)  # the last one: a damaged name
-
-
-@dataclass(frozen=True)
-class Footer:
-    """What the footer of a file says."""
-
-    schema: pa.Schema
-    names: list[str]
-    num_rows: int
-    blocks: list[int]
 
 
 @dataclass(frozen=True)
@@ -66,9 +57,9 @@ class ParquetSource(Source):
         self.check_unchanged(file)
         texts = [name for name in columns if _is_text(schema.field(name).type)]
         try:
-            with pq.ParquetFile(file) as parquet:
+            with opened(file) as parquet:
                 how = _decoding(parquet, schema, columns, texts)
-            with pq.ParquetFile(
+            with opened(
                 file,
                 read_dictionary=how.dictionaries,
                 pre_buffer=False,
@@ -103,7 +94,7 @@ class ParquetSource(Source):
         if file not in self._footers:
             self.check_unchanged(file)
             try:
-                with pq.ParquetFile(file) as parquet:
+                with opened(file) as parquet:
                     schema = parquet.schema_arrow
                     rows = parquet.metadata.num_rows
                     blocks = _blocks(parquet.metadata)
@@ -140,6 +131,7 @@ def _decoding(
     largest = group_bytes.index(max(group_bytes))
     # Arrow ends the process if the sizes of a column are damaged, unless it has read from it.
     next(parquet.iter_batches(1, row_groups=[largest], columns=list(columns)), None)
+    pa.default_memory_pool().release_unused()  # what decoding that row took
     group = metadata.row_group(largest)
     sizes: dict[str, int] = {}  # in the file, uncompressed
     row_bytes, num_leaves = 1.0, 0
