@@ -7,6 +7,7 @@ from pathlib import Path
 from tzmmoe.drafting import command
 from tzmmoe.errors import did_you_mean
 from tzmmoe.system import cli
+from tzmmoe.system.localpath import local
 
 OURS = "the written config has faults, which is a bug in tzmmoe; the file is kept:"
 
@@ -34,6 +35,9 @@ def main(argv: Sequence[str]) -> None:
 def tencent(argv: Sequence[str]) -> None:
     """A job of the MMoE V2 template, and its inputs, as a config."""
     arguments = _tencent_parser().parse_args(argv)
+    arguments.job = local(arguments.job, "--job")
+    if arguments.inputs is not None:
+        arguments.inputs = local(arguments.inputs, "--inputs")
     out = command.output(arguments, [arguments.job, arguments.inputs])
 
     from tzmmoe import build, config

@@ -107,13 +107,39 @@ def test_every_flag_has_a_help_text(command, monkeypatch):
         ("--model_dri=x", ("flag --model_dri; ", "'--model_dir'")),
         ("--pipeline", ("flag --pipeline; ",)),
         ("--zzz", ("flag --zzz; ",)),
-        ("my.config", ("flag my.config; ",)),
     ],
 )
 def test_an_unknown_flag_ends_with_2_and_names_the_nearest(command, flag, parts, capsys):
     code, lines = ended(capsys, command, *WITH_CONFIG[command], "--pipeline_config", "x", flag)
     assert code == 2
     says(lines[-1], *parts, "--help")
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        ("train", "--train_input_path"),
+        ("eval", "--eval_input_path"),
+        ("export", "--checkpoint_path"),
+        ("predict", "--predict_input_path"),
+        ("init", "--data"),
+        ("synthetic.__main__", "--out"),
+    ],
+)
+@pytest.mark.parametrize("joint", [" ", "="])
+def test_several_words_after_a_flag_are_an_unquoted_pattern(command, flag, joint, capsys):
+    """As the shell makes them of ``data/*.csv`` and ``data/{a,b,c}.csv``."""
+    words = f"{flag}{joint}data/a.csv data/b.csv data/c.csv".split()
+    code, lines = ended(capsys, command, *words)
+    assert code == 2
+    says(lines[-1], flag, "3 follow", "data/a.csv, data/b.csv, data/c.csv", "quotes", "commas")
+
+
+@pytest.mark.parametrize("words", [["my.config"], ["--continue_train", "my.config"]])
+def test_a_word_that_belongs_to_no_flag_is_named(words, capsys):
+    code, lines = ended(capsys, "train", *words, "--model_dir", "my.config")
+    assert code == 2
+    says(lines[-1], "'my.config' belongs to no flag")
 
 
 @pytest.mark.parametrize(

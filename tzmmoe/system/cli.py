@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tzmmoe import __version__
-from tzmmoe.errors import NO_SCHEMA, Interrupted, LostProcessError, UserError, did_you_mean
+from tzmmoe.errors import NO_SCHEMA, Interrupted, LostProcessError, UserError, did_you_mean, few
 from tzmmoe.system import environment
 
 USER_ERROR = 2
@@ -30,8 +30,9 @@ RAW = argparse.RawDescriptionHelpFormatter
 
 
 class Parser(argparse.ArgumentParser):
-    """The flags of a command. An unknown flag is an error that suggests the nearest one. So is an
-    empty value, which an unset shell variable leaves, unless the flag is in MAY_BE_EMPTY."""
+    """The flags of a command. An unknown flag is an error that suggests the nearest one. So are
+    several words after a flag, which a shell makes of an unquoted pattern, and an empty value,
+    which an unset shell variable leaves, unless the flag is in MAY_BE_EMPTY."""
 
     def __init__(self, prog: str | None = None, **settings: Any) -> None:
         super().__init__(prog=as_started(prog), **settings)
@@ -41,15 +42,39 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(USER_ERROR, f"{self.prog}: {message}; see --help\n")
 
-    def parse_args(self, *arguments: Any) -> argparse.Namespace:
-        parsed, unknown = self.parse_known_args(*arguments)
+    def parse_args(self, argv: Sequence[str] | None = None) -> argparse.Namespace:
+        argv = sys.argv[1:] if argv is None else argv
+        parsed, unknown = self.parse_known_args(argv)
         if unknown:
             flag = unknown[0].partition("=")[0]
+            if not flag.startswith("-"):
+                self.error(self._surplus(argv))
             self.error(f"unknown flag {flag}{did_you_mean(flag, self._option_string_actions)}")
         for name, value in vars(parsed).items():
             if value == "" != self.get_default(name) and name not in MAY_BE_EMPTY:
                 self.error(f"--{name} is empty; give it a value, or leave it out")
         return parsed
+
+    def _surplus(self, argv: Sequence[str]) -> str:
+        """What to say of words that belong to no flag."""
+        groups: list[tuple[str, list[str]]] = [("", [])]  # each flag with the words after it
+        for word in argv:
+            name, equals, value = word.partition("=")
+            if name in self._option_string_actions:
+                groups.append((name, [value] if equals else []))
+            else:
+                groups[-1][1].append(word)
+        for flag, words in groups:
+            takes = int(flag != "" and self._option_string_actions[flag].nargs != 0)
+            if len(words) > takes:
+                break
+        if not takes:
+            return f"{words[0]!r} belongs to no flag; write --FLAG VALUE"
+        return (
+            f"{flag} takes one value, but {len(words)} follow: {few(words)}; the shell expands a "
+            "pattern such as data/*.csv unless it is in quotes: 'data/*.csv'; several values are "
+            "joined by commas: a,b"
+        )
 
 
 def as_started(prog: str | None) -> str:

@@ -19,6 +19,7 @@ from tzmmoe.errors import ConfigError, Fault, Faults
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.run.ends import Watch
 from tzmmoe.run.settings import RunSettings
+from tzmmoe.system.localpath import local
 from tzmmoe.textformat import json_text
 from tzmmoe.textformat.scalars import json_kind
 
@@ -61,13 +62,14 @@ def heading(sources: Sequence[Path], command: str) -> list[str]:
 
 
 def _placing(placeholders: Placeholders) -> Callable[[Entry], str]:
-    """Paths lie in the job's folder, unless they are absolute or began with that of another."""
+    """Paths lie in the job's folder, unless they are absolute or began with ``~`` or with another
+    folder."""
 
     def place(given: Entry) -> str:
         before, _ = placeholders.report.expansions.get(given.path, (given.value, ""))
         found = PLACEHOLDER.match(before.replace("`", ""))
         began = found and (found["braced"] or found["bare"]) != "DATE"
-        if began or "://" in given.value:
+        if began or "://" in given.value or given.value.startswith("~"):
             return given.value
         return str(Path(placeholders.folder) / given.value)
 
@@ -86,7 +88,7 @@ def _inputs_file(
     if not isinstance(name, str) or not name.strip():
         state = "not set" if name is None else json_kind(name)
         raise ConfigError.at(key, f"is {state}; give a path, or pass --inputs")
-    path = Path(place(Entry(name.strip(), key)))
+    path = Path(local(place(Entry(name.strip(), key)), key))
     return path, json_text.read(path, key)
 
 
