@@ -96,10 +96,11 @@ def said(config: Config) -> list[str]:
 
 
 def lines(faults: Faults, config: Config) -> list[str]:
+    """Of the message, as of a config in the folder that the command is started in."""
     try:
         faults.stop(config.locate)
     except ConfigError as error:
-        return str(error).splitlines()
+        return str(error).replace(f"{config.folder}/", "").splitlines()
     return []
 
 

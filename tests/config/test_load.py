@@ -105,6 +105,20 @@ def test_editors_of_all_systems_write_the_same_config(tmp_path, encoding, newlin
     assert said(load(path))[0].startswith("my.config:10: data_config.batch:")
 
 
+@pytest.mark.parametrize("name", ["my.config", "my.json"])
+@pytest.mark.parametrize("given", ["{name}", "./{name}", "configs/{name}", "{folder}/{name}"])
+def test_a_fault_has_the_path_that_the_user_gave(tmp_path, monkeypatch, given, name):
+    path = Path(given.format(folder=tmp_path, name=name))
+    monkeypatch.chdir(tmp_path)
+    path.parent.mkdir(exist_ok=True)
+    for content in ("", '{"batch": 3}' if path.suffix == ".json" else "batch: 3"):
+        path.write_text(content)
+        with pytest.raises(ConfigError) as error:
+            Session.start(load(path), needs=["model_dir"])
+        for line in str(error.value).splitlines():
+            assert line.startswith((f"{path}: ", f"{path}:1: "))
+
+
 def test_a_fault_of_what_a_flag_set_names_the_flag_and_not_the_line(tmp_path):
     config = loaded(
         tmp_path,

@@ -198,7 +198,8 @@ def test_faults_of_the_config_end_with_2_and_a_line_each(command, config, capsys
         capsys, command, *WITH_CONFIG[command], "--pipeline_config", config, "--set", "a=1"
     )
     assert code == 2
-    places = ("--set a", "my.config:10: data_config.batch_sise", "my.config:15: ", "my.config:21: ")
+    lines_of_file = (":10: data_config.batch_sise", ":15: ", ":21: ")
+    places = ("--set a", *(f"{config}{line}" for line in lines_of_file))
     assert len(lines) == len(places)
     for line, place in zip(lines, places, strict=True):
         assert line.startswith(f"{place}"), line
@@ -210,7 +211,7 @@ def test_from_a_shell_a_fault_is_a_line_on_stderr_without_traceback(config):
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == (
-        "my.config:10: data_config.batch_sise: no such field; did you mean 'batch_size'?\n"
+        f"{config}:10: data_config.batch_sise: no such field; did you mean 'batch_size'?\n"
     )
 
 

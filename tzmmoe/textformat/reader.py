@@ -23,10 +23,10 @@ def parse(path: Path, text: str, message: Message, facts: SchemaFacts, faults: F
     """Fill ``message`` from the text of a file, without what is faulty."""
     if path.suffix == ".json":
         return _parse_json(path, text, message, facts, faults)
-    outline = Outline(path.name, text)
+    outline = Outline(str(path), text)
     faults.extend(TextReading(outline, facts).into(message))
     if not outline.fields and not outline.breaks:
-        faults.append(Fault("", EMPTY, where=path.name, lost=True))
+        faults.append(Fault("", EMPTY, where=str(path), lost=True))
     return outline
 
 
@@ -50,9 +50,9 @@ def _parse_json(
     elif not value:
         words = words or EMPTY
     if words:
-        faults.append(Fault("", words, where=f"{path.name}:{line}", lost=True))
-        return Outline(path.name, "")
-    outline, in_objects = Outline(path.name, text, json=True), Faults()
+        faults.append(Fault("", words, where=f"{path}:{line}", lost=True))
+        return Outline(str(path), "")
+    outline, in_objects = Outline(str(path), text, json=True), Faults()
     ObjectReading(facts, in_objects).fill(message, value, "")
     faults.extend(replace(f, where=outline.locate(f.path), lost=True) for f in in_objects)
     return outline
