@@ -187,6 +187,13 @@ FAULTS = [
         "train_config.fine_tune_ckpt_param_map",
         "has no effect without fine_tune_checkpoint",
     ),
+    *(
+        (EPOCHS, f"partial_restore: true {others}", "train_config.partial_restore", words)
+        for others, words in [
+            ("", "has no effect without fine_tune_checkpoint"),
+            ("fine_tune_checkpoint: 'a' fine_tune_ckpt_param_map: 'b'", "keep one"),
+        ]
+    ),
     (EPOCHS, "early_stopping { mode: 'up' }", "train_config.early_stopping.mode", "auto, min or"),
     (EPOCHS, "early_stopping { min_delta: -1 }", "train_config.early_stopping.min_delta", "-1; g"),
     (EPOCHS, "early_stopping { min_delta: nan }", "train_config.early_stopping.min_delta", "nan"),

@@ -5,7 +5,7 @@ from e2e import tiny
 from run.runs import go_on, weights
 
 from tzmmoe.errors import CheckpointError, ConfigError
-from tzmmoe.run.state import read_map
+from tzmmoe.run.finetuning.mapped import read_map
 from tzmmoe.system import checkpoint
 
 

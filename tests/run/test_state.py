@@ -13,6 +13,7 @@ from tzmmoe.data.plan.span import Span
 from tzmmoe.errors import CheckpointError
 from tzmmoe.learning.step import TrainStep
 from tzmmoe.run import state
+from tzmmoe.run.finetuning import mapped
 from tzmmoe.run.session import Session
 from tzmmoe.system import checkpoint
 from tzmmoe.system.world import World
@@ -227,14 +228,14 @@ def trained(folder: Path, session: Session) -> checkpoint.Checkpoint:
 def test_fine_tuning_takes_all_weights_or_none(tiny_folder, tmp_path) -> None:
     first, second = tiny.session(tiny_folder), tiny.session(tiny_folder)
     saved = trained(tmp_path, first)
-    said = state.fine_tune(saved, second.built.model, None)
+    said = mapped.take_all(saved, second.built.model)
     assert same(state.weights(second.built.model), state.weights(first.built.model))
     assert said == f"all {len(state.weights(first.built.model))} tensors come from {saved.path}"
     wider = tiny.session(tiny_folder, model_config__mmoe__expert_mlp__hidden_units="[9]")
     with pytest.raises(
         CheckpointError, match=r"\[.*8.*\] in the checkpoint, \[.*9.*\] in the model"
     ):
-        state.fine_tune(saved, wider.built.model, None)
+        mapped.take_all(saved, wider.built.model)
 
 
 def test_with_a_map_only_its_tensors_are_taken_under_their_new_names(tiny_folder, tmp_path) -> None:
@@ -251,7 +252,7 @@ def test_with_a_map_only_its_tensors_are_taken_under_their_new_names(tiny_folder
         "model.towers.tower_cvr.linear.weight": source,
         "tables.scores_emb.weight": "tables.tags_emb.weight",
     }
-    said = state.fine_tune(saved, second.built.model, mapping)
+    said = mapped.take_mapped(saved, second.built.model, mapping)
     assert f"3 of {len(old)} tensors come from {saved.path}; " in said
     for name, tensor in state.weights(second.built.model).items():
         assert torch.equal(tensor, old[mapping[name]] if name in mapping else initial[name]), name
@@ -263,12 +264,12 @@ def test_a_map_that_names_what_is_not_there_is_an_error(tiny_folder, tmp_path) -
     saved = trained(tmp_path, session)
     name = "tables.user_emb.weight"
     with pytest.raises(CheckpointError) as caught:
-        state.fine_tune(saved, session.built.model, {"tables.user.weight": name, "zzz": name})
+        mapped.take_mapped(saved, session.built.model, {"tables.user.weight": name, "zzz": name})
     assert str(caught.value).splitlines()[1:] == [
         "  tables.user.weight; did you mean 'tables.user_emb.weight'?",
         "  zzz",
     ]
     with pytest.raises(CheckpointError, match=r"tables\.usr: not in the checkpoint"):
-        state.fine_tune(saved, session.built.model, {name: "tables.usr"})
+        mapped.take_mapped(saved, session.built.model, {name: "tables.usr"})
     with pytest.raises(CheckpointError, match=r"city_emb.*\[9, 3\] in the checkpoint, \[20, 4\]"):
-        state.fine_tune(saved, session.built.model, {name: "tables.city_emb.weight"})
+        mapped.take_mapped(saved, session.built.model, {name: "tables.city_emb.weight"})

@@ -134,6 +134,24 @@ def test_fine_tuning_reads_what_lay_elsewhere(folders, tmp_path, two) -> None:
         assert torch.equal(first[name], third[name])
 
 
+def test_a_table_that_grew_keeps_its_rows_wherever_they_lie(folders, tmp_path, two) -> None:
+    """20 users become 31: the first of two processes has 16 of them, so both read a part."""
+    still = {SPARSE: "sgd_optimizer { lr: 1e-30 }"}
+    steps(World(), folders[1], tmp_path / "0", {SPARSE: OPTIMIZERS["sgd"]})
+    grown = {
+        "feature_configs[0].id_feature.num_buckets": 31,
+        "train_config__fine_tune_checkpoint": str(tmp_path / "0"),
+        "train_config__partial_restore": "true",
+    }
+    two.run(steps, folders[2], tmp_path / "1", still | PLACEMENT | constrained("row_wise") | grown)
+    steps(World(), folders[1], tmp_path / "2", still | grown)
+    first, second, third = (weights(tmp_path / name) for name in "012")
+    name = "tables.user_emb.weight"
+    assert torch.equal(second[name], third[name])
+    assert torch.equal(second[name][:20], first[name])
+    assert len(second[name]) == 31
+
+
 def passed_on(world: World, folder: Path, source: Path, target: Path, changes: dict) -> None:
     """Read a checkpoint with its optimizers' state, and write what was read as another."""
     ready = tiny.pipeline(folder, "unused", **EXACT, **changes)._training()

@@ -73,6 +73,11 @@ class Feature(ABC):
             BadValue: a value that cannot be encoded, with its row.
         """
 
+    def keeps_rows(self, rule: str, rows: int) -> bool:
+        """Whether values that had one of the first ``rows`` rows of the table by another
+        ``row_rule`` have it still."""
+        return rule == self.row_rule and self.table is not None and rows == self.table.rows
+
     def embedder(self) -> nn.Module | None:
         """The layer that turns the numbers into (B, width); None leaves them as they are."""
         return None

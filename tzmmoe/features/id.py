@@ -84,6 +84,11 @@ class IdFeature(Feature):
             )
         return self._default.fill(rows, unknown)
 
+    def keeps_rows(self, rule: str, rows: int) -> bool:
+        cells = f", {self.cells.rule}" if self.cells.rule else ""
+        is_read_alike = rule.endswith(cells)
+        return is_read_alike and self._lookup.keeps_rows(rule.removesuffix(cells), rows)
+
     def _first(self, arrays: Sequence[Jagged]) -> Jagged:
         (values,) = arrays
         return values.first(self.value_dim) if self.value_dim else values

@@ -41,6 +41,10 @@ class Lookup(ABC):
             BadValue: a value that cannot be looked up; its ``row`` counts the values.
         """
 
+    def keeps_rows(self, rule: str, rows: int) -> bool:
+        """Whether values that were known by ``rule``, of ``rows`` rows, have the same rows."""
+        return rule == self.row_rule and rows == self.rows
+
 
 def look_up(lookup: Lookup, values: Jagged) -> tuple[Jagged, np.ndarray | None]:
     """Rows of the table in place of the values, and which of these were unknown or out of range.
@@ -115,6 +119,9 @@ class Identity(Lookup):
         inside = ids % size if self._policy == "MODULO" else 0
         return np.where(outside, inside, ids).astype(np.int64), outside
 
+    def keeps_rows(self, rule: str, rows: int) -> bool:
+        return rule == self.row_rule and rows <= self.rows
+
 
 class Vocabulary(Lookup):
     """The row of a listed word; all other words have the row ``unknown``.
@@ -127,7 +134,7 @@ class Vocabulary(Lookup):
         self, words: Mapping[str, int], rows: int, unknown: int, one_form: bool = False
     ) -> None:
         self.rows = rows
-        self.row_rule = f"vocabulary {_checksum((sorted(words.items()), unknown))}"
+        self.row_rule = self._rule(words, unknown)
         self.words = pa.array(list(words), pa.large_string())
         self._rows = np.array([*words.values(), unknown], np.int64)
         self._forms = forms_of(self.words) if one_form else None
@@ -144,6 +151,15 @@ class Vocabulary(Lookup):
         places = found.fill_null(len(self.words)).to_numpy(zero_copy_only=False)
         unknown = places == len(self.words)
         return self._rows[places], unknown if unknown.any() else None
+
+    def keeps_rows(self, rule: str, rows: int) -> bool:
+        words = zip(self.words.to_pylist(), self._rows.tolist(), strict=False)
+        known = {word: row for word, row in words if row < rows}
+        return rule in (self.row_rule, self._rule(known, int(self._rows[-1])))
+
+    @staticmethod
+    def _rule(words: Mapping[str, int], unknown: int) -> str:
+        return f"vocabulary {_checksum((sorted(words.items()), unknown))}"
 
 
 def forms_of(words: pa.Array) -> pa.Array:

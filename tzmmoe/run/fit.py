@@ -3,8 +3,8 @@
 import json
 import logging
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
-from functools import partial
+from contextlib import ExitStack
+from functools import partial as bound
 from pathlib import Path
 
 import torch
@@ -16,12 +16,14 @@ from tzmmoe.learning.step import TrainStep
 from tzmmoe.run import folder, state
 from tzmmoe.run.ends import Finite, Interruption, Timeout
 from tzmmoe.run.evaluate import Evaluations
+from tzmmoe.run.finetuning import mapped, partial
 from tzmmoe.run.folder import RunLog
 from tzmmoe.run.history import History
 from tzmmoe.run.profile import Profile
 from tzmmoe.run.progress import Progress, Speed
 from tzmmoe.run.results import TRAINING_RESULTS, results_of_step
 from tzmmoe.run.session import Session
+from tzmmoe.run.state import MismatchError
 from tzmmoe.run.summary import Memory, summary
 from tzmmoe.run.trainer import Trainer
 from tzmmoe.system import checkpoint, durable
@@ -147,7 +149,7 @@ class TrainRun:
         loader = self._loader()
         self.evaluations.check()
         self.evaluations.warn_of_leaks(loader)
-        count_steps = partial(loader.steps, training.num_steps, training.epochs)
+        count_steps = bound(loader.steps, training.num_steps, training.epochs)
         total_steps = count_steps()
         if total_steps is not None and total_steps < learning.accumulation:
             log.warning(
@@ -252,18 +254,28 @@ class TrainRun:
             ) from error
 
     def _fine_tune(self) -> None:
-        training = self.session.settings.training
+        """Take weights of fine_tune_checkpoint, if that is set."""
+        training, session = self.session.settings.training, self.session
         if not training.fine_tune_checkpoint:
             return
-        path, mapping = Path(training.fine_tune_checkpoint), None
-        if training.fine_tune_ckpt_param_map:  # a map takes the place of the fingerprint
-            mapping = state.read_map(Path(training.fine_tune_ckpt_param_map))
-            saved = checkpoint.open_checkpoint(checkpoint.resolved(path))
+        path, model = Path(training.fine_tune_checkpoint), session.built.model
+        if training.fine_tune_ckpt_param_map:  # joins two models, whatever their fingerprints
+            mapping = mapped.read_map(Path(training.fine_tune_ckpt_param_map))
+            log.info("%s", mapped.take_mapped(session.opened(path), model, mapping))
+        elif training.partial_restore:
+            log.info("%s", partial.take_fitting(session.opened(path), session.built))
         else:
-            saved = self.session.matching_checkpoint(path)
-        text = self.session.settings.text
-        with nullcontext() if mapping else state.explained(saved, text):  # a map joins two models
-            log.info("%s", state.fine_tune(saved, self.session.built.model, mapping))
+            log.info("%s", self._take_all(path))
+
+    def _take_all(self, path: Path) -> str:
+        session = self.session
+        try:
+            saved = session.matching_checkpoint(path)
+            with state.explained(saved, session.settings.text):
+                return mapped.take_all(saved, session.built.model)
+        except (MismatchError, checkpoint.MisfitError) as error:
+            hint = "to take what fits and list the rest, set train_config.partial_restore: true"
+            raise type(error)(f"{error}\n{hint}") from error
 
     def _log_plan(self, trainer: Trainer) -> None:
         """What will be trained, and which parts will not."""

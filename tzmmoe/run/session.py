@@ -230,10 +230,13 @@ class Session:
                 files += expand(path, "") if path else ()
         return files
 
+    def opened(self, path: Path) -> checkpoint.Checkpoint:
+        """A checkpoint, or the preferred one of a model_dir. Raises CheckpointError."""
+        return checkpoint.open_checkpoint(checkpoint.resolved(path), self.runtime.world)
+
     def matching_checkpoint(self, path: Path) -> checkpoint.Checkpoint:
-        """A checkpoint, or the preferred one of a model_dir, if it has this model's fingerprint.
-        Raises CheckpointError."""
-        opened = checkpoint.open_checkpoint(checkpoint.resolved(path), self.runtime.world)
+        """As ``opened``, if it has this model's fingerprint. Raises CheckpointError."""
+        opened = self.opened(path)
         self.fingerprint.check(opened)
         return opened
 

@@ -57,6 +57,7 @@ class TrainingSettings:
     keep_checkpoint_max: int
     fine_tune_checkpoint: str | None
     fine_tune_ckpt_param_map: str | None
+    partial_restore: bool
     early_stopping: dict[str, Any] | None
     num_samples: int | None
     num_val_samples: int | None

@@ -7,7 +7,6 @@ state, so that a later run may lay the tables out differently.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from tzmmoe.batch import Position
 from tzmmoe.build import Built
 from tzmmoe.config import shapes
 from tzmmoe.data.plan.order import Order
-from tzmmoe.errors import CheckpointError, ConfigError, did_you_mean
+from tzmmoe.errors import CheckpointError
 from tzmmoe.learning.step import TrainStep
 from tzmmoe.models.rank import RankModel
 from tzmmoe.system.checkpoint import Checkpoint, MisfitError
@@ -176,64 +175,24 @@ def positions(checkpoint: Checkpoint) -> tuple[list[tuple[Order, Position]], int
         raise CheckpointError(f"{checkpoint.path}: state.json lacks {error}") from error
 
 
-def fine_tune(checkpoint: Checkpoint, model: RankModel, mapping: dict[str, str] | None) -> str:
-    """Load weights of another run; the line to log.
-
-    Without ``mapping``, the checkpoint must hold every tensor with its shape. With ``mapping``
-    (tensor of the model -> tensor of the checkpoint), only the tensors it names are loaded.
-
-    Raises:
-        CheckpointError: a tensor does not exist, or has another shape.
-    """
-    own = weights(model)
-    if mapping is None:
-        checkpoint.read(own)
-        return f"all {len(own)} tensors come from {checkpoint.path}"
-    unknown = [f"{name}{did_you_mean(name, own)}" for name in mapping if name not in own]
-    if unknown:
-        listed = "\n  ".join(unknown)
-        raise CheckpointError(f"fine_tune_ckpt_param_map: not a tensor of the model:\n  {listed}")
-    rounds: list[dict[str, Tensor | Scattered]] = [{}]
-    for name, source in mapping.items():  # several tensors may share a source, but not in a round
-        targets = next((targets for targets in rounds if source not in targets), None)
-        if targets is None:
-            rounds.append(targets := {})
-        targets[source] = own[name]
-    for targets in rounds:
-        checkpoint.read(targets)
-    rest = ", ".join(name for name in own if name not in mapping)
-    others = f"; these keep their initial values: {rest}" if rest else ""
-    return f"{len(mapping)} of {len(own)} tensors come from {checkpoint.path}{others}"
-
-
-def read_map(path: Path) -> dict[str, str]:
-    """The mapping in a file of lines ``<tensor of the model><TAB><tensor of the checkpoint>``."""
-    try:
-        lines = [line for line in path.read_text().splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError.at("train_config.fine_tune_ckpt_param_map", str(error)) from error
-    pairs = [line.split() for line in lines]
-    for line, pair in zip(lines, pairs, strict=True):
-        if len(pair) != 2:
-            raise ConfigError.at(
-                "train_config.fine_tune_ckpt_param_map",
-                f"{path}: {line!r} must be a tensor of the model, a tab, and one of the checkpoint",
-            )
-    return dict(pairs)
-
-
 KEY = "meaning"  # in state.json
+
+
+class MismatchError(CheckpointError):
+    """A checkpoint has another fingerprint."""
 
 
 @dataclass(frozen=True)
 class Fingerprint:
     """What the weights of a model depend on: the order of the features in each group and of the
-    tasks, how the values of each feature become rows of its table, and the user's classes."""
+    tasks, how the values of each feature become rows of its table, and the user's classes; and the
+    features' widths, which a model of the same shapes has anyway."""
 
     groups: Mapping[str, Sequence[str]]
     tasks: Sequence[str]
     rows: Mapping[str, str]
     classes: Mapping[str, str]
+    widths: Mapping[str, int]
 
     @classmethod
     def of(cls, built: Built) -> "Fingerprint":
@@ -243,6 +202,7 @@ class Fingerprint:
             tasks=[task.name for task in built.tasks.tasks],
             rows={feature.name: feature.row_rule for feature in built.features},
             classes=dict(built.classes),
+            widths={feature.name: feature.width for feature in built.features},
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -250,14 +210,14 @@ class Fingerprint:
         return {KEY: asdict(self)}
 
     def check(self, checkpoint: Checkpoint) -> None:
-        """Raise CheckpointError with all differences if the checkpoint has another fingerprint."""
+        """Raise MismatchError with all differences if the checkpoint has another fingerprint."""
         try:
             differences = list(_differences(checkpoint.state[KEY], asdict(self)))
         except (KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{checkpoint.path}: state.json lacks {error}") from error
         if differences:
             listed = "\n  ".join(differences)
-            raise CheckpointError(
+            raise MismatchError(
                 f"{checkpoint.path} belongs to another config, so its weights would be "
                 f"misinterpreted:\n  {listed}"
             )

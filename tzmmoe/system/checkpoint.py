@@ -8,7 +8,7 @@ writes its share of the tensors, then the first one commits the folder. Nothing 
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -56,8 +56,9 @@ class Checkpoint:
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{self.path / 'tensors'} is damaged: {error}") from error
 
-    def read(self, targets: NamedTensors) -> None:
-        """Fill tensors in place, or the parts of them that this process holds.
+    def read(self, targets: NamedTensors, *, grown: Container[str] = ()) -> None:
+        """Fill tensors in place, or the parts of them that this process holds. Of those that have
+        ``grown``, only the rows that the checkpoint has.
 
         Raises:
             MisfitError: tensors are missing or differ in shape (all are listed).
@@ -68,7 +69,7 @@ class Checkpoint:
             size = target.size if isinstance(target, Scattered) else tuple(target.shape)
             if name not in shapes:
                 faults.append(f"{name}: not in the checkpoint{did_you_mean(name, shapes)}")
-            elif shapes[name] != size:
+            elif shapes[name] != size and name not in grown:
                 saved = list(shapes[name])
                 faults.append(f"{name}: {saved} in the checkpoint, {list(size)} in the model")
         if faults:

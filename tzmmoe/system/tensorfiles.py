@@ -120,7 +120,8 @@ def sizes(folder: Path) -> dict[str, tuple[int, ...]]:
 
 
 def read(folder: Path, targets: NamedTensors) -> None:
-    """Fill tensors in place, or the parts that this process holds. Shapes must match the files'."""
+    """Fill tensors in place, or the parts that this process holds. Shapes must match the files', or
+    begin with what the files hold; the rest stays as it is."""
     with _quiet(), torch.no_grad():
         dcp.load(
             {},

@@ -31,6 +31,12 @@ def check(pipeline: Pipeline, faults: Faults) -> None:
     if config.fine_tune_ckpt_param_map and not config.fine_tune_checkpoint:
         words = "has no effect without fine_tune_checkpoint; set that, or remove this"
         faults.add(f"{PATH}.fine_tune_ckpt_param_map", words)
+    if config.partial_restore and not config.fine_tune_checkpoint:
+        words = "has no effect without fine_tune_checkpoint; set that, or remove this"
+        faults.add(f"{PATH}.partial_restore", words)
+    if config.partial_restore and config.fine_tune_ckpt_param_map:
+        words = "is set, and so is fine_tune_ckpt_param_map, which says what to take; keep one"
+        faults.add(f"{PATH}.partial_restore", words)
     stopping, path = config.early_stopping, f"{PATH}.early_stopping"
     one_of(("auto", "min", "max"), stopping, path, "mode", faults)
     at_least(0, stopping, path, ["min_delta"], faults)

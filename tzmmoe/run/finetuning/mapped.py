@@ -1,0 +1,64 @@
+"""Weights of another run: all of them, or those that a map of names joins."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from tzmmoe.errors import CheckpointError, ConfigError, did_you_mean
+from tzmmoe.models.rank import RankModel
+from tzmmoe.run.state import weights
+from tzmmoe.system.checkpoint import Checkpoint
+from tzmmoe.system.tensorfiles import Scattered
+
+
+def take_all(checkpoint: Checkpoint, model: RankModel) -> str:
+    """Load every tensor of the model; the line to log.
+
+    Raises:
+        MisfitError: the checkpoint lacks a tensor, or holds it in another shape.
+    """
+    own = weights(model)
+    checkpoint.read(own)
+    return f"all {len(own)} tensors come from {checkpoint.path}"
+
+
+def take_mapped(checkpoint: Checkpoint, model: RankModel, mapping: Mapping[str, str]) -> str:
+    """Load the tensors that ``mapping`` names (tensor of the model -> tensor of the checkpoint);
+    the line to log.
+
+    Raises:
+        CheckpointError: a tensor does not exist, or has another shape.
+    """
+    own = weights(model)
+    unknown = [f"{name}{did_you_mean(name, own)}" for name in mapping if name not in own]
+    if unknown:
+        listed = "\n  ".join(unknown)
+        raise CheckpointError(f"fine_tune_ckpt_param_map: not a tensor of the model:\n  {listed}")
+    rounds: list[dict[str, Tensor | Scattered]] = [{}]
+    for name, source in mapping.items():  # several tensors may share a source, but not in a round
+        targets = next((targets for targets in rounds if source not in targets), None)
+        if targets is None:
+            rounds.append(targets := {})
+        targets[source] = own[name]
+    for targets in rounds:
+        checkpoint.read(targets)
+    rest = ", ".join(name for name in own if name not in mapping)
+    others = f"; these keep their initial values: {rest}" if rest else ""
+    return f"{len(mapping)} of {len(own)} tensors come from {checkpoint.path}{others}"
+
+
+def read_map(path: Path) -> dict[str, str]:
+    """The mapping in a file of lines ``<tensor of the model><TAB><tensor of the checkpoint>``."""
+    try:
+        lines = [line for line in path.read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError.at("train_config.fine_tune_ckpt_param_map", str(error)) from error
+    pairs = [line.split() for line in lines]
+    for line, pair in zip(lines, pairs, strict=True):
+        if len(pair) != 2:
+            raise ConfigError.at(
+                "train_config.fine_tune_ckpt_param_map",
+                f"{path}: {line!r} must be a tensor of the model, a tab, and one of the checkpoint",
+            )
+    return dict(pairs)
