@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from tzmmoe.build import rules
 from tzmmoe.config import Config, load
-from tzmmoe.registry import Modules
+from tzmmoe.registry import Modules, OwnErrors
 from tzmmoe.run import folder
 from tzmmoe.run.evaluate import Evaluation
 from tzmmoe.run.fit import TrainRun
@@ -32,7 +32,7 @@ def _spoken(method: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(method)
     def wrapped(self: "Pipeline", *arguments: P.args, **keywords: P.kwargs) -> T:
-        with spoken.speaking(self._translate):
+        with spoken.speaking(self._translate), OwnErrors(self.config.modules):
             return method(self, *arguments, **keywords)
 
     return wrapped
@@ -40,7 +40,8 @@ def _spoken(method: Callable[P, T]) -> Callable[P, T]:
 
 def _read(path: str | Path, edits: Mapping[str, Any], allow_modules: str | Sequence[str]) -> Config:
     modules = Modules.of(allow_modules)
-    return load(path, rules=rules(modules), modules=modules, **edits)
+    with OwnErrors(modules):
+        return load(path, rules=rules(modules), modules=modules, **edits)
 
 
 def names(given: str | Sequence[str]) -> Sequence[str]:

@@ -56,6 +56,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _from_export(arguments: argparse.Namespace) -> int:
+    from tzmmoe.registry import Modules, OwnErrors
     from tzmmoe.serving.predictions import PredictionWriter, check_form, write_predictions
     from tzmmoe.serving.scorer import Scorer
     from tzmmoe.system.localpath import local
@@ -76,7 +77,8 @@ def _from_export(arguments: argparse.Namespace) -> int:
         world=world,
     )
     output, reads = arguments.predict_output_path, loader.source.files
-    with PredictionWriter(output, reads, world) as writer:
+    own_errors = OwnErrors(Modules.of(arguments.allow_modules))
+    with own_errors, PredictionWriter(output, reads, world) as writer:
         chosen = cli.names(arguments.output_columns)
         write_predictions(loader.once(), scorer.predict, writer, chosen)
     return sum(world.gather(writer.num_rows))

@@ -122,6 +122,7 @@ def test_faults_of_text_checks_features_model_towers_and_optimizers_show_at_once
             "model_config.mmoe.num_expert",
             f"{CTR}.mlp.dropout_ratio",
             f"{CTR}.losses[0].xauc",
+            f"{CTR}.losses[1]",
             f"{DENSE}.adam_optimizer.lr",
         ]
     )

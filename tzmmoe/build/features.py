@@ -11,7 +11,7 @@ from tzmmoe.features import Feature, FeatureSettings, FeatureSpec, check_shared,
 from tzmmoe.protos.data_pb2 import DataConfig, FgMode, HashFunction
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.protos.train_pb2 import REPLICATED
-from tzmmoe.registry import Modules, fields
+from tzmmoe.registry import Modules, OwnErrors, fields
 from tzmmoe.registry.modules import NO_MODULES
 from tzmmoe.tables.constraints import BY_COLUMNS, COMPUTE_KERNELS, ON_A_CPU, SHARDING_TYPES
 
@@ -46,7 +46,7 @@ def build_features(
     """The features by name; what is wrong with them is added to ``faults``."""
     features: dict[str, Feature] = {}
     for name, (path, spec) in specs.items():
-        with faults.under(path):
+        with faults.under(path), OwnErrors(spec.modules, ConfigError):
             check_name("feature_name", name)
             features[name] = spec.make(setting)
     with faults.under(""):

@@ -13,7 +13,7 @@ import torch
 from tzmmoe.build.features import build_features, feature_settings, feature_specs, with_helpers
 from tzmmoe.build.tasks import chosen_model, task_sets
 from tzmmoe.config.walk import task_towers, tower_fields
-from tzmmoe.errors import Faults, few, within
+from tzmmoe.errors import ConfigError, Faults, few, within
 from tzmmoe.features import Feature, FeatureSettings, FeatureSpec
 from tzmmoe.models import MODELS, Body
 from tzmmoe.models.base import Group, TowerSpec
@@ -22,7 +22,7 @@ from tzmmoe.models.rank import RankModel
 from tzmmoe.models.tower import Tower
 from tzmmoe.protos.model_pb2 import ModelConfig, TaskTower
 from tzmmoe.protos.pipeline_pb2 import Pipeline
-from tzmmoe.registry import Modules, fields
+from tzmmoe.registry import Modules, OwnErrors, fields
 from tzmmoe.registry.modules import NO_MODULES
 from tzmmoe.tables.table import fill_tables
 from tzmmoe.tasks.task import TaskSet
@@ -69,7 +69,7 @@ def build(
     groups = {g.group_name: list(g.feature_names) for g in pipeline.model_config.feature_groups}
     torch.manual_seed(pipeline.runtime_config.seed)
     model = None
-    with _allocating(faults):
+    with _allocating(faults), faults.under(""), OwnErrors(modules, ConfigError):
         by_path = tower_specs(pipeline.model_config)
         of_body = (_groups(groups, by_name), list(by_path.values()))
         body = _body(pipeline.model_config, of_body, faults, modules)
@@ -79,7 +79,7 @@ def build(
         features = [by_name[name] for name in names if name in by_name]
         if free is not None:
             _check_memory(_tables(features, body), specs, faults, free * spread)
-        towers = _towers(by_path, body, faults)
+        towers = _towers(by_path, body, faults, modules)
         if body and not faults:
             encoder = Encoder(features, body, seed=pipeline.runtime_config.seed)
             model = RankModel(encoder, body, towers)
@@ -197,7 +197,7 @@ def _body(
     if word is None:
         return None
     of_towers = {field.name for field in tower_fields(getattr(config, word).DESCRIPTOR)}
-    with faults.under(f"model_config.{word}"):
+    with faults.under(f"model_config.{word}"), OwnErrors(modules, ConfigError):
         kind, arguments = chosen_model(config, modules)
         others = of_towers | {*kind.of_tasks}
         arguments = {name: value for name, value in arguments.items() if name not in others}
@@ -209,7 +209,7 @@ def _body(
 
 
 def _towers(
-    by_path: Mapping[str, TowerSpec], body: Body | None, faults: Faults
+    by_path: Mapping[str, TowerSpec], body: Body | None, faults: Faults, modules: Modules
 ) -> dict[str, Tower]:
     """The towers by name, in the order of the config. Each is made after those that it reads."""
     names = [spec.name for spec in by_path.values()]
@@ -217,7 +217,7 @@ def _towers(
     towers: dict[str, Tower] = {}
     for name in body.order(names) if body else by_name:
         index, path, spec = by_name[name]
-        with faults.under(path):
+        with faults.under(path), OwnErrors(modules, ConfigError):
             if body:
                 sources = [towers[other] for other in body.reads.get(name, ()) if other in towers]
                 towers[name] = body.tower(index, spec, sources)

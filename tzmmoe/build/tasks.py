@@ -12,7 +12,7 @@ from tzmmoe.models import MODELS, Body
 from tzmmoe.protos import loss_pb2, metric_pb2
 from tzmmoe.protos.model_pb2 import ModelConfig, TaskTower
 from tzmmoe.protos.pipeline_pb2 import Pipeline
-from tzmmoe.registry import Modules, Registry
+from tzmmoe.registry import Modules, OwnErrors, Registry
 from tzmmoe.registry.modules import NO_MODULES
 from tzmmoe.tasks.losses import LOSSES, Loss
 from tzmmoe.tasks.metrics import METRICS
@@ -25,14 +25,14 @@ def build_tasks(pipeline: Pipeline, faults: Faults, modules: Modules = NO_MODULE
     towers, tasks = task_towers(config), []
     for index, (path, tower) in enumerate(towers):
         label = tower.label_name or (labels[index] if index < len(labels) else "")
-        with faults.under(path):
+        with faults.under(path), OwnErrors(modules, ConfigError):
             if tower.tower_name:
                 check_name("tower_name", tower.tower_name)
             tasks.append(_task(tower, label, modules))
     word = config.WhichOneof("model")
     if word is None or len(tasks) < len(towers) or any(missing_towers(config)):
         return tasks
-    with faults.under(f"model_config.{word}"):
+    with faults.under(f"model_config.{word}"), OwnErrors(modules, ConfigError):
         model, arguments = chosen_model(config, modules)
         return model.relate(tasks, {name: arguments.get(name) for name in model.of_tasks})
     return tasks
@@ -82,7 +82,7 @@ def final_tasks(
             faults.add(f"{path}.name", f"{message.name!r} {words}; {remedy}")
             continue
         seen.add(matches[0])
-        with faults.under(path):
+        with faults.under(path), OwnErrors(modules, ConfigError):
             task = by_name[matches[0]]
             metrics = _by_word("metrics", METRICS, message.metrics, modules)
             in_space = copy.deepcopy(metrics) if task.space else {}
@@ -100,9 +100,13 @@ def _task(tower: TaskTower, label: str, modules: Modules) -> Task:
             tower.in_task_space_weight,
             tower.out_task_space_weight,
         )
-    by_word = _by_word("losses", LOSSES, losses, modules)
-    metrics = list(tower.metrics) or _default_metrics(by_word, tower.num_class)
-    measured = _by_word("metrics", METRICS, metrics, modules)
+    faults, by_word, measured = Faults(), {}, {}
+    with faults.under(""):
+        by_word = _by_word("losses", LOSSES, losses, modules)
+    with faults.under(""):
+        metrics = list(tower.metrics) or _default_metrics(by_word, tower.num_class)
+        measured = _by_word("metrics", METRICS, metrics, modules)
+    faults.stop()
     task = Task(
         name=tower.tower_name,
         label=label,
@@ -129,9 +133,9 @@ def _default_metrics(losses: Mapping[str, Loss], num_class: int) -> list[metric_
 def _by_word(field: str, registry: Registry, messages: Sequence, modules: Modules) -> dict:
     """Objects by their words, or by the names of the user's classes. Each may occur once, since
     results are named after it."""
-    by_word = {}
+    by_word, faults = {}, Faults()
     for index, message in enumerate(messages):
-        with within(f"{field}[{index}]"):
+        with faults.under(f"{field}[{index}]"), OwnErrors(modules, ConfigError):
             word = message.WhichOneof(registry.schema.name)
             if word is None:
                 words = (*registry.words, registry.custom)
@@ -142,4 +146,5 @@ def _by_word(field: str, registry: Registry, messages: Sequence, modules: Module
                     by_word[name] = registry.create(message, modules)
                     continue
             raise ConfigError.at("", f"{name} is listed twice; remove one")
+    faults.stop()
     return by_word

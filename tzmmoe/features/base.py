@@ -58,6 +58,10 @@ class Feature(ABC):
         self.use_mask = shared.use_mask
         self.value_dim = shared.value_dim
 
+    @property
+    def in_messages(self) -> str:
+        return f"feature {self.name!r}"
+
     @abstractmethod
     def values(self, arrays: Sequence[Jagged]) -> Jagged:
         """The values that a feature with the expression ``feature:<this>`` reads.
@@ -156,8 +160,8 @@ class FeatureSpec:
         if feature.cells.rule:
             feature.row_rule = f"{feature.row_rule}, {feature.cells.rule}"
         if feature.table is None and feature.value_dim < 1:
-            name = self.kind.__name__
-            raise TypeError(f"{name} has neither a table nor a value_dim; set one in __init__")
+            words = f"{self.kind.__name__} has neither a table nor a value_dim; set one in __init__"
+            raise ConfigError.at("class", words) if self.is_custom else TypeError(words)
         return feature
 
 

@@ -41,7 +41,10 @@ class Modules:
 
     def allows(self, path: str) -> bool:
         """Whether the module of a class at a dotted path may be imported."""
-        name = path.rpartition(".")[0]
+        return self.hold(path.rpartition(".")[0])
+
+    def hold(self, name: str) -> bool:
+        """Whether a module is one of them, or lies inside one."""
         return any(name == other or name.startswith(f"{other}.") for other in self.allowed)
 
     def find(self, path: str | None, base: type) -> type:

@@ -22,7 +22,8 @@ from tzmmoe.data.reading.files import Reading, open_source
 from tzmmoe.data.reading.partitions import with_partitions
 from tzmmoe.errors import CheckpointError, ConfigError
 from tzmmoe.features import Feature, FeatureSettings, FeatureSpec
-from tzmmoe.registry import Modules
+from tzmmoe.registry import Modules, OwnErrors
+from tzmmoe.registry.modules import NO_MODULES
 from tzmmoe.serving.exporter import FORMAT
 from tzmmoe.serving.program import load, program_inputs
 from tzmmoe.serving.requests import RequestReader
@@ -61,6 +62,7 @@ class Scorer:
         self.reading = reading
         self.device = device
         self._translate: Callable[[str], str] = in_python
+        self._own_errors = OwnErrors(NO_MODULES)
         self._process = os.getpid()
         self._training = training
         self._served = Quality()
@@ -129,7 +131,9 @@ class Scorer:
         except UNREADABLE as error:
             raise CheckpointError(f"{folder}: is not an export: {error}") from error
         program = load(folder / "model.pt2")
-        return cls(program, features, helpers, reading, torch.device(device), training=training)
+        scorer = cls(program, features, helpers, reading, torch.device(device), training=training)
+        scorer._own_errors = OwnErrors(modules)
+        return scorer
 
     def score(self, rows: Any) -> dict[str, Tensor]:
         """Outputs by name, (B,) or (B, C), for rows that have the columns that the features read.
@@ -143,7 +147,8 @@ class Scorer:
             DataError: a missing column, or a value that cannot be used, with its row.
         """
         request = self._reader.read(rows)
-        encoded = self.assembler.assemble(request.chunk)
+        with self._own_errors:
+            encoded = self.assembler.assemble(request.chunk)
         self._served.add(encoded.tallies, encoded.num_rows)
         if request.places is not None:
             encoded = encoded.permuted(request.places)
@@ -243,7 +248,8 @@ def make_feature(
         for file in spec.files().values():
             if file not in checked:
                 raise KeyError(f"no checksum of {file!r}")
-        return spec.make(setting)
+        with OwnErrors(modules, ConfigError):
+            return spec.make(setting)
     except ConfigError as error:
         if not spec.is_custom:
             raise

@@ -65,6 +65,10 @@ class Task:
             space_metrics=copy.deepcopy(self.space_metrics),
         )
 
+    @property
+    def in_messages(self) -> str:
+        return f"task {self.name!r}"
+
     def check(self) -> None:
         """Raise ConfigError if losses, metrics, activation and number of logits do not match."""
         faults = Faults()
@@ -205,6 +209,18 @@ class Task:
         if kind := self.measured():
             self.baseline.update(*self._compared(kind, outputs, labels, present))
 
+    def named_metrics(self) -> dict[str, Metric]:
+        """``{"auc_ctr": ..., "auc_ctr_in_space": ...}``."""
+        named = {}
+        for word, metric in self.metrics.items():
+            named[f"{word}_{self.name}"] = metric
+            if word in self.space_metrics:
+                named[f"{word}_{self.name}_in_space"] = self.space_metrics[word]
+        return named
+
+    def value(self, metric: Metric) -> float:
+        return float(metric.compute())
+
     def _compared(
         self, kind: str, outputs: Mapping[str, Tensor], labels: Tensor, rows: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -341,16 +357,17 @@ class TaskSet:
     def compute(self) -> dict[str, float]:
         """``{"auc_ctr": 0.71, "auc_ctr_in_space": ...}``; NaN where a metric is undefined."""
         results = {}
-        for key, metric in self.named_metrics().items():
-            with metric.sync_context():  # over the rows of all processes
-                num_nan = int(metric.nan_predictions)
-                results[key] = math.nan if num_nan else float(metric.compute())
-                remark = None if key in self._remarked else metric.remark()
-            if remark:
-                self._remarked.add(key)
-                log.warning("%s: %s", key, remark)
-            if num_nan:
-                log.warning("%s is undefined: %s predictions are NaN", key, f"{num_nan:,}")
+        for task in self.tasks:
+            for key, metric in task.named_metrics().items():
+                with metric.sync_context():  # over the rows of all processes
+                    num_nan = int(metric.nan_predictions)
+                    results[key] = math.nan if num_nan else task.value(metric)
+                    remark = None if key in self._remarked else metric.remark()
+                if remark:
+                    self._remarked.add(key)
+                    log.warning("%s: %s", key, remark)
+                if num_nan:
+                    log.warning("%s is undefined: %s predictions are NaN", key, f"{num_nan:,}")
         return results
 
     def move(self, device: torch.device) -> None:
@@ -359,13 +376,7 @@ class TaskSet:
             metric.to(device)
 
     def named_metrics(self) -> dict[str, Metric]:
-        named = {}
-        for task in self.tasks:
-            for word, metric in task.metrics.items():
-                named[f"{word}_{task.name}"] = metric
-                if word in task.space_metrics:
-                    named[f"{word}_{task.name}_in_space"] = task.space_metrics[word]
-        return named
+        return {k: metric for task in self.tasks for k, metric in task.named_metrics().items()}
 
     def loss_keys(self) -> list[str]:
         return [f"{word}_{task.name}" for task in self.tasks for word in task.losses]

@@ -77,6 +77,9 @@ class Loss(ABC):
         For pairs or sessions: their weighted sum and the number that count; both 0 if none does.
         """
         rows, weights = self.forward(inputs.logits, inputs.labels), inputs.weights
+        if rows.shape != weights.shape:  # it would be multiplied by the weights of other rows
+            shapes = f"{tuple(rows.shape)}, not {tuple(weights.shape)}"
+            raise ValueError(f"forward returned {shapes}; return one loss of each row")
         return (torch.where(weights > 0, rows, 0.0) * weights).sum(), weights.sum()
 
     @abstractmethod
