@@ -134,10 +134,16 @@ class Pipeline:
                 return run.run(record)
 
     @_spoken
-    def check(self, *, continue_train: bool = False) -> None:
+    def check(
+        self, *, continue_train: bool = False, ignore_restore_optimizer: bool = False
+    ) -> None:
         """Build everything and read the first batch, without training."""
-        began = time.monotonic()
-        TrainRun(self._training(), began=began, continue_train=continue_train).check_only()
+        TrainRun(
+            self._training(),
+            began=time.monotonic(),
+            continue_train=continue_train,
+            ignore_restore_optimizer=ignore_restore_optimizer,
+        ).check_only()
 
     @_spoken
     def evaluate(

@@ -30,10 +30,8 @@ def main(argv: Sequence[str]) -> None:
         *("train_config.fine_tune_checkpoint", "eval_config.predictions_path"),
     )
     pipeline = Pipeline.of_command(arguments.pipeline_config, **cli.changes(arguments, fields))
-    if arguments.check:
-        pipeline.check(continue_train=arguments.continue_train)
-        return
-    pipeline.fit(
+    act = pipeline.check if arguments.check else pipeline.fit
+    act(
         continue_train=arguments.continue_train,
         ignore_restore_optimizer=arguments.ignore_restore_optimizer,
     )

@@ -138,8 +138,8 @@ def test_a_model_dir_that_cannot_be_made_is_a_fault_of_the_config(
             act()
 
 
-def test_a_check_tells_the_values_of_the_first_rows_and_minds_the_checkpoints(
-    tiny_folder, finished, tmp_path, caplog
+def test_a_check_tells_the_values_of_the_first_rows_and_minds_the_checkpoint_to_start_from(
+    tiny_folder, tmp_path, caplog
 ) -> None:
     """That all ids lie outside their table should not show only in training."""
     caplog.set_level("INFO")
@@ -148,7 +148,38 @@ def test_a_check_tells_the_values_of_the_first_rows_and_minds_the_checkpoints(
     assert "user: " in caplog.text
     assert "id outside its table" in caplog.text
     assert "values of the first" in caplog.text
-    with pytest.raises(CheckpointError, match="pass continue_train=True"):
-        tiny.pipeline(tiny_folder, finished).check()
     with pytest.raises(CheckpointError, match="nowhere"):
         tiny.pipeline(tiny_folder, tmp_path, train_config__fine_tune_checkpoint="nowhere").check()
+
+
+def test_a_check_beside_a_checkpoint_says_what_training_needs(
+    tiny_folder, finished, caplog
+) -> None:
+    """The weights there may belong to another config, which a check does not mind."""
+    before = {file: file.stat().st_mtime_ns for file in finished.rglob("*")}
+    name = checkpoint.find(finished)[-1].name
+    changes = {"model_config__mmoe__num_expert": 5}
+    run = tiny.pipeline(tiny_folder, finished, **changes)
+    with caplog.at_level(logging.INFO):
+        run.check(ignore_restore_optimizer=True)
+    says(caplog.text, "the config fits the data", f"{finished} already holds {name}")
+    says(caplog.text, "--continue_train", "another --model_dir")
+    says(caplog.text, "--ignore_restore_optimizer has no effect: it needs --continue_train")
+    with pytest.raises(CheckpointError, match="num_expert"):
+        run.check(continue_train=True)
+    caplog.clear()
+    tiny.pipeline(tiny_folder, finished).check(continue_train=True)
+    assert "already holds" not in caplog.text
+    assert {file: file.stat().st_mtime_ns for file in finished.rglob("*")} == before
+    with pytest.raises(CheckpointError, match="already holds"):
+        run.fit()
+
+
+@pytest.mark.parametrize("act", ["check", "fit"])
+def test_resuming_without_a_checkpoint_is_said_to_have_no_effect(
+    tiny_folder, tmp_path, caplog, act
+) -> None:
+    run = tiny.pipeline(tiny_folder, tmp_path / "run", **ONE_EPOCH)
+    getattr(run, act)(continue_train=True, ignore_restore_optimizer=True)
+    for flag in ("--continue_train", "--ignore_restore_optimizer"):
+        says(caplog.text, f"{flag} has no effect: {tmp_path}/run holds no checkpoint")

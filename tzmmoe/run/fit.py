@@ -72,11 +72,18 @@ class TrainRun:
             return self._train(trainer, newest)
 
     def check_only(self) -> None:
-        """Build everything and read the first batch, without training."""
+        """Build everything and read the first batch, without training.
+
+        A checkpoint in the model_dir, which training would refuse without ``continue_train``, is
+        left alone.
+        """
         world = self.session.runtime.world
-        newest = world.first(lambda: self._newest(folder.newest))
+        held = world.first(lambda: folder.newest(self.session.model_dir, resumes=True))
+        newest = world.first(lambda: self._newest(folder.newest)) if self._resumes else None
         if newest:
             self.session.read_as(newest)
+        else:
+            self._warn_without_checkpoint(held)
         trainer = self._trainer()
         if newest:
             self.session.restore(newest)
@@ -92,22 +99,30 @@ class TrainRun:
             trainer.step.losses(trainer.step.forward(batch.inputs), batch, None)
         log.info("%s", trainer.loader.quality.report())
         log.info("the config fits the data; the first batch has %s rows", f"{len(batch):,}")
+        if held and not newest:
+            log.warning("%s", folder.refusal(held))
+
+    @property
+    def _resumes(self) -> bool:
+        return self.continue_train or self.session.runtime.world.has_restarted
 
     def _newest(self, search: Callable[..., Path | None]) -> Path | None:
         """The checkpoint to resume from; ``search`` is a function of ``folder``."""
-        resumes = self.continue_train or self.session.runtime.world.has_restarted
-        newest = search(self.session.model_dir, resumes=resumes)
+        newest = search(self.session.model_dir, resumes=self._resumes)
         if newest and self.session.settings.training.fine_tune_checkpoint:
             log.info("fine_tune_checkpoint is not read again: the run resumes from its own")
         return newest
 
-    def _warn_without_checkpoint(self) -> None:
+    def _warn_without_checkpoint(self, held: Path | None = None) -> None:
+        """``held``: a checkpoint from which the run does not resume."""
+        reason = f"{self.session.model_dir} holds no checkpoint"
+        reason = "it needs --continue_train" if held else reason
         flags = {
             "--continue_train": self.continue_train,
             "--ignore_restore_optimizer": self.ignore_restore_optimizer,
         }
         for flag in (flag for flag, is_set in flags.items() if is_set):
-            log.warning("%s has no effect: %s holds no checkpoint", flag, self.session.model_dir)
+            log.warning("%s has no effect: %s", flag, reason)
 
     def _open_folder(self, held: ExitStack, newest: Path | None, record: RunLog | None) -> None:
         model_dir = self.session.model_dir

@@ -35,11 +35,16 @@ def newest(model_dir: Path, *, resumes: bool) -> Path | None:
     resume."""
     paths = checkpoint.find(model_dir)
     if paths and not resumes:
-        raise CheckpointError(
-            f"{model_dir} already holds {paths[-1].name}; pass --continue_train to continue from "
-            "it, or choose another --model_dir"
-        )
+        raise CheckpointError(refusal(paths[-1]))
     return paths[-1] if paths else None
+
+
+def refusal(newest: Path) -> str:
+    """Why a run that does not resume from this checkpoint may not use its model_dir."""
+    return (
+        f"{newest.parent} already holds {newest.name}; to train, pass --continue_train to continue "
+        "from it, or choose another --model_dir"
+    )
 
 
 def free_newest(model_dir: Path, *, resumes: bool) -> Path | None:
