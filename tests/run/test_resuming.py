@@ -19,7 +19,9 @@ from tzmmoe.system.world import World
 
 def test_a_folder_with_a_checkpoint_is_not_trained_in_without_being_asked(tiny_folder, run) -> None:
     before = tiny.files_of(run)
-    with pytest.raises(CheckpointError, match=r"holds model\.ckpt-12; to train, pass continue_train=True"):
+    with pytest.raises(
+        CheckpointError, match=r"holds model\.ckpt-12; to train, pass continue_train=True"
+    ):
         tiny.pipeline(tiny_folder, run).fit()
     assert tiny.files_of(run) == before
 
