@@ -35,3 +35,14 @@ def test_a_cell_of_another_form_is_named_with_its_row() -> None:
     text = id_text("d", more=f"{SIZE} date_part: YEAR")
     with pytest.raises(DataError, match=r"row 2, column 'd'.*'soon'.*date_format"):
         encoded([text], {"d": pa.array(["2024-01-31", "soon"])})
+
+
+@pytest.mark.parametrize("kind", [pa.null(), pa.string(), pa.dictionary(pa.int8(), pa.string())])
+def test_rows_may_all_lack_a_value(kind: pa.DataType) -> None:
+    texts = [
+        id_text("d", more=f"{SIZE} date_part: YEAR"),
+        'raw_feature { feature_name: "p" default_value: "9" number_format { decimal: "," } }',
+    ]
+    batch = encoded(texts, {name: pa.array([None, None], kind) for name in ("d", "p")})
+    assert ids_of(batch) == [[], []]
+    assert batch.inputs.numbers.tolist() == [[9], [9]]

@@ -45,8 +45,7 @@ def read(column: pa.Array, separator: str, weighted: bool, dates: bool = False) 
         rows = _split(_as_text(rows), separator)
         return _weighted(rows) if weighted else rows
     if not (is_number(kind) or (dates and pa.types.is_temporal(kind))):
-        hint = "; set date_part to use a part of it" if pa.types.is_temporal(kind) else ""
-        raise BadType(f"{column.type} cannot be used as values{hint}")
+        raise _not_values(column.type, kind)
     if not weighted:
         return rows
     if rows.num_values:
@@ -88,7 +87,10 @@ def reread(rows: Jagged, weighted: bool) -> Jagged:
 
 
 def decoded(column: pa.Array) -> pa.Array:
-    """Without dictionary encoding, and without views, which many Arrow functions do not take."""
+    """Without dictionary encoding, without views, which many Arrow functions do not take, and
+    without names for what is stored, such as UUID or JSON."""
+    if isinstance(column, pa.ExtensionArray):
+        return decoded(column.storage)
     if pa.types.is_dictionary(column.type):
         return decoded(column.dictionary).take(column.indices)
     if pa.types.is_string_view(column.type):
@@ -141,9 +143,9 @@ def _read_map(column: pa.MapArray, weighted: bool) -> Jagged:
     begin, end = column.offsets[0].as_py(), column.offsets[-1].as_py()
     keys, items = decoded(column.keys[begin:end]), column.items[begin:end]
     if not (is_text(keys.type) or is_number(keys.type)):
-        raise BadType(f"{keys.type} cannot be used as values")
+        raise _not_values(column.type, keys.type)
     if not (is_number(items.type) or pa.types.is_null(items.type)):
-        raise BadType(f"{column.type}: weights must be numbers, not {items.type}")
+        raise BadType(f"{column.type}: weights are {items.type}; store them as numbers")
     rows = Jagged(keys, lengths)
     if items.null_count:
         row = rows.row_of(int(np.flatnonzero(items.is_null())[0]))
@@ -213,6 +215,15 @@ def _with_weights(rows: Jagged, weights: np.ndarray) -> Jagged:
             rows.row_of(place), f"{exactly(weights[place])} is not a finite 32-bit weight"
         )
     return replace(rows, weights=narrow)
+
+
+def _not_values(kind: pa.DataType, values: pa.DataType) -> BadType:
+    """``values``: what a column of type ``kind`` holds."""
+    remedy = "store numbers, text, or lists of these"
+    if pa.types.is_temporal(values):
+        is_span = pa.types.is_duration(values) or pa.types.is_interval(values)
+        remedy = "store numbers" if is_span else "set date_part to use a part of it"
+    return BadType(f"{kind} cannot be used as values; {remedy}")
 
 
 def _no_weights(kind: pa.DataType) -> BadType:

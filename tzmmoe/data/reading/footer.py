@@ -34,15 +34,8 @@ def opened(file: str, **options: object) -> pq.ParquetFile:
 
     Raises what pyarrow raises.
     """
-    parquet = pq.ParquetFile(file, **options)
-    try:
-        metadata = _plain_metadata(file, parquet)
-    except BaseException:
-        parquet.close()
-        raise
-    if metadata is None:
-        return parquet
-    parquet.close()
+    with pq.ParquetFile(file) as parquet:
+        metadata = _plain_metadata(file, parquet) or parquet.metadata
     return pq.ParquetFile(file, metadata=metadata, **options)
 
 

@@ -19,7 +19,6 @@ from tzmmoe.features.hashing import hash_texts
 
 TRAINING, EVALUATION = "training", "evaluation"
 PARTS = {"--train_input_path": TRAINING, "--eval_input_path": EVALUATION}
-VIEWS = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 BINARY = {pa.binary(), pa.large_binary(), pa.binary_view()}
 U64 = np.uint64
 GOLDEN = U64(0x9E3779B97F4A7C15)  # of SplitMix64
@@ -96,7 +95,7 @@ class SplitSource(Source):
             block = int(np.searchsorted(blocks.taken, skip, side="right")) - 1
             row, skip = int(blocks.rows[block]), skip - int(blocks.taken[block])
         for batch, taken in self._read(file, columns, row):
-            kept = _takeable(batch).take(pa.array(np.flatnonzero(taken)[skip:]))
+            kept = batch.take(pa.array(np.flatnonzero(taken)[skip:]))
             skip = max(skip - int(taken.sum()), 0)
             yield kept.select(list(columns)) if columns else kept
 
@@ -141,15 +140,6 @@ class SplitSource(Source):
                 taken.append(taken[-1] + int(in_part.sum()))
             self._blocks[file] = Blocks(np.array(rows), np.array(taken))
         return self._blocks[file]
-
-
-def _takeable(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Arrow cannot select rows of views."""
-    for place, kind in enumerate(batch.schema.types):
-        if kind in VIEWS:
-            name = batch.schema.names[place]
-            batch = batch.set_column(place, name, batch.column(place).cast(VIEWS[kind]))
-    return batch
 
 
 def is_hashable(kind: pa.DataType) -> bool:

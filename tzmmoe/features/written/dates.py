@@ -70,7 +70,8 @@ class DatePart:
             local = self._parsed(as_text(flat))
         else:
             raise BadType(
-                f"{kind} is not a date; store dates, or set date_format: 'epoch_second' for seconds"
+                f"{kind} is not a date; store dates, or set date_format: 'epoch_second' for whole "
+                "numbers of seconds"
             )
         # Rounds down to whole seconds, also before 1970.
         return PARTS[self.part](pc.floor_temporal(local, unit="second").cast(SECONDS)).cast(
@@ -93,7 +94,7 @@ class DatePart:
         if self.form is not None:
             return self._by_form(texts)
         is_iso = pc.match_substring_regex(texts, ISO)
-        if not pc.all(is_iso).as_py():
+        if not pc.all(is_iso, min_count=0).as_py():
             raise _bad(texts, is_iso.index(False).as_py())
         texts = pc.replace_substring_regex(texts, r"\.\d+", "")
         zoned = pc.match_substring_regex(texts, ZONED)

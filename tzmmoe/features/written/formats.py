@@ -64,7 +64,7 @@ class NumberFormat:
         digits = pc.match_substring_regex(pc.binary_join_element_wise(whole, part, NOTHING), r"\d")
         signs = pc.binary_length(pc.binary_join_element_wise(before, after, NOTHING))
         is_number = pc.and_(digits, pc.less_equal(signs, 1)).fill_null(False)
-        if not pc.all(is_number).as_py():
+        if not pc.all(is_number, min_count=0).as_py():
             place = is_number.index(False).as_py()
             words = f"{texts[place].as_py()!r} is not a number with {self._described}"
             raise BadValue(place, f"{words}; extend number_format, or list it in na_values")
