@@ -61,9 +61,11 @@ def test_an_epoch_that_was_left_at_any_batch_ends_where_it_would_have(
     """Also at its end. With another batch size, at the batch that reaches the rows."""
     first = loader(Memory(counts), batch_size=sizes[0], shuffle=shuffle, epoch_rows=epoch_rows)
     batches = read(first)
-    position = batches[data.draw(st.integers(1, len(batches))) - 1][1]
+    done = data.draw(st.integers(1, len(batches)))
+    position = batches[done - 1][1]
     second = loader(Memory(counts), batch_size=sizes[1], shuffle=shuffle, epoch_rows=epoch_rows)
-    second.resume(saved(first, position))
+    second.resume(saved(first, position), done)
+    total = second.steps(None, 2)
     left = read(second, position)
     assert min(epoch_rows, sum(counts)) <= position.row + len(flat(left))
     before_last = left[-2][1].row if len(left) > 1 else position.row if left else 0
@@ -71,6 +73,7 @@ def test_an_epoch_that_was_left_at_any_batch_ends_where_it_would_have(
     if sizes[0] == sizes[1]:
         assert [*batches[: len(batches) - len(left)], *left] == batches
         assert read(second, Position(1)) == read(first, Position(1))
+        assert total == 2 * len(batches)
 
 
 @pytest.mark.parametrize(("epoch_rows", "left"), [(20, 0), (22, 4), (31, 12), (99, 25)])

@@ -36,11 +36,15 @@ def test_any_position_leads_to_exactly_the_remaining_rows(
         done = data.draw(st.integers(1, len(batches)))
         position = batches[done - 1][1]
         second = loader(files, shuffle=shuffle, batch_size=sizes[1], num_workers=workers[1])
-        second.resume(saved(first, position))
+        second.resume(saved(first, position), done)
+        totals = second.steps(None, 1), second.steps(None, 3)
         left = read(second, position)
     assert flat(left) == flat(batches[done:])
     if sizes[0] == sizes[1]:
         assert left == batches[done:]
+        known = {1: kind == "parquet" or shuffle, 3: kind == "parquet"}
+        expected = [n * len(batches) if is_known else None for n, is_known in known.items()]
+        assert totals == tuple(expected)
 
 
 def test_a_run_may_stop_and_go_on_after_every_batch(tmp_path) -> None:
@@ -79,12 +83,16 @@ def test_files_that_are_added_later_come_last_and_no_row_is_read_twice(
     first = loader(files[:2], shuffle=shuffle)
     batches = read(first)[:done]
     second = loader([files[3], *files[:3]], shuffle=shuffle)
-    second.resume(saved(first, batches[-1][1]))
+    second.resume(saved(first, batches[-1][1]), len(batches))
+    total = second.steps(None, 1)
     left = read(second, batches[-1][1])
+    is_known = kind == "parquet" or shuffle
+    assert total == (len(batches) + len(left) if is_known else None)
     assert Counter(flat(batches) + flat(left)) == Counter(range(61))
     assert sorted((flat(batches) + flat(left))[:33]) == list(range(33)), "known files come first"
     third = loader(files, shuffle=shuffle)
-    third.resume(saved(second, left[-1][1]))
+    third.resume(saved(second, left[-1][1]), 99)
+    assert third.steps(None, 1) == 99, "nothing is left"
     assert read(third, left[-1][1]) == [], "what was read later counts as read too"
     assert sorted(flat(read(third, Position(1)))) == list(range(61))
 
@@ -112,7 +120,9 @@ def test_a_file_that_is_dropped_while_rows_of_it_are_unread_is_an_error(tmp_path
         with fails(DataError, files[1], "--train_input_path", "add it", "--fine_tune_checkpoint"):
             second.resume(saved(first, position))
     at_end = loader(files[:1])
-    at_end.resume(saved(first, batches[-1][1]))
+    at_end.resume(saved(first, batches[-1][1]), len(batches))
+    if kind == "parquet":
+        assert at_end.steps(None, 3) == len(batches) + 2 * -(-10 // 4), "the dropped ones were read"
     assert read(at_end, batches[-1][1]) == []
 
 

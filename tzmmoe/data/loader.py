@@ -49,6 +49,7 @@ class Loader:
         self.quality_by_position = QualityByPosition()
         self._order: Order | None = None
         self._counted: int | None = None  # rows of an epoch, once one has been read to its end
+        self._resumed: tuple[int, int, int | None] | None = None  # epoch, steps before and left
 
     @property
     def order(self) -> Order:
@@ -70,19 +71,27 @@ class Loader:
         return self.delivery.plan(epoch, files, counts, limit)
 
     def _num_rows(self, file: str) -> int:
-        return self.counts[file] if file in self.counts else self.source.num_rows(file)
+        if file not in self.counts:
+            self.counts[file] = self.source.num_rows(file)
+        return self.counts[file]
 
-    def resume(self, saved: Sequence[tuple[Order, Position]]) -> Position:
+    def resume(self, saved: Sequence[tuple[Order, Position]], steps: int = 0) -> Position:
         """Resume where the processes of another run stopped. Returns the position to begin at.
 
-        ``saved``: the order and position of each of those processes. An equal number of processes
-        continue as if they had never stopped; any other number divide the remaining rows afresh.
+        ``saved``: the order and position of each of those processes, after ``steps`` steps. An
+        equal number of processes continue as if they had never stopped; any other number divide the
+        remaining rows afresh.
 
         Raises:
             DataError: a file that still has unread rows is no longer among the source's files.
         """
-        world, rank = self.delivery.world, self.delivery.rank
         self._check_files(saved)
+        position = self._divided(saved)
+        self._resumed = position.epoch, steps, self._left(position)
+        return position
+
+    def _divided(self, saved: Sequence[tuple[Order, Position]]) -> Position:
+        world, rank = self.delivery.world, self.delivery.rank
         order, position = saved[rank if len(saved) == world else 0]
         names = {os.path.abspath(file): file for file in self.source.files}
         if len(saved) == world:
@@ -116,17 +125,47 @@ class Loader:
         """The number of steps of a run; None if it takes reading the files to know.
 
         Once an epoch has been read, its rows are known. Until then, with ``epoch_rows``, files of
-        unknown length are assumed to have enough rows.
+        unknown length are assumed to have enough rows. A resumed run has its earlier steps, the
+        rest of the epoch in which it resumed, and those after it.
         """
         if num_steps or not num_epochs:
             return num_steps
-        size, most = self.delivery.batch_size * self.delivery.world, self.delivery.epoch_rows
-        limits = [-(-most // size)] if most else []  # steps of an epoch, whichever is less
-        counts = [self.counts.get(f, self.source.known_rows(f)) for f in self.source.files]
+        most = self.delivery.epoch_rows
+        limits = [self._batches_of(most, part_too=True)] if most else []  # whichever is less
+        counts = [self._known(file) for file in self.source.files]
         rows = self._counted if None in counts else sum(counts)
         if rows is not None:
-            limits.append(rows // size if self.delivery.drop_remainder else -(-rows // size))
-        return min(limits) * num_epochs if limits else None
+            limits.append(self._batches_of(rows))
+        epoch, before, left = self._resumed or (-1, 0, 0)
+        later = max(num_epochs - epoch - 1, 0)
+        if left is None or (later and not limits):
+            return None
+        return before + left + (later * min(limits) if later else 0)
+
+    def _left(self, since: Position) -> int | None:
+        """The steps from a position to the end of its epoch, if they are known."""
+        if self.delivery.ends(since.row):
+            return 0
+        rows_of = self._num_rows if self.delivery.shuffle else self._known
+        planned = {os.path.abspath(file) for file in self.order.files}
+        new = [rows_of(f) for f in self.source.files if os.path.abspath(f) not in planned]
+        left = self.order.rows_left(since, rows_of)
+        if None in new or None in left:
+            return None
+        world, most = self.delivery.world, self.delivery.epoch_rows
+        steps = sum(map(self._batches_of, (*(rows * world for rows in left), sum(new))))
+        if most is None:
+            return steps
+        return min(steps, self._batches_of(most - since.row * world, part_too=True))
+
+    def _known(self, file: str) -> int | None:
+        return self.counts.get(file, self.source.known_rows(file))
+
+    def _batches_of(self, rows: int, *, part_too: bool = False) -> int:
+        """How many batches of all processes so many rows make."""
+        size = self.delivery.batch_size * self.delivery.world
+        drops = self.delivery.drop_remainder and not part_too
+        return rows // size if drops else -(-rows // size)
 
     def epoch(self, since: Position) -> Iterator[tuple[Batch, Position]]:
         """The rest of an epoch after a position: batches, each with the position after it.

@@ -243,7 +243,7 @@ class TrainRun:
                 "--fine_tune_checkpoint"
             )
         positions, steps = state.positions(saved)
-        position = trainer.loader.resume(positions)
+        position = trainer.loader.resume(positions, steps)
         evaluates = saved.state["evaluates"]
         quality = saved.state.get("quality")  # checkpoints of earlier versions lack it
         trainer.resume(position, steps, is_reviewed=evaluates, quality=quality)

@@ -5,7 +5,7 @@ all that a resumed run needs.
 """
 
 import os.path
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 
@@ -81,6 +81,14 @@ class Pass:
             spans[0] = replace(spans[0], begin=spans[0].begin + since.span_row)
         return (replace(self, spans=tuple(spans), first_chunk=number, used=used),)
 
+    def rows_left(self, since: Position, rows_of: Callable[[str], int | None]) -> int | None:
+        """The rows after a position; None if a span has no end and its file's rows are unknown."""
+        rest = self.left(since)
+        ends = [(s, rows_of(s.file) if s.end is None else s.end) for leg in rest for s in leg.spans]
+        if any(end is None for _, end in ends):
+            return None
+        return sum(end - span.begin for span, end in ends) - sum(leg.used for leg in rest)
+
 
 @dataclass(frozen=True)
 class Order:
@@ -116,6 +124,13 @@ class Order:
         if since.leg >= len(self.passes):
             return ()
         return (*self.passes[since.leg].left(since), *self.passes[since.leg + 1 :])
+
+    def rows_left(self, since: Position, rows_of: Callable[[str], int | None]) -> list[int | None]:
+        """As ``Pass.rows_left``, of each pass that remains after a position."""
+        here = replace(since, leg=0)
+        later = Position(since.epoch)
+        passes = self.passes[since.leg :]
+        return [leg.rows_left(later if n else here, rows_of) for n, leg in enumerate(passes)]
 
     def renamed(self, names: Mapping[str, str]) -> "Order":
         """The order with other names for its files; files that ``names`` lacks keep theirs."""
