@@ -288,5 +288,21 @@ def test_the_page_on_mmoe_v2_can_be_typed_and_its_config_learns_with_a_wide_side
     assert "user_id.weight" in (folder / "train.log").read_text()  # FM's tables
 
 
+def test_the_page_on_days_can_be_typed_and_says_what_its_commands_log(tmp_path) -> None:
+    """Three days of 20,000 rows in batches of 256: 79 steps each."""
+    type_all("docs/daily.md", tmp_path)
+    daily, grown = tmp_path / "experiments/daily", tmp_path / "experiments/grown"
+    assert [path.name for path in sorted(daily.glob("*ckpt*"))] == [
+        "model.ckpt-157",
+        "model.ckpt-78",
+    ]
+    [said] = [code for language, _, code in blocks("docs/daily.md") if language == "text"]
+    log = (grown / "train.log").read_text()
+    assert said in re.sub(r"^\S+ \S+ INFO ", "", log, flags=re.MULTILINE)
+    results = (daily / "eval_result.txt").read_text().splitlines()
+    assert json.loads(results[-1])["auc_ctr"] > 0.6
+    assert (tmp_path / "exports/2024-01-02/model.pt2").exists()
+
+
 def test_the_pictures_of_mmoe_v2_are_those_of_the_model() -> None:
     run([sys.executable, "scripts/draw_mmoe_v2.py", "--check"], ROOT)
