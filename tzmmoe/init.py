@@ -49,6 +49,7 @@ def draft(
     numbers: Sequence[str] = (),
     lists: Sequence[str] = (),
     text: Sequence[str] = (),
+    time_zone: str | None = None,
     model_dir: str | Path | None = None,
     delimiter: str | None = None,
     header: bool = True,
@@ -128,6 +129,7 @@ def _request(arguments: argparse.Namespace, out: Path) -> "DraftRequest":
         ),
         split=None if fraction is None else Split(fraction, by),
         roles={role: getattr(arguments, role) for role in ROLES},
+        time_zone=arguments.time_zone or "",
     )
 
 
@@ -149,6 +151,7 @@ def _parser() -> command.CommandParser:
     add("--numbers", help="columns that measure something, a,b")
     add("--lists", help="columns of texts that hold several values each, a,b")
     add("--text", help="columns of texts that are one value each, a,b")
+    add("--time_zone", help="in which points in time are taken, such as Europe/Berlin")
     add("--model_dir", help="where training writes; default: experiments/<FILE>")
     add("--delimiter", help="between the columns of CSV files; detected by default")
     add("--no_header", "--no-header", action="store_true", help="CSV files have no header line")

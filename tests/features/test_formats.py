@@ -8,7 +8,7 @@ import pytest
 
 from tzmmoe.features.forms import BadValue
 from tzmmoe.features.written.dates import PARTS, DatePart
-from tzmmoe.features.written.formats import NumberFormat
+from tzmmoe.features.written.formats import FIELDS, CellFormat, NumberFormat
 from tzmmoe.features.written.printed import lists
 
 LISTS = [[], [1, 2, 3], ["a"], ["a b", "c"], ["it's", 'say "x"', "a, b"], [None, 2], [0.5, -3]]
@@ -73,3 +73,22 @@ def test_a_date_that_does_not_exist_is_named() -> None:
         with pytest.raises(BadValue, match=cell) as raised:
             DatePart("DAY", form, "UTC")(text(["2024-01-01" if form is None else "1.1.2024", cell]))
         assert raised.value.row == 1
+
+
+def test_days_and_points_in_time_may_be_whole_numbers() -> None:
+    days = DatePart("DAY", "%Y%m%d", "UTC")
+    assert days(pa.array([20240229, 20231231])).to_pylist() == [29, 31]
+    assert days(pa.array([20240229.0])).to_pylist() == [
+        29
+    ]  # as pandas stores them beside missing ones
+    with pytest.raises(BadValue, match="20240230"):
+        days(pa.array([20240230]))
+    for form, unit in {"second": 1, "millis": 10**3, "micros": 10**6, "nanos": 10**9}.items():
+        hours = DatePart("HOUR", f"epoch_{form}", "UTC")
+        assert hours(pa.array([3600 * 5 * unit, 86_400 * unit - 1])).to_pylist() == [5, 23]
+
+
+def test_words_for_a_missing_value_stand_for_missing_lists_too() -> None:
+    fields = dict.fromkeys(FIELDS) | {"list_format": "PRINTED", "na_values": ["N/A"]}
+    rows = CellFormat.of("|", False, fields | {"time_zone": "UTC"}).read(text(["[1, 2]", "N/A"]))
+    assert rows.counts.tolist() == [2, 0]

@@ -79,6 +79,9 @@ COLUMNS = {
     ),
     "odd name: %": pa.array(RANDOM.random(ROWS)),
     f"long_{'x' * 120}": pa.array(RANDOM.random(ROWS)),
+    "epoch": integers(1_700_000_000, 1_710_000_000, pa.int64()),
+    "day": pa.array(20240100 + RANDOM.integers(1, 29, ROWS)),
+    "day_text": pa.array([f"2024-01-{day:02d}" for day in RANDOM.integers(1, 29, ROWS)]),
     # From here on: no features.
     "row": pa.array(range(ROWS)),
     "free": pa.array([f"text number {row}" for row in range(ROWS)]),
@@ -91,9 +94,6 @@ COLUMNS = {
     "moment": pa.array([datetime.datetime(2024, 1, 1)] * ROWS),
     "struct": pa.array([{"a": 1}] * ROWS),
     "image": pa.array([b"\xff\xd8"] * ROWS),
-    "epoch": integers(1_700_000_000, 1_710_000_000, pa.int64()),
-    "day": pa.array(20240100 + RANDOM.integers(1, 29, ROWS)),
-    "day_text": pa.array([f"2024-01-{day:02d}" for day in RANDOM.integers(1, 29, ROWS)]),
 }
 LABELS = ["click", "buy", "stars", "price"]
 NO_FEATURES = list(COLUMNS)[list(COLUMNS).index("row") :]

@@ -128,15 +128,15 @@ def test_flags_that_the_data_contradict_are_refused(tmp_path, flags, words):
         draft(tmp_path, columns, "click", *flags)
 
 
-def test_a_text_among_numbers_is_shown_with_its_place(tmp_path, capsys):
+def test_texts_among_numbers_are_shown_with_the_first_place(tmp_path, capsys):
     price = [f"{number / 7:.2f}" for number in range(2000)]
-    price[1498] = "abc"
+    price[1498:1530] = [f"abc {number}" for number in range(32)]
     click = np.random.default_rng(5).integers(0, 2, 2000)
     lines = [f"{c},{p}" for c, p in zip(click, price, strict=True)]
     (tmp_path / "train.csv").write_text("\n".join(["click,price", *lines]) + "\n")
     draft_of(tmp_path / "train.csv", "click", "--ids", "price")
     capsys.readouterr()
-    with pytest.raises(ConfigError, match="row 1,499 is 'abc'"):
+    with pytest.raises(ConfigError, match="row 1,499 is 'abc 0'"):
         draft_of(tmp_path / "train.csv", "click", "--numbers", "price")
 
 

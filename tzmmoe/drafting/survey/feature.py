@@ -2,8 +2,12 @@
 
 import math
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from tzmmoe.drafting.survey.cells.form import CellForm
+from tzmmoe.drafting.survey.cells.written import written
 from tzmmoe.drafting.survey.columns.buckets import BUCKETS, boundaries
 from tzmmoe.drafting.survey.columns.power import Power
 from tzmmoe.drafting.survey.columns.profile import ColumnProfile
@@ -17,8 +21,14 @@ from tzmmoe.drafting.survey.semantics import (
     separated,
     split_at_will,
 )
-from tzmmoe.drafting.survey.written import written
-from tzmmoe.protos.feature_pb2 import FeatureConfig, IdFeature, RawFeature
+from tzmmoe.protos.feature_pb2 import (
+    DatePart,
+    FeatureConfig,
+    IdFeature,
+    ListFormat,
+    NumberFormat,
+    RawFeature,
+)
 
 ROLES = ("ids", "numbers", "lists", "text")
 HASH_ROWS = 1000  # at least: rows that are not used cost next to nothing
@@ -39,12 +49,19 @@ A missing value adds nothing: its embedding is 0."""
 @dataclass(frozen=True)
 class DraftedFeature:
     """A column, its feature, and what the config says about it. ``doubt``: what a person should
-    decide, and how; "" when the data leave no doubt."""
+    decide, and how; "" when the data leave no doubt. ``part_of``: the column of dates that
+    ``column`` is a part of."""
 
     column: str
     config: FeatureConfig
     why: str
     doubt: str = ""
+    part_of: str = ""
+
+    @property
+    def origin(self) -> str:
+        """The column of the files that it reads."""
+        return self.part_of or self.column
 
     @property
     def name(self) -> str:
@@ -59,14 +76,45 @@ class ExcludedColumn:
     why: str
     doubt: str = ""
 
+    @property
+    def origin(self) -> str:
+        return self.column
+
 
 @dataclass(frozen=True)
 class Taken:
     """What is known of a column beyond its profile. ``role``: what the user says that it is, one of
-    ``ROLES``, or ""."""
+    ``ROLES``, or "". ``form``: how its cells are written. ``odd``: place and text of a cell that
+    contradicts how the others are."""
 
     role: str
     power: Power
+    form: CellForm | None = None
+    odd: tuple[str, str] | None = None
+
+    @property
+    def marked(self) -> bool:
+        """Whether numbers have marks or units."""
+        return bool(self.form and self.form.numbers and not self.form.numbers.is_plain)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The fields of a feature that say how its cells are written."""
+        settings = self.form.conversions[0].settings if self.form else {}
+        return {k: v for k, v in settings.items() if k != "number_format" or self.marked}
+
+    @property
+    def described(self) -> str:
+        """How cells are written, in words."""
+        if not self.form:
+            return ""
+        missing = self.form.conversions[0].missing
+        parts = [
+            "printed as lists" if self.form.conversions[0].listed else "",
+            f"written with {self.form.numbers.described}" if self.marked else "",
+            f"{', '.join(map(repr, missing))} for missing" if missing else "",
+        ]
+        return "".join(f"; {part}" for part in parts if part)
 
     def names_things(self, column: ColumnProfile) -> bool:
         """Whether its whole numbers are ids."""
@@ -92,6 +140,8 @@ def draft(column: ColumnProfile, name: str, taken: Taken) -> DraftedFeature | Ex
     feature.feature_name = name
     if name != column.name:
         feature.expression = f"context:{column.name}"
+    set_fields(feature, taken.settings)
+    why += taken.described
     if column.num_missing:
         why += f"; {share(column.num_missing / column.num_rows)} missing"
     doubt = "" if taken.role else _doubt(column, feature, taken)
@@ -106,24 +156,18 @@ def _parts(column: ColumnProfile, role: str) -> Separated | None:
     if role == "lists" and cells:
         return split_at_will(column.words)
     if not cells or role or written(column.words):
-        return None
+        return None  # a comma may be in numbers
     return separated(column.words)
 
 
 def _doubt(column: ColumnProfile, feature: IdFeature | RawFeature, taken: Taken) -> str:
     """What the data leave open, and the flag that settles it."""
     name, power = shlex.quote(column.name), taken.power
-    if column.kind == "text" and not column.listed and (form := written(column.words)):
-        return (
-            f"texts such as {shown(column.words[0])!r} that are numbers with {form.described}, "
-            "taken as categories; write plain numbers and empty cells if it is a quantity"
-        )
-    if column.odd:
-        place, text = column.odd
-        return (
-            f"{column.num_readable:,} of {column.num_values:,} are numbers; {place} is {text!r}. "
-            "Taken as text: mend the data if it is a quantity"
-        )
+    if odd := _odd(column, taken):
+        return odd
+    if taken.marked and (text := taken.form.numbers.doubtful):
+        value = text.replace(taken.form.numbers.thousands, "")
+        return f"{text!r} is taken for {value}; write decimals with a point if it is one"
     whole = f"whole numbers, {about(column)} distinct"
     if isinstance(feature, RawFeature):
         open_to_doubt = column.whole and not column.listed and column.num_distinct > BUCKETS
@@ -141,6 +185,45 @@ def _doubt(column: ColumnProfile, feature: IdFeature | RawFeature, taken: Taken)
     return ""
 
 
+def _odd(column: ColumnProfile, taken: Taken) -> str:
+    """That nearly all texts are numbers, and how to use them as such."""
+    place, text = taken.odd or column.odd or ("", "")
+    cells = column.kind == "text" and not column.listed
+    found = written(column.words) if cells else None
+    if not (place or found):
+        return ""
+    remedy = "mend the cell if the column is to be read so"
+    if found or column.odd:
+        remedy = f"--numbers {shlex.quote(column.name)} takes such texts for missing values"
+    if column.odd and not (found and not found.odd):
+        alike = f"{column.num_readable:,} of {column.num_values:,} are numbers"
+    else:
+        alike = f"texts such as {column.words[0]!r} are written alike"
+    odd = f"{place} is {text!r}"
+    if found and not found.odd:
+        odd = "some begin with 0, as codes do"
+    elif not place:
+        odd = f"{found.odd[0]!r} is not"
+    return f"{alike}; {odd}. Taken as text; {remedy}"
+
+
+def set_fields(feature: IdFeature | RawFeature, settings: Mapping[str, Any]) -> None:
+    """Set the fields that say how cells are written."""
+    for name, value in settings.items():
+        if name == "list_format":
+            feature.list_format = ListFormat.Value(value)
+        elif name == "date_part":
+            feature.date_part = DatePart.Value(value)
+        elif name == "number_format":
+            marks = {"decimal": ".", "thousands": ""}
+            given = {k: v for k, v in value.items() if v and v != marks.get(k)}
+            feature.number_format.CopyFrom(NumberFormat(**given))
+        elif name == "na_values":
+            feature.na_values.extend(value)
+        else:
+            setattr(feature, name, value)
+
+
 def share(part: float) -> str:
     """``3.2%``; small ones do not become 0."""
     return f"{part:.1%}" if part >= 0.001 or part == 0 else f"{100 * part:.2g}%"
@@ -155,7 +238,7 @@ def _cuts(column: ColumnProfile, taken: Taken) -> list[float]:
     """Boundaries for a column of quantities; none for categories."""
     if column.listed or taken.role in ("ids", "text", "lists"):
         return []
-    if taken.role != "numbers":
+    if taken.role != "numbers" and not taken.marked:
         if column.kind not in ("whole", "number"):
             return []
         if column.kind == "whole" and is_dense(column):

@@ -1,16 +1,18 @@
 """What the user asks for, and what the data files show."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from tzmmoe.data.reading.base import Source
 from tzmmoe.data.reading.csv import CsvSource, other_delimiter
 from tzmmoe.data.reading.files import Reading
+from tzmmoe.data.reading.partitions import with_partitions
 from tzmmoe.data.reading.split import EVALUATION, TRAINING, Split, SplitSource
-from tzmmoe.drafting.survey import feature, task
+from tzmmoe.drafting.survey import dated, feature, task
+from tzmmoe.drafting.survey.cells.interpretation import Interpretation, interpreted
 from tzmmoe.drafting.survey.columns.power import Power
 from tzmmoe.drafting.survey.columns.profile import ColumnProfile
 from tzmmoe.drafting.survey.columns.rows import Survey, survey
@@ -21,6 +23,7 @@ from tzmmoe.drafting.survey.semantics import split_at_will
 from tzmmoe.drafting.survey.strange import strangeness
 from tzmmoe.drafting.survey.task import LabelTask
 from tzmmoe.errors import ConfigError, DataError, Faults, did_you_mean
+from tzmmoe.features.written.dates import DatePart
 
 MOST_WEIGHT = float(np.finfo(np.float32).max)
 NAMELESS = "a column without a name, left out; name it in the header to use it"
@@ -40,10 +43,16 @@ class DraftRequest:
     csv: CsvFlags
     split: Split | None = None  # of the files, when there are no eval_files
     roles: Mapping[str, Sequence[str]] = field(default_factory=dict)  # by one of feature.ROLES
+    time_zone: str = ""  # in which points in time are shown
 
     @property
     def evaluates(self) -> bool:
         return bool(self.eval_files or self.split)
+
+    @property
+    def targets(self) -> set[str]:
+        """Labels and weights."""
+        return {*self.labels, self.weight}
 
     def role(self, column: str) -> str:
         return next((role for role, names in self.roles.items() if column in names), "")
@@ -76,38 +85,41 @@ def find(request: DraftRequest) -> Findings:
     Raises:
         DataError, ConfigError: what the user can repair; all faults of the flags at once.
     """
-    source, reading = request.csv.open(request.files, "--data")
-    _check_names(request, source, reading)
+    files, reading = request.csv.open(request.files, "--data")
+    source = with_partitions(files)
+    _check_names(request, source, reading, is_csv=isinstance(files, CsvSource))
     training, evaluation = _parts(request, source)
     every = source.columns(source.files[0])
     columns = [name for name in every if name and name not in request.ignore]
-    typed = not isinstance(source, CsvSource)
-    found = survey(training, columns, request.labels, typed=typed)
+    typed = [] if isinstance(files, CsvSource) else files.columns(source.files[0])
+    plain = survey(training, columns, request.labels, typed=typed)
+    roles = {name: request.role(name) for name in columns if name not in request.targets}
+    found = interpreted(
+        training, plain, request.labels, roles=roles, typed=typed, zone=request.time_zone
+    )
     faults = Faults()
-    profiles = dict(found.profiles)
-    labels = [task.draft(profiles.pop(name), typed=typed, faults=faults) for name in request.labels]
-    if request.weight:
-        _check_weight(profiles.pop(request.weight), faults)
-    for name, column in profiles.items():
-        _check_role(column, request.role(name), faults)
+    tasks = _tasks(request, found.survey, typed, faults)
+    for name, role in roles.items():
+        _check_role(found.survey.profiles[name], role, found.faults.get(name), faults)
+    _check_zone(request, found, faults)
     faults.stop()
-    tasks = [each for each in labels if each]
-    features, left_out = _features(request, found, list(profiles.values()), source.files[0])
+    features, left_out = _features(request, found, list(roles), source.files[0])
     if "" in every:
         left_out.append(ExcludedColumn("", NAMELESS, NAMELESS))
     if evaluation:
         weights = [request.weight] if request.weight else []
-        needed = [*request.labels, *weights, *(each.column for each in features)]
+        needed = [*request.labels, *weights, *(each.origin for each in features)]
         evaluation.check_columns(evaluation.files[0], needed)
     truths = [each.column for each in tasks if each.binary and not each.flag]
+    profiles = found.survey.profiles
     rows = [source.known_rows(file) for file in source.files]
     trained = 1 - request.split.fraction if request.split else 1
     return Findings(
         request=request,
-        survey=found,
-        source=source,
+        survey=found.survey,
+        source=files,
         reading=reading,
-        num_rows=found.num_rows if None in rows else int(sum(rows) * trained),
+        num_rows=plain.num_rows if None in rows else int(sum(rows) * trained),
         tasks=tasks,
         features=features,
         left_out=left_out,
@@ -115,6 +127,17 @@ def find(request: DraftRequest) -> Findings:
         leaks=leaks((profiles[each.column] for each in features), truths),
         sorted_by=[label.name for label in truths if sortedness(label) > SORTED],
     )
+
+
+def _tasks(
+    request: DraftRequest, found: Survey, typed: Collection[str], faults: Faults
+) -> list[LabelTask]:
+    """Of the labels; checks the weights, too."""
+    profiles = found.profiles
+    tasks = [task.draft(profiles[n], typed=n in typed, faults=faults) for n in request.labels]
+    if request.weight:
+        _check_weight(profiles[request.weight], faults)
+    return [each for each in tasks if each]
 
 
 def _parts(request: DraftRequest, source: Source) -> tuple[Source, Source | None]:
@@ -128,21 +151,22 @@ def _parts(request: DraftRequest, source: Source) -> tuple[Source, Source | None
 
 
 def _features(
-    request: DraftRequest, found: Survey, columns: Sequence[ColumnProfile], file: str
+    request: DraftRequest, found: Interpretation, columns: Sequence[str], file: str
 ) -> tuple[list[DraftedFeature], list[ExcludedColumn]]:
     """Raises DataError if there is not a single feature."""
     if not columns:
         words = "every column is a label, a weight or ignored; leave some in as features"
         raise DataError(f"{file}: {words}")
-    names = unique_names([column.name for column in columns])
-    drafts = [
-        feature.draft(
-            column,
-            names[column.name],
-            Taken(request.role(column.name), found.powers.get(column.name, Power())),
-        )
-        for column in columns
-    ]
+    profiles = found.survey.profiles
+    names = unique_names([name for name in profiles if name not in request.targets])
+    drafts: list[DraftedFeature | ExcludedColumn] = []
+    for name in columns:
+        form, power = found.forms.get(name), found.survey.powers.get(name, Power())
+        if form and form.dates:
+            drafts += dated.drafts(form, profiles, names)
+        else:
+            taken = Taken(request.role(name), power, form, found.faults.get(name))
+            drafts.append(feature.draft(profiles[name], names[name], taken))
     features = [each for each in drafts if isinstance(each, DraftedFeature)]
     left_out = [each for each in drafts if isinstance(each, ExcludedColumn)]
     if not features:
@@ -151,13 +175,18 @@ def _features(
     return features, left_out
 
 
-def _check_names(request: DraftRequest, source: Source, reading: Reading) -> None:
+def _check_names(request: DraftRequest, source: Source, reading: Reading, *, is_csv: bool) -> None:
     """Raise ConfigError for names that are not columns, or that have two uses."""
     faults = Faults()
     if request.split and not 0 < request.split.fraction < 1:
         faults.add("--eval_fraction", "give more than 0 and less than 1, such as 0.2")
+    if request.time_zone:
+        try:
+            DatePart("HOUR", None, request.time_zone)
+        except ConfigError as error:
+            faults.extend(replace(each, path="--time_zone") for each in error.faults)
     columns = source.columns(source.files[0])
-    mark = other_delimiter(columns) if isinstance(source, CsvSource) else None
+    mark = other_delimiter(columns) if is_csv else None
     if mark and not set(request.labels) <= set(columns):
         text = f"is {reading.delimiter!r}, which makes {source.files[0]} one column"
         raise ConfigError.at("--delimiter", f"{text}; give {mark!r}, or leave it out")
@@ -179,23 +208,36 @@ def _check_names(request: DraftRequest, source: Source, reading: Reading) -> Non
             uses[name] = flag
     if not request.labels:
         faults.add("--labels", "names no column; name one to predict")
-    headed = isinstance(source, CsvSource) and reading.with_header
+    headed = is_csv and reading.with_header
     if faults and headed and looks_like_data(columns):
         faults.add("--data", "its first line seems to hold data, not names; pass --no_header")
     faults.stop()
 
 
-def _check_role(column: ColumnProfile, role: str, faults: Faults) -> None:
-    """Add a fault for a column that cannot be what the user says it is."""
+def _check_role(
+    column: ColumnProfile, role: str, odd: tuple[str, str] | None, faults: Faults
+) -> None:
+    """Add a fault for a column that cannot be what the user says it is. ``odd``: place and text of
+    a cell that contradicts it."""
     if role == "numbers" and not column.listed and column.low is None:
         words = ", ".join(repr(word) for word in column.words[:3]) if column.sample else ""
-        found = "{} is {!r}".format(*column.odd) if column.odd else f"holds {words or column.type}"
+        odd = odd or column.odd
+        found = "{} is {!r}".format(*odd) if odd else f"holds {words or column.type}"
         faults.add("--numbers", f"{column.name!r}: {found}; only numbers can be cut into buckets")
     if role == "lists" and column.kind == "text" and not column.listed:
         if split_at_will(column.words) is None:
             faults.add("--lists", f"{column.name!r} holds no '|', ';', ',' or blank to split at")
     elif role == "lists" and not column.listed:
         faults.add("--lists", f"{column.name!r} is a column of {column.type}, one value in a row")
+
+
+def _check_zone(request: DraftRequest, found: Interpretation, faults: Faults) -> None:
+    """Add a fault for a time zone that has no effect."""
+    if request.time_zone and not any(
+        form.dates and form.dates.zone for form in found.forms.values()
+    ):
+        words = "has no effect: no column holds points in time, only local times; leave it out"
+        faults.add("--time_zone", words)
 
 
 def _check_weight(column: ColumnProfile, faults: Faults) -> None:

@@ -5,18 +5,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from tzmmoe.drafting.survey.columns.profile import ColumnProfile
-from tzmmoe.drafting.survey.written import written
 
 OWN = 0.9  # a column with a larger share of distinct values names its rows
 HASHES = 2.0**53  # beyond it float64 skips integers; no amount is so large
-TIMES = (946_684_800, 2_208_988_800)  # 2000 to 2040 in seconds since 1970
-TIME_UNITS = (1, 10**3, 10**6, 10**9)
-DATE = r"^\s*\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(\D|$)|^\s*\d{1,2}[-/.]\d{1,2}[-/.]\d{4}(\D|$)"
 IDENTIFIER = re.compile(
     r"(^|[\W_])(id|uid|guid|uuid|key|code|zip|sku)s?$|(user|item|product|session)id$"
     r"|^(user|item|product|shop|store|seller|merchant|ad|advertiser|campaign|creative|category|brand"
@@ -117,13 +109,7 @@ def about(column: ColumnProfile) -> str:
 
 def _repeated(column: ColumnProfile) -> str | None:
     """Why single values will not come again in later rows."""
-    if column.kind == "text" and is_date(column):
-        return "dates, which later rows do not repeat; date_part makes weekday or month of them"
-    if column.kind == "whole" and (_is_time(column) or _is_day(column)):
-        return "points in time, which later rows do not repeat; derive weekday or hour from them"
     own = column.num_distinct > OWN * column.num_values
-    if own and column.kind == "text" and (form := written(column.words)):
-        return f"numbers with {form.described}; add a raw_feature with number_format by hand"
     if own and column.kind == "text":
         return f"{about(column)} distinct texts in {column.num_values:,} rows: identifies the row"
     if own and column.kind == "whole" and _counts_rows(column):
@@ -137,23 +123,3 @@ def _counts_rows(column: ColumnProfile) -> bool:
     """Integers that are all different: ids by name, in order, or without gaps."""
     dense = column.high - column.low < 2 * column.num_values
     return is_identifier(column) or column.ascending or dense
-
-
-def is_date(column: ColumnProfile) -> bool:
-    return bool(pc.all(pc.match_substring_regex(pa.array(column.words), DATE)).as_py())
-
-
-def _is_time(column: ColumnProfile) -> bool:
-    if is_identifier(column):
-        return False
-    first, last = TIMES
-    return any(column.low >= first * unit and column.high < last * unit for unit in TIME_UNITS)
-
-
-def _is_day(column: ColumnProfile) -> bool:
-    """20240131 and the like."""
-    if column.low < 19_700_101 or column.high > 20_401_231:
-        return False
-    days = column.numbers[~np.isnan(column.numbers)].astype(np.int64)
-    month, day = days // 100 % 100, days % 100
-    return bool(((month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)).all())

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tzmmoe.data.reading.base import Source
+from tzmmoe.drafting.survey.cells.interpretation import Interpretation
 from tzmmoe.drafting.survey.columns.profile import (
     SEPARATOR,
     ColumnProfile,
@@ -14,9 +15,8 @@ from tzmmoe.drafting.survey.columns.profile import (
     hashes,
     numbers_of,
 )
-from tzmmoe.drafting.survey.columns.rows import ROWS, Survey
+from tzmmoe.drafting.survey.columns.rows import ROWS
 from tzmmoe.drafting.survey.feature import DraftedFeature, ExcludedColumn, share
-from tzmmoe.drafting.survey.semantics import is_date
 from tzmmoe.features.column import decoded, distinct, read
 from tzmmoe.features.forms import is_text
 
@@ -45,62 +45,68 @@ class Unseen:
 
 
 class Outside:
-    """Counts numbers, or dates in texts, below or above all that training saw."""
+    """Counts numbers below or above all that training saw; dates are numbers of seconds."""
 
     said = "of the evaluated rows lie outside the range of training"
 
     def __init__(self, column: ColumnProfile) -> None:
         self.column = column
         self.strange = self.known = 0
-        self._low, self._high = column.low, column.high
-        if column.low is None:
-            self._low, self._high = min(column.words), max(column.words)
 
     def add(self, column: pa.Array) -> None:
         flat = decoded(read(column, SEPARATOR, weighted=False).values)
-        if self.column.low is not None:
-            try:
-                flat = pa.array(numbers_of(flat))
-            except pa.ArrowInvalid:
-                return  # training says where, by file and row
-        outside = pc.or_(pc.less(flat, self._low), pc.greater(flat, self._high))
+        try:
+            flat = pa.array(numbers_of(flat))
+        except pa.ArrowInvalid:
+            return  # training says where, by file and row
+        outside = pc.or_(pc.less(flat, self.column.low), pc.greater(flat, self.column.high))
         self.strange += pc.sum(outside).as_py() or 0
         self.known += len(flat)
 
 
 def strangeness(
     evaluation: Source,
-    survey: Survey,
+    found: Interpretation,
     features: Sequence[DraftedFeature],
     left_out: Sequence[ExcludedColumn],
 ) -> dict[str, str]:
     """{column: the share of its evaluated values that are strange, in words}."""
+    survey, understood = found.survey, found.source(evaluation)
     columns = set(evaluation.columns(evaluation.files[0]))
     left = [each for each in left_out if each.column in columns & survey.profiles.keys()]
-    counters = list(_counters(survey, features, left))
-    _count(evaluation, counters)
+    counters = list(_counters(found, features, left))
+    _count(understood, counters)
     some = "" if survey.complete else f" ({survey.seen} of training were looked at)"
     shares = {each: each.strange / max(each.known, 1) for each in counters}
-    return {
+    said = {
         each.column.name: f"{share(part)} {each.said}{some}"
         for each, part in shares.items()
         if part >= WORTH_SAYING
     }
+    for name, (place, text) in understood.faults.items():
+        said[name] = f"{place} is {text!r}, which is written otherwise than in training; mend it"
+    return said
 
 
 def _counters(
-    survey: Survey, features: Sequence[DraftedFeature], left_out: Sequence[ExcludedColumn]
+    found: Interpretation,
+    features: Sequence[DraftedFeature],
+    left_out: Sequence[ExcludedColumn],
 ) -> Iterator[Unseen | Outside]:
+    profiles = found.survey.profiles
     for each in features:
-        column = survey.profiles[each.column]
+        column = profiles[each.column]
         if each.config.HasField("id_feature"):
-            yield Unseen(column, survey.values[each.column])
-        elif not column.listed:
+            yield Unseen(column, found.survey.values[each.column])
+        elif not (column.listed or each.part_of):
             yield Outside(column)
+    for name, form in found.forms.items():
+        if form.dates and profiles[name].low is not None:
+            yield Outside(profiles[name])
     for each in left_out:
-        column = survey.profiles[each.column]
+        column = profiles[each.column]
         flat = column.kind and column.num_values and not column.listed and not column.constant
-        if flat and (column.low is not None or is_date(column)):
+        if flat and column.low is not None and each.column not in found.forms:
             yield Outside(column)
 
 

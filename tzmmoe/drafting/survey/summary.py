@@ -52,7 +52,7 @@ def _doubts(findings: Findings) -> Iterator[str]:
         )
     for each in (*findings.features, *findings.left_out):
         if each.doubt:
-            yield f"{shown(each.column) or '(no name)'}: {each.doubt}"
+            yield f"{shown(each.origin) or '(no name)'}: {each.doubt}"
     yield from (f"{shown(name)}: {words}" for name, words in findings.strange.items())
     for label in findings.sorted_by:
         advice = "shuffle the files' rows; training permutes them only nearby"

@@ -23,7 +23,8 @@ PARTS: dict[str, Callable[[pa.Array], pa.Array]] = {
     "SECONDS": lambda times: times.cast(pa.int64()),
 }
 OF_A_DAY = ("HOUR", "MINUTE")
-EPOCHS = {"epoch_second": 1, "epoch_millis": 1000}  # values of date_format; units in a second
+# Values of date_format, and Arrow's names of their units.
+EPOCHS = {"epoch_second": "s", "epoch_millis": "ms", "epoch_micros": "us", "epoch_nanos": "ns"}
 # ISO 8601, with a space or T before the time, which may end in Z or an offset.
 ISO = r"^\d{4}-\d\d-\d\d(?:[ T]\d\d(?::\d\d(?::\d\d(?:\.\d+)?)?)?(?:Z|[+-]\d\d(?::?\d\d)?)?)?$"
 ZONED = r"[ T]\d\d.*(?:Z|[+-]\d\d(?::?\d\d)?)$"
@@ -48,8 +49,8 @@ class DatePart:
             words = f"is {self.zone!r}; give a name such as Europe/Berlin, or an offset as +02:00"
             raise ConfigError.at("time_zone", words) from error
         if self.form is not None and self.form not in EPOCHS and "%" not in self.form:
-            known = " or ".join(EPOCHS)
-            words = f"is {self.form!r}; give directives such as %d.%m.%Y, or {known}"
+            known = ", ".join(EPOCHS)
+            words = f"is {self.form!r}; give directives such as %d.%m.%Y, or one of {known}"
             raise ConfigError.at("date_format", words)
 
     def __call__(self, flat: pa.Array) -> pa.Array:
@@ -66,8 +67,8 @@ class DatePart:
             local = self._shown(flat) if kind.tz else flat
         elif self.form in EPOCHS and (is_number(kind) or is_text(kind)):
             local = self._shown(self._since_epoch(flat))
-        elif is_text(kind):
-            local = self._parsed(as_text(flat))
+        elif is_text(kind) or (self.form is not None and is_number(kind)):
+            local = self._parsed(as_text(flat))  # 20241231 may be a number
         else:
             raise BadType(
                 f"{kind} is not a date; store dates, or set date_format: 'epoch_second' for whole "
@@ -83,9 +84,8 @@ class DatePart:
 
     def _since_epoch(self, flat: pa.Array) -> pa.Array:
         numbers = as_integers(flat)
-        unit = "s" if EPOCHS[self.form] == 1 else "ms"
         try:
-            return pa.array(numbers, pa.int64()).cast(pa.timestamp(unit, "UTC"))
+            return pa.array(numbers, pa.int64()).cast(pa.timestamp(EPOCHS[self.form], "UTC"))
         except (pa.ArrowInvalid, OverflowError) as error:
             raise BadValue(int(numbers.argmax()), f"{numbers.max()} is not a date") from error
 

@@ -112,7 +112,7 @@ class CellFormat:
     def read(self, column: pa.Array) -> Jagged:
         """The values of a column, as ``column.read`` returns them. Raises what that raises."""
         if self.printed:
-            column = _lists(column)
+            column = _lists(column, self.missing)
         rows = columns.read(column, self.separator, self.weighted, dates=self.date is not None)
         if self.missing:
             rows = _changed(rows, self._without_missing)
@@ -124,21 +124,27 @@ class CellFormat:
     def _without_missing(self, flat: pa.Array) -> pa.Array:
         if pa.types.is_temporal(flat.type):
             return flat
-        texts = pc.utf8_trim_whitespace(as_text(flat))
-        return pc.if_else(pc.is_in(texts, value_set=pa.array(self.missing, TEXT)), None, flat)
+        return pc.if_else(_is_in(as_text(flat), self.missing), None, flat)
 
 
-def _lists(column: pa.Array) -> pa.Array:
-    """Texts as the lists that they show; other columns as they are."""
+def _lists(column: pa.Array, missing: Sequence[str]) -> pa.Array:
+    """Texts as the lists that they show, those in ``missing`` as none; other columns unchanged."""
     if pa.types.is_dictionary(column.type):
         if not is_text(column.type.value_type):
             return column
         try:
-            entries = _lists(column.dictionary)
+            entries = _lists(column.dictionary, missing)
         except BadValue:  # perhaps an entry that no row uses
-            return _lists(columns.decoded(column))
+            return _lists(columns.decoded(column), missing)
         return entries.take(column.indices)
-    return lists(as_text(column)) if is_text(column.type) else column
+    if not is_text(column.type):
+        return column
+    texts = as_text(column)
+    return lists(pc.if_else(_is_in(texts, missing), None, texts) if missing else texts)
+
+
+def _is_in(texts: pa.Array, words: Sequence[str]) -> pa.Array:
+    return pc.is_in(pc.utf8_trim_whitespace(texts), value_set=pa.array(words, TEXT))
 
 
 def _changed(rows: Jagged, change: Callable[[pa.Array], pa.Array]) -> Jagged:

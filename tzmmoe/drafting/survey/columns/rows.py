@@ -1,6 +1,6 @@
 """The rows that a draft is made from: what each column holds, and samples of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,16 +42,16 @@ def survey(
     columns: Sequence[str],
     labels: Sequence[str],
     *,
-    typed: bool,
+    typed: Collection[str],
     rows: int = ROWS,
 ) -> Survey:
-    """Look at some columns of the first ``rows`` rows, with bounded memory. ``typed``: the files
-    tell text from numbers.
+    """Look at some columns of the first ``rows`` rows, with bounded memory. ``typed``: the columns
+    in which text is told from numbers.
 
     Raises:
         DataError: a file that cannot be read or lacks a column, or no rows at all.
     """
-    counts = {name: Counts(name, typed=typed) for name in columns}
+    counts = {name: Counts(name, typed=name in typed) for name in columns}
     looked = Looked(counts, labels)
     for file in source.files:
         row = 0
