@@ -160,3 +160,58 @@ def test_python_takes_several_files_and_refuses_rows(tmp_path) -> None:
     pipeline.check()
     with fails(ConfigError, "data", "DataFrame", "path"):
         tzmmoe.draft(pd.DataFrame({"click": [0, 1]}), ["click"], tmp_path / "y.config")
+
+
+def decisions(said: str) -> str:
+    return said[said.index("to decide:") : said.index("tasks:")]
+
+
+def test_the_range_of_small_whole_numbers_is_that_of_the_data(tmp_path, capsys):
+    ages = np.random.default_rng(3).permutation(np.resize(np.arange(18, 81), len(CLICK)))
+    config = draft(tmp_path, {"click": CLICK, "age": ages}, "click")
+    assert "age (id_feature): whole numbers 18 to 80" in capsys.readouterr().out
+    assert load(config).pipeline.feature_configs[0].id_feature.num_buckets == 81
+
+
+@pytest.mark.parametrize(
+    ("cells", "separator", "words"),
+    [
+        (["comedy|drama", "drama", "comedy"], "|", "--text kind"),
+        (["a|b", "c|d", "e"], "", "--lists kind"),  # no part comes again
+        (["red,blue", "red", "blue"], "", "--lists kind"),
+        (["x;y", "y", "z"], "", "--lists kind"),
+        (["Smith, John", "Doe, Jane", "Roe"], "", ""),
+        (["plain", "words"], "", ""),
+    ],
+)
+def test_texts_that_may_be_lists_are_asked_about(tmp_path, capsys, cells, separator, words):
+    config = draft(tmp_path, {"click": CLICK, "kind": np.resize(cells, len(CLICK))}, "click")
+    feature = load(config).pipeline.feature_configs[0].id_feature
+    assert (feature.separator if feature.HasField("separator") else "") == separator
+    said = decisions(capsys.readouterr().out)
+    assert words in said
+    assert ("kind: " in said) == bool(words)
+
+
+def test_the_column_that_splits_the_rows_is_decided(tmp_path, capsys):
+    random = np.random.default_rng(4)
+    columns = {"click": CLICK, "who": random.integers(0, 3000, len(CLICK)), "heat": HEAT}
+    flags = ["--eval_fraction", "0.2", "--split_by", "who"]
+    config = draft(tmp_path, columns, "click", *flags)
+    said = capsys.readouterr().out
+    assert "to decide:" not in said or "who" not in decisions(said)
+    assert load(config).pipeline.feature_configs[0].HasField("id_feature")
+
+
+def test_blanks_in_a_header_are_said_to_be_there(tmp_path):
+    (tmp_path / "x.csv").write_text("a, click\n1, 0\n2, 1\n")
+    with fails(ConfigError, "--labels", "' click'", "blanks", "header"):
+        draft_of(tmp_path / "x.csv", "click")
+    pq.write_table(TABLE, tmp_path / "train.parquet")
+    pipeline = Pipeline.load(draft_of(tmp_path / "train.parquet", "click"), device="cpu")
+    pipeline.check()
+    csv.write_csv(TABLE.rename_columns(["click ", "city", "heat"]), tmp_path / "y.csv")
+    settings = {"train_input_path": str(tmp_path / "y.csv"), "data_config.with_header": True}
+    config = tmp_path / "parquet.config"
+    with fails(DataError, "'click '", "blanks"):
+        Pipeline.load(config, settings=settings, device="cpu").check()

@@ -143,13 +143,13 @@ class Source(ABC):
         """Raise DataError if a file lacks some of the columns, or has several of one name."""
         columns = self.columns(file)
         faults = [
-            f"{file}: no column {name!r}{did_you_mean(name, columns)}"
+            f"{file}: no column {name!r}{nearest(name, columns)}"
             if name not in columns
             else f"{file}: has {columns.count(name)} columns named {name!r}; rename all but one"
             for name in needed
             if columns.count(name) != 1
         ]
-        if any(name not in columns and not did_you_mean(name, columns) for name in needed):
+        if any(name not in columns and not nearest(name, columns) for name in needed):
             faults.append(f"{file}: its columns are {few(columns)}")
         if faults:
             raise DataError("\n".join(faults))
@@ -162,6 +162,14 @@ class Source(ABC):
             stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
             if self._stamps.setdefault(file, stamp) != stamp:
                 raise DataError(f"{file}: was changed or replaced while in use")
+
+
+def nearest(name: str, columns: Sequence[str]) -> str:
+    """What to do about a column that is not there; "" if none of the columns is like it."""
+    for column in columns:
+        if column != name and column.strip() == name.strip():
+            return f"; it has {column!r}: remove the blanks from its header, or name it with them"
+    return did_you_mean(name, columns)
 
 
 def unreadable(file: str, error: Exception) -> DataError:

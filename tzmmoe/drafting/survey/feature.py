@@ -20,6 +20,7 @@ from tzmmoe.drafting.survey.semantics import (
     reason,
     separated,
     split_at_will,
+    with_mark,
 )
 from tzmmoe.protos.feature_pb2 import (
     DatePart,
@@ -85,12 +86,13 @@ class ExcludedColumn:
 class Taken:
     """What is known of a column beyond its profile. ``role``: what the user says that it is, one of
     ``ROLES``, or "". ``form``: how its cells are written. ``odd``: place and text of a cell that
-    contradicts how the others are."""
+    contradicts how the others are. ``groups``: rows are held out by its values."""
 
     role: str
     power: Power
     form: CellForm | None = None
     odd: tuple[str, str] | None = None
+    groups: bool = False
 
     @property
     def marked(self) -> bool:
@@ -120,7 +122,7 @@ class Taken:
         """Whether its whole numbers are ids."""
         if self.role:
             return self.role in ("ids", "text")
-        return is_identifier(column) or self.power.names_things
+        return is_identifier(column) or self.power.names_things or self.groups
 
 
 def draft(column: ColumnProfile, name: str, taken: Taken) -> DraftedFeature | ExcludedColumn:
@@ -144,7 +146,7 @@ def draft(column: ColumnProfile, name: str, taken: Taken) -> DraftedFeature | Ex
     why += taken.described
     if column.num_missing:
         why += f"; {share(column.num_missing / column.num_rows)} missing"
-    doubt = "" if taken.role else _doubt(column, feature, taken)
+    doubt = "" if taken.role or taken.groups else _doubt(column, feature, parts, taken)
     if isinstance(feature, IdFeature):
         return DraftedFeature(column.name, FeatureConfig(id_feature=feature), why, doubt)
     return DraftedFeature(column.name, FeatureConfig(raw_feature=feature), why, doubt)
@@ -160,7 +162,12 @@ def _parts(column: ColumnProfile, role: str) -> Separated | None:
     return separated(column.words)
 
 
-def _doubt(column: ColumnProfile, feature: IdFeature | RawFeature, taken: Taken) -> str:
+def _doubt(
+    column: ColumnProfile,
+    feature: IdFeature | RawFeature,
+    parts: Separated | None,
+    taken: Taken,
+) -> str:
     """What the data leave open, and the flag that settles it."""
     name, power = shlex.quote(column.name), taken.power
     if odd := _odd(column, taken):
@@ -179,6 +186,14 @@ def _doubt(column: ColumnProfile, feature: IdFeature | RawFeature, taken: Taken)
             f"{whole}, taken as ids for its name, but its size tells {power.label}; "
             f"--numbers {name} if it measures something"
         )
+    if column.kind == "text" and not column.listed and not taken.form:
+        if parts and parts.doubtful:
+            return (
+                f"texts taken as lists, split at {parts.mark!r}; --text {name} if each is one value"
+            )
+        if not parts and (text := with_mark(column.words)):
+            one = f"texts such as {text!r}, taken as one value each"
+            return f"{one}; --lists {name} if they are several"
     if column.kind == "text" and not column.listed and column.low is not None:
         codes = "" if is_named_id(column) else f"--numbers {name} if they measure something"
         return codes and f"texts that are all numbers, taken as categories; {codes}"
@@ -258,7 +273,8 @@ def _category(
         why = f"true or false, {share(column.mean)} true"
     elif column.kind == "whole" and not column.listed and is_dense(column):
         feature.num_buckets = int(column.high) + 1
-        why = f"whole numbers 0 to {column.high:.0f}; others would share the row of 0"
+        span = f"{column.low:.0f} to {column.high:.0f}"
+        why = f"whole numbers {span}, each the number of its row; others would share row 0"
     else:
         feature.hash_bucket_size = hash_rows(distinct)
         why = _described(column, parts, taken)
@@ -310,6 +326,8 @@ def _described(column: ColumnProfile, parts: Separated | None, taken: Taken) -> 
 def _why_ids(column: ColumnProfile, taken: Taken) -> str:
     if taken.role:
         return "ids, as --ids says"
+    if taken.groups:
+        return "ids, since --split_by holds out their rows together"
     if taken.power.names_things:
         power = taken.power
         return (

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tzmmoe.data.reading.base import Source
+from tzmmoe.data.reading.base import Source, nearest
 from tzmmoe.data.reading.csv import CsvSource, other_delimiter
 from tzmmoe.data.reading.files import Reading
 from tzmmoe.data.reading.partitions import with_partitions
@@ -22,7 +22,7 @@ from tzmmoe.drafting.survey.reading import CsvFlags, looks_like_data
 from tzmmoe.drafting.survey.semantics import split_at_will
 from tzmmoe.drafting.survey.strange import strangeness
 from tzmmoe.drafting.survey.task import LabelTask
-from tzmmoe.errors import ConfigError, DataError, Faults, did_you_mean
+from tzmmoe.errors import ConfigError, DataError, Faults
 from tzmmoe.features.written.dates import DatePart
 
 MOST_WEIGHT = float(np.finfo(np.float32).max)
@@ -48,6 +48,10 @@ class DraftRequest:
     @property
     def evaluates(self) -> bool:
         return bool(self.eval_files or self.split)
+
+    @property
+    def split_by(self) -> str | None:
+        return self.split.by if self.split else None
 
     @property
     def targets(self) -> set[str]:
@@ -123,10 +127,24 @@ def find(request: DraftRequest) -> Findings:
         tasks=tasks,
         features=features,
         left_out=left_out,
-        strange=strangeness(evaluation, found, features, left_out) if evaluation else {},
+        strange=_strange(evaluation, found, features, left_out, request.split_by),
         leaks=leaks((profiles[each.column] for each in features), truths),
         sorted_by=[label.name for label in truths if sortedness(label) > SORTED],
     )
+
+
+def _strange(
+    evaluation: Source | None,
+    found: Interpretation,
+    features: Sequence[DraftedFeature],
+    left_out: Sequence[ExcludedColumn],
+    split_by: str | None,
+) -> Mapping[str, str]:
+    """Without the column by which rows were split, whose values never are on both sides."""
+    if evaluation is None:
+        return {}
+    others = [[each for each in some if each.origin != split_by] for some in (features, left_out)]
+    return strangeness(evaluation, found, *others)
 
 
 def _tasks(
@@ -165,7 +183,8 @@ def _features(
         if form and form.dates:
             drafts += dated.drafts(form, profiles, names)
         else:
-            taken = Taken(request.role(name), power, form, found.faults.get(name))
+            odd, groups = found.faults.get(name), name == request.split_by
+            taken = Taken(request.role(name), power, form, odd, groups)
             drafts.append(feature.draft(profiles[name], names[name], taken))
     features = [each for each in drafts if isinstance(each, DraftedFeature)]
     left_out = [each for each in drafts if isinstance(each, ExcludedColumn)]
@@ -192,16 +211,16 @@ def _check_names(request: DraftRequest, source: Source, reading: Reading, *, is_
         raise ConfigError.at("--delimiter", f"{text}; give {mark!r}, or leave it out")
     given = {"--labels": request.labels, "--ignore": request.ignore}
     given |= {"--weights": [request.weight]} if request.weight else {}
-    by = request.split.by if request.split else None
+    by = request.split_by
     if by and by not in columns:
-        guess = did_you_mean(by, columns)
+        guess = nearest(by, columns)
         faults.add("--split_by", f"{source.files[0]} has no column {by!r}{guess}")
     given |= {f"--{role}": names for role, names in request.roles.items()}
     uses: dict[str, str] = {}
     for flag, names in given.items():
         for name in names:
             if name not in columns:
-                guess = did_you_mean(name, columns)
+                guess = nearest(name, columns)
                 faults.add(flag, f"{source.files[0]} has no column {name!r}{guess}")
             if name in uses:
                 faults.add(flag, f"{name!r} is already in {uses[name]}; remove one")

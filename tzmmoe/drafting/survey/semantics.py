@@ -2,6 +2,7 @@
 values in one text, true and false; and why a column cannot be a feature."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ IDENTIFIER = re.compile(
 CAMEL = re.compile(r"[a-z](Id|ID)s?$")
 DENSE = 100  # whole numbers below this are rows of a table themselves
 MARKS = ("|", ";", ",")
+SURE = "|"  # is hardly ever a part of a text
+HALF = 0.5  # of the cells with it hold a part that comes again in another cell
 OFTEN = 0.1  # share of the distinct cells that hold the mark
 FEWER = 0.5  # distinct parts, as a share of distinct cells: parts come again, whole cells do not
 
@@ -70,11 +73,13 @@ def says_true_or_false(column: ColumnProfile) -> bool:
 
 @dataclass(frozen=True)
 class Separated:
-    """``mark`` cuts cells into ``num_distinct`` parts, at most ``longest`` of them in one."""
+    """``mark`` cuts cells into ``num_distinct`` parts, at most ``longest`` of them in one.
+    ``doubtful``: the cells may be whole."""
 
     mark: str
     num_distinct: int
     longest: int
+    doubtful: bool = False
 
 
 def split_at_will(words: Sequence[str]) -> Separated | None:
@@ -92,12 +97,24 @@ def separated(words: Sequence[str]) -> Separated | None:
     """Of distinct cells; None when they seem to be whole."""
     for mark in MARKS:
         cells = [word.split(mark) for word in words]
-        parts = {part for cell in cells for part in cell if part}
-        holding = sum(len(cell) > 1 for cell in cells)
-        padded = any(part != part.strip() for part in parts)  # prose, as in "Smith, John"
-        if holding >= OFTEN * len(cells) and len(parts) <= FEWER * len(cells) and not padded:
-            return Separated(mark, len(parts), max(map(len, cells)))
+        parts = Counter(part for cell in cells for part in set(cell) if part)
+        several = [cell for cell in cells if len(cell) > 1]
+        if not several or any(part != part.strip() for part in parts):
+            continue  # prose, as in "Smith, John"
+        few = len(parts) <= FEWER * len(cells) and len(several) >= OFTEN * len(cells)
+        again = sum(any(parts[part] > 1 for part in cell) for cell in several)
+        if few or (mark == SURE and again >= HALF * len(several)):
+            return Separated(mark, len(parts), max(map(len, cells)), doubtful=not few)
     return None
+
+
+def with_mark(words: Sequence[str]) -> str:
+    """A text that may be several values, where many of the distinct texts may; else ""."""
+    for mark in MARKS:
+        several = [word for word in words if mark in word.strip(mark)]
+        if several and len(several) >= OFTEN * len(words) and f"{mark} " not in several[0]:
+            return several[0]
+    return ""
 
 
 def about(column: ColumnProfile) -> str:
