@@ -14,7 +14,7 @@ from tzmmoe.run.evaluate import Evaluation
 from tzmmoe.run.fit import TrainRun
 from tzmmoe.run.results import EVALUATION_RESULTS, append_results
 from tzmmoe.run.session import Session, check_config
-from tzmmoe.serving.exporter import Export
+from tzmmoe.serving.exporter import Export, check_directory
 from tzmmoe.serving.predictions import PredictionWriter, check_form, write_predictions
 from tzmmoe.system import cli, spoken
 from tzmmoe.system.checkpoint import is_checkpoint
@@ -153,7 +153,7 @@ class Pipeline:
         written to the model_dir and to eval_config.output_file."""
         if predictions_path:
             predictions_path = local(predictions_path, "--predictions_path")
-            check_form(predictions_path)
+            check_form(predictions_path, "--predictions_path")
         checkpoint_path = _checkpoint(checkpoint_path)
         session = self._trained(checkpoint_path, "eval_input_path")
         evaluation = Evaluation.final(session)
@@ -167,8 +167,7 @@ class Pipeline:
         if session.runtime.world.is_first:
             with naming(model_dir / EVALUATION_RESULTS):
                 append_results(model_dir / EVALUATION_RESULTS, model.step, results)
-        with naming(Path(settings.evaluation.output_file or "")):
-            evaluation.write_output(results, model.path)
+        evaluation.write_output(results, model.path)
         return results
 
     @_spoken
@@ -177,10 +176,9 @@ class Pipeline:
 
         Without ``checkpoint_path``, export_config selects the checkpoint.
         """
-        export_dir, checkpoint_path = (
-            local(export_dir, "--export_dir"),
-            _checkpoint(checkpoint_path),
-        )
+        folder_of_export = Path(local(export_dir, "--export_dir"))
+        check_directory(folder_of_export)
+        checkpoint_path = _checkpoint(checkpoint_path)
         session = self._trained(checkpoint_path, whole=True)
         source = Path(checkpoint_path or session.model_dir)
         if checkpoint_path is None and session.settings.export.exporter_type == "best":
@@ -198,8 +196,8 @@ class Pipeline:
             config=session.settings.text,
             quality=restored.state.get("quality"),
         )
-        session.runtime.world.first(lambda: export.write(Path(export_dir)))
-        return Path(export_dir)
+        session.runtime.world.first(lambda: export.write(folder_of_export))
+        return folder_of_export
 
     @_spoken
     def predict(
@@ -216,7 +214,7 @@ class Pipeline:
         predict_output_path = local(predict_output_path, "--predict_output_path")
         reserved_columns = names(reserved_columns)
         output_columns = None if output_columns is None else names(output_columns)
-        check_form(predict_output_path)
+        check_form(predict_output_path, "--predict_output_path")
         checkpoint_path = _checkpoint(checkpoint_path)
         session = self._trained(checkpoint_path)
         session.restore(Path(checkpoint_path or session.model_dir))

@@ -63,7 +63,7 @@ def _from_export(arguments: argparse.Namespace) -> int:
     from tzmmoe.system.runtime import find_device, meet
 
     arguments.predict_output_path = local(arguments.predict_output_path, "--predict_output_path")
-    check_form(arguments.predict_output_path)
+    check_form(arguments.predict_output_path, "--predict_output_path")
     device = find_device(arguments.device or "auto")
     world = meet(device, PATIENCE_S)
     scorer = Scorer.of_command(

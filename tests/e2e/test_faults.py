@@ -216,7 +216,7 @@ def test_a_disk_that_fills_up_ends_the_run_and_a_later_one_goes_on(
     run = tiny.pipeline(tiny_folder, "run", **CHANGES)
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save", save)
-        with pytest.raises(CheckpointError, match=r"ckpt-10 could not be written.*File too large"):
+        with pytest.raises(CheckpointError, match=r"ckpt-10 cannot be written.*File too large"):
             run.fit()
     assert checkpoint.open_checkpoint(checkpoint.newest(Path("run"))).step == 5
     run.fit(continue_train=True)

@@ -134,7 +134,7 @@ def test_a_model_dir_that_cannot_be_made_is_a_fault_of_the_config(
     model_dir = tmp_path / "file" / ("" if kind == "file" else "run")
     run = tiny.pipeline(tiny_folder, model_dir)
     for act in (run.check, run.fit):
-        with pytest.raises(ConfigError, match=r"model_dir: .*file is a file; choose a folder"):
+        with pytest.raises(ConfigError, match=r"model_dir: .*file is a file, not a folder; choose"):
             act()
 
 

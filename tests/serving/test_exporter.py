@@ -9,7 +9,7 @@ from messages import fails
 from serving.small import Small, assert_same, random_inputs
 from written import load as load_config
 
-from tzmmoe.errors import CheckpointError
+from tzmmoe.errors import CheckpointError, UserError
 from tzmmoe.serving.program import load, program_inputs
 
 FEATURES = [
@@ -167,7 +167,7 @@ def test_an_empty_folder_and_leftovers_of_a_killed_export_do_no_harm(
 def test_a_full_disk_is_an_error_that_leaves_nothing_behind(
     light: Small, tmp_path: Path, size_bytes: int
 ) -> None:
-    with files_up_to(size_bytes), fails(CheckpointError, "export", "could not be written"):
+    with files_up_to(size_bytes), fails(CheckpointError, "export", "cannot be written"):
         light.export(tmp_path / "export")
     assert not list(tmp_path.iterdir())
 
@@ -175,6 +175,6 @@ def test_a_full_disk_is_an_error_that_leaves_nothing_behind(
 def test_a_place_that_cannot_be_a_folder_is_an_error(light: Small, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     for place in (tmp_path / "file", tmp_path / "file" / "export"):
-        with pytest.raises(CheckpointError):
+        with pytest.raises(UserError, match=f"{place} cannot be written"):
             light.export(place)
     assert files_of(tmp_path) == {"file": b"mine"}

@@ -16,7 +16,7 @@ from full_disk import files_up_to
 from messages import fails
 
 from tzmmoe.data.reading.parquet import ParquetSource
-from tzmmoe.errors import ConfigError, DataError
+from tzmmoe.errors import ConfigError, DataError, UserError
 from tzmmoe.serving import predictions
 from tzmmoe.serving.predictions import PredictionWriter, prediction_columns
 
@@ -304,7 +304,7 @@ def test_a_full_disk_is_an_error_with_the_files_name_and_leaves_what_was_there(
     target = tmp_path / f"out.{suffix}"
     target.write_text("old")
     numbers = batch(a=np.random.default_rng(0).random(1000))
-    with fails(DataError, f"{target}: cannot be written"), files_up_to(3000):
+    with fails(DataError, f"{target} cannot be written"), files_up_to(3000):
         written(target, [numbers] * 5)
     gc.collect()  # a writer that is not closed would complain here
     assert target.read_text() == "old"
@@ -317,8 +317,11 @@ def test_a_place_where_nothing_can_be_written_is_an_error_before_the_first_row(
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder.parquet").mkdir()
     for place in ("file", "file/out", "file/out.csv", "folder.parquet"):
-        with pytest.raises(DataError, match=place), PredictionWriter(tmp_path / place):
+        with pytest.raises(UserError, match=place), PredictionWriter(tmp_path / place):
             pytest.fail("nothing can be written here")
-    with fails(DataError, "/proc/no/out.csv: "), PredictionWriter("/proc/no/out.csv"):
+    with (
+        fails(DataError, "/proc/no/out.csv cannot be written: "),
+        PredictionWriter("/proc/no/out.csv"),
+    ):
         pytest.fail("nothing can be written here")
     assert (tmp_path / "file").read_text() == "mine"

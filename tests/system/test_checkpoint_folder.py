@@ -48,7 +48,7 @@ def test_files_that_cannot_be_written_whole_leave_the_checkpoint_before(tmp_path
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path) -> None:
     (tmp_path / "file").touch()
-    with fails(CheckpointError, "model.ckpt-9", "could not be written: "):
+    with fails(CheckpointError, "model.ckpt-9", "cannot be written: "):
         save(tmp_path / "file")
 
 

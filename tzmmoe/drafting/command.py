@@ -8,6 +8,7 @@ from typing import Any
 
 from tzmmoe.errors import ConfigError
 from tzmmoe.system import cli
+from tzmmoe.system.durable import check_writable, unwritable
 from tzmmoe.system.localpath import local
 
 
@@ -44,8 +45,11 @@ def output(arguments: argparse.Namespace, inputs: Sequence[str | None]) -> Path:
         raise ConfigError.at("--out", f"{out} already exists; pass --force to replace it")
     if out.exists() and any(Path(f).exists() and out.samefile(f) for f in inputs if f):
         raise ConfigError.at("--out", f"{out} is an input of this command; name another file")
+    check_writable(out, "--out")
+    if out.is_dir():
+        raise ConfigError.at("--out", f"{out} is a folder; choose a file")
     if not out.parent.is_dir():
-        raise ConfigError.at("--out", f"{out.parent} is not a folder; create it first")
+        raise ConfigError.at("--out", f"the folder {out.parent} does not exist; create it first")
     return out
 
 
@@ -59,7 +63,7 @@ def write(out: Path, text: str) -> None:
     try:
         out.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ConfigError.at("--out", f"cannot write {out}: {error.strerror}") from error
+        raise ConfigError.at("--out", unwritable(out, error)) from error
 
 
 def show(report: str, out: Path) -> None:

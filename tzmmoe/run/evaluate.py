@@ -31,7 +31,8 @@ from tzmmoe.run.results import (
     write_results,
 )
 from tzmmoe.run.session import Session
-from tzmmoe.serving.predictions import PredictionWriter, output_file, prediction_columns
+from tzmmoe.serving.predictions import PredictionWriter, check_form, output_file, prediction_columns
+from tzmmoe.system.durable import check_writable, unwritable
 from tzmmoe.system.world import World
 from tzmmoe.tables.penalties import penalized, regularization
 from tzmmoe.tasks.task import TaskSet
@@ -209,6 +210,7 @@ class Evaluation:
         if not settings.output_file:
             return
         path = Path(settings.output_file)
+        check_writable(path, where)
         if path.is_dir():
             raise ConfigError.at(where, f"{path} is a folder; choose a file")
         inputs = [file for file in self.session.inputs() if os.path.exists(file)]
@@ -220,13 +222,16 @@ class Evaluation:
             raise ConfigError.at(where, words)
 
     def write_output(self, results: dict[str, float], model: Path) -> None:
-        """Write eval_config.output_file if it is set."""
+        """Write eval_config.output_file if it is set. Raises DataError if it cannot be written."""
         settings = self.session.settings
         if not (settings.evaluation.output_file and self.session.runtime.world.is_first):
             return
         path = Path(settings.evaluation.output_file)
         labelled = by_label(self.tasks.tasks, results)
-        write_results(path, settings.model_name, model, labelled)
+        try:
+            write_results(path, settings.model_name, model, labelled)
+        except OSError as error:
+            raise DataError(unwritable(path, error)) from error
         log.info("wrote the results to %s", path)
 
 
@@ -250,6 +255,7 @@ class Evaluations:
             if evaluation.path:
                 _ = evaluation.loader
         if self.final.path and self._predictions:
+            check_form(self._predictions, "eval_config.predictions_path")
             output_file(self._predictions, self.session.inputs(), self.session.runtime.world)
         self.final.check_output()
 

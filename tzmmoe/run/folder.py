@@ -19,15 +19,13 @@ from tzmmoe.run.ends import Best
 from tzmmoe.run.history import HISTORY
 from tzmmoe.run.results import EVALUATION_RESULTS, TRAINING_RESULTS, read_results
 from tzmmoe.system import checkpoint
+from tzmmoe.system.durable import check_writable, unwritable
 
 
 def check(model_dir: Path, faults: Faults) -> None:
     """Add a fault if the folder cannot be created or written."""
-    existing = next(path for path in (model_dir, *model_dir.parents) if path.exists())
-    if not existing.is_dir():
-        faults.add("model_dir", f"{existing} is a file; choose a folder")
-    elif not os.access(existing, os.W_OK):
-        faults.add("model_dir", f"{existing} is not writable; choose another folder")
+    with faults.under(""):
+        check_writable(model_dir, "model_dir", is_folder=True)
 
 
 def newest(model_dir: Path, *, resumes: bool) -> Path | None:
@@ -61,9 +59,12 @@ def own(model_dir: Path, expected: Path | None) -> Iterator[None]:
     """Keep other runs out of the model_dir, whose newest checkpoint must be ``expected``.
 
     Raises:
-        CheckpointError: another run uses it, or has written a checkpoint.
+        CheckpointError: it cannot be made, another run uses it, or has written a checkpoint.
     """
-    model_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        model_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(unwritable(model_dir, error)) from error
     with locked(model_dir):
         if newest(model_dir, resumes=True) != expected:
             raise CheckpointError(f"{model_dir}: another run just wrote a checkpoint; try again")

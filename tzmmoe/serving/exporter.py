@@ -18,7 +18,7 @@ from tzmmoe.features.lookup import find_file
 from tzmmoe.models.rank import RankModel
 from tzmmoe.serving.program import save, trace
 from tzmmoe.system.digest import sha256
-from tzmmoe.system.durable import written_aside
+from tzmmoe.system.durable import check_writable, unwritable, written_aside
 from tzmmoe.tasks.task import TaskSet
 
 FORMAT = 1
@@ -45,16 +45,15 @@ class Export:
         """Write ``model.pt2``, ``signature.json``, ``pipeline.config`` and the vocabularies.
 
         Raises:
-            CheckpointError: the folder is there and not empty, or cannot be written.
+            ConfigError, CheckpointError: the folder is there and not empty, or cannot be written.
         """
-        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-            raise CheckpointError(f"{directory} already exists; choose another --export_dir")
+        check_directory(directory)
         program = self._program()
         try:
             with written_aside(directory) as folder:
                 self._write_files(folder, program)
         except OSError as error:
-            raise CheckpointError(f"{directory} could not be written: {error}") from error
+            raise CheckpointError(unwritable(directory, error)) from error
 
     def _program(self) -> torch.export.ExportedProgram:
         """Raises CheckpointError if classes of the user's are in it, and it cannot be traced."""
@@ -127,6 +126,17 @@ class Export:
         ``vocab_file`` is ``vocab/NAME.txt``."""
         fields = self.specs[name].files()
         return {field: f"{field.removesuffix('_file')}/{name}.txt" for field in fields}
+
+
+def check_directory(directory: Path) -> None:
+    """Refuse a folder for an export that is not empty, or cannot be made.
+
+    Raises:
+        ConfigError, CheckpointError
+    """
+    if directory.is_dir() and any(directory.iterdir()):
+        raise CheckpointError(f"{directory} already exists; choose another --export_dir")
+    check_writable(directory, "--export_dir", is_folder=True)
 
 
 def describe_inputs(layout: Layout) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from tzmmoe.data.reading.files import KINDS
 from tzmmoe.data.reading.stream import COMPRESSED
 from tzmmoe.errors import ConfigError, DataError, did_you_mean
 from tzmmoe.features.column import decoded
+from tzmmoe.system.durable import check_writable, make_folder, remove_empty, unwritable
 from tzmmoe.system.world import World
 
 # A row group is written as soon as it has this many rows or bytes.
@@ -45,7 +46,8 @@ BYTES_TYPES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_s
 
 
 class PredictionWriter:
-    """Writes rows to a temporary file: renamed when the block ends, removed if it raises.
+    """Writes rows to a temporary file: renamed when the block ends, removed if it raises, with the
+    folders that were made for it.
 
     A path that ends in ``.parquet`` or ``.csv`` is a file; any other path is a folder, which gets
     ``part-0.parquet`` and one part for each further process of ``world``. An existing file is
@@ -62,6 +64,7 @@ class PredictionWriter:
         self.name = self.path if world.size == 1 else self.path.parent
         self.num_rows = 0
         self._aside = self.path.parent / f".writing-{self.path.name}"
+        self._made: Sequence[Path] = ()  # folders
         self._sink: pa.NativeFile | None = None
         self._writer: pq.ParquetWriter | csv.CSVWriter | None = None
         self._schema: pa.Schema | None = None
@@ -70,7 +73,7 @@ class PredictionWriter:
 
     def __enter__(self) -> "PredictionWriter":
         with self._naming_the_file():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._made = make_folder(self.path.parent)
             self._sink = pa.OSFile(str(self._aside), "wb")
         return self
 
@@ -86,7 +89,10 @@ class PredictionWriter:
                 with suppress(OSError, pa.ArrowException):
                     if stream:
                         stream.close()
-            self._aside.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._aside.unlink(missing_ok=True)
+            if kind is not None:
+                remove_empty(self._made)
 
     def write(self, columns: Mapping[str, pa.Array], num_rows: int) -> None:
         """Add rows. The first call, even one without rows, fixes the columns' names and types."""
@@ -108,7 +114,7 @@ class PredictionWriter:
         try:
             yield
         except (OSError, pa.ArrowException) as error:
-            raise DataError(f"{self.path}: cannot be written: {error}") from error
+            raise DataError(unwritable(self.path, error)) from error
 
     def _cells(self, name: str, array: pa.Array) -> pa.Array:
         """A column in the form that it takes in a CSV file."""
@@ -173,8 +179,9 @@ def output_file(path: str | Path, reads: Sequence[str] = (), world: World | None
     return target
 
 
-def check_form(path: str | Path) -> None:
-    """Raise DataError unless a path has the form of an output: before anything else is done."""
+def check_form(path: str | Path, where: str = "") -> None:
+    """Raise DataError unless a path has the form of an output, and ConfigError at ``where`` if
+    nothing can be written there: before anything else is done."""
     path = Path(path)
     is_other = path.suffix.lower() in (*KINDS, *COMPRESSED, *OTHER_FILES) or path.is_file()
     if is_other and path.suffix not in (".parquet", ".csv"):
@@ -182,9 +189,11 @@ def check_form(path: str | Path) -> None:
             f"{path}: {path.suffix or 'such'} files are not written; give a .parquet or .csv file, "
             "or a folder, which gets a .parquet file of each process"
         )
+    check_writable(path, where, is_folder=path.suffix not in (".parquet", ".csv"))
 
 
 def _target(path: Path, world: World) -> Path:
+    check_form(path)
     if path.suffix in (".parquet", ".csv"):
         if world.size > 1:
             raise DataError(
@@ -193,7 +202,6 @@ def _target(path: Path, world: World) -> Path:
         if path.is_dir():
             raise DataError(f"{path}: is a folder; choose a file in it")
         return path
-    check_form(path)
     parts = [path / f"part-{rank}.parquet" for rank in range(world.size)]
     others = sorted(file.name for file in path.glob("*.parquet") if file not in parts)
     if others:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from tzmmoe.errors import UserError, exactly
 from tzmmoe.system import cli
+from tzmmoe.system.durable import check_writable
 from tzmmoe.system.localpath import local
 
 MOST_ROWS = 10**12
@@ -117,6 +118,7 @@ def main(argv: Sequence[str]) -> None:
     if found:
         command.error("\n".join(found))
     arguments.out = Path(local(arguments.out, "--out"))
+    check_writable(arguments.out, "--out", is_folder=True)
 
     from tzmmoe.synthetic.files import OPTIMUM, DatasetRequest, write
     from tzmmoe.synthetic.population import Sizes

@@ -13,6 +13,7 @@ from pyarrow import csv
 
 from tzmmoe.errors import DataError
 from tzmmoe.synthetic.population import LEVELS, LISTED, Block, Population, Sizes
+from tzmmoe.system.durable import unwritable
 
 BLOCK_ROWS = 1 << 16  # written at a time; a row group in Parquet
 OPTIMUM = "optimum.json"
@@ -48,7 +49,7 @@ def write(request: DatasetRequest) -> dict[str, dict[str, float | None]]:
     try:
         return _write(request)
     except OSError as error:
-        raise DataError(f"{request.out}: cannot be written: {error}") from error
+        raise DataError(unwritable(request.out, error)) from error
 
 
 def _write(request: DatasetRequest) -> dict[str, dict[str, float | None]]:

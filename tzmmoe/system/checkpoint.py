@@ -147,7 +147,7 @@ def _written(final: Path, act: Callable[[], T]) -> T:
     try:
         return act()
     except UNREADABLE as error:
-        raise CheckpointError(f"{final} could not be written: {_reason(error)}") from error
+        raise CheckpointError(f"{final} cannot be written: {_reason(error)}") from error
 
 
 def open_checkpoint(path: Path, world: World | None = None) -> Checkpoint:

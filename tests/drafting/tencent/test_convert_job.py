@@ -414,9 +414,9 @@ def test_what_is_missing_in_the_command_is_told(tmp_path, monkeypatch, capsys):
     assert "'tencnt'; did you mean 'tencent'?; available: tencent" in said
     assert "--job and --out must be given" in ended(monkeypatch, capsys, "tencent")
     assert "did you mean '--labels'" in ended(monkeypatch, capsys, *command(tmp_path, "--label=a"))
-    said = ended(monkeypatch, capsys, "tencent", "--job", job, "--out", f"{out}/deep/m.config")
+    said = ended(monkeypatch, capsys, "tencent", "--job", job, "--out", f"{tmp_path}/deep/m.config")
     assert "--out" in said
-    assert f"{out}/deep is not a folder; create it" in said
+    assert f"{tmp_path}/deep does not exist; create it" in said
     said = ended(monkeypatch, capsys, "tencent", "--job", f"{job}n", "--out", out)
     assert said.startswith("--job: cannot read")
     said = ended(monkeypatch, capsys, *command(tmp_path, "--inputs", "nothing.json"))
