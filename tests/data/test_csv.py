@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -269,3 +270,31 @@ def test_memory_stays_bounded_while_a_large_file_is_read(tmp_path) -> None:
         for _ in csv_source([file]).read(file, ["x", "y"], 0):
             most = max(most, pa.total_allocated_bytes() - before)
     assert most < 32_000_000 / 4
+
+
+@pytest.mark.parametrize("quoting", ["DOUBLED", "ESCAPED", "OFF"])
+@pytest.mark.parametrize(
+    "header", [",a,b", "a,,b", "a,b,", ",Unnamed: 0,b", "\ufeffa,,", ',"x y",b']
+)
+def test_columns_without_a_name_are_called_and_read_as_pandas_does(tmp_path, header, quoting):
+    file = tmp_path / "x.csv"
+    rows = "".join(f"{row},r{row},{row * 7 % 5}\n" for row in range(50))
+    if quoting == "OFF":
+        header = header.replace('"', "")
+    blank = "" if header.startswith("\ufeff") else "\n"
+    file.write_text(f"{blank}{header}\n{rows}", encoding="utf-8")
+    expected = pd.read_csv(file, dtype=str)
+    source = csv_source([str(file)], quoting=quoting)
+    assert source.columns(str(file)) == list(expected.columns)
+    table = pa.Table.from_batches(source.read(str(file), list(expected.columns), 0))
+    assert table.to_pydict() == expected.to_dict("list")
+    skipped = pa.Table.from_batches(source.read(str(file), [expected.columns[0]], 20))
+    assert skipped.num_rows == source.num_rows(str(file)) - 20
+
+
+def test_a_bad_row_below_a_header_without_names_has_its_number(tmp_path):
+    file = tmp_path / "x.csv"
+    file.write_text(",a\n1,2\n3,4,5\n")
+    source = csv_source([str(file)])
+    with pytest.raises(DataError, match="row 2: expected 2 columns"):
+        list(source.read(str(file), ["a"], 0))

@@ -75,14 +75,19 @@ def test_other_files_are_told_what_to_do(tmp_path, content, words):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_columns_without_a_name_are_left_out_and_said_to_be(tmp_path, capsys, count):
-    names = [""] * count + ["click", "heat"]
-    lines = [",".join(names)]
+def test_columns_without_a_name_are_used_where_they_tell_more_than_the_row(tmp_path, capsys, count):
+    """The first one counts rows, as an index of pandas does."""
+    lines = [",".join([""] * (count + 1) + ["click", "heat"])]
     for row, (click, heat) in enumerate(zip(CLICK, HEAT, strict=True)):
-        lines.append(",".join([str(row % 7)] * count + [str(click), str(heat)]))
+        lines.append(",".join([str(row), *[str(row % 7)] * count, str(click), str(heat)]))
     (tmp_path / "x.csv").write_text("\n".join(lines) + "\n")
     config = draft_of(tmp_path / "x.csv", "click")
-    assert "(no name): a column without a name" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Unnamed: 0: 1,200 distinct" in said[said.index("left out:") :]
+    assert "--ignore 'Unnamed: 1'" in said[: said.index("tasks:")]
+    entries = load(config).pipeline.feature_configs
+    expressions = [entry.id_feature.expression for entry in entries][:count]
+    assert expressions == [f"context:Unnamed: {place}" for place in range(1, count + 1)]
     assert not notes(load(config))
     Pipeline.load(config, device="cpu").check()
 

@@ -47,8 +47,9 @@ class CsvSource(Source):
     that holds one of ``null_values``.
 
     ``names``: all columns in order, for files without a header. ``targets``: the labels and weights
-    among them, which such a file may lack. ``quoting``: DOUBLED, ESCAPED, OFF, or AUTO, by looking
-    at the first file.
+    among them, which such a file may lack. A column without a name in the header is called as
+    pandas does: ``Unnamed: 0`` is the first of the file. ``quoting``: DOUBLED, ESCAPED, OFF, or
+    AUTO, by looking at the first file.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class CsvSource(Source):
         self._null_values = ["", *null_values]
         self._indexes: dict[str, Index] = {}
         self._columns: dict[str, list[str]] = {}
+        self._renamed: set[str] = set()  # files with columns that have no name
         self.reason = ""  # for the quoting that was chosen
         if quoting == "AUTO":
             is_chosen = True
@@ -90,10 +92,13 @@ class CsvSource(Source):
             with self._failures(file), stream_of(file) as stream:
                 blocks = row_blocks(stream.read, FIRST_BYTES, self.quoting)
                 block = next(filter(_is_filled, blocks), b"").lstrip(b"\r\n")
-                first = block[: [*self.quoting.row_ends(block, is_last=True), 0][0]]
+                first = block[: self._first_end(block)]
                 names = self._read_csv(first, None, None).schema.names
             if self._names is not None:
                 names = self._names_without_header(file, len(names))
+            elif "" in names:
+                names = named(names)
+                self._renamed.add(file)
             self._columns[file] = names
         return self._columns[file]
 
@@ -183,11 +188,25 @@ class CsvSource(Source):
                 skip = max(skip - table.num_rows, 0)
         self.check_unchanged(file)
 
+    def _first_end(self, block: bytes) -> int:
+        """Where the first row of a block ends."""
+        return int([*self.quoting.row_ends(block, is_last=True), 0][0])
+
+    def _header(self, names: Sequence[str]) -> bytes:
+        """The line that names columns so."""
+        quotes = {"OFF": None, "DOUBLED": '""', "ESCAPED": '\\"'}[self.quoting.word]
+        if quotes:
+            names = [f'"{name.replace(chr(34), quotes)}"' for name in names]
+        return f"{self._delimiter.join(names)}\n".encode()
+
     def _parsed(
         self, file: str, block: bytes, types: Mapping[str, pa.DataType], row: int
     ) -> pa.Table:
         """The rows of a block that begins with row ``row``. Raises DataError."""
         names = None if self._has_header and row == 0 else self._columns[file]
+        if names is None and file in self._renamed:
+            block = block.lstrip(b"\r\n")
+            block = self._header(self._columns[file]) + block[self._first_end(block) :]
         try:
             return self._read_csv(block, names, types)
         except pa.ArrowInvalid as error:
@@ -286,6 +305,17 @@ class CsvSource(Source):
             f"{_quoted(value)} is not of type {kind}; fix the cell, or change the column's "
             "input_type in data_config.input_fields"
         )
+
+
+def named(names: Sequence[str]) -> list[str]:
+    """Names for all columns, also for those that are called ""."""
+    found: list[str] = []
+    for place, name in enumerate(names):
+        new = name or f"Unnamed: {place}"
+        while not name and (new in names or new in found):
+            new += ".1"
+        found.append(new)
+    return found
 
 
 def other_delimiter(columns: Sequence[str]) -> str | None:

@@ -1,6 +1,7 @@
 """A column -> the feature that it becomes, and why. The one place that names kinds of features."""
 
 import math
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ HASH_ROWS = 1000  # at least: rows that are not used cost next to nothing
 ROOMY = 100_000  # distinct values up to which a table has ten rows for each, beyond it two
 NARROW, WIDE, WIDE_FROM = 8, 16, 10_000  # embedding_dim, and the distinct values that need WIDE
 FIRST_VALUES = 50  # of longer lists
+UNNAMED = re.compile(r"Unnamed: \d+(\.\d+)*|__index_level_\d+__")  # as pandas calls an index
 EXAMPLES, SHOWN = 3, 20  # examples, and characters of each
 NOTES = f"""\
 id_feature: categories. hash_bucket_size: rows of its table; the hash of a value selects its row. \
@@ -170,6 +172,8 @@ def _doubt(
 ) -> str:
     """What the data leave open, and the flag that settles it."""
     name, power = shlex.quote(column.name), taken.power
+    if UNNAMED.fullmatch(column.name):
+        return f"a column without a name; --ignore {name} if it only counts rows"
     if odd := _odd(column, taken):
         return odd
     if taken.marked and (text := taken.form.numbers.doubtful):

@@ -26,7 +26,7 @@ from tzmmoe.errors import ConfigError, DataError, Faults
 from tzmmoe.features.written.dates import DatePart
 
 MOST_WEIGHT = float(np.finfo(np.float32).max)
-NAMELESS = "a column without a name, left out; name it in the header to use it"
+NAMELESS = "a column without a name, left out; name it in the file to use it"
 SORTED = 0.9  # files are sorted by a label if the AUC of a row's place exceeds it
 
 

@@ -15,7 +15,7 @@ from tzmmoe.drafting.survey.columns.profile import (
     hashes,
     numbers_of,
 )
-from tzmmoe.drafting.survey.columns.rows import ROWS
+from tzmmoe.drafting.survey.columns.rows import ROWS, file_shares
 from tzmmoe.drafting.survey.feature import DraftedFeature, ExcludedColumn, share
 from tzmmoe.features.column import decoded, distinct, read
 from tzmmoe.features.forms import is_text
@@ -111,17 +111,16 @@ def _counters(
 
 
 def _count(evaluation: Source, counters: Sequence[Unseen | Outside]) -> None:
-    """In the first ``ROWS`` rows."""
+    """In about ``ROWS`` rows of all files."""
     names = [each.column.name for each in counters]
-    left = ROWS
-    for file in evaluation.files:
+    for file, left in file_shares(evaluation.files, ROWS).items():
         for batch in evaluation.read(file, names, 0):
             rows = batch.slice(0, left)
             for each in counters if rows.num_rows else ():
                 each.add(rows.column(each.column.name))
             left -= rows.num_rows
             if not left:
-                return
+                break
 
 
 def _value_type(kind: pa.DataType) -> pa.DataType:

@@ -1,5 +1,7 @@
 """The rows that a draft is made from: what each column holds, and samples of them."""
 
+import math
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +17,7 @@ from tzmmoe.errors import DataError
 from tzmmoe.features.column import decoded
 from tzmmoe.features.forms import is_text
 
+MOST_FILES = 64  # that are looked at
 ROWS = 1_000_000  # looked at; enough for ranges and frequent values, and a matter of seconds
 SAMPLED = 1 << 16  # rows
 SEED = 1024  # the same files give the same draft
@@ -33,8 +36,7 @@ class Survey:
     @property
     def seen(self) -> str:
         """Which rows were looked at, in words."""
-        which = "all" if self.complete else "the first"
-        return f"{which} {self.num_rows:,} rows"
+        return f"{'all ' if self.complete else ''}{self.num_rows:,} rows"
 
 
 def survey(
@@ -45,26 +47,38 @@ def survey(
     typed: Collection[str],
     rows: int = ROWS,
 ) -> Survey:
-    """Look at some columns of the first ``rows`` rows, with bounded memory. ``typed``: the columns
-    in which text is told from numbers.
+    """Look at some columns of about ``rows`` rows, the first ones of each file, with bounded
+    memory. ``typed``: the columns in which text is told from numbers.
 
     Raises:
         DataError: a file that cannot be read or lacks a column, or no rows at all.
     """
     counts = {name: Counts(name, typed=name in typed) for name in columns}
     looked = Looked(counts, labels)
-    for file in source.files:
+    shares = file_shares(source.files, rows)
+    complete = len(shares) == len(source.files)
+    for file, share in shares.items():
         row = 0
         for batch in source.read(file, columns, 0):
             whole = batch.num_rows
-            batch = batch.slice(0, rows - looked.num_rows)
+            batch = batch.slice(0, share - row)
             looked.add(batch, file, row)
             row += batch.num_rows
             if batch.num_rows < whole:
-                return looked.survey(complete=False)
+                complete = False
+                break
     if not looked.num_rows:
         raise DataError(f"{source.files[0]}: holds no rows")
-    return looked.survey(complete=True)
+    return looked.survey(complete=complete)
+
+
+def file_shares(files: Sequence[str], rows: int) -> dict[str, int]:
+    """How many of ``rows`` rows each file gives, by its bytes; of very many files only some are
+    asked, the first and the last among them. So files of all days are seen."""
+    places = np.unique(np.linspace(0, len(files) - 1, min(len(files), MOST_FILES)).astype(int))
+    sizes = {files[place]: max(os.path.getsize(files[place]), 1) for place in places}
+    total = sum(sizes.values())
+    return {file: math.ceil(rows * size / total) for file, size in sizes.items()}
 
 
 class Sample:
