@@ -197,17 +197,20 @@ class Task:
         """Take a batch into the metrics; rows without label are left out."""
         labels = self.labels(batch)
         present = ~missing(labels)
-        measured = [(self.metrics, present)]
+        # Rows by number and index_select: indexing by a mask starts threads for any number of rows.
+        labelled = present.nonzero().squeeze(1)
+        measured = [(self.metrics, labelled)]
         if self.space:
-            measured.append((self.space_metrics, present & (self.indicator(batch) > 0)))
+            inside = (present & (self.indicator(batch) > 0)).nonzero().squeeze(1)
+            measured.append((self.space_metrics, inside))
         for metrics, rows in measured:
             for metric in metrics.values():
                 predictions, kept = self._compared(self.consumed(metric), outputs, labels, rows)
-                groups = {name: batch.columns[name][rows] for name in metric.columns}
+                groups = {n: batch.columns[n].index_select(0, rows) for n in metric.columns}
                 metric.nan_predictions += predictions.isnan().sum()
                 metric.update(predictions.nan_to_num(0.0), kept, **groups)
         if kind := self.measured():
-            self.baseline.update(*self._compared(kind, outputs, labels, present))
+            self.baseline.update(*self._compared(kind, outputs, labels, labelled))
 
     def named_metrics(self) -> dict[str, Metric]:
         """``{"auc_ctr": ..., "auc_ctr_in_space": ...}``."""
@@ -218,16 +221,13 @@ class Task:
                 named[f"{word}_{self.name}_in_space"] = self.space_metrics[word]
         return named
 
-    def value(self, metric: Metric) -> float:
-        return float(metric.compute())
-
     def _compared(
         self, kind: str, outputs: Mapping[str, Tensor], labels: Tensor, rows: Tensor
     ) -> tuple[Tensor, Tensor]:
         """An output in some rows, and the labels there; of two classes, those of the second."""
-        predictions, kept = outputs[f"{kind}_{self.name}"][rows], labels[rows]
-        of_two = kept.dim() == 2 and predictions.dim() == 1
-        return predictions, kept[:, 1] if of_two else kept
+        predictions = outputs[f"{kind}_{self.name}"].index_select(0, rows)
+        kept = labels.index_select(0, rows)
+        return predictions, kept[:, 1] if kept.dim() > predictions.dim() else kept
 
     @property
     def _links(self) -> Sequence[Loss]:
@@ -361,7 +361,7 @@ class TaskSet:
             for key, metric in task.named_metrics().items():
                 with metric.sync_context():  # over the rows of all processes
                     num_nan = int(metric.nan_predictions)
-                    results[key] = math.nan if num_nan else task.value(metric)
+                    results[key] = math.nan if num_nan else float(metric.compute())
                     remark = None if key in self._remarked else metric.remark()
                 if remark:
                     self._remarked.add(key)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from tzmmoe.errors import ConfigError
-from tzmmoe.tasks.metrics.base import METRICS, Metric, joined, ratio
+from tzmmoe.tasks.metrics.base import METRICS, Metric, ascending, joined, ratio
 from tzmmoe.tasks.metrics.thinning import CAPACITY, MOST_PLACES, thinned
 
 MOST_THRESHOLDS = 10_000_000  # 160 MB of counts
@@ -48,8 +48,10 @@ class AUC(Metric):
         positive = labels > 0.5
         if self.thresholds:
             bins = bin_of(predictions, self.thresholds)
-            self.positives += torch.bincount(bins[positive], minlength=self.thresholds + 1)
-            self.negatives += torch.bincount(bins[~positive], minlength=self.thresholds + 1)
+            size = 2 * (self.thresholds + 1)
+            counts = torch.bincount(2 * bins + positive, minlength=size)
+            self.negatives += counts[::2]
+            self.positives += counts[1::2]
             return
         self.predictions.append(predictions.float())
         self.places.append(positive.to(torch.uint8))
@@ -62,10 +64,7 @@ class AUC(Metric):
     def compute(self) -> Tensor:
         if self.thresholds:
             return binned_auc(self.positives, self.negatives)
-        predictions, places = joined(self.predictions), joined(self.places).long()
-        if len(places) and places.max() > 1:
-            return weighted_auc(predictions, places % 2, 1 << places // 2)
-        return group_aucs(predictions, places > 0, torch.zeros_like(places))[0]
+        return thinned_auc(joined(self.predictions), joined(self.places))
 
     def reset(self) -> None:
         super().reset()
@@ -119,8 +118,9 @@ def bin_of(predictions: Tensor, thresholds: int) -> Tensor:
     edges = torch.linspace(0, 1, thresholds, device=predictions.device)
     values = predictions.float().clamp(0, 1)
     bins = (values * (thresholds - 1)).long()  # at most one off, by rounding
-    bins += (bins + 1 < thresholds) & (values >= edges[(bins + 1).clamp(max=thresholds - 1)])
-    bins -= (values < edges[bins]).long()
+    upper = (bins + 1).clamp(max=thresholds - 1)
+    bins += (bins + 1 < thresholds) & (values >= edges.index_select(0, upper))
+    bins -= (values < edges.index_select(0, bins)).long()
     return bins + 1
 
 
@@ -131,6 +131,23 @@ def binned_auc(positives: Tensor, negatives: Tensor) -> Tensor:
     fp = negatives.flip(0).cumsum(0)[:-1].double()
     area = torch.trapezoid(tp, fp) + tp[0] * fp[0] / 2
     return ratio(area, tp[-1] * fp[-1])
+
+
+def thinned_auc(predictions: Tensor, places: Tensor) -> Tensor:
+    """Area under the curve, NaN without a class: of all pairs of a positive and a negative, the
+    share in which the positive is higher, counting ties half. places (N,): 2 * level + label; a row
+    counts 2^level times."""
+    num_places = int(places.max()) + 1 if len(places) else 0
+    parts = [ascending(predictions[places == place]) for place in range(num_places)]
+    negatives, positives = parts[::2], parts[1::2]
+    area = torch.zeros((), dtype=torch.float64, device=predictions.device)
+    for i, high in enumerate(positives):
+        for j, low in enumerate(negatives):
+            twice = torch.searchsorted(low, high).sum()
+            twice += torch.searchsorted(low, high, right=True).sum()
+            area += twice.double() / 2 * 2.0 ** (i + j)
+    p, q = (sum(len(rows) << i for i, rows in enumerate(one)) for one in (positives, negatives))
+    return ratio(area, torch.full_like(area, p * q))
 
 
 def group_aucs(predictions: Tensor, positive: Tensor, groups: Tensor) -> Tensor:
@@ -153,13 +170,3 @@ def group_aucs(predictions: Tensor, positive: Tensor, groups: Tensor) -> Tensor:
     p = torch.zeros_like(count).index_add_(0, groups, positive.long())
     ranks = torch.zeros_like(count).index_add_(0, groups, twice * positive)
     return ratio((ranks - p * (p + 1)).double(), (2 * p * (count - p)).double())
-
-
-def weighted_auc(predictions: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """AUC of rows that count as often as their weights say. labels and weights: whole numbers."""
-    _, tie = torch.unique(predictions, return_inverse=True)
-    count = torch.zeros(2, int(tie.max()) + 1, dtype=torch.int64, device=tie.device)
-    negatives, positives = count.index_put_((labels, tie), weights, accumulate=True)
-    below = negatives.cumsum(0) - negatives
-    area = (positives.double() * (2 * below + negatives).double()).sum() / 2
-    return ratio(area, positives.sum().double() * negatives.sum().double())

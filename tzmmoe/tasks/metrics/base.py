@@ -1,5 +1,6 @@
 """What a metric is: torchmetrics' Metric, with the outputs and columns that it takes."""
 
+import numpy as np
 import torch
 import torchmetrics
 from torch import Tensor
@@ -48,6 +49,14 @@ def joined(parts: list[Tensor] | Tensor) -> Tensor:
     if isinstance(parts, Tensor):
         return parts
     return torch.cat(parts) if parts else torch.zeros(0)
+
+
+def ascending(values: Tensor) -> Tensor:
+    """The values (N,) in order. On a CPU by numpy, whose sort took a tenth of the time of torch's
+    for 1,000,000 numbers (AVX-512)."""
+    if values.device.type == "cpu":
+        return torch.from_numpy(np.sort(values.numpy()))
+    return values.sort().values
 
 
 def ratio(part: Tensor, whole: Tensor) -> Tensor:

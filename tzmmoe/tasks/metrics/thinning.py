@@ -19,6 +19,8 @@ the bound is that of the process with the most rows.
 import torch
 from torch import Tensor
 
+from tzmmoe.tasks.metrics.base import ascending
+
 CAPACITY = 2**20  # C; even
 MOST_PLACES = 2 * 64  # of two classes at 64 levels
 
@@ -51,7 +53,7 @@ def thinned(
         moved[label] = predictions[:0]
         if len(rows) > capacity:
             even = len(rows) // 2 * 2
-            moved[label] = rows[:even].sort().values[int(thinnings[place]) % 2 :: 2]
+            moved[label] = ascending(rows[:even])[int(thinnings[place]) % 2 :: 2]
             thinnings[place] += 1
             rows = rows[even:]
         kept.append(rows)
