@@ -11,6 +11,7 @@ def main(argv: Sequence[str]) -> None:
         "--checkpoint_path", help="a checkpoint or a model_dir (default: the config's model_dir)"
     )
     parser.add_argument("--predictions_path", help="write outputs and labels to this file")
+    cli.add_accept_changes(parser)
     arguments = parser.parse_args(argv)
     if not arguments.pipeline_config:
         parser.error("--pipeline_config is required")
@@ -21,7 +22,9 @@ def main(argv: Sequence[str]) -> None:
 
     fields = (*cli.FIELDS, "eval_config.predictions_path")
     Pipeline.of_command(arguments.pipeline_config, **cli.changes(arguments, fields)).evaluate(
-        arguments.checkpoint_path, arguments.predictions_path
+        arguments.checkpoint_path,
+        arguments.predictions_path,
+        accept_changes=arguments.accept_changes,
     )
 
 

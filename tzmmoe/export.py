@@ -14,6 +14,7 @@ def main(argv: Sequence[str]) -> None:
         "--checkpoint_path", help="a checkpoint or a model_dir (default: as export_config says)"
     )
     parser.add_argument("--export_dir", help="the folder to create; must not exist yet")
+    cli.add_accept_changes(parser)
     arguments = parser.parse_args(argv)
     if not arguments.pipeline_config or not arguments.export_dir:
         parser.error("--pipeline_config and --export_dir are required")
@@ -24,7 +25,9 @@ def main(argv: Sequence[str]) -> None:
         log.warning("--device has no effect: models are exported on the CPU and run on any device")
     arguments.device = "cpu"
     folder = Pipeline.of_command(arguments.pipeline_config, **cli.changes(arguments)).export(
-        arguments.export_dir, arguments.checkpoint_path
+        arguments.export_dir,
+        arguments.checkpoint_path,
+        accept_changes=arguments.accept_changes,
     )
     log.info("exported to %s", folder)
 

@@ -10,6 +10,7 @@ from tzmmoe.build import rules
 from tzmmoe.config import Config, load
 from tzmmoe.registry import Modules, OwnErrors
 from tzmmoe.run import folder
+from tzmmoe.run.changes import told
 from tzmmoe.run.evaluate import Evaluation
 from tzmmoe.run.fit import TrainRun
 from tzmmoe.run.results import EVALUATION_RESULTS, append_results
@@ -113,9 +114,16 @@ class Pipeline:
 
     @_spoken
     def fit(
-        self, *, continue_train: bool = False, ignore_restore_optimizer: bool = False
+        self,
+        *,
+        continue_train: bool = False,
+        ignore_restore_optimizer: bool = False,
+        accept_changes: bool = False,
     ) -> dict[str, float]:
         """Train as train_config says; the results of the last evaluation, by key.
+
+        ``accept_changes``: settings and files that mean something else than to the checkpoint from
+        which the run resumes are a warning, not an error. So in the other methods.
 
         Raises:
             UserError: the config, the files or the model_dir are at fault, or a loss or weight is
@@ -129,13 +137,18 @@ class Pipeline:
                 began=began,
                 continue_train=continue_train,
                 ignore_restore_optimizer=ignore_restore_optimizer,
+                accept_changes=accept_changes,
             )
             with naming(run.session.model_dir):
                 return run.run(record)
 
     @_spoken
     def check(
-        self, *, continue_train: bool = False, ignore_restore_optimizer: bool = False
+        self,
+        *,
+        continue_train: bool = False,
+        ignore_restore_optimizer: bool = False,
+        accept_changes: bool = False,
     ) -> None:
         """Build everything and read the first batch, without training."""
         TrainRun(
@@ -143,11 +156,16 @@ class Pipeline:
             began=time.monotonic(),
             continue_train=continue_train,
             ignore_restore_optimizer=ignore_restore_optimizer,
+            accept_changes=accept_changes,
         ).check_only()
 
     @_spoken
     def evaluate(
-        self, checkpoint_path: str | None = None, predictions_path: str | None = None
+        self,
+        checkpoint_path: str | None = None,
+        predictions_path: str | None = None,
+        *,
+        accept_changes: bool = False,
     ) -> dict[str, float]:
         """Metrics and losses by key on test_input_path, or eval_input_path if that is not set; also
         written to the model_dir and to eval_config.output_file."""
@@ -159,6 +177,7 @@ class Pipeline:
         evaluation = Evaluation.final(session)
         evaluation.check_output()
         model = session.restore(Path(checkpoint_path or session.model_dir))
+        told.compare(session, model, told.EVALUATING, accepts=accept_changes)
         results = evaluation.run(predictions_path)
         model_dir, settings = session.model_dir, session.settings
         if not settings.files.model_dir:
@@ -171,7 +190,13 @@ class Pipeline:
         return results
 
     @_spoken
-    def export(self, export_dir: str, checkpoint_path: str | None = None) -> Path:
+    def export(
+        self,
+        export_dir: str,
+        checkpoint_path: str | None = None,
+        *,
+        accept_changes: bool = False,
+    ) -> Path:
         """Write the model for serving; the folder.
 
         Without ``checkpoint_path``, export_config selects the checkpoint.
@@ -184,6 +209,7 @@ class Pipeline:
         if checkpoint_path is None and session.settings.export.exporter_type == "best":
             source = folder.best(session.model_dir, session.watch().best)
         restored = session.restore(source)
+        told.compare(session, restored, told.READING, accepts=accept_changes)
         built = session.built
         export = Export(
             model=built.model,
@@ -209,6 +235,7 @@ class Pipeline:
         reserved_columns: Sequence[str] = (),
         output_columns: Sequence[str] | None = None,
         batch_size: int | None = None,
+        accept_changes: bool = False,
     ) -> int:
         """Write predictions for files, which need no labels; the number of rows."""
         predict_output_path = local(predict_output_path, "--predict_output_path")
@@ -217,7 +244,8 @@ class Pipeline:
         check_form(predict_output_path, "--predict_output_path")
         checkpoint_path = _checkpoint(checkpoint_path)
         session = self._trained(checkpoint_path)
-        session.restore(Path(checkpoint_path or session.model_dir))
+        restored = session.restore(Path(checkpoint_path or session.model_dir))
+        told.compare(session, restored, told.READING, accepts=accept_changes)
         loader = session.loader(
             predict_input_path,
             "--predict_input_path",

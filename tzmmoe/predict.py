@@ -13,7 +13,7 @@ MAX_ROWS = 1 << 24
 
 NEED_CONFIG = (  # flags that mean nothing to an export
     *("checkpoint_path", "model_dir", "train_input_path", "eval_input_path"),
-    *("set", "edit_config_json"),
+    *("set", "edit_config_json", "accept_changes"),
 )
 
 
@@ -38,6 +38,7 @@ def main(argv: Sequence[str]) -> None:
         "--output_columns", help="outputs to write, such as probs_ctr (default: all)"
     )
     parser.add_argument("--batch_size", type=int, help="rows scored at a time")
+    cli.add_accept_changes(parser)
     arguments = parser.parse_args(argv)
     if not arguments.predict_input_path or not arguments.predict_output_path:
         parser.error("--predict_input_path and --predict_output_path are required")
@@ -94,6 +95,7 @@ def _from_checkpoint(arguments: argparse.Namespace) -> int:
         reserved_columns=cli.names(arguments.reserved_columns),
         output_columns=cli.names(arguments.output_columns),
         batch_size=arguments.batch_size,
+        accept_changes=arguments.accept_changes,
     )
 
 

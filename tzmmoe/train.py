@@ -13,6 +13,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--ignore_restore_optimizer", action="store_true", help="resume with the weights only"
     )
+    cli.add_accept_changes(parser)
     parser.add_argument("--fine_tune_checkpoint", help="start from this checkpoint's weights")
     parser.add_argument(
         "--predictions_path", help="write the last evaluation's predictions to this file"
@@ -34,6 +35,7 @@ def main(argv: Sequence[str]) -> None:
     act(
         continue_train=arguments.continue_train,
         ignore_restore_optimizer=arguments.ignore_restore_optimizer,
+        accept_changes=arguments.accept_changes,
     )
 
 

@@ -61,6 +61,20 @@ def normalizer(text: str) -> Formula:
         raise ConfigError.at("normalizer", f"is {text!r}: {error}") from error
 
 
+def canonical(text: str) -> tuple[str, object]:
+    """Method and arguments, or formula, the same for texts that describe the same; of a text that
+    describes nothing, the text."""
+    head, _, rest = text.partition(",")
+    method = head.partition("=")[2].strip()
+    try:
+        if method != "expression":
+            return method, tuple(sorted(_arguments(rest, METHODS[method]).items()))
+        tree = ast.parse(rest.partition("=")[2].strip().replace("^", "**"), mode="eval")
+        return method, ast.dump(tree)
+    except (ValueError, KeyError, SyntaxError, RecursionError, MemoryError):
+        return "", text
+
+
 def _parsed(text: str) -> Formula:
     head, _, rest = text.partition(",")
     key, _, method = (part.strip() for part in head.partition("="))

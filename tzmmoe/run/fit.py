@@ -14,6 +14,7 @@ from tzmmoe.errors import CheckpointError, ConfigError
 from tzmmoe.learning.schedules import IdleParts
 from tzmmoe.learning.step import TrainStep
 from tzmmoe.run import folder, state
+from tzmmoe.run.changes import told
 from tzmmoe.run.ends import Finite, Interruption, Timeout
 from tzmmoe.run.evaluate import Evaluations
 from tzmmoe.run.finetuning import mapped, partial
@@ -44,10 +45,12 @@ class TrainRun:
         began: float,
         continue_train: bool = False,
         ignore_restore_optimizer: bool = False,
+        accept_changes: bool = False,
     ) -> None:
         self.session = session
         self.continue_train = continue_train
         self.ignore_restore_optimizer = ignore_restore_optimizer
+        self.accept_changes = accept_changes
         timeout = Timeout.of(session.settings.runtime.timeout, began)
         self.interruption = Interruption(session.runtime.world, timeout)
         self.evaluations = Evaluations(session, self.interruption)
@@ -86,7 +89,7 @@ class TrainRun:
             self._warn_without_checkpoint(held)
         trainer = self._trainer()
         if newest:
-            self.session.restore(newest)
+            self._compare(self.session.restore(newest))
         else:
             world.each(self._fine_tune)
         self.evaluations.read_first()
@@ -120,6 +123,7 @@ class TrainRun:
         flags = {
             "--continue_train": self.continue_train,
             "--ignore_restore_optimizer": self.ignore_restore_optimizer,
+            "--accept_changes": self.accept_changes,
         }
         for flag in (flag for flag, is_set in flags.items() if is_set):
             log.warning("%s has no effect: %s", flag, reason)
@@ -234,6 +238,7 @@ class TrainRun:
         """Continue after a checkpoint."""
         saved = trainer.world.each(lambda: self.session.matching_checkpoint(newest))
         trainer.world.each(lambda: self._restore(trainer, saved))
+        self._compare(saved)
         state.restore_random(saved, trainer.device, trainer.world)
         before, split = saved.state.get("eval_split"), self.session.settings.split_json
         if before != split:
@@ -254,6 +259,11 @@ class TrainRun:
         results = results_of_step(self.session.model_dir / TRAINING_RESULTS, steps - 1)
         is_complete = results is not None and trainer.watch.keys() <= results.keys()
         trainer.review(results if is_complete else None)
+
+    def _compare(self, saved: checkpoint.Checkpoint) -> None:
+        """Tell what has changed since a checkpoint. Raises ChangedError."""
+        accepts = self.accept_changes
+        told.compare(self.session, saved, told.RESUMING, accepts=accepts)
 
     def _restore(self, trainer: Trainer, saved: checkpoint.Checkpoint) -> None:
         """Weights, and the optimizers' state."""

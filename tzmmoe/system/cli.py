@@ -125,6 +125,16 @@ def parser(description: str) -> Parser:
     return flags
 
 
+def add_accept_changes(flags: Parser) -> None:
+    """The flag of the commands that read a checkpoint."""
+    flags.add_argument(
+        "--accept_changes",
+        action="store_true",
+        help="go on although the config means something else than to the checkpoint, or files that "
+        "it has read have changed",
+    )
+
+
 FIELDS = ("model_dir", "train_input_path", "eval_input_path", "test_input_path")
 
 

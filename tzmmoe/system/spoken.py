@@ -11,6 +11,7 @@ from tzmmoe.errors import ConfigError, UserError
 ARGUMENTS = {
     "continue_train": "continue_train=True",
     "ignore_restore_optimizer": "ignore_restore_optimizer=True",
+    "accept_changes": "accept_changes=True",
     "set": "settings",
     "edit_config_json": "edits_json",
     "pipeline_config": "path",

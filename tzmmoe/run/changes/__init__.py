@@ -1,0 +1,1 @@
+"""What changed since a checkpoint was written: its config, and the files that it has read."""

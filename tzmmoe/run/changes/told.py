@@ -1,0 +1,81 @@
+"""What differs from a checkpoint is told: as an error, a warning if it is accepted, or a note."""
+
+import logging
+from collections.abc import Collection, Sequence
+
+from tzmmoe.build.changes import Change, Kind, changes
+from tzmmoe.errors import CheckpointError
+from tzmmoe.run.session import Session
+from tzmmoe.system.checkpoint import Checkpoint
+
+log = logging.getLogger(__name__)
+
+# Of which kinds a command notes changes, beside those that are errors.
+RESUMING = (Kind.RESULTS, Kind.LEARNING)
+EVALUATING = (Kind.RESULTS,)
+READING: tuple[Kind, ...] = ()  # weights only: exports and predictions
+NEW_START = "start a new model_dir with --fine_tune_checkpoint"
+
+
+class ChangedError(CheckpointError):
+    """The config or the files differ from those that a checkpoint was trained with."""
+
+
+def compare(
+    session: Session,
+    saved: Checkpoint,
+    notes: Collection[Kind],
+    *,
+    accepts: bool,
+    files: Sequence[str] = (),
+) -> None:
+    """Tell what differs between a session and its checkpoint, whose weights fit. ``files``: lines
+    on files that were read and have changed since; ``accepts``: neither they nor settings that
+    change the meaning of weights are an error.
+
+    Raises:
+        ChangedError: all that is one.
+    """
+    found = _found(session, saved)
+    lines = {kind: [change.line for change in found if change.kind is kind] for kind in Kind}
+    shapes, meanings = lines[Kind.SHAPE], [*lines[Kind.MEANING], *files]
+    if shapes:
+        raise ChangedError(
+            f"{saved.path} was trained with other layers:{_listed(shapes)}\nrestore these "
+            f"settings, or {NEW_START} and train_config.partial_restore"
+        )
+    if meanings and not accepts:
+        raise ChangedError(
+            f"{saved.path} was trained with {_what(lines[Kind.MEANING], files)}:"
+            f"{_listed(meanings)}\nrestore what differs, {NEW_START}, or pass --accept_changes to "
+            "go on with it"
+        )
+    if meanings:
+        log.warning("accepted, though %s differs:%s", saved.path, _listed(meanings))
+    if noted := [change.line for change in found if change.kind in notes]:
+        log.info("the config differs from that of %s:%s", saved.path, _listed(noted))
+
+
+def _what(settings: Sequence[str], files: Sequence[str]) -> str:
+    parts = [
+        *(["settings by which values and weights had another meaning"] if settings else []),
+        *(["files that have changed"] if files else []),
+    ]
+    return ", and with ".join(parts)
+
+
+def _listed(lines: Sequence[str]) -> str:
+    return "".join(f"\n  {line}" for line in lines)
+
+
+def _found(session: Session, saved: Checkpoint) -> list[Change]:
+    """What differs in the config; nothing if the saved one cannot be read."""
+    built = session.built
+    read = {feature.name for feature in (*built.features, *built.helpers)}
+    file = saved.path / "pipeline.config"
+    try:
+        return changes(file.read_text(encoding="utf-8"), session.settings.text, read)
+    except (OSError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        log.warning("%s cannot be compared with the config: %s", file, reason)
+        return []
