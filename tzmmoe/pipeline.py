@@ -119,11 +119,13 @@ class Pipeline:
         continue_train: bool = False,
         ignore_restore_optimizer: bool = False,
         accept_changes: bool = False,
+        map_path: str | Sequence[str] = (),
     ) -> dict[str, float]:
         """Train as train_config says; the results of the last evaluation, by key.
 
         ``accept_changes``: settings and files that mean something else than to the checkpoint from
-        which the run resumes are a warning, not an error. So in the other methods.
+        which the run resumes are a warning, not an error. So in the other methods. ``map_path``:
+        texts ``OLD=NEW`` for files or folders that have moved since that checkpoint.
 
         Raises:
             UserError: the config, the files or the model_dir are at fault, or a loss or weight is
@@ -138,6 +140,7 @@ class Pipeline:
                 continue_train=continue_train,
                 ignore_restore_optimizer=ignore_restore_optimizer,
                 accept_changes=accept_changes,
+                map_path=map_path,
             )
             with naming(run.session.model_dir):
                 return run.run(record)
@@ -149,6 +152,7 @@ class Pipeline:
         continue_train: bool = False,
         ignore_restore_optimizer: bool = False,
         accept_changes: bool = False,
+        map_path: str | Sequence[str] = (),
     ) -> None:
         """Build everything and read the first batch, without training."""
         TrainRun(
@@ -157,6 +161,7 @@ class Pipeline:
             continue_train=continue_train,
             ignore_restore_optimizer=ignore_restore_optimizer,
             accept_changes=accept_changes,
+            map_path=map_path,
         ).check_only()
 
     @_spoken

@@ -14,6 +14,13 @@ def main(argv: Sequence[str]) -> None:
         "--ignore_restore_optimizer", action="store_true", help="resume with the weights only"
     )
     cli.add_accept_changes(parser)
+    parser.add_argument(
+        "--map_path",
+        metavar="OLD=NEW",
+        action="append",
+        default=[],
+        help="resume with data files or folders that lie elsewhere now; repeatable",
+    )
     parser.add_argument("--fine_tune_checkpoint", help="start from this checkpoint's weights")
     parser.add_argument(
         "--predictions_path", help="write the last evaluation's predictions to this file"
@@ -36,6 +43,7 @@ def main(argv: Sequence[str]) -> None:
         continue_train=arguments.continue_train,
         ignore_restore_optimizer=arguments.ignore_restore_optimizer,
         accept_changes=arguments.accept_changes,
+        map_path=arguments.map_path,
     )
 
 

@@ -19,6 +19,7 @@ from tzmmoe.data.plan.sharing import share
 from tzmmoe.data.quality import Quality, QualityByPosition
 from tzmmoe.data.reading.base import Chunk, FileRows, Source
 from tzmmoe.data.reading.parts import without_rows
+from tzmmoe.data.recorded import FilesByPosition
 from tzmmoe.errors import DataError
 
 IN_FLIGHT_BYTES = 24 << 20  # of chunks that are encoded ahead, if that is more than one
@@ -47,6 +48,7 @@ class Loader:
         self.counts = dict(counts or {})
         self.quality = Quality()
         self.quality_by_position = QualityByPosition()
+        self.files_by_position = FilesByPosition()
         self._order: Order | None = None
         self._counted: int | None = None  # rows of an epoch, once one has been read to its end
         self._resumed: tuple[int, int, int | None] | None = None  # epoch, steps before and left
@@ -117,8 +119,9 @@ class Loader:
                 if missing:
                     raise DataError(
                         f"{missing[0]}: the checkpoint's epoch still has rows of this file to "
-                        "read, but --train_input_path does not include it; add it, or start a new "
-                        "model_dir with --fine_tune_checkpoint"
+                        "read, but --train_input_path does not include it; add it, pass --map_path "
+                        "OLD=NEW if it has moved, or start a new model_dir with "
+                        "--fine_tune_checkpoint"
                     )
 
     def steps(self, num_steps: int | None, num_epochs: int | None) -> int | None:
@@ -184,6 +187,7 @@ class Loader:
                     return
                 # One batch late, since a caller may have asked for one more than it has used.
                 self.quality_by_position.until(since)
+                self.files_by_position.until(since)
                 since = position
         if is_whole:  # so its rows are now known
             self._counted = position.row
@@ -268,6 +272,9 @@ class Loader:
                 done = leg.consumed(since, chunk.index) - used
                 place = Position(since.epoch, row, since.leg, chunk.index, used + done)
                 self.quality_by_position.begin(place, rows.tallies, rows.num_rows, chunk)
+                self.files_by_position.begin(
+                    replace(place, done=done), chunk, used, shuffled=leg.shuffle
+                )
                 for batch in rows.batches(self.delivery.batch_size, used + done):
                     done += len(batch)
                     row += len(batch)

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial as bound
 from pathlib import Path
@@ -10,11 +10,13 @@ from pathlib import Path
 import torch
 
 from tzmmoe.data.loader import Loader
+from tzmmoe.data.recorded import FileRecords
 from tzmmoe.errors import CheckpointError, ConfigError
 from tzmmoe.learning.schedules import IdleParts
 from tzmmoe.learning.step import TrainStep
 from tzmmoe.run import folder, state
-from tzmmoe.run.changes import told
+from tzmmoe.run.changes import files, moved, told
+from tzmmoe.run.changes.moved import PathMap
 from tzmmoe.run.ends import Finite, Interruption, Timeout
 from tzmmoe.run.evaluate import Evaluations
 from tzmmoe.run.finetuning import mapped, partial
@@ -46,11 +48,13 @@ class TrainRun:
         continue_train: bool = False,
         ignore_restore_optimizer: bool = False,
         accept_changes: bool = False,
+        map_path: str | Sequence[str] = (),
     ) -> None:
         self.session = session
         self.continue_train = continue_train
         self.ignore_restore_optimizer = ignore_restore_optimizer
         self.accept_changes = accept_changes
+        self.paths = PathMap.of(map_path)
         timeout = Timeout.of(session.settings.runtime.timeout, began)
         self.interruption = Interruption(session.runtime.world, timeout)
         self.evaluations = Evaluations(session, self.interruption)
@@ -89,7 +93,7 @@ class TrainRun:
             self._warn_without_checkpoint(held)
         trainer = self._trainer()
         if newest:
-            self._compare(self.session.restore(newest))
+            self._compare(trainer, self.session.restore(newest))
         else:
             world.each(self._fine_tune)
         self.evaluations.read_first()
@@ -124,6 +128,7 @@ class TrainRun:
             "--continue_train": self.continue_train,
             "--ignore_restore_optimizer": self.ignore_restore_optimizer,
             "--accept_changes": self.accept_changes,
+            "--map_path": bool(self.paths.moves),
         }
         for flag in (flag for flag, is_set in flags.items() if is_set):
             log.warning("%s has no effect: %s", flag, reason)
@@ -238,7 +243,7 @@ class TrainRun:
         """Continue after a checkpoint."""
         saved = trainer.world.each(lambda: self.session.matching_checkpoint(newest))
         trainer.world.each(lambda: self._restore(trainer, saved))
-        self._compare(saved)
+        positions, steps = self._compare(trainer, saved)
         state.restore_random(saved, trainer.device, trainer.world)
         before, split = saved.state.get("eval_split"), self.session.settings.split_json
         if before != split:
@@ -247,7 +252,6 @@ class TrainRun:
                 f"it is {split or 'unset'}; restore it, or start a new model_dir with "
                 "--fine_tune_checkpoint"
             )
-        positions, steps = state.positions(saved)
         position = trainer.loader.resume(positions, steps)
         evaluates = saved.state["evaluates"]
         quality = saved.state.get("quality")  # checkpoints of earlier versions lack it
@@ -260,10 +264,26 @@ class TrainRun:
         is_complete = results is not None and trainer.watch.keys() <= results.keys()
         trainer.review(results if is_complete else None)
 
-    def _compare(self, saved: checkpoint.Checkpoint) -> None:
-        """Tell what has changed since a checkpoint. Raises ChangedError."""
-        accepts = self.accept_changes
-        told.compare(self.session, saved, told.RESUMING, accepts=accepts)
+    def _compare(
+        self, trainer: Trainer, saved: checkpoint.Checkpoint
+    ) -> tuple[list[moved.Reading], int]:
+        """Tell what has changed since a checkpoint; its positions in the files of today, and steps.
+
+        Raises:
+            ChangedError: the config or a file means something else.
+        """
+        positions, steps = state.positions(saved)
+        positions = self.paths.readings(positions)
+        world, source = trainer.world, trainer.loader.source
+
+        def compared() -> None:
+            found = files.compare(saved, self.paths, source.files)
+            accepts, kinds = self.accept_changes, told.RESUMING
+            told.compare(self.session, saved, kinds, accepts=accepts, files=found)
+            trainer.files = FileRecords(source.files, found.records)
+
+        world.first(compared)
+        return positions, steps
 
     def _restore(self, trainer: Trainer, saved: checkpoint.Checkpoint) -> None:
         """Weights, and the optimizers' state."""

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from tzmmoe.batch import Batch, Position
+from tzmmoe.data import recorded
 from tzmmoe.data.loader import Loader
 from tzmmoe.data.quality import Quality
+from tzmmoe.data.recorded import FileRecords
 from tzmmoe.errors import DataError
 from tzmmoe.learning.replicas import align
 from tzmmoe.learning.schedules import IdleParts, Schedules
@@ -78,6 +80,7 @@ class Trainer:
         self.settings, self.model_dir = session.settings.training, session.model_dir
         self.model, self.tasks = session.built.model, session.built.tasks
         self.device, self.world = session.runtime.device, session.runtime.world
+        self.files = FileRecords(self.loader.source.files if self.world.is_first else ())
 
     def resume(
         self,
@@ -122,7 +125,8 @@ class Trainer:
             self._save(evaluates=False)
         extended = DataError(
             f"{error}\nmodel.ckpt-{self.steps - 1} holds the steps before this error; repair the "
-            "file, then pass --continue_train to continue from there"
+            "file, then pass --continue_train to continue from there, with --accept_changes if the "
+            "repaired file differs from the one that was read"
         )
         extended.is_shared = error.is_shared
         return extended
@@ -271,6 +275,10 @@ class Trainer:
         quality = Quality.of_all([*self._quality_before, *counted])
         tensors = weights | state.optimizer_state(self.step) | state.by_rank(randoms)
         json_state = state.json_state(self.step, readings, self.steps)
+        parts = self.world.gather(self.loader.files_by_position.until(self.position))
+        if self.world.is_first:  # which writes them
+            records = self.files.until(self.loader.order.files, set().union(*parts))
+            json_state["files"] = recorded.to_json(records)
         json_state["csv_quoting"] = self.session.reading.quoting
         json_state |= {"watch": self.watch.to_json(), "evaluates": evaluates}
         json_state |= {"eval_split": self.session.settings.split_json}

@@ -22,6 +22,7 @@ FIELDS = {
     "test_input_path": "test_input_path",
     "fine_tune_checkpoint": "train_config.fine_tune_checkpoint",
 }
+WHOLE = {"--map_path OLD=NEW": 'map_path="OLD=NEW"'}
 BOTH = re.compile(r"--allow_modules \S+, in Python (allow_modules=)")
 PASSED = re.compile(r"\b(pass|with|by) --(\w+)")
 FLAG = re.compile(r"(?<![\w-])--(\w+)")
@@ -30,6 +31,8 @@ FLAG = re.compile(r"(?<![\w-])--(\w+)")
 def in_python(text: str, arguments: Mapping[str, str] = ARGUMENTS) -> str:
     """The text with arguments of Python's methods in place of flags. ``arguments``: of flags that
     have one of another form or name."""
+    for flag, argument in WHOLE.items():
+        text = text.replace(flag, argument)
     text = BOTH.sub(r"\1", text)
     text = PASSED.sub(lambda match: f"{match[1]} {_passed(match[2], arguments)}", text)
     return FLAG.sub(lambda match: arguments.get(match[1], match[1]), text)

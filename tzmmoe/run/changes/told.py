@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 
 from tzmmoe.build.changes import Change, Kind, changes
 from tzmmoe.errors import CheckpointError
+from tzmmoe.run.changes.files import Found
 from tzmmoe.run.session import Session
 from tzmmoe.system.checkpoint import Checkpoint
 
@@ -27,18 +28,18 @@ def compare(
     notes: Collection[Kind],
     *,
     accepts: bool,
-    files: Sequence[str] = (),
+    files: Found | None = None,
 ) -> None:
-    """Tell what differs between a session and its checkpoint, whose weights fit. ``files``: lines
-    on files that were read and have changed since; ``accepts``: neither they nor settings that
+    """Tell what differs between a session and its checkpoint, whose weights fit. ``files``: what
+    became of those that it has read; ``accepts``: neither files that changed nor settings that
     change the meaning of weights are an error.
 
     Raises:
         ChangedError: all that is one.
     """
-    found = _found(session, saved)
+    found, files = _found(session, saved), files or Found()
     lines = {kind: [change.line for change in found if change.kind is kind] for kind in Kind}
-    shapes, meanings = lines[Kind.SHAPE], [*lines[Kind.MEANING], *files]
+    shapes, meanings = lines[Kind.SHAPE], [*lines[Kind.MEANING], *files.errors]
     if shapes:
         raise ChangedError(
             f"{saved.path} was trained with other layers:{_listed(shapes)}\nrestore these "
@@ -46,7 +47,7 @@ def compare(
         )
     if meanings and not accepts:
         raise ChangedError(
-            f"{saved.path} was trained with {_what(lines[Kind.MEANING], files)}:"
+            f"{saved.path} was trained with {_what(lines[Kind.MEANING], files.errors)}:"
             f"{_listed(meanings)}\nrestore what differs, {NEW_START}, or pass --accept_changes to "
             "go on with it"
         )
@@ -54,6 +55,10 @@ def compare(
         log.warning("accepted, though %s differs:%s", saved.path, _listed(meanings))
     if noted := [change.line for change in found if change.kind in notes]:
         log.info("the config differs from that of %s:%s", saved.path, _listed(noted))
+    if files.notes:
+        log.info("files that differ from those of %s:%s", saved.path, _listed(files.notes))
+    for line in files.doubts:
+        log.warning("%s", line)
 
 
 def _what(settings: Sequence[str], files: Sequence[str]) -> str:

@@ -1,0 +1,84 @@
+"""What became of the files that a checkpoint has read."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tzmmoe.data.recorded import Fate, FileRecord, fate, from_json
+from tzmmoe.errors import CheckpointError, few
+from tzmmoe.run.changes.moved import FLAG, PathMap
+from tzmmoe.system.checkpoint import Checkpoint
+
+
+@dataclass
+class Found:
+    """``errors``: a line for each file that was read and is another now; ``notes``: for files that
+    are new, have grown, or changed before they were read; ``doubts``: for files that may have
+    moved. ``records``: those of the checkpoint, brought up to date."""
+
+    errors: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    records: dict[str, FileRecord] = field(default_factory=dict)
+
+
+def compare(saved: Checkpoint, paths: PathMap, files: Sequence[str]) -> Found:
+    """``files``: those that are given to train on; others may go once they were read.
+
+    Raises:
+        CheckpointError: the checkpoint's records cannot be read.
+    """
+    try:
+        before = from_json(saved.state.get("files", {}))  # earlier versions have none
+    except (TypeError, AttributeError) as error:
+        raise CheckpointError(f"{saved.path}: state.json lacks records of files") from error
+    found = Found(records={paths.path(file): record for file, record in before.items()})
+    new = []
+    for file in map(os.path.abspath, files):
+        if file in found.records:
+            _compare(file, found)
+        elif before:
+            new.append(file)
+    if new:
+        found.notes.append(f"new: {few(new)}")
+        found.doubts += _alike(new, found.records)
+    return found
+
+
+def _compare(file: str, found: Found) -> None:
+    record = found.records[file]
+    try:
+        kind, now = fate(file, record)
+    except OSError:  # whoever reads it says so
+        return
+    found.records[file] = now
+    if kind is Fate.SAME:
+        return
+    if not record.is_read:
+        found.notes.append(f"{file}: has changed since the epoch began, before it was read")
+    elif kind is Fate.GROWN:
+        found.notes.append(f"{file}: has grown from {record} to {now}; what was read is unchanged")
+    else:
+        how = "is shorter" if now.size < record.size else "has other content"
+        found.errors.append(f"{file}: {how}: it was {record} when it was read, and is {now}")
+
+
+def _alike(new: Sequence[str], records: Mapping[str, FileRecord]) -> list[str]:
+    """A line for each new file that looks like one that was read and is gone."""
+    gone = {
+        (record.size, record.head, record.tail): file
+        for file, record in records.items()
+        if record.is_read and record.head and file not in new and not os.path.exists(file)
+    }
+    sizes, lines = {size for size, _, _ in gone}, []
+    for file in new if gone else ():
+        record = FileRecord.stat(file)
+        if record.size in sizes:
+            record = record.digested(file)
+            old = gone.get((record.size, record.head, record.tail))
+            if old:
+                lines.append(
+                    f"{file} looks like {old}, which was read and is gone; if it has moved, pass "
+                    f"{FLAG} OLD=NEW, or its rows are read again"
+                )
+    return lines
