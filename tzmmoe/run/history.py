@@ -87,7 +87,7 @@ class History:
         if not self._world.is_first:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a+b") as file:
+        with durable.appending(self._path) as file:
             if self._last.get("global_step") == line["global_step"]:
                 file.truncate(self._last_begins)
             self._last_begins = file.seek(0, 2)

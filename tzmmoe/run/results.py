@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from tzmmoe.system import durable
 from tzmmoe.tasks.task import TaskSet
@@ -18,9 +19,9 @@ def append_results(path: Path, step: int, results: Mapping[str, float]) -> None:
     """Add a line ``{"global_step": 99, "auc_ctr": 0.71, ...}``; NaN is null."""
     line = {"global_step": step} | {key: _json(results[key]) for key in sorted(results)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    _mend(path)
-    with path.open("a") as opened:
-        opened.write(json.dumps(line) + "\n")
+    with durable.appending(path) as file:
+        _mend(file)
+        file.write((json.dumps(line) + "\n").encode())
 
 
 def write_results(path: Path, name: str, model: Path, results: Mapping[str, float]) -> None:
@@ -35,18 +36,15 @@ def write_results(path: Path, name: str, model: Path, results: Mapping[str, floa
     durable.write_text(path, json.dumps(content, indent=2) + "\n")
 
 
-def _mend(path: Path) -> None:
-    """Drop a truncated last line, or end it if only the line break is missing."""
-    content = path.read_bytes() if path.is_file() else b""
+def _mend(file: BinaryIO) -> None:
+    """Drop a truncated last line, or end it if only the line break is missing; and go to the end."""
+    content = file.read()
     last = content.rpartition(b"\n")[2]
-    if not last:
-        return
-    with path.open("r+b") as opened:
-        if _parsed(last.decode(errors="replace")) is None:
-            opened.truncate(len(content) - len(last))
-        else:
-            opened.seek(0, os.SEEK_END)
-            opened.write(b"\n")
+    if last and _parsed(last.decode(errors="replace")) is None:
+        file.truncate(len(content) - len(last))
+        file.seek(0, os.SEEK_END)
+    elif last:
+        file.write(b"\n")
 
 
 def read_results(path: Path) -> list[dict[str, float]]:

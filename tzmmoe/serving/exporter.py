@@ -19,6 +19,7 @@ from tzmmoe.models.rank import RankModel
 from tzmmoe.serving.program import save, trace
 from tzmmoe.system.digest import sha256
 from tzmmoe.system.durable import check_writable, unwritable, written_aside
+from tzmmoe.system.lock import BusyError
 from tzmmoe.tasks.task import TaskSet
 
 FORMAT = 1
@@ -48,10 +49,12 @@ class Export:
             ConfigError, CheckpointError: the folder is there and not empty, or cannot be written.
         """
         check_directory(directory)
-        program = self._program()
         try:
             with written_aside(directory) as folder:
-                self._write_files(folder, program)
+                self._write_files(folder, self._program())
+        except BusyError as error:
+            words = f"{directory} is being written by {error}; wait for it, or choose another"
+            raise CheckpointError(f"{words} --export_dir") from error
         except OSError as error:
             raise CheckpointError(unwritable(directory, error)) from error
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,15 @@ from torch import Tensor
 from tzmmoe.batch import Batch
 from tzmmoe.data.reading.files import KINDS
 from tzmmoe.data.reading.stream import COMPRESSED
-from tzmmoe.errors import ConfigError, DataError, did_you_mean
+from tzmmoe.errors import ConfigError, DataError, UserError, did_you_mean
 from tzmmoe.features.column import decoded
-from tzmmoe.system.durable import check_writable, make_folder, remove_empty, unwritable
+from tzmmoe.system.durable import (
+    check_writable,
+    claimed,
+    put,
+    unwritable,
+)
+from tzmmoe.system.lock import BusyError
 from tzmmoe.system.world import World
 
 # A row group is written as soon as it has this many rows or bytes.
@@ -63,8 +69,8 @@ class PredictionWriter:
         self.path = world.each(lambda: output_file(path, reads, world))
         self.name = self.path if world.size == 1 else self.path.parent
         self.num_rows = 0
-        self._aside = self.path.parent / f".writing-{self.path.name}"
-        self._made: Sequence[Path] = ()  # folders
+        self._held = ExitStack()
+        self._aside: Path | None = None
         self._sink: pa.NativeFile | None = None
         self._writer: pq.ParquetWriter | csv.CSVWriter | None = None
         self._schema: pa.Schema | None = None
@@ -72,10 +78,18 @@ class PredictionWriter:
         self._rows = self._bytes = 0  # of the batches in ``_waiting``
 
     def __enter__(self) -> "PredictionWriter":
-        with self._naming_the_file():
-            self._made = make_folder(self.path.parent)
-            self._sink = pa.OSFile(str(self._aside), "wb")
+        try:
+            self._world.each(self._open)
+        except UserError:
+            self._let_go()
+            raise
         return self
+
+    def _open(self) -> None:
+        """Raises DataError if somebody else writes the file, or if it cannot be written."""
+        with self._naming_the_file():
+            self._aside = self._held.enter_context(claimed(self.path))
+            self._sink = pa.OSFile(str(self._aside), "wb")
 
     def __exit__(self, kind: type | None, *error: object) -> None:
         try:
@@ -85,14 +99,16 @@ class PredictionWriter:
                 with self._naming_the_file():
                     self._finish()
         finally:
-            for stream in (self._writer, self._sink):
-                with suppress(OSError, pa.ArrowException):
-                    if stream:
-                        stream.close()
-            with suppress(OSError):
-                self._aside.unlink(missing_ok=True)
-            if kind is not None:
-                remove_empty(self._made)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Delete the temporary file, and folders that were made in vain."""
+        for stream in (self._writer, self._sink):
+            with suppress(OSError, pa.ArrowException):
+                if stream:
+                    stream.close()
+        with suppress(OSError):
+            self._held.close()
 
     def write(self, columns: Mapping[str, pa.Array], num_rows: int) -> None:
         """Add rows. The first call, even one without rows, fixes the columns' names and types."""
@@ -113,6 +129,9 @@ class PredictionWriter:
     def _naming_the_file(self) -> Iterator[None]:
         try:
             yield
+        except BusyError as error:
+            words = "wait for it, or choose another output path"
+            raise DataError(f"{self.path}: is being written by {error}; {words}") from error
         except (OSError, pa.ArrowException) as error:
             raise DataError(unwritable(self.path, error)) from error
 
@@ -158,9 +177,7 @@ class PredictionWriter:
             self._flush()
         self._writer.close()
         self._sink.close()
-        with self._aside.open("rb") as written:
-            os.fsync(written.fileno())
-        os.replace(self._aside, self.path)
+        put(self._aside, self.path)
 
 
 def output_file(path: str | Path, reads: Sequence[str] = (), world: World | None = None) -> Path:

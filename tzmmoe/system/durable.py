@@ -1,20 +1,67 @@
-"""Files and folders that are either complete or absent, and errors that name them."""
+"""Files and folders that are either complete or absent, and errors that name them.
 
+What is being written has a temporary name next to the final one, ``.writing-NAME.`` with the
+process's number and a random one. Nothing here follows a link that stands where a file is created.
+"""
+
+import fcntl
+import glob
 import os
+import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from tzmmoe.errors import ConfigError
+from tzmmoe.system.lock import MODE, Lock, opened_itself
+
+
+def aside(final: Path) -> Path:
+    """A temporary name that no other writer uses, in the folder of ``final``."""
+    return final.with_name(f".writing-{final.name}.{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def leftovers(final: Path) -> list[Path]:
+    """What writers of ``final`` have left behind. They are at work, unless a lock says otherwise."""
+    return list(final.parent.glob(f".writing-{glob.escape(final.name)}.*"))
+
+
+@contextmanager
+def claimed(final: Path) -> Iterator[Path]:
+    """A temporary name for what will be ``final``, which nobody else writes during the block.
+
+    What is left under that name when the block ends is deleted, with folders that were made in vain,
+    and so is what killed writers have left.
+
+    Raises:
+        BusyError: somebody else writes it.
+        OSError: the folder cannot be written.
+    """
+    made, own = make_folder(final.parent), aside(final)
+    lock = Lock(final.with_name(f".writing-{final.name}.lock"))
+    try:
+        for left in leftovers(final):
+            if left != lock.path:
+                remove(left)
+        yield own
+    finally:
+        remove(own)
+        lock.release(remove=True)
+        remove_empty(made)
 
 
 class StagedFolder:
-    """A temporary folder next to ``final``, renamed to it once everything is written."""
+    """A folder with a temporary name, renamed to ``final`` once everything is written.
 
-    def __init__(self, final: Path) -> None:
+    ``path``: its name; by default one that all processes of a run know, who have ``final``'s folder
+    to themselves.
+    """
+
+    def __init__(self, final: Path, path: Path | None = None) -> None:
         self.final = final
-        self.path = final.parent / f".writing-{final.name}"
+        self.path = path or final.parent / f".writing-{final.name}"
         self._made: Sequence[Path] = ()
 
     def make(self) -> None:
@@ -38,7 +85,7 @@ class StagedFolder:
 
     def remove(self) -> None:
         """Delete the temporary folder if it still exists, and those that were made for it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        remove(self.path)
         remove_empty(self._made)
 
 
@@ -47,15 +94,37 @@ def written_aside(final: Path) -> Iterator[Path]:
     """A folder to write into: committed when the block ends, removed if it raises.
 
     Raises:
+        BusyError: somebody else writes it.
         OSError: the folder could not be written.
     """
-    staged = StagedFolder(final)
-    try:
+    with claimed(final) as path:
+        staged = StagedFolder(final, path)
         staged.make()
         yield staged.path
         staged.commit()
-    finally:
-        staged.remove()
+
+
+def replace(file: Path, write: Callable[[Path], None]) -> None:
+    """Replace a file atomically by what ``write`` makes of a new, empty one.
+
+    Raises:
+        OSError: the file could not be written; it keeps its old content.
+    """
+    own = aside(file)
+    with naming(file):
+        try:
+            os.close(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE))
+            write(own)
+            put(own, file)
+        finally:
+            remove(own)
+
+
+def put(written: Path, final: Path) -> None:
+    """Flush a file and give it its final name, in place of any file there. Raises OSError."""
+    sync(written)
+    os.replace(written, final)
+    sync(final.parent)
 
 
 def write_text(file: Path, text: str) -> None:
@@ -64,13 +133,20 @@ def write_text(file: Path, text: str) -> None:
     Raises:
         OSError: the file could not be written; it keeps its old content.
     """
-    aside = file.with_name(f".writing-{file.name}")
-    with naming(file):
-        try:
-            aside.write_text(text, encoding="utf-8")
-            aside.replace(file)
-        finally:
-            aside.unlink(missing_ok=True)
+    replace(file, lambda new: new.write_text(text, encoding="utf-8"))
+
+
+@contextmanager
+def appending(file: Path) -> Iterator[BinaryIO]:
+    """A file to read, mend and append to, for which other processes wait.
+
+    Raises:
+        OSError: the file could not be written, or is a link.
+    """
+    descriptor = opened_itself(file, os.O_RDWR | os.O_CREAT)
+    with naming(file), os.fdopen(descriptor, "r+b") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield opened
 
 
 @contextmanager
@@ -82,6 +158,14 @@ def naming(path: Path) -> Iterator[None]:
         if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a folder, or a link but not what it points to; whatever is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:
@@ -109,8 +193,8 @@ def remove_empty(folders: Sequence[Path]) -> None:
 
 def unwritable(path: str | Path, reason: object) -> str:
     """What is said of an output that cannot be written. ``reason``: an error, or words."""
-    if isinstance(reason, OSError) and reason.errno:
-        reason = os.strerror(reason.errno)
+    if isinstance(reason, OSError) and reason.strerror:
+        reason = reason.strerror
     return f"{path} cannot be written: {reason}; choose another path"
 
 
