@@ -181,17 +181,18 @@ class Pipeline:
         session = self._trained(checkpoint_path, "eval_input_path")
         evaluation = Evaluation.final(session)
         evaluation.check_output()
-        model = session.restore(Path(checkpoint_path or session.model_dir))
-        told.compare(session, model, told.EVALUATING, accepts=accept_changes)
-        results = evaluation.run(predictions_path)
-        model_dir, settings = session.model_dir, session.settings
-        if not settings.files.model_dir:
-            source = Path(checkpoint_path)
-            model_dir = source.parent if is_checkpoint(source) else source
-        if session.runtime.world.is_first:
-            with naming(model_dir / EVALUATION_RESULTS):
-                append_results(model_dir / EVALUATION_RESULTS, model.step, results)
-        evaluation.write_output(results, model.path)
+        with evaluation.holding_output():
+            model = session.restore(Path(checkpoint_path or session.model_dir))
+            told.compare(session, model, told.EVALUATING, accepts=accept_changes)
+            results = evaluation.run(predictions_path)
+            model_dir = session.model_dir
+            if not session.settings.files.model_dir:
+                source = Path(checkpoint_path)
+                model_dir = source.parent if is_checkpoint(source) else source
+            if session.runtime.world.is_first:
+                with naming(model_dir / EVALUATION_RESULTS):
+                    append_results(model_dir / EVALUATION_RESULTS, model.step, results)
+            evaluation.write_output(results, model.path)
         return results
 
     @_spoken

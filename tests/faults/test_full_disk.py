@@ -127,9 +127,10 @@ def test_a_disk_that_is_full_when_results_are_written_is_reported(
 ) -> None:
     """In the model_dir, and in a file that the config names; which stays as it was."""
     results = tmp_path / "results.json"
-    results.write_text("old")
+    old = '{"eval_results": []}'
+    results.write_text(old)
     named = ["--set", f"eval_config.output_file={results}"]
     with files_up_to(0):
         outcome = run(eval.main, *flags(tiny_folder, trained), *named)
     assert_reported(outcome, trained / "eval_result.txt", "File too large")
-    assert results.read_text() == "old"
+    assert results.read_text() == old

@@ -3,10 +3,12 @@
 import logging
 import shutil
 import signal
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from e2e import tiny
+from messages import says
 from run.runs import ONE_EPOCH, go_on, scripted, steps, weights
 
 from tzmmoe.errors import CheckpointError, DataError, Interrupted
@@ -138,20 +140,40 @@ def test_a_run_goes_on_although_it_is_evaluated_by_another_metric_than_before(
     assert ["logloss_ctr" in line for line in lines] == [False] * 3 + [True] * 3
 
 
-def test_a_damaged_checkpoint_is_told_and_the_one_before_leads_to_the_same_end(
-    tiny_folder, finished, run
-) -> None:
-    [file] = (run / "model.ckpt-12" / "tensors").glob("*.safetensors")
+def damage(path: Path) -> None:
+    """Flip a bit of a checkpoint's tensors."""
+    [file] = (path / "tensors").glob("*.safetensors")
     content = bytearray(file.read_bytes())
     content[-5] ^= 1
     file.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"is damaged; delete .*model\.ckpt-10"):
-        go_on(tiny_folder, run)
-    shutil.rmtree(run / "model.ckpt-12")
+
+
+def test_a_damaged_checkpoint_is_told_and_the_one_before_leads_to_the_same_end(
+    tiny_folder, finished, run, caplog
+) -> None:
+    damage(run / "model.ckpt-12")
     go_on(tiny_folder, run)
+    [said] = [line for line in caplog.messages if "kept as" in line]
+    says(said, "safetensors is damaged", "kept as model.ckpt-12.damaged", "from model.ckpt-10")
+    assert "delete" not in said
+    assert (run / "model.ckpt-12.damaged" / "state.json").exists()
     assert tiny.tensors(run / "model.ckpt-12") == tiny.tensors(finished / "model.ckpt-12")
     lines = read_results(run / TRAINING_RESULTS)
     assert lines[-1] == lines[-2], "step 12 was evaluated once more, with the same results"
+
+
+def test_of_several_damaged_checkpoints_the_newest_whole_one_counts_and_the_last_is_kept(
+    tiny_folder, finished, run
+) -> None:
+    damage(run / "model.ckpt-12")
+    (run / "model.ckpt-10" / "state.json").unlink()
+    go_on(tiny_folder, run)
+    assert tiny.tensors(run / "model.ckpt-12") == tiny.tensors(finished / "model.ckpt-12")
+    for path in (run / "model.ckpt-5", run / "model.ckpt-10", run / "model.ckpt-12"):
+        damage(path)
+    with pytest.raises(CheckpointError, match=r"model\.ckpt-5.* is damaged; there is no earlier"):
+        go_on(tiny_folder, run)
+    assert (run / "model.ckpt-5" / "state.json").exists()
 
 
 def test_another_optimizer_needs_to_be_told_to_begin_afresh(tiny_folder, run) -> None:

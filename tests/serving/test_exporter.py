@@ -155,7 +155,7 @@ def test_an_empty_folder_and_leftovers_of_a_killed_export_do_no_harm(
 ) -> None:
     folder = tmp_path / "deep" / "export"
     folder.mkdir(parents=True)
-    left = folder.parent / ".writing-export"
+    left = folder.parent / ".writing-export.123-0a1b2c3d"
     left.mkdir()
     (left / "model.pt2").write_text("half")
     light.export(folder)

@@ -4,7 +4,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -27,12 +27,14 @@ from tzmmoe.run.results import (
     EVALUATION_RESULTS,
     TRAINING_RESULTS,
     baselines,
+    is_output,
     results_table,
     write_results,
 )
 from tzmmoe.run.session import Session
 from tzmmoe.serving.predictions import PredictionWriter, check_form, output_file, prediction_columns
-from tzmmoe.system.durable import check_writable, unwritable
+from tzmmoe.system.durable import check_writable, claimed, unwritable
+from tzmmoe.system.lock import BusyError
 from tzmmoe.system.world import World
 from tzmmoe.tables.penalties import penalized, regularization
 from tzmmoe.tasks.task import TaskSet
@@ -217,9 +219,31 @@ class Evaluation:
         if path.exists() and any(os.path.samefile(file, path) for file in inputs):
             words = f"{path} is an input and would be overwritten; choose another file"
             raise ConfigError.at(where, words)
+        if path.exists() and not is_output(path):
+            words = f"{path} is there and holds no results of an evaluation; choose another file"
+            raise ConfigError.at(where, words)
         if settings.predictions_path and path == Path(settings.predictions_path):
             words = f"{path} is also predictions_path; choose another file"
             raise ConfigError.at(where, words)
+
+    @contextmanager
+    def holding_output(self) -> Iterator[None]:
+        """Keep others from eval_config.output_file. Raises DataError if somebody writes it now."""
+        path, world = self.session.settings.evaluation.output_file, self.session.runtime.world
+
+        def hold() -> None:
+            try:
+                held.enter_context(claimed(Path(path)))
+            except BusyError as error:
+                words = f"{path}: is being written by {error}; wait for it, or choose another file"
+                raise DataError(words) from error
+            except OSError as error:
+                raise DataError(unwritable(path, error)) from error
+
+        with ExitStack() as held:
+            if path:
+                world.first(hold)
+            yield
 
     def write_output(self, results: dict[str, float], model: Path) -> None:
         """Write eval_config.output_file if it is set. Raises DataError if it cannot be written."""
@@ -289,12 +313,13 @@ class Evaluations:
         """The results of the run, whose weights are those of ``step``; empty without files."""
         if not self.final.path:
             return {}
-        results = self._results.get(step) if self.same else None
-        if results is None or (self._predictions and self._predicted_at != step):
-            results = self.final.run(self._predictions)
-            if not self.same:
-                self.session.append(EVALUATION_RESULTS, step, results)
-        self.final.write_output(results, self.session.model_dir / f"model.ckpt-{step}")
+        with self.final.holding_output():
+            results = self._results.get(step) if self.same else None
+            if results is None or (self._predictions and self._predicted_at != step):
+                results = self.final.run(self._predictions)
+                if not self.same:
+                    self.session.append(EVALUATION_RESULTS, step, results)
+            self.final.write_output(results, self.session.model_dir / f"model.ckpt-{step}")
         return results
 
 

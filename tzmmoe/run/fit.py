@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial as bound
@@ -68,15 +69,15 @@ class TrainRun:
             CheckpointError: the model_dir holds a checkpoint, and ``continue_train`` is not set.
         """
         world = self.session.runtime.world
-        newest = world.first(lambda: self._newest(folder.free_newest))
-        if newest is None:
+        saved = self._undamaged(world.first(lambda: self._newest(folder.free_newest)))
+        if saved is None:
             self._warn_without_checkpoint()
         else:
-            self.session.read_as(newest)
+            self.session.read_as(saved.path)
         trainer = self._trainer()
         with ExitStack() as held:
-            world.first(lambda: self._open_folder(held, newest, record))
-            return self._train(trainer, newest)
+            world.first(lambda: self._open_folder(held, saved and saved.path, record))
+            return self._train(trainer, saved)
 
     def check_only(self) -> None:
         """Build everything and read the first batch, without training.
@@ -120,6 +121,26 @@ class TrainRun:
             log.info("fine_tune_checkpoint is not read again: the run resumes from its own")
         return newest
 
+    def _undamaged(self, newest: Path | None) -> checkpoint.Checkpoint | None:
+        """The newest checkpoint that is whole. Those after it are set aside, with a warning.
+
+        Raises:
+            CheckpointError: the only one is damaged, or one has another format.
+        """
+        if newest is None:
+            return None
+        world = self.session.runtime.world
+        try:
+            return world.each(lambda: checkpoint.open_checkpoint(newest, world))
+        except checkpoint.DamagedError as error:
+            earlier = world.first(lambda: checkpoint.set_aside(newest))
+            if earlier is None:
+                raise
+            what, _, _ = str(error).partition("; ")  # the rest is advice to do what is done here
+            words = "%s; the checkpoint is kept as %s.damaged, and the run goes on from %s"
+            log.warning(words, what, newest.name, earlier.name)
+            return self._undamaged(earlier)
+
     def _warn_without_checkpoint(self, held: Path | None = None) -> None:
         """``held``: a checkpoint from which the run does not resume."""
         reason = f"{self.session.model_dir} holds no checkpoint"
@@ -135,15 +156,15 @@ class TrainRun:
 
     def _open_folder(self, held: ExitStack, newest: Path | None, record: RunLog | None) -> None:
         model_dir = self.session.model_dir
-        held.enter_context(folder.own(model_dir, newest))
+        held.enter_context(self.session.owned.taken(model_dir, newest))
         if record:
             record.open(model_dir)
 
-    def _train(self, trainer: Trainer, newest: Path | None) -> dict[str, float]:
+    def _train(self, trainer: Trainer, saved: checkpoint.Checkpoint | None) -> dict[str, float]:
         """Train in a model_dir that no other run can use."""
         session, world = self.session, trainer.world
-        if newest:
-            self._resume(trainer, newest)
+        if saved:
+            self._resume(trainer, saved)
         else:
             trainer.history.keep_until(-1)
             world.each(self._fine_tune)
@@ -151,13 +172,14 @@ class TrainRun:
         if world.is_first:
             durable.write_text(session.model_dir / "pipeline.config", session.settings.text)
             line = {"first_step": trainer.steps, "device": str(trainer.device), **versions()}
-            with (session.model_dir / "runs.jsonl").open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            with durable.appending(session.model_dir / "runs.jsonl") as file:
+                file.seek(0, os.SEEK_END)
+                file.write((json.dumps(line) + "\n").encode())
         self._log_plan(trainer)
         first = trainer.steps
         if not trainer.is_past():
             trainer.fit()
-        if newest and trainer.steps == first:
+        if saved and trainer.steps == first:
             _log_finished(trainer)
         if pending := trainer.step.dense.pending:
             log.info(
@@ -239,12 +261,13 @@ class TrainRun:
                 "number per row",
             )
 
-    def _resume(self, trainer: Trainer, newest: Path) -> None:
+    def _resume(self, trainer: Trainer, saved: checkpoint.Checkpoint) -> None:
         """Continue after a checkpoint."""
-        saved = trainer.world.each(lambda: self.session.matching_checkpoint(newest))
+        trainer.world.each(lambda: self.session.fingerprint.check(saved))
         trainer.world.each(lambda: self._restore(trainer, saved))
         positions, steps = self._compare(trainer, saved)
         state.restore_random(saved, trainer.device, trainer.world)
+        saved.release()
         before, split = saved.state.get("eval_split"), self.session.settings.split_json
         if before != split:
             raise CheckpointError(

@@ -4,11 +4,9 @@ Only one run uses a model_dir at a time. Its log, ``train.log``, includes the li
 model_dir was checked.
 """
 
-import fcntl
 import logging
 import os
 import shlex
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from logging.handlers import MemoryHandler
@@ -18,8 +16,11 @@ from tzmmoe.errors import CheckpointError, Faults, Interrupted, UserError
 from tzmmoe.run.ends import Best
 from tzmmoe.run.history import HISTORY
 from tzmmoe.run.results import EVALUATION_RESULTS, TRAINING_RESULTS, read_results
-from tzmmoe.system import checkpoint
+from tzmmoe.system import checkpoint, durable
 from tzmmoe.system.durable import check_writable, unwritable
+from tzmmoe.system.lock import BusyError, Lock
+
+log = logging.getLogger(__name__)
 
 
 def check(model_dir: Path, faults: Faults) -> None:
@@ -54,22 +55,66 @@ def free_newest(model_dir: Path, *, resumes: bool) -> Path | None:
     return newest(model_dir, resumes=resumes)
 
 
-@contextmanager
-def own(model_dir: Path, expected: Path | None) -> Iterator[None]:
-    """Keep other runs out of the model_dir, whose newest checkpoint must be ``expected``.
+class Ownership:
+    """Keeps other runs out of a model_dir, and notices if it is taken away all the same.
 
-    Raises:
-        CheckpointError: it cannot be made, another run uses it, or has written a checkpoint.
+    ``newest``: the newest checkpoint there, if any. Nothing is owned before ``taken``.
     """
-    try:
-        model_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(unwritable(model_dir, error)) from error
-    with locked(model_dir):
-        if newest(model_dir, resumes=True) != expected:
-            raise CheckpointError(f"{model_dir}: another run just wrote a checkpoint; try again")
-        checkpoint.clear_leftovers(model_dir)
-        yield
+
+    def __init__(self) -> None:
+        self.newest: Path | None = None
+        self._lock: Lock | None = None
+        self._folder: os.stat_result | None = None
+
+    @contextmanager
+    def taken(self, model_dir: Path, expected: Path | None) -> Iterator[None]:
+        """Own the model_dir, whose newest checkpoint must be ``expected``, during the block.
+
+        Raises:
+            CheckpointError: it cannot be made, another run uses it, or has written a checkpoint.
+        """
+        try:
+            model_dir.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(model_dir)
+        except OSError as error:
+            raise CheckpointError(unwritable(model_dir, error)) from error
+        self._folder = model_dir.stat()
+        try:
+            if newest(model_dir, resumes=True) != expected:
+                words = f"{model_dir}: another run just wrote a checkpoint; try again"
+                raise CheckpointError(words)
+            checkpoint.clear_leftovers(model_dir)
+            self.newest = expected
+            yield
+        finally:
+            self._lock.release()
+            self._lock = None
+
+    def check(self) -> None:
+        """Raise CheckpointError if others may write to the model_dir by now, before they meet what
+        this run would write. A lock file that was deleted is made again if that is all."""
+        if self._lock is None or self._lock.names_file():
+            return
+        model_dir, end = self._lock.path.parent, "this run ends, and leaves what is there alone"
+        try:
+            if not os.path.samestat(model_dir.stat(), self._folder):
+                raise CheckpointError(f"{model_dir} was replaced while it was in use; {end}")
+            lock = _lock(model_dir)
+        except FileNotFoundError as error:
+            words = f"{model_dir} was removed while it was in use; {end}"
+            raise CheckpointError(words) from error
+        except CheckpointError as error:
+            words = f"{self._lock.path} was removed or replaced while it was in use; {end}"
+            raise CheckpointError(f"{words}\n{error}") from error
+        if newest(model_dir, resumes=True) != self.newest:
+            lock.release()
+            raise CheckpointError(
+                f"{self._lock.path} was removed while it was in use, and another run wrote a "
+                f"checkpoint; {end}"
+            )
+        log.warning("%s was removed while it was in use; it is there again", self._lock.path)
+        self._lock.release()
+        self._lock = lock
 
 
 def best(model_dir: Path, watched: Best | None) -> Path:
@@ -137,19 +182,19 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         CheckpointError: another process holds the lock.
     """
-    with (folder / LOCK).open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise CheckpointError(
-                f"{folder} is in use by {file.read().strip() or 'another process'}; wait for it, "
-                "or choose another --model_dir"
-            ) from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
+    lock = _lock(folder)
+    try:
         yield
+    finally:
+        lock.release()
+
+
+def _lock(folder: Path) -> Lock:
+    try:
+        return Lock(folder / LOCK)
+    except BusyError as error:
+        words = "wait for it, or choose another --model_dir"
+        raise CheckpointError(f"{folder} is in use by {error}; {words}") from error
 
 
 LOG = "train.log"
@@ -170,7 +215,7 @@ class RunLog:
 
     def open(self, folder: Path) -> None:
         """Write the lines to ``folder``/train.log, after those of earlier runs."""
-        file = logging.FileHandler(folder / LOG, encoding="utf-8")
+        file = logging.StreamHandler(durable.opened_to_append(folder / LOG))
         file.setFormatter(logging.Formatter(LINE))
         file.handleError = lambda record: None  # a full disk shows where it matters more
         self._handler.setTarget(file)
@@ -195,4 +240,5 @@ class RunLog:
             )
         with suppress(OSError):
             self._handler.close()
+            file.stream.close()
             file.close()

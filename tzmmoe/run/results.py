@@ -36,8 +36,18 @@ def write_results(path: Path, name: str, model: Path, results: Mapping[str, floa
     durable.write_text(path, json.dumps(content, indent=2) + "\n")
 
 
+def is_output(path: Path) -> bool:
+    """Whether a file is one that ``write_results`` wrote, which may be replaced."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and list(content) == ["eval_results"]
+
+
 def _mend(file: BinaryIO) -> None:
-    """Drop a truncated last line, or end it if only the line break is missing; and go to the end."""
+    """Drop a truncated last line, or end it if only the line break is missing. The file is then at
+    its end."""
     content = file.read()
     last = content.rpartition(b"\n")[2]
     if last and _parsed(last.decode(errors="replace")) is None:

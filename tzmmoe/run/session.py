@@ -83,6 +83,7 @@ class Session:
     free_bytes: int | None  # of the device, before the model was made
     modules: Sequence[str] = ()  # of the user's, which may be imported
     csv_quotes: CsvQuotes = field(default_factory=CsvQuotes)
+    owned: folder.Ownership = field(default_factory=folder.Ownership)
 
     @classmethod
     def start(
@@ -217,8 +218,13 @@ class Session:
         )
         return Loader(source, assembler, delivery, count(source, world))
 
+    def check_owned(self) -> None:
+        """Raise CheckpointError, in all processes, if others may write to the model_dir by now."""
+        self.runtime.world.first(self.owned.check)
+
     def append(self, name: str, step: int, results: Mapping[str, float]) -> None:
         """Add a line of results to a file of the model_dir."""
+        self.check_owned()
         if self.runtime.world.is_first:
             append_results(self.model_dir / name, step, results)
 
@@ -232,7 +238,7 @@ class Session:
 
     def opened(self, path: Path) -> checkpoint.Checkpoint:
         """A checkpoint, or the preferred one of a model_dir. Raises CheckpointError."""
-        return checkpoint.open_checkpoint(checkpoint.resolved(path), self.runtime.world)
+        return checkpoint.open_result(path, self.runtime.world)
 
     def matching_checkpoint(self, path: Path) -> checkpoint.Checkpoint:
         """As ``opened``, if it has this model's fingerprint. Raises CheckpointError."""

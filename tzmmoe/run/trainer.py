@@ -253,6 +253,7 @@ class Trainer:
                 results = self.evaluate(self.steps - 1, is_last=self.ends())
             self.model.train()
             self.progress.evaluated(self.steps - 1, results)
+        self.session.check_owned()
         if results is not None:
             self.history.evaluated(self.steps - 1, self.position.epoch, results)
         if results is not None and counts:
@@ -263,6 +264,7 @@ class Trainer:
             checkpoint.prune(self.model_dir, self.settings.keep_checkpoint_max, steps)
 
     def _save(self, *, evaluates: bool) -> None:
+        self.session.check_owned()
         self._close_history(self.position.epoch)
         self.finite.check_losses()
         align(self.model, self.world)
@@ -286,6 +288,7 @@ class Trainer:
         text = self.session.settings.text
         content = checkpoint.Content(self.steps - 1, tensors, json_state, text)
         path = checkpoint.save(self.model_dir, content, self.world)
+        self.session.owned.newest = path
         self.world.first(lambda: checkpoint.prefer(self.model_dir, None))
         self._saved_at = self.steps
         self.progress.say(f"saved {path}")

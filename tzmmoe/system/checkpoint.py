@@ -9,7 +9,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,9 +17,10 @@ from safetensors import SafetensorError
 from torch.distributed.checkpoint.api import CheckpointException
 
 from tzmmoe.errors import CheckpointError, did_you_mean
-from tzmmoe.system import tensorfiles
+from tzmmoe.system import durable, tensorfiles
 from tzmmoe.system.digest import inside, sha256
-from tzmmoe.system.durable import StagedFolder, sync
+from tzmmoe.system.durable import StagedFolder
+from tzmmoe.system.lock import Hold, unheld
 from tzmmoe.system.tensorfiles import NamedTensors, Scattered
 from tzmmoe.system.world import World
 
@@ -28,10 +29,16 @@ T = TypeVar("T")
 FORMAT = 1
 NAME = re.compile(r"model\.ckpt-(\d+)")
 POINTER = "best.json"
+HELD = "checksums.json"  # of a checkpoint that is being read
+MOST_TRIES = 100  # to open one before a run deletes it
 UNREADABLE = (OSError, CheckpointException, SafetensorError)
 NOT_SHARED = (
     "the processes do not see the same model_dir; put it on storage that all machines share"
 )
+
+
+class DamagedError(CheckpointError):
+    """A checkpoint lacks files, or has others than it was saved with."""
 
 
 class MisfitError(CheckpointError):
@@ -40,14 +47,21 @@ class MisfitError(CheckpointError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint whose checksums have been verified."""
+    """A checkpoint whose checksums have been verified. It is not pruned until ``release``, or while
+    this exists."""
 
     path: Path
     state: dict[str, Any]
+    _hold: Hold | None = field(default=None, repr=False, compare=False)
 
     @property
     def step(self) -> int:
         return int(self.state["step"])
+
+    def release(self) -> None:
+        """Let others prune it."""
+        if self._hold:
+            self._hold.release()
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of each tensor."""
@@ -154,30 +168,51 @@ def open_checkpoint(path: Path, world: World | None = None) -> Checkpoint:
     """Open and verify a checkpoint; each process of ``world`` verifies its share of the files.
 
     Raises:
-        CheckpointError: the checkpoint does not exist, is damaged, or has another format.
+        DamagedError: files are missing, or are not as they were saved.
+        CheckpointError: the checkpoint does not exist, or has another format.
     """
     if not path.is_dir():
         raise CheckpointError(f"{path}: checkpoint does not exist")
+    hold = _held(path)
     sums = _json_object(path / "checksums.json")
     _verify(path, sums, world or World())
     state = _json_object(path / "state.json")
     if state.get("format") != FORMAT:
         saved = state.get("format")
         raise CheckpointError(f"{path} has format {saved}; this version reads format {FORMAT}")
-    return Checkpoint(path, state)
+    return Checkpoint(path, state, hold)
+
+
+def open_result(path: Path, world: World | None = None) -> Checkpoint:
+    """As ``open_checkpoint``, of a checkpoint or of the preferred one of a model_dir, in which a
+    run may delete checkpoints meanwhile."""
+    for _ in range(MOST_TRIES):
+        chosen = resolved(path)
+        try:
+            return open_checkpoint(chosen, world)
+        except CheckpointError:
+            if chosen == path or (chosen / HELD).exists():
+                raise
+    return open_checkpoint(resolved(path), world)
+
+
+def _held(path: Path) -> Hold | None:
+    """None if there is nothing to hold, which is told by those who read the file."""
+    try:
+        return Hold(path / HELD)
+    except OSError:
+        return None
 
 
 def _json_object(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text())
     except FileNotFoundError as error:
-        raise CheckpointError(f"{file} is missing; {_earlier(file.parent)}") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file} is damaged: {error}; {_earlier(file.parent)}") from error
+        raise DamagedError(f"{file} is missing; {_earlier(file.parent)}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedError(f"{file} is damaged: {error}; {_earlier(file.parent)}") from error
     if not isinstance(content, dict):
-        raise CheckpointError(
-            f"{file} is damaged: it is not a JSON object; {_earlier(file.parent)}"
-        )
+        raise DamagedError(f"{file} is damaged: it is not a JSON object; {_earlier(file.parent)}")
     return content
 
 
@@ -187,9 +222,9 @@ def _verify(path: Path, sums: Mapping[str, str], world: World) -> None:
     for number, (name, expected) in enumerate({"state.json": None, **sums}.items()):
         file = inside(path, name, "checksums.json")
         if not file.is_file():
-            raise CheckpointError(f"{file} is missing; {_earlier(path)}")
+            raise DamagedError(f"{file} is missing; {_earlier(path)}")
         if number % world.size == world.rank and sha256(file) != expected:
-            raise CheckpointError(f"{file} is damaged; {_earlier(path)}")
+            raise DamagedError(f"{file} is damaged; {_earlier(path)}")
     for file in _files(path / "tensors"):
         if str(file.relative_to(path)) not in sums:
             raise CheckpointError(f"{file} does not belong to this checkpoint; remove it")
@@ -227,7 +262,7 @@ def preferred(model_dir: Path) -> Path:
     if pointer.is_file():
         try:
             name = json.loads(pointer.read_text())["checkpoint"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise CheckpointError(
                 f"{pointer} is damaged: {error}; delete it to use the newest checkpoint"
             ) from error
@@ -248,27 +283,41 @@ def prefer(model_dir: Path, step: int | None) -> None:
     if step is None:
         pointer.unlink(missing_ok=True)
         return
-    staged = model_dir / f".writing-{POINTER}"
-    staged.write_text(json.dumps({"checkpoint": f"model.ckpt-{step}"}))
-    sync(staged)
-    staged.replace(pointer)
+    durable.write_text(pointer, json.dumps({"checkpoint": f"model.ckpt-{step}"}))
 
 
 def prune(model_dir: Path, keep: int, always: set[int]) -> None:
     """Delete all checkpoints but the newest ``keep`` ones and those of the steps in ``always``.
 
-    ``keep`` 0 deletes none.
+    ``keep`` 0 deletes none. One that is being read is kept until the next call.
     """
     for step, path in list(by_step(model_dir).items())[:-keep] if keep else ():
-        if step not in always:
-            shutil.rmtree(path)
+        if step in always:
+            continue
+        gone = durable.aside(path)
+        with unheld(path / HELD) as is_free:
+            if is_free:
+                path.rename(gone)  # at once, for those who are about to open it
+        durable.remove(gone)
+
+
+def set_aside(path: Path) -> Path | None:
+    """Rename a damaged checkpoint, so that the one before it is the newest, which is returned; but
+    leave it if there is none before it."""
+    earlier = [other for other in find(path.parent) if other != path]
+    if not earlier:
+        return None
+    path.rename(durable.unused(path.with_name(f"{path.name}.damaged")))
+    return earlier[-1]
 
 
 def clear_leftovers(model_dir: Path) -> None:
-    """Delete what an interrupted save has left behind."""
+    """Delete what an interrupted run has left behind, of a model_dir that no other run uses."""
     for path in model_dir.glob(".writing-model.ckpt-*"):
-        shutil.rmtree(path)
-    (model_dir / f".writing-{POINTER}").unlink(missing_ok=True)
+        durable.remove(path)
+    for name in (POINTER, "pipeline.config", "history.jsonl"):
+        for path in durable.leftovers(model_dir / name):
+            durable.remove(path)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -6,13 +6,14 @@ process's number and a random one. Nothing here follows a link that stands where
 
 import fcntl
 import glob
+import itertools
 import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from tzmmoe.errors import ConfigError
 from tzmmoe.system.lock import MODE, Lock, opened_itself
@@ -23,8 +24,14 @@ def aside(final: Path) -> Path:
     return final.with_name(f".writing-{final.name}.{os.getpid()}-{secrets.token_hex(4)}")
 
 
+def unused(path: Path) -> Path:
+    """The path, with a number added to its name if there is something already."""
+    names = itertools.chain([path.name], (f"{path.name}-{n}" for n in itertools.count(2)))
+    return next(p for p in map(path.with_name, names) if not os.path.lexists(p))
+
+
 def leftovers(final: Path) -> list[Path]:
-    """What writers of ``final`` have left behind. They are at work, unless a lock says otherwise."""
+    """What writers of ``final`` have not finished, whether they are at work or killed."""
     return list(final.parent.glob(f".writing-{glob.escape(final.name)}.*"))
 
 
@@ -32,8 +39,8 @@ def leftovers(final: Path) -> list[Path]:
 def claimed(final: Path) -> Iterator[Path]:
     """A temporary name for what will be ``final``, which nobody else writes during the block.
 
-    What is left under that name when the block ends is deleted, with folders that were made in vain,
-    and so is what killed writers have left.
+    What is left under that name when the block ends is deleted, and so are folders that were made
+    in vain, and what killed writers have left.
 
     Raises:
         BusyError: somebody else writes it.
@@ -136,6 +143,12 @@ def write_text(file: Path, text: str) -> None:
     replace(file, lambda new: new.write_text(text, encoding="utf-8"))
 
 
+def opened_to_append(file: Path) -> TextIO:
+    """A UTF-8 text file. Raises OSError, also if it is a link."""
+    descriptor = opened_itself(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    return os.fdopen(descriptor, "a", encoding="utf-8")
+
+
 @contextmanager
 def appending(file: Path) -> Iterator[BinaryIO]:
     """A file to read, mend and append to, for which other processes wait.
@@ -161,11 +174,12 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, a folder, or a link but not what it points to; whatever is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    """Delete a file, a folder, or a link but not what it points to, as far as possible."""
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
 
 
 def sync(path: Path) -> None:

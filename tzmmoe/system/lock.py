@@ -4,6 +4,8 @@ import errno
 import fcntl
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tzmmoe.errors import UserError
@@ -26,8 +28,9 @@ class Lock:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = _locked(path)
-        os.ftruncate(self._file, 0)
-        os.write(self._file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        with suppress(OSError):  # a full disk is no reason not to work
+            os.ftruncate(self._file, 0)
+            os.write(self._file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
 
     def names_file(self) -> bool:
         """Whether the path still names the file that is held, and no other or none."""
@@ -77,31 +80,36 @@ def _names(path: Path, descriptor: int) -> bool:
 
 
 class Hold:
-    """Keeps a file from being deleted by those who ask ``is_held`` first, as many as there are,
-    until it is garbage. Without effect where the file system has no locks."""
+    """Keeps a file that is being read from being deleted by those who ask ``unheld`` first. Any
+    number of readers may hold it. Without effect where the file system has no locks."""
 
     def __init__(self, path: Path) -> None:
-        """Raises OSError if the file cannot be opened."""
+        """Raises OSError if the file cannot be opened, or was deleted just now."""
         self._file = path.open("rb", buffering=0)
-        try:
+        with suppress(OSError):
             fcntl.flock(self._file, fcntl.LOCK_SH)
-        except OSError:
-            return
         if not _names(path, self._file.fileno()):
+            self.release()
             raise FileNotFoundError(path)
+
+    def release(self) -> None:
+        self._file.close()
 
     def __del__(self) -> None:
         if file := getattr(self, "_file", None):
             file.close()
 
 
-def is_held(path: Path) -> bool:
-    """Whether anyone holds a file."""
-    try:
-        with path.open("rb") as file:
+@contextmanager
+def unheld(path: Path) -> Iterator[bool]:
+    """Whether nobody holds a file; nobody gets hold of it during the block."""
+    with ExitStack() as opened:
+        try:
+            file = opened.enter_context(path.open("rb"))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+        except BlockingIOError:
+            yield False
+            return
+        except OSError:  # no such file, or no locks
+            pass
+        yield True
