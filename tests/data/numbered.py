@@ -127,6 +127,9 @@ class Memory(Source):
     def columns(self, file: str) -> list[str]:
         return ["row"]
 
+    def types(self, file: str, columns: Sequence[str]) -> list[pa.DataType]:
+        return [pa.int64()] * len(columns)
+
     def num_rows(self, file: str) -> int:
         return self._counts[file]
 

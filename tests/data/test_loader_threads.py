@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import numbered
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -139,9 +138,9 @@ def test_a_column_of_a_type_that_cannot_be_used_is_reported_with_its_file(
 class Slow(Assembler):
     """Takes longer for some chunks than for others."""
 
-    def assemble(self, chunk: Chunk, random: np.random.Generator | None = None):
+    def assemble(self, chunk: Chunk, *arguments: object, **named: object):
         time.sleep(0.01 if chunk.index % 3 == 0 else 0)
-        return super().assemble(chunk, random)
+        return super().assemble(chunk, *arguments, **named)
 
 
 def test_batches_keep_their_order_when_later_chunks_are_ready_earlier() -> None:

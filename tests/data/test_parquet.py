@@ -14,9 +14,6 @@ from messages import fails, says
 from numbered import loader
 
 from tzmmoe.batch import Position
-from tzmmoe.data.encode import Assembler
-from tzmmoe.data.plan.order import Pass, chunks
-from tzmmoe.data.plan.span import Span
 from tzmmoe.data.reading import parquet
 from tzmmoe.data.reading.parquet import ParquetSource
 from tzmmoe.errors import DataError
@@ -102,37 +99,6 @@ def test_memory_of_a_loader_is_that_of_its_chunks_and_not_that_of_the_file(tmp_p
     for _ in loader([file], batch_size=4096, num_workers=2).epoch(Position()):
         most = max(most, pa.total_allocated_bytes() - before)
     assert most < 24_000_000 / 3, "of 3 million rows, 65,536 are read at a time"
-
-
-def passed_through(tmp_path: Path, *tables: pa.Table) -> list:
-    """A reserved column of files that fall into one chunk."""
-    files = [write(tmp_path / f"{place}.parquet", table) for place, table in enumerate(tables)]
-    order = Pass(0, tuple(map(Span, files)), False, 0, 1000)
-    [chunk] = chunks(ParquetSource(files), order, ["a"], Position())
-    return Assembler([], [], reserved=["a"]).assemble(chunk).reserved["a"].to_pylist()
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        (pa.nulls(2), pa.array(["x", "y"])),
-        (pa.array(["x"]), pa.array(["y", "x"], pa.large_string())),
-        (pa.array(["x"]).dictionary_encode(), pa.array(["y"])),
-        (pa.array([1], pa.int32()), pa.array([2**40])),
-        (pa.array([1]), pa.array([0.5, None])),
-        (pa.array([None], pa.list_(pa.null())), pa.array([[1, 2]])),
-        (pa.array([["b"]]), pa.array([["c"], None], pa.large_list(pa.string()))),
-    ],
-    ids=lambda array: str(array.type),
-)
-def test_files_may_store_a_reserved_column_in_types_that_one_can_hold(tmp_path, one, other) -> None:
-    found = passed_through(tmp_path, pa.table({"a": one}), pa.table({"a": other}))
-    assert found == one.to_pylist() + other.to_pylist()
-
-
-def test_files_with_incompatible_types_are_both_named(tmp_path) -> None:
-    with fails(DataError, "0.parquet", "1.parquet", "column", "types"):
-        passed_through(tmp_path, pa.table({"a": [1]}), pa.table({"a": ["x"]}))
 
 
 def broken(folder: Path, how: str) -> str:

@@ -12,6 +12,7 @@ import torch
 
 from tzmmoe.batch import Batch, Column, Inputs
 from tzmmoe.data import labels
+from tzmmoe.data.passing import cast
 from tzmmoe.data.reading.base import Chunk
 from tzmmoe.data.reading.parts import joined
 from tzmmoe.errors import DataError
@@ -91,8 +92,14 @@ class Assembler:
         self.needed = list(dict.fromkeys([*read, *reserved]))
         self._read_by_others = {origin.name for origin in origins if origin.kind == "feature"}
 
-    def assemble(self, chunk: Chunk, random: np.random.Generator | None = None) -> Rows:
-        """Encode a chunk. ``random`` draws the rows to mask; without it none is.
+    def assemble(
+        self,
+        chunk: Chunk,
+        random: np.random.Generator | None = None,
+        passing: pa.Schema | None = None,
+    ) -> Rows:
+        """Encode a chunk. ``random`` draws the rows to mask; without it none is. ``passing``: the
+        types of reserved columns; without it they stay as they are, alike in the whole chunk.
 
         Raises:
             DataError: a value or column that cannot be used, with its file, row and name.
@@ -104,11 +111,11 @@ class Assembler:
         for rows in chunk.parts:
             end = begin + rows.num_rows
             hidden = None if masked is None else masked[begin:end]
-            pieces.append(self._assemble(Piece(chunk, rows, begin, hidden)))
+            pieces.append(self._assemble(Piece(chunk, rows, begin, hidden), passing))
             begin = end
-        return pieces[0] if len(pieces) == 1 else _joined(pieces, chunk)
+        return pieces[0] if len(pieces) == 1 else _joined(pieces)
 
-    def _assemble(self, piece: "Piece") -> Rows:
+    def _assemble(self, piece: "Piece", passing: pa.Schema | None) -> Rows:
         rows, layout = piece.rows, self.layout
         encoded, tallies = self._encode(piece)
         numbers = [encoded[slot.feature.name] for slot in layout.numbers]
@@ -120,7 +127,7 @@ class Assembler:
             },
             np.concatenate([np.zeros((rows.num_rows, 0), np.float32), *numbers], axis=1),
             {column.name: self._column(piece, column) for column in self.columns},
-            rows.select(self.reserved),
+            self._passed(piece, passing),
             tallies,
             {slot.feature.name: encoded[slot.feature.name] for slot in layout.sequences},
         )
@@ -143,6 +150,16 @@ class Assembler:
                     encoded[feature.name], tallies[feature.name] = feature.encode(arrays)
         return encoded, tallies
 
+    def _passed(self, piece: "Piece", passing: pa.Schema | None) -> pa.RecordBatch:
+        rows = piece.rows.select(self.reserved)
+        if passing is None or not self.reserved:
+            return rows
+        columns = []
+        for name, kind in zip(passing.names, passing.types, strict=True):
+            with piece.located((Origin("column", name),), "reserved"):
+                columns.append(cast(rows.column(name), kind))
+        return pa.RecordBatch.from_arrays(columns, schema=passing)
+
     def _column(self, piece: "Piece", column: Column) -> np.ndarray:
         with piece.located((Origin("column", column.name),), column.role):
             return labels.read(column, piece.rows.column(column.name))
@@ -160,7 +177,7 @@ def _read(
     return feature.cells.read(rows.column(origin.name))
 
 
-def _joined(pieces: Sequence[Rows], chunk: Chunk) -> Rows:
+def _joined(pieces: Sequence[Rows]) -> Rows:
     """The rows of all pieces, in order."""
     first = pieces[0]
     return Rows(
@@ -168,29 +185,18 @@ def _joined(pieces: Sequence[Rows], chunk: Chunk) -> Rows:
         {width: concatenated([rows.ids[width] for rows in pieces]) for width in first.ids},
         np.concatenate([rows.numbers for rows in pieces]),
         {name: labels.joined([rows.columns[name] for rows in pieces]) for name in first.columns},
-        _joined_reserved([rows.reserved for rows in pieces], chunk),
+        joined([rows.reserved for rows in pieces]),
         {name: Tally.of_all([rows.tallies[name] for rows in pieces]) for name in first.tallies},
         {name: concatenated([rows.sequences[name] for rows in pieces]) for name in first.sequences},
     )
 
 
-def _joined_reserved(batches: Sequence[pa.RecordBatch], chunk: Chunk) -> pa.RecordBatch:
-    """Columns that pass through, in a type that holds the values of all parts.
+class UnfitType(DataError):
+    """One of some columns has a type that cannot be used where it is read."""
 
-    Raises:
-        DataError: no type can hold them all.
-    """
-    if not batches[0].num_columns:
-        return joined(batches)
-    try:
-        tables = [pa.Table.from_batches([batch]) for batch in batches]
-        table = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
-        return joined(table.combine_chunks().to_batches())
-    except (pa.ArrowException, TypeError) as error:
-        first, last = chunk.file_rows[0].path, chunk.file_rows[-1].path
-        raise DataError(
-            f"{first} and {last} store a column in incompatible types: {error}"
-        ) from error
+    def __init__(self, text: str, columns: Sequence[str] = ()) -> None:
+        super().__init__(text)
+        self.columns = tuple(columns)
 
 
 @dataclass(frozen=True)
@@ -216,7 +222,8 @@ class Piece:
             raise DataError(f"{place}, {names} ({use}): {bad.text}") from bad
         except BadType as bad:
             place = self.chunk.path(self.begin + self._first_value(origins))
-            raise DataError(f"{place}, {names} ({use}): {bad}") from bad
+            columns = [origin.name for origin in origins if origin.kind == "column"]
+            raise UnfitType(f"{place}, {names} ({use}): {bad}", columns) from bad
 
     def _first_value(self, origins: Sequence[Origin]) -> int:
         """The first row with a value of one of the origins that are columns."""

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from tzmmoe.batch import Batch, Position
 from tzmmoe.data.encode import Assembler, Rows
+from tzmmoe.data.passing import passing
 from tzmmoe.data.plan.delivery import Delivery
 from tzmmoe.data.plan.order import Order, Pass, chunks
 from tzmmoe.data.plan.sharing import share
@@ -49,6 +50,7 @@ class Loader:
         self.quality = Quality()
         self.quality_by_position = QualityByPosition()
         self.files_by_position = FilesByPosition()
+        self._passing = passing(source, assembler.reserved)
         self._order: Order | None = None
         self._counted: int | None = None  # rows of an epoch, once one has been read to its end
         self._resumed: tuple[int, int, int | None] | None = None  # epoch, steps before and left
@@ -230,7 +232,8 @@ class Loader:
         columns = [pa.nulls(0)] * len(self.assembler.needed)
         rows = pa.RecordBatch.from_arrays(columns, names=self.assembler.needed)
         none = FileRows(self.source.files[0], 0, 0)
-        return next(self.assembler.assemble(Chunk(0, (rows,), (none,))).batches(1))
+        empty = self.assembler.assemble(Chunk(0, (rows,), (none,)), passing=self._passing)
+        return next(empty.batches(1))
 
     def shortfall(self, end: Position) -> str:
         """A warning if an epoch that ended at this position has far too few rows, else empty."""
@@ -304,9 +307,9 @@ class Loader:
         if num_rows < chunk.num_rows:
             taken = np.arange(num_rows) if order is None else order[:num_rows]
             kept = np.sort(taken)
-            rows = self.assembler.assemble(chunk.take(kept), random)
+            rows = self.assembler.assemble(chunk.take(kept), random, self._passing)
             return rows if order is None else rows.permuted(np.searchsorted(kept, taken))
-        rows = self.assembler.assemble(chunk, random)
+        rows = self.assembler.assemble(chunk, random, self._passing)
         return rows if order is None else rows.permuted(order)
 
     def _rows_of_epoch(self, leg: Pass, since: Position, chunk: Chunk) -> int:

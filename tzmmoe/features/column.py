@@ -97,6 +97,11 @@ def decoded(column: pa.Array) -> pa.Array:
         return column.cast(pa.large_string())
     if pa.types.is_binary_view(column.type):
         return column.cast(pa.large_binary())
+    if pa.types.is_list_view(column.type) or pa.types.is_large_list_view(column.type):
+        # Not by Arrow's cast, which empties the last list of a column.
+        lengths = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)
+        ends = pa.array(np.cumsum([0, *lengths]), pa.int64())
+        return pa.LargeListArray.from_arrays(ends, column.flatten(), mask=column.is_null())
     return column
 
 

@@ -23,6 +23,7 @@ from tzmmoe.data.reading.csv import CsvSource
 from tzmmoe.data.reading.files import Reading, expand, open_source
 from tzmmoe.data.reading.partitions import with_partitions
 from tzmmoe.data.reading.split import part_of
+from tzmmoe.data.unfit import check_types
 from tzmmoe.errors import CheckpointError, DataError, Faults
 from tzmmoe.learning.lockstep import Lockstep
 from tzmmoe.nn.norms import BatchNorm
@@ -203,6 +204,7 @@ class Session:
             )
             for file in source.files:
                 source.check_columns(file, assembler.needed)
+            check_types(source, assembler)
             return source, assembler
 
         source, assembler = world.each(opened)

@@ -20,6 +20,7 @@ from tzmmoe.data.plan.sharing import count
 from tzmmoe.data.quality import Quality
 from tzmmoe.data.reading.files import Reading, open_source
 from tzmmoe.data.reading.partitions import with_partitions
+from tzmmoe.data.unfit import check_types
 from tzmmoe.errors import CheckpointError, ConfigError
 from tzmmoe.features import Feature, FeatureSettings, FeatureSpec
 from tzmmoe.registry import Modules, OwnErrors
@@ -201,7 +202,9 @@ class Scorer:
         assembler = Assembler(
             self.features, (), helpers=self.helpers, reserved=source.expand(reserved)
         )
-        source.check_columns(source.files[0], assembler.needed)
+        for file in source.files:
+            source.check_columns(file, assembler.needed)
+        check_types(source, assembler)
         delivery = Delivery(
             batch_size=batch_size,
             shuffle=False,

@@ -104,12 +104,20 @@ class Source(ABC):
         """The names of a file's columns."""
 
     @abstractmethod
+    def types(self, file: str, columns: Sequence[str]) -> list[pa.DataType]:
+        """The types of columns of a file, which ``read`` may give dictionary-encoded."""
+
+    @abstractmethod
     def num_rows(self, file: str) -> int:
         """The number of rows of a file; for CSV, this reads the file."""
 
     def known_rows(self, file: str) -> int | None:
         """The number of rows of a file, or None if it takes reading the file to count them."""
         return self.num_rows(file)
+
+    def is_empty(self, file: str) -> bool:
+        """Whether a file is known to have no rows, without reading it."""
+        return self.known_rows(file) == 0
 
     def blocks(self, file: str) -> list[int]:
         """How many rows each block of a file has, in order; reading can begin at any block."""

@@ -116,6 +116,9 @@ class CsvSource(Source):
             f"{file}: has {size}, but data_config.input_fields lists {len(self._names)}; {remedy}"
         )
 
+    def types(self, file: str, columns: Sequence[str]) -> list[pa.DataType]:
+        return [self._types.get(name, pa.string()) for name in columns]
+
     def check_columns(self, file: str, needed: Sequence[str]) -> None:
         columns = self.columns(file)
         delimiter = other_delimiter(columns)
@@ -158,7 +161,7 @@ class CsvSource(Source):
             for batch in self._countable(file, skip):
                 yield batch.select([])
             return
-        types = {name: self._types.get(name, pa.string()) for name in columns}
+        types = dict(zip(columns, self.types(file, columns), strict=True))
         yield from self._batches(file, types, skip)
 
     def _countable(self, file: str, skip: int) -> Iterator[pa.RecordBatch]:

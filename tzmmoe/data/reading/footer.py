@@ -1,9 +1,9 @@
 """The footer of a Parquet file, and the types that its columns are read as.
 
-Writers that use Arrow leave its types in the footer. Two of them Arrow cannot read well: of a
+Writers that use Arrow leave its types in the footer, some of which Arrow cannot use well. Of a
 dictionary it holds all words of a row group in memory, and within a list, struct or map it cannot
-read one across row groups; of texts that are stored as views it cannot take rows. Such columns are
-read as the plain values that Parquet stores, by a footer that says so.
+read one across row groups. Of views of texts it cannot take rows, and views of lists it casts
+wrongly. Such columns are read as the plain values that Parquet stores, by a footer that says so.
 """
 
 import base64
@@ -40,7 +40,7 @@ def opened(file: str, **options: object) -> pq.ParquetFile:
 
 
 def plain(kind: pa.DataType) -> pa.DataType:
-    """The type without dictionaries and views of texts, also within lists, structs and maps."""
+    """The type without dictionaries and views, also within lists, structs and maps."""
     if pa.types.is_dictionary(kind):
         return plain(kind.value_type)
     if pa.types.is_map(kind):
@@ -58,8 +58,8 @@ def plain(kind: pa.DataType) -> pa.DataType:
 LISTS: list[tuple[Callable[[pa.DataType], bool], Callable[[pa.Field], pa.DataType]]] = [
     (pa.types.is_list, pa.list_),
     (pa.types.is_large_list, pa.large_list),
-    (pa.types.is_list_view, pa.list_view),
-    (pa.types.is_large_list_view, pa.large_list_view),
+    (pa.types.is_list_view, pa.list_),
+    (pa.types.is_large_list_view, pa.large_list),
 ]
 
 

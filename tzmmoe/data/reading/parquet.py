@@ -45,6 +45,10 @@ class ParquetSource(Source):
     def columns(self, file: str) -> list[str]:
         return list(self._footer(file).names)
 
+    def types(self, file: str, columns: Sequence[str]) -> list[pa.DataType]:
+        kinds = [self._footer(file).schema.field(name).type for name in columns]
+        return [pa.string() if _is_text(kind) else kind for kind in kinds]
+
     def num_rows(self, file: str) -> int:
         return self._footer(file).num_rows
 

@@ -42,6 +42,12 @@ class PartitionedSource(Source):
         own = set(self._source.columns(file))
         return {key: value for key, value in partitions(file).items() if key not in own}
 
+    def types(self, file: str, columns: Sequence[str]) -> list[pa.DataType]:
+        added = self._added(file)
+        own = [name for name in columns if name not in added]
+        kinds = dict(zip(own, self._source.types(file, own), strict=True))
+        return [kinds.get(name, pa.string()) for name in columns]
+
     def check_columns(self, file: str, needed: Sequence[str]) -> None:
         added = self._added(file)
         self._source.check_columns(file, [name for name in needed if name not in added])

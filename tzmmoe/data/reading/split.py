@@ -71,6 +71,9 @@ class SplitSource(Source):
     def columns(self, file: str) -> list[str]:
         return self._source.columns(file)
 
+    def types(self, file: str, columns: Sequence[str]) -> list[pa.DataType]:
+        return self._source.types(file, columns)
+
     def check_columns(self, file: str, needed: Sequence[str]) -> None:
         by = [self._split.by] if self._split.by else []
         self._source.check_columns(file, list(dict.fromkeys([*needed, *by])))
@@ -84,6 +87,9 @@ class SplitSource(Source):
     def known_rows(self, file: str) -> int | None:
         is_known = file in self._blocks or self._source.known_rows(file) is not None
         return self.num_rows(file) if is_known else None
+
+    def is_empty(self, file: str) -> bool:
+        return self._source.is_empty(file)
 
     def has_rows(self) -> bool:
         return any(b.num_rows for file in self.files for b in self.read(file, (), 0))
