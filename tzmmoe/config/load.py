@@ -11,6 +11,7 @@ from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import Modules
 from tzmmoe.registry.modules import NO_MODULES
 from tzmmoe.system.localpath import local
+from tzmmoe.system.pathkind import kind_of, not_a_config
 from tzmmoe.textformat import edit, reader
 from tzmmoe.textformat.edit import Settings
 
@@ -97,10 +98,12 @@ def _content(path: Path) -> str:
         siblings = [sibling.name for sibling in path.parent.glob("*")]
         words = f"{path} does not exist{did_you_mean(path.name, siblings)}"
     except IsADirectoryError:
-        words = f"{path} is a folder; choose a file"
+        words = not_a_config(path)
     except UnicodeDecodeError as error:
         byte = f"byte {error.start} is 0x{error.object[error.start]:x}"
         words = f"{path} is not valid UTF-8: {byte}; save it as UTF-8"
+        if kind_of(path) == "a data file":
+            words = not_a_config(path)
     except OSError as error:
         words = f"cannot read {path}: {error.strerror}"
     raise ConfigError.at("--pipeline_config", words)

@@ -19,6 +19,7 @@ from tzmmoe.run.results import EVALUATION_RESULTS, TRAINING_RESULTS, read_result
 from tzmmoe.system import checkpoint, durable
 from tzmmoe.system.durable import check_writable, unwritable
 from tzmmoe.system.lock import BusyError, Lock
+from tzmmoe.system.pathkind import kind_of
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,8 @@ def check(model_dir: Path, faults: Faults) -> None:
     """Add a fault if the folder cannot be created or written."""
     with faults.under(""):
         check_writable(model_dir, "model_dir", is_folder=True)
+    if (kind := kind_of(model_dir)) in ("an export", "a checkpoint"):
+        faults.add("model_dir", f"{model_dir} is {kind}; choose another folder")
 
 
 def newest(model_dir: Path, *, resumes: bool) -> Path | None:

@@ -33,6 +33,7 @@ from tzmmoe.run.results import append_results
 from tzmmoe.run.settings import RunSettings
 from tzmmoe.run.state import Fingerprint
 from tzmmoe.system import checkpoint
+from tzmmoe.system.pathkind import no_checkpoint
 from tzmmoe.system.runtime import (
     Runtime,
     allow_tf32,
@@ -240,6 +241,11 @@ class Session:
 
     def opened(self, path: Path) -> checkpoint.Checkpoint:
         """A checkpoint, or the preferred one of a model_dir. Raises CheckpointError."""
+        if not (checkpoint.is_checkpoint(path) or checkpoint.find(path)):
+            tuned = self.settings.training.fine_tune_checkpoint
+            is_tuned = tuned is not None and Path(tuned) == path
+            flags = "--fine_tune_checkpoint" if is_tuned else "--model_dir or --checkpoint_path"
+            raise CheckpointError(no_checkpoint(path, flags))
         return checkpoint.open_result(path, self.runtime.world)
 
     def matching_checkpoint(self, path: Path) -> checkpoint.Checkpoint:

@@ -31,6 +31,7 @@ from tzmmoe.serving.requests import RequestReader
 from tzmmoe.system import spoken
 from tzmmoe.system.digest import inside, sha256
 from tzmmoe.system.localpath import local
+from tzmmoe.system.pathkind import not_an_export
 from tzmmoe.system.world import World
 
 log = logging.getLogger(__name__)
@@ -111,6 +112,8 @@ class Scorer:
         allow_modules: str | Sequence[str],
     ) -> "Scorer":
         folder, modules = Path(local(directory, "--saved_model_dir")), Modules.of(allow_modules)
+        if not (folder / "signature.json").exists():
+            raise CheckpointError(not_an_export(folder))
         try:
             signature = json.loads(own_file(folder, "signature.json").read_text(encoding="utf-8"))
             if signature["format"] != FORMAT:
