@@ -43,7 +43,7 @@ def not_an_export(path: Path) -> str:
     """Of a path that was given as an export: what to give instead."""
     kind, remedy = kind_of(path), "choose a folder that tzmmoe.export wrote"
     if not kind:
-        return f"{path}: does not exist; {remedy}"
+        return f"{path}: does not exist, so it is not an export; {remedy}"
     if kind in ("a model_dir", "a checkpoint"):
         config = path / "pipeline.config"
         remedy = f"export it, or pass --pipeline_config {config} --checkpoint_path {path} instead"
