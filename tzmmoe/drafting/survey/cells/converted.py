@@ -99,6 +99,15 @@ class ConvertedSource(Source):
     def columns(self, file: str) -> list[str]:
         return list(dict.fromkeys([*self._source.columns(file), *self._conversions]))
 
+    def types(self, file: str, columns: Sequence[str]) -> list[pa.DataType]:
+        changes = [self._conversions.get(name) for name in columns]
+        read = [each.column if each else name for each, name in zip(changes, columns, strict=True)]
+        kinds = self._source.types(file, read)
+        return [
+            each.again().array(pa.nulls(0, kind), file, 0).type if each else kind
+            for each, kind in zip(changes, kinds, strict=True)
+        ]
+
     def check_columns(self, file: str, needed: Sequence[str]) -> None:
         self._source.check_columns(file, self._read_for(needed))
 
