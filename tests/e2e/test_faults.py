@@ -145,7 +145,7 @@ def start(folder: Path, model_dir: Path) -> subprocess.Popen:
 def test_signals_end_the_command_with_a_checkpoint_and_their_own_exit_codes(
     tiny_folder, tmp_path
 ) -> None:
-    codes = {signal.SIGTERM: 143, signal.SIGINT: 130}
+    codes = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129, signal.SIGUSR1: 138}
     runs = {number: start(tiny_folder, tmp_path / number.name) for number in codes}
     for number, process in runs.items():
         model_dir = tmp_path / number.name

@@ -27,6 +27,7 @@ from tzmmoe.run.profile import Profile
 from tzmmoe.run.progress import Progress
 from tzmmoe.run.trainer import Evaluate, Trainer
 from tzmmoe.system import checkpoint
+from tzmmoe.system.environment import STOPPING
 
 EPOCH = 13  # steps: 200 rows in batches of 16
 
@@ -253,7 +254,7 @@ def kill(signum: int) -> Callable[[], None]:
     return lambda: os.kill(os.getpid(), signum)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signum", STOPPING)
 def test_a_signal_ends_the_run_after_its_step_with_a_checkpoint(
     tiny_folder, tmp_path, at_step, signum
 ) -> None:
@@ -288,6 +289,43 @@ def test_a_second_signal_goes_where_it_would_have_gone_without_the_run(
         assert len(came) == 1
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_a_second_signal_during_the_save_waits_for_its_end(
+    tiny_folder, tmp_path, at_step, monkeypatch, caplog
+) -> None:
+    """Where it would have gone without the run, nothing arrives."""
+    came, save = [], checkpoint.save
+    before = signal.signal(signal.SIGTERM, lambda *arguments: came.append(arguments))
+
+    def saving(*arguments: object) -> object:
+        kill(signal.SIGTERM)()
+        kill(signal.SIGINT)()
+        return save(*arguments)
+
+    monkeypatch.setattr(checkpoint, "save", saving)
+    try:
+        made = trainer(tiny_folder, tmp_path)
+        at_step(7, lambda: None)
+        with pytest.raises(Interrupted) as caught:
+            made.fit()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (caught.value.signum, came) == (signal.SIGTERM, [])
+    assert saved_steps(tmp_path) == [5]
+    assert "stopping as soon as the checkpoint is saved" in caplog.messages
+
+
+def test_a_signal_that_is_ignored_stays_ignored(tiny_folder, tmp_path, at_step) -> None:
+    """As SIGHUP is under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        made = trainer(tiny_folder, tmp_path)
+        at_step(7, kill(signal.SIGHUP))
+        made.fit()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert saved_steps(tmp_path)[-1] == 25
 
 
 def test_a_run_in_another_thread_leaves_signals_alone(tiny_folder, tmp_path) -> None:

@@ -1,8 +1,15 @@
-"""The process: settings are restored after use."""
+"""The process: settings are restored after use, and what is wrong with its environment is told."""
+
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
+from messages import fails, says
 
+from tzmmoe.errors import ConfigError
+from tzmmoe.system import environment
 from tzmmoe.system.runtime import flushed_denormals
 
 
@@ -20,3 +27,44 @@ def test_denormals_are_flushed_in_the_block_and_as_before_after_it(before: bool)
         assert is_flushing() == before
     finally:
         torch.set_flush_denormal(False)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "least"),
+    [
+        ("WORLD_SIZE", "abc", 1),
+        ("WORLD_SIZE", "0", 1),
+        ("WORLD_SIZE", "-2", 1),
+        ("RANK", "1.0", 0),
+        ("LOCAL_WORLD_SIZE", "0", 1),
+        ("LOCAL_RANK", "x", 0),
+        ("TORCHELASTIC_RESTART_COUNT", "zz", 0),
+    ],
+)
+def test_a_variable_of_the_launcher_that_is_no_number_is_named_with_its_value(
+    monkeypatch, name, text, least
+) -> None:
+    monkeypatch.setenv(name, text)
+    with fails(ConfigError, name, repr(text), f"{least} or more", "unset it", "torchrun"):
+        environment.number(name, 1, least)
+
+
+@pytest.mark.parametrize("variables", ["WORLD_SIZE=abc", "LOCAL_WORLD_SIZE=0", "RANK=5"])
+def test_a_command_says_what_is_wrong_with_its_environment(
+    tiny_folder, tmp_path, variables
+) -> None:
+    """A leftover RANK silences nothing, and is told."""
+    name, _, text = variables.partition("=")
+    flags = ["--pipeline_config", tiny_folder / "tiny.config", "--model_dir", tmp_path / "run"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tzmmoe.train", *map(str, flags), "--check"],
+        env={**os.environ, name: text, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == (0 if name == "RANK" else 2), done.stderr
+    says(done.stderr, name, text, "unset", "torchrun")
+    assert "Traceback" not in done.stderr
+    if name == "RANK":
+        says(done.stderr, "the config fits the data")

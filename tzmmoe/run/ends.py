@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tzmmoe.errors import ConfigError, Interrupted, NotFiniteError, did_you_mean
 from tzmmoe.learning.lockstep import Lockstep
 from tzmmoe.run.settings import RunSettings
 from tzmmoe.system import checkpoint
+from tzmmoe.system.environment import STOPPING
 from tzmmoe.system.tensorfiles import NamedTensors, tensors
 from tzmmoe.system.world import World
 from tzmmoe.tasks.task import TaskSet
@@ -191,15 +193,16 @@ class Timeout:
         )
 
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 DURING_A_STEP = "stopping after this step with a checkpoint; repeat the signal to stop at once"
 DURING_AN_EVALUATION = (
     "stopping; the checkpoint is saved, --continue_train continues with its evaluation"
 )
+DURING_A_SAVE = "stopping as soon as the checkpoint is saved"
 
 
 class Interruption:
-    """Requests to stop from outside: SIGINT, SIGTERM and the clock, in all processes of a run.
+    """Requests to stop from outside, by a signal of STOPPING or by the clock, in all processes of a
+    run.
 
     A signal to one process, and the clock of the first, count for all of them from their next step
     on, which ``lockstep`` synchronizes. ``received``: the signal of this process, or 0.
@@ -208,27 +211,33 @@ class Interruption:
     def __init__(self, world: World, timeout: Timeout) -> None:
         self.timeout, self.received = timeout, 0
         self._answer = DURING_A_STEP
-        requests = {
-            "interrupt": lambda: self.received == signal.SIGINT,
-            "terminate": lambda: self.received == signal.SIGTERM,
-            "timeout": lambda: world.is_first and timeout.is_over(),
-        }
+        requests = {signum.name: partial(self._has, signum) for signum in STOPPING}
+        requests["timeout"] = lambda: world.is_first and timeout.is_over()
         self.lockstep = Lockstep(world, requests)
+
+    def _has(self, signum: int) -> bool:
+        return self.received == signum
 
     @contextmanager
     def caught(self) -> Iterator[None]:
-        """In the block, the first SIGINT or SIGTERM is a request; a second ends the process."""
+        """In the block, the first signal is a request. A second one ends the process, but not while
+        a checkpoint is saved. Signals that are ignored stay so, as SIGHUP does under nohup."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {signum: signal.getsignal(signum) for signum in SIGNALS}
+        before = {number: signal.getsignal(number) for number in STOPPING}
+        before = {n: handler for n, handler in before.items() if handler is not signal.SIG_IGN}
 
         def receive(signum: int, frame: object) -> None:
-            self.received = signum
-            signal.signal(signum, before[signum])
+            if self.received and self._answer != DURING_A_SAVE:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+                signal.raise_signal(signum)
+                return
+            self.received = self.received or signum
             log.warning("%s", self._answer)
 
-        for signum in SIGNALS:
+        for signum in before:
             signal.signal(signum, receive)
         try:
             yield
@@ -239,17 +248,27 @@ class Interruption:
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """In the block, a signal ends an evaluation, whose checkpoint already exists."""
-        self._answer = DURING_AN_EVALUATION
+        with self._answering(DURING_AN_EVALUATION):
+            yield
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """In the block, no signal ends the process."""
+        with self._answering(DURING_A_SAVE):
+            yield
+
+    @contextmanager
+    def _answering(self, words: str) -> Iterator[None]:
+        before, self._answer = self._answer, words
         try:
             yield
         finally:
-            self._answer = DURING_A_STEP
+            self._answer = before
 
     def signum(self) -> int:
         """The signal that any process received, or 0."""
-        if self.lockstep.granted("terminate"):
-            return signal.SIGTERM
-        return signal.SIGINT if self.lockstep.granted("interrupt") else 0
+        came = (signum for signum in STOPPING if self.lockstep.granted(signum.name))
+        return next(came, 0)
 
     def stop_if_asked(self) -> None:
         """Raise Interrupted if a signal has arrived."""

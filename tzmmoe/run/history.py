@@ -41,7 +41,7 @@ class History:
         if not (self._world.is_first and self._path.is_file()):
             return
         lines = []
-        for text in self._path.read_text(errors="replace").splitlines():
+        for text in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
             line = _parsed(text)
             if line and line["global_step"] <= step:
                 lines.append(line)

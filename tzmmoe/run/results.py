@@ -61,7 +61,9 @@ def read_results(path: Path) -> list[dict[str, float]]:
     """All lines but truncated ones."""
     if not path.is_file():
         return []
-    lines = [_parsed(text) for text in path.read_text(errors="replace").splitlines()]
+    lines = [
+        _parsed(text) for text in path.read_text(encoding="utf-8", errors="replace").splitlines()
+    ]
     return [
         {key: math.nan if value is None else value for key, value in line.items()}
         for line in lines

@@ -103,7 +103,7 @@ class Trainer:
         Raises:
             DataError: a file is unreadable; a checkpoint of the steps before was saved.
             NotFiniteError: a loss or weight is NaN or infinite; no checkpoint has it.
-            Interrupted: SIGINT or SIGTERM arrived; a checkpoint was saved.
+            Interrupted: a signal of STOPPING arrived; a checkpoint was saved.
         """
         self.model.train()
         with self.interruption.caught(), self.progress, self.profile:
@@ -287,9 +287,10 @@ class Trainer:
         json_state |= {"quality": quality.to_json(), **self.session.fingerprint.to_json()}
         text = self.session.settings.text
         content = checkpoint.Content(self.steps - 1, tensors, json_state, text)
-        path = checkpoint.save(self.model_dir, content, self.world)
-        self.session.owned.newest = path
-        self.world.first(lambda: checkpoint.prefer(self.model_dir, None))
+        with self.interruption.saving():
+            path = checkpoint.save(self.model_dir, content, self.world)
+            self.session.owned.newest = path
+            self.world.first(lambda: checkpoint.prefer(self.model_dir, None))
         self._saved_at = self.steps
         self.progress.say(f"saved {path}")
 

@@ -148,7 +148,7 @@ def _commit(staged: StagedFolder, content: Content, sums: Sequence[dict[str, str
         raise FileNotFoundError(NOT_SHARED)
     header = {"format": FORMAT, "step": content.step}
     (folder / "state.json").write_text(json.dumps({**header, **content.state}, indent=1))
-    (folder / "pipeline.config").write_text(content.config)
+    (folder / "pipeline.config").write_text(content.config, encoding="utf-8")
     checksums |= {name: sha256(folder / name) for name in ("state.json", "pipeline.config")}
     (folder / "checksums.json").write_text(json.dumps(checksums, indent=1))
     if staged.final.exists():
@@ -206,7 +206,7 @@ def _held(path: Path) -> Hold | None:
 
 def _json_object(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DamagedError(f"{file} is missing; {_earlier(file.parent)}") from error
     except (OSError, ValueError, RecursionError) as error:
@@ -261,7 +261,7 @@ def preferred(model_dir: Path) -> Path:
     pointer = model_dir / POINTER
     if pointer.is_file():
         try:
-            name = json.loads(pointer.read_text())["checkpoint"]
+            name = json.loads(pointer.read_text(encoding="utf-8"))["checkpoint"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise CheckpointError(
                 f"{pointer} is damaged: {error}; delete it to use the newest checkpoint"

@@ -1,7 +1,8 @@
 """What all commands share: flags and exit codes.
 
 0: done. 1: a bug of ours, with its traceback. 2: an error that the user can fix, as a message
-without a traceback. 130 or 143: stopped by a signal.
+without a traceback. 128 and the number of a signal: stopped by it, such as 130 by Ctrl-C, 143 by
+SIGTERM, 129 by SIGHUP, 138 by SIGUSR1.
 """
 
 import argparse
@@ -16,7 +17,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tzmmoe import __version__
-from tzmmoe.errors import NO_SCHEMA, Interrupted, LostProcessError, UserError, did_you_mean, few
+from tzmmoe.errors import (
+    NO_SCHEMA,
+    ConfigError,
+    Interrupted,
+    LostProcessError,
+    UserError,
+    did_you_mean,
+    few,
+)
 from tzmmoe.system import environment
 
 USER_ERROR = 2
@@ -163,7 +172,10 @@ def _print_error(error: UserError) -> None:
     The processes that print nothing wait a little, since torchrun kills all processes as soon as
     one has ended. So does a process that lost another, since torchrun blames the first one to end.
     """
-    is_first = environment.number("LOCAL_RANK", 0) == 0
+    try:
+        is_first = environment.rank() == 0 or environment.number("LOCAL_RANK", 0) == 0
+    except ConfigError:
+        is_first = True
     is_lost = isinstance(error, LostProcessError)
     is_own = _has_joined() and not error.is_shared
     if is_first or is_lost:
@@ -200,7 +212,9 @@ def _without_tensorboard(hook: Callable[[threading.ExceptHookArgs], Any]) -> Cal
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
     """Run a command and exit with its code."""
-    signal.signal(signal.SIGTERM, _stop)
+    for signum in environment.STOPPING:
+        if signum != signal.SIGINT and signal.getsignal(signum) is not signal.SIG_IGN:
+            signal.signal(signum, _stop)
     threading.excepthook = _without_tensorboard(threading.excepthook)
     _set_logging()
     code = _code(main)
@@ -215,7 +229,11 @@ def _set_logging() -> None:
     a program that shows lines in a way of its own, this changes nothing."""
     if logging.getLogger().handlers:
         return
-    level = logging.INFO if environment.number("RANK", 0) == 0 else logging.ERROR
+    try:
+        is_first = environment.rank() == 0
+    except ConfigError:  # which whoever reads it again reports
+        is_first = True
+    level = logging.INFO if is_first else logging.ERROR
     others = max(level, logging.WARNING)
     logging.basicConfig(level=others, format="%(message)s", stream=sys.stderr)
     for name in OWN_LOGGERS:

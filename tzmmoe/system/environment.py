@@ -1,6 +1,17 @@
-"""Environment variables; no other module reads or sets them."""
+"""What the process is given from outside: environment variables, which no other module reads or
+sets, and the signals that stop a run."""
 
 import os
+import signal
+
+from tzmmoe.errors import ConfigError
+
+# A run saves and ends. The first that is set counts where several came.
+STOPPING = tuple(
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1")
+    if hasattr(signal, name)
+)
 
 
 def variable(name: str) -> str | None:
@@ -13,6 +24,36 @@ def set_default(name: str, value: str) -> None:
     os.environ.setdefault(name, value)
 
 
-def number(name: str, default: int) -> int:
-    """The integer value of a variable that torchrun sets, such as RANK or WORLD_SIZE."""
-    return int(variable(name) or default)
+def number(name: str, default: int, least: int = 0) -> int:
+    """The integer value of a variable that torchrun sets, such as RANK or WORLD_SIZE.
+
+    Raises:
+        ConfigError: it is no integer of at least ``least``.
+    """
+    text = variable(name)
+    if text is None:
+        return default
+    value = int(text) if text.strip().isdecimal() else -1
+    if value < least:
+        raise ConfigError.at(
+            "",
+            f"the environment variable {name} is {text!r}; torchrun sets it to a whole number, "
+            f"{least} or more; unset it, or start with torchrun",
+        )
+    return value
+
+
+def rank() -> int:
+    """The number of this process in its run. A RANK without several processes is a leftover."""
+    return number("RANK", 0) if number("WORLD_SIZE", 1, 1) > 1 else 0
+
+
+def leftover() -> str:
+    """What to say of a RANK without a launcher; empty if there is none."""
+    text = variable("RANK")
+    if text in (None, "0") or variable("WORLD_SIZE") is not None:
+        return ""
+    return (
+        f"the environment variable RANK is {text}, but WORLD_SIZE is not set, so this is the only "
+        "process of its run; unset RANK, or start several processes with torchrun"
+    )

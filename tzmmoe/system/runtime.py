@@ -1,5 +1,6 @@
 """The process: its device, seed, memory, and the processes it runs with."""
 
+import logging
 import platform
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from tzmmoe.errors import ConfigError
 from tzmmoe.system import environment
 from tzmmoe.system.seeds import seed_of
 from tzmmoe.system.world import World
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,18 +41,20 @@ class Runtime:
 
 def num_processes() -> int:
     """Of the run, as torchrun says before they meet."""
-    return environment.number("WORLD_SIZE", 1)
+    return environment.number("WORLD_SIZE", 1, 1)
 
 
 def num_neighbours() -> int:
     """How many of the processes share this machine."""
-    return environment.number("LOCAL_WORLD_SIZE", 1)
+    return environment.number("LOCAL_WORLD_SIZE", 1, 1)
 
 
 def meet(device: torch.device, timeout_s: float) -> World:
     """The processes that torchrun started together, or this one alone."""
     size = num_processes()
     if size == 1:
+        if words := environment.leftover():
+            log.warning("%s", words)
         return World(has_restarted=restarts() > 0)
     missing = [n for n in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not environment.variable(n)]
     if missing:

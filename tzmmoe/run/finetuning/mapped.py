@@ -51,7 +51,7 @@ def take_mapped(checkpoint: Checkpoint, model: RankModel, mapping: Mapping[str, 
 def read_map(path: Path) -> dict[str, str]:
     """The mapping in a file of lines ``<tensor of the model><TAB><tensor of the checkpoint>``."""
     try:
-        lines = [line for line in path.read_text().splitlines() if line.strip()]
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError.at("train_config.fine_tune_ckpt_param_map", str(error)) from error
     pairs = [line.split() for line in lines]
