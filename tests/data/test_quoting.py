@@ -187,6 +187,7 @@ def test_what_was_chosen_is_said_once_and_kept_in_checkpoints_and_exports(stray,
     (state,) = folder.glob("m/model.ckpt-*/state.json")
     assert json.loads(state.read_text())["csv_quoting"] == "OFF"
     assert pipeline.predict(str(folder / "t.tsv"), str(folder / "p.parquet")) == 400
+    assert "earlier version" not in caplog.text
     # A file without any quote, or with one that would enclose a cell, is read in the same way.
     other = folder / "other.tsv"
     other.write_text('row\ttitle\tx\tclick\n1\t"thing 3"\t1\t0\n2\tthing 3\t1\t0\n')

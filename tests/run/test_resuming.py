@@ -1,5 +1,6 @@
 """A run that goes on: from its last checkpoint, to the end that it would have come to."""
 
+import json
 import logging
 import shutil
 import signal
@@ -16,6 +17,7 @@ from tzmmoe.run import state
 from tzmmoe.run.results import TRAINING_RESULTS, read_results, results_of_step
 from tzmmoe.run.trainer import Trainer
 from tzmmoe.system import checkpoint
+from tzmmoe.system.digest import sha256
 from tzmmoe.system.world import World
 
 
@@ -174,6 +176,28 @@ def test_of_several_damaged_checkpoints_the_newest_whole_one_counts_and_the_last
     with pytest.raises(CheckpointError, match=r"model\.ckpt-5.* is damaged; there is no earlier"):
         go_on(tiny_folder, run)
     assert (run / "model.ckpt-5" / "state.json").exists()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_checkpoint_to_which_ids_had_other_forms_is_told_where_it_matters(
+    tmp_path, suffix, caplog
+) -> None:
+    """Earlier versions did not record csv_quoting; in a CSV file, 102.0 was another id than 102."""
+    folder, model_dir = tiny.write_all(tmp_path / "data", suffix=suffix), tmp_path / "run"
+    made = tiny.pipeline(folder, model_dir, train_config__num_steps=3)
+    made.fit()
+    made.evaluate()
+    assert "earlier version" not in caplog.text
+    path = checkpoint.newest(model_dir)
+    state_file, sums_file = path / "state.json", path / "checksums.json"
+    facts = json.loads(state_file.read_text())
+    del facts["csv_quoting"]
+    state_file.write_text(json.dumps(facts))
+    sums = json.loads(sums_file.read_text()) | {"state.json": sha256(state_file)}
+    sums_file.write_text(json.dumps(sums))
+    made.evaluate()
+    said = [line for line in caplog.messages if "earlier version" in line]
+    assert [("102.0" in line) for line in said] == [True] * (suffix == ".csv")
 
 
 def test_another_optimizer_needs_to_be_told_to_begin_afresh(tiny_folder, run) -> None:

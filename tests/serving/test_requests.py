@@ -418,6 +418,15 @@ def test_frames_with_two_columns_of_a_name_or_without_one_are_an_error(scorer: S
             scorer.score(lacking)
 
 
+def test_what_to_do_about_a_missing_column_or_another_kind_of_row_is_said(scorer: Scorer) -> None:
+    row = TABLE.to_pylist()[0]
+    without = [{name: cell for name, cell in row.items() if name != "word"}]
+    with fails(DataError, "request: no column 'word'", "give None where its value is missing"):
+        scorer.score(without)
+    with fails(DataError, "request, row 1", "Series", "pass its to_dict()"):
+        scorer.score([pd.Series(row, dtype=object)])
+
+
 def test_an_export_that_does_not_know_what_training_saw_scores_as_it_did(
     before: Scorer, scorer: Scorer
 ) -> None:

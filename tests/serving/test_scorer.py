@@ -153,11 +153,11 @@ def test_a_request_may_be_a_list_of_dicts(served: tuple) -> None:
 @pytest.mark.parametrize(
     ("request_", "said"),
     [
-        ([{"user": 1}, 3], "request, row 2: it is a int; pass a dict"),
-        (["user"], "request, row 1: it is a str; pass a dict"),
-        ({"user": 1}, "request: it is a dict; pass a list of dicts"),
-        ("user", "request: it is a str; pass a list of dicts"),
-        (3, "request: it is a int; pass a list of dicts"),
+        ([{"user": 1}, 3], "request, row 2: a row is a int; pass a dict"),
+        (["user"], "request, row 1: a row is a str; pass a dict"),
+        ({"user": 1}, "request: its type is dict; pass a list of dicts"),
+        ("user", "request: its type is str; pass a list of dicts"),
+        (3, "request: its type is int; pass a list of dicts"),
     ],
 )
 def test_a_request_that_is_not_a_list_of_dicts_is_an_error(

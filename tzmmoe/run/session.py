@@ -162,6 +162,12 @@ class Session:
             saved = json.loads((checkpoint.resolved(path) / "state.json").read_text("utf-8"))
             word = saved.get("csv_quoting", "AUTO")  # earlier versions chose none
             self.csv_quotes.word = None if word == "AUTO" else word
+            if "csv_quoting" not in saved and any(".csv" in Path(f).name for f in self.inputs()):
+                log.warning(
+                    "%s was written by an earlier version, to which an id such as 102.0 in a CSV "
+                    "file was another than 102; here it is the same",
+                    path,
+                )
         chosen, word = self.settings.reading.quoting, self.csv_quotes.word
         if word and chosen not in ("AUTO", word):
             log.warning(

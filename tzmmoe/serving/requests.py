@@ -95,7 +95,8 @@ class RequestReader:
         for number, row in enumerate(rows, start=1):
             if not isinstance(row, Mapping):
                 what = type(row).__name__
-                raise DataError(f"{NAME}, row {number:,}: it is a {what}; pass a dict")
+                way = "pass its to_dict()" if hasattr(row, "to_dict") else "pass a dict"
+                raise DataError(f"{NAME}, row {number:,}: a row is a {what}; {way}")
         if rows:
             first = rows[0]
             if not all(name in first for name in self.columns):
@@ -166,7 +167,8 @@ class RequestReader:
             count = names.count(name)
             if count == 0:
                 texts = [other for other in names if isinstance(other, str)]
-                faults.append(f"{NAME}: no column {name!r}{did_you_mean(name, texts)}")
+                hint = did_you_mean(name, texts) or "; give None where its value is missing"
+                faults.append(f"{NAME}: no column {name!r}{hint}")
             elif count > 1:
                 faults.append(f"{NAME}: {count} columns named {name!r}; remove all but one")
         if faults:
@@ -201,7 +203,7 @@ def _table(rows: Any) -> pa.Table | pa.RecordBatch:
             return pa.record_batch(rows)
     except FAILURES as error:
         raise DataError(f"{NAME}: cannot be read as Arrow rows: {_first_line(error)}") from error
-    raise DataError(f"{NAME}: it is a {type(rows).__name__}; {FORMS}")
+    raise DataError(f"{NAME}: its type is {type(rows).__name__}; {FORMS}")
 
 
 def _batch(table: pa.Table, names: Sequence[str]) -> pa.RecordBatch:
