@@ -7,6 +7,7 @@ import pytest
 from e2e import tiny
 from google.protobuf import text_format
 from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
 
 from tzmmoe.build import rules
 from tzmmoe.build.changes import Kind, changes
@@ -15,6 +16,7 @@ from tzmmoe.config import load
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import Modules
 
+ROOT = Path(__file__).parents[2]
 CUSTOM = ("Args", "NamedValue", "ValueList")  # fields that the user names
 WIDE = """
 model_config {
@@ -206,6 +208,32 @@ def test_a_setting_of_all_towers_is_told_at_each_tower_that_it_holds_for(config)
     path = "model_config.mmoe_v2.task_structs[0].hidden_act"
     words = f'{path}: was ["gelu", "gelu"], and is ["relu", "relu"] in the config'
     assert lines == [(MEANING, words)]
+
+
+def fill(message: Message) -> None:
+    """Write out the defaults of all that is set."""
+    for field in message.DESCRIPTOR.fields:
+        is_plain = field.message_type is None and not field.is_repeated
+        if is_plain and field.has_default_value and not field.GetOptions().deprecated:
+            setattr(message, field.name, getattr(message, field.name))
+    for field, value in message.ListFields():
+        if field.message_type is not None and not field.message_type.GetOptions().map_entry:
+            for part in value if field.is_repeated else [value]:
+                fill(part)
+
+
+CONFIGS = sorted(ROOT.glob("configs/*.config"))
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_all_defaults_of_a_config_may_be_written_out(file) -> None:
+    before = text_of(file)
+    pipeline = text_format.Parse(before, Pipeline())
+    fill(pipeline)
+    after = text_format.MessageToString(pipeline, as_utf8=True)
+    assert len(after) > 1.5 * len(before)
+    read = re.findall(r'feature_name: "(\w+)"', before)
+    assert changes(before, after, read) == changes(after, before, read) == []
 
 
 def test_features_and_towers_go_by_their_names_wherever_they_stand(config) -> None:

@@ -34,6 +34,7 @@ class Rows:
     reserved: pa.RecordBatch
     tallies: Mapping[str, Tally]
     sequences: Mapping[str, Jagged] = field(default_factory=dict)
+    missing_labels: Mapping[str, int] = field(default_factory=dict)  # rows without each label
 
     def permuted(self, order: np.ndarray) -> "Rows":
         reserved = self.reserved
@@ -119,6 +120,7 @@ class Assembler:
         rows, layout = piece.rows, self.layout
         encoded, tallies = self._encode(piece)
         numbers = [encoded[slot.feature.name] for slot in layout.numbers]
+        columns = {column.name: self._column(piece, column) for column in self.columns}
         return Rows(
             rows.num_rows,
             {
@@ -126,10 +128,11 @@ class Assembler:
                 for width, slots in layout.pooled.items()
             },
             np.concatenate([np.zeros((rows.num_rows, 0), np.float32), *numbers], axis=1),
-            {column.name: self._column(piece, column) for column in self.columns},
+            columns,
             self._passed(piece, passing),
             tallies,
             {slot.feature.name: encoded[slot.feature.name] for slot in layout.sequences},
+            {c.name: _missing(columns[c.name]) for c in self.columns if c.role == "label"},
         )
 
     def _encode(self, piece: "Piece") -> tuple[dict[str, Jagged | np.ndarray], dict[str, Tally]]:
@@ -177,6 +180,11 @@ def _read(
     return feature.cells.read(rows.column(origin.name))
 
 
+def _missing(labels: np.ndarray) -> int:
+    """In how many rows a label (B,) or (B, C) is missing."""
+    return int(np.isnan(labels if labels.ndim == 1 else labels[:, 0]).sum())
+
+
 def _joined(pieces: Sequence[Rows]) -> Rows:
     """The rows of all pieces, in order."""
     first = pieces[0]
@@ -188,6 +196,7 @@ def _joined(pieces: Sequence[Rows]) -> Rows:
         joined([rows.reserved for rows in pieces]),
         {name: Tally.of_all([rows.tallies[name] for rows in pieces]) for name in first.tallies},
         {name: concatenated([rows.sequences[name] for rows in pieces]) for name in first.sequences},
+        {name: sum(rows.missing_labels[name] for rows in pieces) for name in first.missing_labels},
     )
 
 

@@ -269,12 +269,12 @@ class Loader:
         with closing(self._encoded(leg, since)) as encoded:
             for chunk, rows in encoded:
                 num_rows = sum(part.num_rows for part in chunk.file_rows)
-                self.quality.add(rows.tallies, rows.num_rows)
+                self.quality.add(rows.tallies, rows.num_rows, rows.missing_labels)
                 # ``used`` rows of the chunk were consumed before this pass, ``done`` within it.
                 used = leg.used if chunk.index == 0 else 0
                 done = leg.consumed(since, chunk.index) - used
                 place = Position(since.epoch, row, since.leg, chunk.index, used + done)
-                self.quality_by_position.begin(place, rows.tallies, rows.num_rows, chunk)
+                self.quality_by_position.begin(place, rows, chunk)
                 self.files_by_position.begin(
                     replace(place, done=done), chunk, used, shuffled=leg.shuffle
                 )

@@ -1,22 +1,32 @@
-"""What the rows held: counts of missing and unusual values by feature, and types by column."""
+"""What the rows held: counts of missing and unusual values by feature, of missing labels, and types
+by column."""
 
 import logging
 import threading
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from tzmmoe.batch import Position
 from tzmmoe.data.reading.base import Chunk
+from tzmmoe.errors import DataError
 from tzmmoe.features.column import is_list
 from tzmmoe.features.shared import Tally
 
 log = logging.getLogger(__name__)
 
+FEW_LABELS = 0.99  # a label that is missing in more rows than this share is doubted
+NONE: Mapping[str, int] = {}
+CHECK_JOIN = "check the files, and the join that adds it"
 COUNTED = ("missing", "defaulted", "unknown", "outside")  # the fields of a Tally
+
+
+class NoLabelsError(DataError):
+    """A task has no label in any row."""
 
 
 class Quality:
@@ -30,13 +40,18 @@ class Quality:
         self._warns = warns
         self._counts: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(4, np.int64))
         self._types: dict[str, set[str]] = defaultdict(set)
+        self._labels: dict[str, int] = {}  # rows without one, by column
         self._lock = threading.Lock()
 
-    def add(self, tallies: Mapping[str, Tally], num_rows: int) -> None:
-        """Add the tallies of some rows; warn, if it does, at a feature's first ids outside its
-        table."""
+    def add(
+        self, tallies: Mapping[str, Tally], num_rows: int, labels: Mapping[str, int] = NONE
+    ) -> None:
+        """Add the tallies of some rows, and in how many of them each label is missing; warn, if it
+        does, at a feature's first ids outside its table."""
         with self._lock:
             self.num_rows += num_rows
+            for name, count in labels.items():
+                self._labels[name] = self._labels.get(name, 0) + count
             for name, tally in tallies.items():
                 counts = self._counts[name]
                 if self._warns and tally.outside and not counts[3]:
@@ -66,6 +81,7 @@ class Quality:
                     for name, sums in self._counts.items()
                 },
                 "types": {name: sorted(types) for name, types in self._types.items()},
+                "labels": dict(self._labels),
             }
 
     @classmethod
@@ -78,6 +94,8 @@ class Quality:
                 total._counts[name] += [counts[each] for each in COUNTED]
             for name, types in part["types"].items():
                 total._types[name].update(types)
+            for name, count in part.get("labels", NONE).items():  # earlier versions counted none
+                total._labels[name] = total._labels.get(name, 0) + count
         return total
 
     def beside(self, training: Mapping[str, Any] | None, names: Sequence[str]) -> dict[str, Any]:
@@ -103,15 +121,56 @@ class Quality:
         return f"values of the first {self.num_rows:,} rows\n{self.table()}"
 
     def table(self) -> str:
-        """The shares of rows for each feature that has anything to report."""
+        """The shares of rows for each feature and label that has anything to report."""
         lines = [f"{'feature':32} {'missing':>9} {'default':>9} {'unknown':>9} {'outside':>9}"]
         for name, counts in self._counts.items():
             if counts.any():
                 shares = " ".join(f"{count / max(self.num_rows, 1):>9.2%}" for count in counts)
                 lines.append(f"{name:32} {shares}")
         if len(lines) == 1:
-            return f"all {len(self._counts)} features have a known value in every row"
+            lines = [f"all {len(self._counts)} features have a known value in every row"]
+        for name, count in self._labels.items():
+            if count:
+                lines.append(f"{f'label {name}':32} {count / max(self.num_rows, 1):>9.2%}")
         return "\n".join(lines)
+
+    def doubts(self, tasks: Mapping[str, Sequence[str]]) -> list[str]:
+        """A line for each label that nearly all rows lack. ``tasks``: those that learn from each
+        label column, by its name.
+
+        Raises:
+            NoLabelsError: all rows lack a label.
+        """
+        lines, absent = [], []
+        for name, owners in tasks.items():
+            count = self._labels.get(name, 0)
+            where = f"label {name!r} of {', '.join(owners)} is missing in"
+            if self.num_rows and count == self.num_rows:
+                absent.append(f"{where} all {count:,} rows")
+            elif count > FEW_LABELS * self.num_rows:
+                rest = self.num_rows - count
+                lines.append(f"{where} all but {rest:,} of {self.num_rows:,} rows; {CHECK_JOIN}")
+        if absent:
+            remedy = f"{CHECK_JOIN}, or set the weight of its task to 0"
+            raise NoLabelsError("\n".join([*absent, f"nothing can be learned from it; {remedy}"]))
+        return lines
+
+
+class Rows(Protocol):
+    """Encoded rows: how many, and what is counted of them."""
+
+    num_rows: int
+    tallies: Mapping[str, Tally]
+    missing_labels: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What is counted of some rows, without the rows themselves."""
+
+    num_rows: int
+    tallies: Mapping[str, Tally]
+    missing_labels: Mapping[str, int]
 
 
 class QualityByPosition:
@@ -123,20 +182,19 @@ class QualityByPosition:
 
     def __init__(self) -> None:
         self._passed = Quality(warns=False)
-        self._ahead: deque[tuple[Position, Mapping[str, Tally], int, list[pa.Schema]]] = deque()
+        self._ahead: deque[tuple[Position, Counts, list[pa.Schema]]] = deque()
 
-    def begin(
-        self, place: Position, tallies: Mapping[str, Tally], num_rows: int, chunk: Chunk
-    ) -> None:
-        """Note a chunk of ``num_rows`` whose first row to be consumed is that at ``place``."""
+    def begin(self, place: Position, rows: Rows, chunk: Chunk) -> None:
+        """Note a chunk whose first row to be consumed is that at ``place``; its encoded rows."""
         if not place.done:  # otherwise it has been counted
-            self._ahead.append((place, tallies, num_rows, [part.schema for part in chunk.parts]))
+            counts = Counts(rows.num_rows, rows.tallies, rows.missing_labels)
+            self._ahead.append((place, counts, [part.schema for part in chunk.parts]))
 
     def until(self, position: Position) -> Quality:
         """The sum over all chunks that begin before a position; these only grow."""
         while self._ahead and _order(self._ahead[0][0]) < _order(position):
-            _, tallies, num_rows, schemas = self._ahead.popleft()
-            self._passed.add(tallies, num_rows)
+            _, counts, schemas = self._ahead.popleft()
+            self._passed.add(counts.tallies, counts.num_rows, counts.missing_labels)
             self._passed.note_types(schemas)
         return self._passed
 

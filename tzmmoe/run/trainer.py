@@ -12,7 +12,7 @@ from torch import Tensor
 from tzmmoe.batch import Batch, Position
 from tzmmoe.data import recorded
 from tzmmoe.data.loader import Loader
-from tzmmoe.data.quality import Quality
+from tzmmoe.data.quality import NoLabelsError, Quality
 from tzmmoe.data.recorded import FileRecords
 from tzmmoe.errors import DataError
 from tzmmoe.learning.replicas import align
@@ -25,6 +25,7 @@ from tzmmoe.run.profile import Profile
 from tzmmoe.run.progress import Progress, Speed
 from tzmmoe.run.session import Session
 from tzmmoe.system import checkpoint
+from tzmmoe.tasks.task import TaskSet
 
 Delivered = tuple[Batch, Position]  # a batch, and the position after it
 
@@ -73,6 +74,7 @@ class Trainer:
     _reviewed_at: int = field(default=0, init=False)
     _epochs_done: bool = field(default=False, init=False)
     _quality_logged: bool = field(default=False, init=False)
+    _goes_on: bool = field(default=False, init=False)  # with files that an earlier run began
     _quality_before: Sequence[dict[str, Any]] = field(default=(), init=False)  # of earlier runs
 
     def __post_init__(self) -> None:
@@ -93,6 +95,8 @@ class Trainer:
         """Start from a checkpoint of another run. Unless ``is_reviewed``, its ``review`` is due at
         the end of an epoch or of the run. ``quality``: what that run counted, if it is known."""
         self._quality_before = () if quality is None else (quality,)
+        rest = self.loader.order.left(position) if position.row else ()
+        self._goes_on = any(leg.spans for leg in rest)
         self.position, self.steps, self._saved_at = position, steps, steps
         self._reviewed_at = steps if is_reviewed else 0
         self.history.keep_until(steps - 1)
@@ -111,7 +115,11 @@ class Trainer:
                 while not self.ends():
                     self._train_epoch()
             except DataError as error:
-                if self.steps == 0 or (self.world.size > 1 and not error.is_shared):
+                if (
+                    isinstance(error, NoLabelsError)
+                    or self.steps == 0
+                    or (self.world.size > 1 and not error.is_shared)
+                ):
                     raise
                 raise self._saved_before(error) from error
             self._log_quality()
@@ -214,6 +222,19 @@ class Trainer:
         if quality.num_rows:
             self.progress.say(quality.report())
             self._quality_logged = True
+            self._check_labels(quality)
+
+    def _check_labels(self, quality: Quality) -> None:
+        """Warn of labels that nearly all rows lack. Raises NoLabelsError if all do, and did in the
+        earlier run that began these files."""
+        if any(self.world.gather(self._goes_on)):
+            quality = Quality.of_all([*self._quality_before, quality.to_json()])
+        try:
+            for line in quality.doubts(_labels(self.tasks)):
+                self.progress.say(line, logging.WARNING)
+        except NoLabelsError as error:
+            error.is_shared = True
+            raise
 
     def ends(self) -> bool:
         """Whether the last step of the run is done."""
@@ -298,3 +319,13 @@ class Trainer:
         if self.interruption.signum() and self.steps > self._saved_at:
             self._save(evaluates=self.settings.saves_after_step(self.steps - 1))
         self.interruption.stop_if_asked()
+
+
+def _labels(tasks: TaskSet) -> dict[str, list[str]]:
+    """The label columns, each with the tasks that learn from it."""
+    labels: dict[str, list[str]] = {}
+    for task in tasks.tasks:
+        for column in task.columns() if task.is_learned else ():
+            if column.role == "label":
+                labels.setdefault(column.name, []).append(task.in_messages)
+    return {name: list(dict.fromkeys(owners)) for name, owners in labels.items()}
