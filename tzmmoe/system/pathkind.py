@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from tzmmoe.system.checkpoint import find, is_checkpoint
-
 DATA = (".parquet", ".pq", ".csv", ".tsv", ".txt")
 
 
@@ -11,6 +9,8 @@ def kind_of(path: Path) -> str:
     """``a model_dir``, ``a checkpoint``, ``an export``, ``a config``, ``a data file``, ``a file``,
     ``a folder``; empty if there is nothing."""
     if path.is_dir():
+        from tzmmoe.system.checkpoint import find, is_checkpoint  # and torch, which takes a second
+
         if is_checkpoint(path):
             return "a checkpoint"
         if find(path):
