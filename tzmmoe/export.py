@@ -15,6 +15,7 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--export_dir", help="the folder to create; must not exist yet")
     cli.add_accept_changes(parser)
+    parser.add_argument("--key_file", help="sign the export with the secret in this file")
     arguments = parser.parse_args(argv)
     if not arguments.pipeline_config or not arguments.export_dir:
         parser.error("--pipeline_config and --export_dir are required")
@@ -28,6 +29,7 @@ def main(argv: Sequence[str]) -> None:
         arguments.export_dir,
         arguments.checkpoint_path,
         accept_changes=arguments.accept_changes,
+        key_file=arguments.key_file,
     )
     log.info("exported to %s", folder)
 

@@ -17,6 +17,7 @@ from tzmmoe.run.results import EVALUATION_RESULTS, append_results
 from tzmmoe.run.session import Session, check_config
 from tzmmoe.serving.exporter import Export, check_directory
 from tzmmoe.serving.predictions import PredictionWriter, check_form, write_predictions
+from tzmmoe.serving.seal import Key
 from tzmmoe.system import cli, spoken
 from tzmmoe.system.checkpoint import is_checkpoint
 from tzmmoe.system.durable import naming
@@ -202,11 +203,14 @@ class Pipeline:
         checkpoint_path: str | None = None,
         *,
         accept_changes: bool = False,
+        key_file: str | None = None,
     ) -> Path:
         """Write the model for serving; the folder.
 
-        Without ``checkpoint_path``, export_config selects the checkpoint.
+        Without ``checkpoint_path``, export_config selects the checkpoint. ``key_file``: holds a
+        secret to sign the export with.
         """
+        key = Key.read(key_file)
         folder_of_export = Path(local(export_dir, "--export_dir"))
         check_directory(folder_of_export)
         checkpoint_path = _checkpoint(checkpoint_path)
@@ -227,6 +231,7 @@ class Pipeline:
             reading=session.reading,
             config=session.settings.text,
             quality=restored.state.get("quality"),
+            key=key,
         )
         session.runtime.world.first(lambda: export.write(folder_of_export))
         return folder_of_export

@@ -37,6 +37,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--output_columns", help="outputs to write, such as probs_ctr (default: all)"
     )
+    parser.add_argument("--key_file", help="the secret that the export must have been signed with")
     parser.add_argument("--batch_size", type=int, help="rows scored at a time")
     cli.add_accept_changes(parser)
     arguments = parser.parse_args(argv)
@@ -47,6 +48,8 @@ def main(argv: Sequence[str]) -> None:
     without_effect = [name for name in NEED_CONFIG if getattr(arguments, name)]
     if arguments.saved_model_dir and without_effect:
         parser.error(f"--{without_effect[0]} has no effect with --saved_model_dir; leave it out")
+    if arguments.pipeline_config and arguments.key_file:
+        parser.error("--key_file has no effect with --pipeline_config; leave it out")
     if arguments.batch_size is not None and not 1 <= arguments.batch_size <= MAX_ROWS:
         parser.error(f"--batch_size is {arguments.batch_size}; must be from 1 to {MAX_ROWS:,}")
     rows = _from_export(arguments) if arguments.saved_model_dir else _from_checkpoint(arguments)
@@ -68,7 +71,10 @@ def _from_export(arguments: argparse.Namespace) -> int:
     device = find_device(arguments.device or "auto")
     world = meet(device, PATIENCE_S)
     scorer = Scorer.of_command(
-        arguments.saved_model_dir, device, allow_modules=arguments.allow_modules or ()
+        arguments.saved_model_dir,
+        device,
+        allow_modules=arguments.allow_modules or (),
+        key_file=arguments.key_file,
     )
     loader = scorer.loader(
         arguments.predict_input_path,

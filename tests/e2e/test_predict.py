@@ -18,6 +18,7 @@ from messages import fails, says
 from pyarrow import csv
 from serving.small import Small
 
+from tzmmoe import export
 from tzmmoe.errors import CheckpointError, ConfigError, DataError
 from tzmmoe.predict import main
 
@@ -332,3 +333,28 @@ def test_a_run_that_is_stopped_by_a_signal_leaves_nothing_and_exits_with_its_cod
     assert run.returncode == 128 + signal.SIGTERM
     assert b"Traceback" not in errors
     assert not (tmp_path / "out").exists()
+
+
+def test_an_export_that_was_signed_is_scored_with_its_key_and_refused_with_another(
+    trained: Trained, tmp_path: Path
+) -> None:
+    for name in ("mine", "other"):
+        (tmp_path / f"{name}.key").write_bytes(name.encode() * 8)
+    pq.write_table(ROWS, tmp_path / "rows.parquet")
+    folder, out = tmp_path / "export", tmp_path / "out.parquet"
+    config = trained.flags("checkpoint")
+    export.main([*config, "--export_dir", str(folder), "--key_file", str(tmp_path / "mine.key")])
+    flags = [
+        "--saved_model_dir",
+        str(folder),
+        "--predict_input_path",
+        str(tmp_path / "rows.parquet"),
+    ]
+    flags += ["--predict_output_path", str(out), "--device", "cpu", "--key_file"]
+    with fails(CheckpointError, str(folder), str(tmp_path / "other.key"), "--key_file"):
+        main([*flags, str(tmp_path / "other.key")])
+    assert not out.exists()
+    main([*flags, str(tmp_path / "mine.key")])
+    found = pq.read_table(out)
+    for name in OUTPUTS:
+        assert np.abs(found[name].to_numpy() - trained.expected[name].to_numpy()).max() < 1e-6

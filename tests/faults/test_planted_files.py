@@ -13,6 +13,7 @@ import torch
 from messages import fails
 from serving.plants import Plant
 from serving.small import Small
+from serving.sums import seal_up, sum_up
 
 from tzmmoe.errors import CheckpointError
 from tzmmoe.serving.scorer import Scorer
@@ -23,7 +24,7 @@ FEATURES = [
     'id_feature { feature_name: "word" vocab_file: "words.txt" default_bucketize_value: 0 '
     "embedding_dim: 2 }",
 ]
-FILES = ["model.pt2", "signature.json", "pipeline.config", "vocab/word.txt"]
+FILES = ["model.pt2", "signature.json", "pipeline.config", "vocab/word.txt", "checksums.json"]
 BESIDE = [
     *("model.pt", "model.pkl", "data.pkl", "signature.pkl", "vocab/word.pkl", "vocab/other.txt"),
     *("__init__.py", "sitecustomize.py", "conftest.py", "torch.py", "model.pt2.pkl", "archive.pth"),
@@ -57,13 +58,6 @@ def plant(file: Path, form: str, mark: Path) -> None:
         torch.save({"weight": Plant(mark)}, file, _use_new_zipfile_serialization=zipped)
 
 
-def sum_up(export: Path) -> None:
-    """Update the checksums to those of the files, as an attacker would."""
-    signature = json.loads((export / "signature.json").read_text())
-    signature["sha256"] = {name: sha256(export / name) for name in signature["sha256"]}
-    (export / "signature.json").write_text(json.dumps(signature))
-
-
 def springs(file: Path, mark: Path) -> None:
     """Show that the plant works, so that rejecting it means something."""
     with suppress(Exception):
@@ -83,12 +77,14 @@ def scored(export: Path) -> dict[str, torch.Tensor]:
 def test_a_pickle_in_the_place_of_a_file_of_an_export_never_runs(
     good, export, mark, name, form, is_summed
 ) -> None:
-    """It is rejected. Exceptions are pipeline.config, which nothing reads, and a vocabulary with a
-    matching checksum, of which a pickle is just more words, if it is text at all."""
+    """It is rejected. Exceptions, with a matching checksum, are pipeline.config, which nothing
+    reads, and a vocabulary, of which a pickle is just more words, if it is text at all."""
     plant(export / name, form, mark)
-    if is_summed and name != "signature.json":
+    if is_summed and name not in ("signature.json", "checksums.json"):
         sum_up(export)
-    if name == "pipeline.config":
+    elif is_summed and name == "signature.json":
+        seal_up(export)
+    if name == "pipeline.config" and is_summed:
         found, wanted = scored(export), scored(good)
         assert all(torch.equal(found[each], wanted[each]) for each in wanted)
     else:
@@ -142,6 +138,10 @@ def test_an_export_that_names_a_file_outside_is_rejected_for_it(export, tmp_path
         if "vocab_file" in feature:
             feature["vocab_file"] = name
     (export / "signature.json").write_text(json.dumps(signature))
+    sums = json.loads((export / "checksums.json").read_text())
+    sums["sha256"] |= {"signature.json": sha256(export / "signature.json")}
+    sums["sha256"] |= {name: signature["sha256"][name]}
+    (export / "checksums.json").write_text(json.dumps(sums))
     with pytest.raises(CheckpointError, match="outside its folder"):
         scored(export)
 

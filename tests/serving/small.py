@@ -17,6 +17,7 @@ from tzmmoe.features.base import Layout
 from tzmmoe.jagged import Jagged
 from tzmmoe.run.session import Session
 from tzmmoe.serving.exporter import Export
+from tzmmoe.serving.seal import Key
 
 CONFIG = """
 data_config {{ label_fields: ["label"] num_workers: 0 {data} }}
@@ -55,6 +56,11 @@ class Small:
             network=network,
             towers=towers,
         )
+        return cls.of(folder, text)
+
+    @classmethod
+    def of(cls, folder: Path, text: str) -> "Small":
+        """Of a whole config."""
         (folder / "small.config").write_text(text, encoding="utf-8")
         session = Session.start(load(folder / "small.config"), device="cpu")
         shaken(session.built.model, seed=1).float()
@@ -64,7 +70,12 @@ class Small:
     def layout(self) -> Layout:
         return Layout.of(self.session.built.features)
 
-    def export(self, directory: Path, quality: Mapping[str, Any] | None = None) -> Path:
+    def export(
+        self,
+        directory: Path,
+        quality: Mapping[str, Any] | None = None,
+        key: Key | None = None,
+    ) -> Path:
         built = self.session.built
         Export(
             model=built.model,
@@ -76,6 +87,7 @@ class Small:
             reading=self.session.settings.reading,
             config=self.session.settings.text,
             quality=quality,
+            key=key,
         ).write(directory)
         return directory
 

@@ -24,6 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from messages import fails, says
 from serving.small import Small, assert_same
+from serving.sums import seal_up
 
 from tzmmoe.errors import DataError
 from tzmmoe.serving.scorer import Scorer
@@ -70,6 +71,7 @@ def before(export: Path, tmp_path_factory: pytest.TempPathFactory) -> Scorer:
     signature = json.loads((folder / "signature.json").read_text())
     del signature["training"]
     (folder / "signature.json").write_text(json.dumps(signature))
+    seal_up(folder)
     return Scorer.load(folder)
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from messages import fails
 from serving.small import Small, assert_same
+from serving.sums import edit_signature, seal_up
 
 from tzmmoe.errors import CheckpointError, DataError
 from tzmmoe.serving.scorer import Scorer
@@ -255,8 +256,7 @@ def test_scores_carry_no_gradient(scorer: Scorer) -> None:
 
 
 def rewrite(export: Path, **changes: object) -> None:
-    file = export / "signature.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    edit_signature(export, changes)
 
 
 @pytest.mark.parametrize("name", ["model.pt2", "vocab/tags.txt"])
@@ -286,6 +286,7 @@ def test_an_export_of_a_later_version_is_an_error_that_says_so(export: Path) -> 
 )
 def test_a_malformed_signature_is_an_error_with_the_folder(export: Path, content: str) -> None:
     (export / "signature.json").write_bytes(content.encode("latin-1"))
+    seal_up(export)
     with fails(CheckpointError, f"{export}: ", "not an export"):
         Scorer.load(export)
 
@@ -301,6 +302,11 @@ def test_a_folder_that_is_not_an_export_is_an_error(tmp_path: Path) -> None:
 def test_a_signature_cannot_name_files_outside_the_export(export: Path, name: str) -> None:
     signature = json.loads((export / "signature.json").read_text())
     rewrite(export, sha256=signature["sha256"] | {name: "0"})
+    with fails(CheckpointError, str(export), "no checksum", name):
+        Scorer.load(export)
+    sums = json.loads((export / "checksums.json").read_text())
+    sums["sha256"][name] = "0"
+    (export / "checksums.json").write_text(json.dumps(sums))
     with pytest.raises(CheckpointError, match="outside its folder"):
         Scorer.load(export)
     features = signature["features"]

@@ -4,16 +4,19 @@ torch unpickles, imports and runs much of what it finds in such a file: pickled 
 layouts, sample inputs, script objects, compiled libraries, functions by name, formulas, and names
 that it pastes into generated Python. So this is a list of what is known to be harmless, and
 everything else is rejected, including whatever a later torch may add. For that reason
-``program.save`` checks what it has written.
+``program.save`` checks what it has written. ``operators.py`` says what a program may call, and
+``memory.py`` how much memory it may take.
 """
 
 import ast
-import json
 import re
-import zipfile
+from math import prod
 from pathlib import Path
+from typing import Any
 
-from tzmmoe.errors import CheckpointError
+from tzmmoe.serving import operators
+from tzmmoe.serving.zipped import entries_of, rejected
+from tzmmoe.system.jsonfile import parsed
 
 PROGRAM = "models/model.json"
 SAMPLES = "data/sample_inputs/model.pt"
@@ -24,28 +27,30 @@ MARKS = (
     *(".data/version", ".data/serialization_id"),
 )
 
-# Operators on tensors, and arithmetic on sizes. aten's from_file would map any file of the machine.
-OPERATOR = re.compile(
-    r"torch\.ops\.aten\.(?!from_file\b)\w+\.\w+|torch\.sym_\w+|math\.(ceil|floor|trunc)"
-    r"|_operator\.(add|sub|mul|truediv|floordiv|mod|pow|neg|eq|ne|lt|le|gt|ge|and_|or_|not_)"
-)
 WORD = re.compile(r"\w*")  # text that torch pastes into Python must be a single word
 DOTTED = re.compile(r"[\w.+\-]*")
 DOTTED_KEYS = {
     *("parameter_name", "buffer_name", "tensor_constant_name", "fqn", "torch_version"),
 }
-OPERATOR_KEYS = {"target", "as_operator"}
+# Texts that an operator takes: a formula of einsum, or a word.
+ARGUMENT = re.compile(r"[\w ,.>\-]{0,200}")
 # Functions in the formula of a size. torch passes such formulas to sympy, which evaluates them as
-# Python.
+# Python. A power could take all the memory and time that there is.
 SIZE_FUNCTIONS = {
-    *("Symbol", "Integer", "Rational", "Add", "Mul", "Pow", "Mod", "Max", "Min"),
+    *("Symbol", "Integer", "Rational", "Add", "Mul", "Mod", "Max", "Min"),
     *("FloorDiv", "CeilDiv", "PythonMod", "IntTrueDiv", "Eq", "Ne", "Ge", "Gt", "Le", "Lt"),
 }
 SIZE_NODES = (
     *(ast.Expression, ast.Call, ast.keyword, ast.Name, ast.Load, ast.Constant),
     *(ast.UnaryOp, ast.USub),
 )
+LONGEST_FORMULA = 2_000  # characters
 CONTAINERS = {None, "builtins.tuple", "builtins.list", "builtins.dict"}
+# Bytes of a number by torch's numbers for its types: integers and floats of usual widths, bool.
+TYPES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 2, 7: 4, 8: 8, 12: 1, 13: 2}
+# What a program's inputs and outputs may be: nothing that is changed by being read.
+INPUTS = {"parameter", "buffer", "tensor_constant", "user_input"}
+OUTPUTS = {"user_output"}
 
 
 def check(path: Path) -> None:
@@ -60,32 +65,73 @@ def check(path: Path) -> None:
     """
     from torch.export.pt2_archive import PT2ArchiveReader  # takes seconds, and training imports us
 
+    entries = entries_of(path)
     reader = PT2ArchiveReader(str(path))
     names = reader.get_file_names()
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.namelist()
     root = entries[0].partition("/")[0]
     # As a set on torch's side only: an entry listed twice would otherwise look the same in both.
     if sorted(entries) != sorted(f"{root}/{name}" for name in set(names)):
-        raise _rejected(path, "its list of entries", "can be read in two ways")
+        raise rejected(path, "its list of entries", "can be read in two ways")
     for name in names:
         if name not in (PROGRAM, SAMPLES, *CONFIGS, *MARKS) and not RAW_TENSOR.fullmatch(name):
-            raise _rejected(path, name, "is not part of an export")
+            raise rejected(path, name, "is not part of an export")
     if reader.read_bytes(SAMPLES):  # empty if there are no sample inputs
-        raise _rejected(path, SAMPLES, "would be unpickled")
+        raise rejected(path, SAMPLES, "would be unpickled")
     for name in CONFIGS:
-        for tensor, entry in json.loads(reader.read_bytes(name))["config"].items():
+        for tensor, entry in _json(reader, name)["config"].items():
             place = f"data/{name.split('/')[1]}/{entry['path_name']}"
             if entry["use_pickle"] or not RAW_TENSOR.fullmatch(place):
-                raise _rejected(path, tensor, "would be unpickled")
+                raise rejected(path, tensor, "would be unpickled")
             if not DOTTED.fullmatch(tensor):
-                raise _rejected(path, repr(tensor), "is not a plain name")
+                raise rejected(path, repr(tensor), "is not a plain name")
+            _check_tensor(path, tensor, entry["tensor_meta"], reader.archive_file, place)
             _check_value(path, "", entry)
-    _check_value(path, "", json.loads(reader.read_bytes(PROGRAM)))
+    program = _json(reader, PROGRAM)
+    _check_graph(path, program["graph_module"])
+    _check_value(path, "", program)
 
 
-def _rejected(path: Path, what: str, why: str) -> CheckpointError:
-    return CheckpointError(f"{path}: rejected, since {what} {why}; export the model again")
+def _json(reader: Any, name: str) -> Any:
+    try:
+        return parsed(reader.read_bytes(name))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _check_tensor(path: Path, name: str, facts: dict, archive: Any, place: str) -> None:
+    """A raw tensor has no more numbers than its bytes hold, and lies on the CPU."""
+    sizes = [size["as_int"] for size in facts["sizes"]]
+    number_bytes = TYPES.get(facts["dtype"])
+    if number_bytes is None or facts["device"]["type"] != "cpu":
+        raise rejected(path, repr(name), "is not a plain tensor of the CPU")
+    if min(sizes, default=0) < 0 or prod(sizes) * number_bytes > archive.get_record_size(place):
+        raise rejected(path, repr(name), f"claims sizes {sizes}, more than {place} holds")
+
+
+def _check_graph(path: Path, module: dict) -> None:
+    """Check the kinds of inputs and outputs, and the operators with the kinds of their arguments.
+
+    Values of arguments are checked in the loaded program, by ``operators.faults_of``.
+    """
+    signature, graph = module["signature"], module["graph"]
+    for specs, kinds in (("input_specs", INPUTS), ("output_specs", OUTPUTS)):
+        for spec in signature[specs]:
+            if not spec.keys() <= kinds:
+                raise rejected(path, f"its {' '.join(spec)}", "is not one that an export has")
+    if graph.get("custom_obj_values"):
+        raise rejected(path, "an object of it", "is not a tensor")
+    for node in graph["nodes"]:
+        name = node["target"]
+        if name not in operators.ALL:
+            why = "is not on the list of operators that an export may call"
+            raise rejected(path, f"the call of {name!r}", why)
+        given = [key for each in node["inputs"] for key in each["arg"]]
+        made = [key for each in node["outputs"] for key in each]
+        for kinds, allowed in ((given, operators.KINDS), (made, operators.RESULTS)):
+            for kind in kinds:
+                if kind not in allowed:
+                    why = f"takes or gives {kind}, which no operator of an export does"
+                    raise rejected(path, f"the call of {name!r}", why)
 
 
 def _check_value(path: Path, key: str, value: object) -> None:
@@ -103,39 +149,43 @@ def _check_value(path: Path, key: str, value: object) -> None:
 
 def _check_text(path: Path, key: str, text: str) -> None:
     """Check a text by what torch does with the texts under its key."""
-    if key in ("as_string", "as_strings"):  # arguments of operators, which torch quotes
+    if key == "as_string":  # an argument of an operator, which torch quotes
+        if not ARGUMENT.fullmatch(text):
+            raise rejected(path, f"the argument {text[:80]!r}", "is not a word or a formula")
         return
     if key in ("in_spec", "out_spec"):
-        _check_tree(path, json.loads(text)[1])
-    elif key in OPERATOR_KEYS:
-        if not OPERATOR.fullmatch(text):
-            raise _rejected(path, f"the call of {text!r}", "is not a computation on tensors")
+        _check_tree(path, parsed(text.encode())[1])
+    elif key == "target":
+        if text not in operators.ALL:
+            raise rejected(path, f"the call of {text!r}", "is not one that an export may make")
     elif key == "expr_str":
         if not is_plain_formula(text):
-            raise _rejected(path, f"the size {text!r}", "is not a plain formula")
+            raise rejected(path, f"the size {text!r}", "is not a plain formula")
     elif not (DOTTED if key in DOTTED_KEYS else WORD).fullmatch(text):
-        raise _rejected(path, f"{key} {text!r}".lstrip(), "is not a plain name")
+        raise rejected(path, f"{key} {text!r}".lstrip(), "is not a plain name")
 
 
 def _check_tree(path: Path, tree: dict) -> None:
     """Check how inputs and outputs are nested: built-in containers with plain names as keys."""
-    context = json.loads(tree["context"] or "null")
+    context = parsed((tree["context"] or "null").encode())
     names = [] if context is None else context
     plain = isinstance(names, list) and all(isinstance(name, str) for name in names)
     if tree["type"] not in CONTAINERS or not plain:
-        raise _rejected(path, f"the container {tree['type']!r}", "is not a built-in one")
+        raise rejected(path, f"the container {tree['type']!r}", "is not a built-in one")
     for name in names:
         if not DOTTED.fullmatch(name):
-            raise _rejected(path, repr(name), "is not a plain name")
+            raise rejected(path, repr(name), "is not a plain name")
     for part in tree["children_spec"]:
         _check_tree(path, part)
 
 
 def is_plain_formula(text: str) -> bool:
     """Whether a text consists of nothing but numbers, symbols and calls of SIZE_FUNCTIONS."""
+    if len(text) > LONGEST_FORMULA:
+        return False
     try:
         nodes = list(ast.walk(ast.parse(text, mode="eval")))
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     # Node types alone are not enough: a call may call anything, a name may be a builtin, and sympy
     # parses a string argument, as in Symbol("s0"), as yet another formula.

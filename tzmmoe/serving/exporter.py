@@ -16,13 +16,15 @@ from tzmmoe.features import Feature, FeatureSettings, FeatureSpec
 from tzmmoe.features.base import Layout
 from tzmmoe.features.lookup import find_file
 from tzmmoe.models.rank import RankModel
-from tzmmoe.serving.program import save, trace
+from tzmmoe.serving import seal
+from tzmmoe.serving.memory import Unfit
+from tzmmoe.serving.program import check_fit, save, trace
+from tzmmoe.serving.seal import Key
+from tzmmoe.serving.signature import FORMAT
 from tzmmoe.system.digest import sha256
 from tzmmoe.system.durable import check_writable, unwritable, written_aside
 from tzmmoe.system.lock import BusyError
 from tzmmoe.tasks.task import TaskSet
-
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Export:
     """What goes into an export. ``helpers`` are features that only other features read.
 
     ``quality``: what training counted, as ``Quality.to_json`` gives it; None if it is not known.
+    ``key``: what the export is signed with.
     """
 
     model: RankModel
@@ -41,9 +44,11 @@ class Export:
     reading: Reading
     config: str
     quality: Mapping[str, Any] | None = None
+    key: Key | None = None
 
     def write(self, directory: Path) -> None:
-        """Write ``model.pt2``, ``signature.json``, ``pipeline.config`` and the vocabularies.
+        """Write ``model.pt2``, ``signature.json``, ``pipeline.config``, the vocabularies, and the
+        checksums of all these.
 
         Raises:
             ConfigError, CheckpointError: the folder is there and not empty, or cannot be written.
@@ -61,7 +66,11 @@ class Export:
     def _program(self) -> torch.export.ExportedProgram:
         """Raises CheckpointError if classes of the user's are in it, and it cannot be traced."""
         try:
-            return trace(self.model.cpu(), self.tasks, self._layout)
+            program = trace(self.model.cpu(), self.tasks, self._layout)
+            check_fit(program, self._layout, describe_outputs(self.tasks))
+            return program
+        except Unfit as error:
+            raise CheckpointError(f"the model cannot be exported: {error}") from error
         except RuntimeError as error:
             losses = [loss for task in self.tasks.tasks for loss in task.losses.values()]
             kinds = {type(part) for part in (*self.model.modules(), *losses)}
@@ -84,6 +93,7 @@ class Export:
         (folder / "pipeline.config").write_text(self.config, encoding="utf-8")
         signature = json.dumps(self._signature(folder), indent=1, ensure_ascii=False)
         (folder / "signature.json").write_text(signature, encoding="utf-8")
+        seal.write(folder, self.key)
 
     def _signature(self, folder: Path) -> dict[str, Any]:
         setting = {k: v for k, v in asdict(self.setting).items() if k != "folder"}
@@ -96,6 +106,7 @@ class Export:
         return {
             "format": FORMAT,
             "tzmmoe": __version__,
+            "checksums": seal.CHECKSUMS,
             "sha256": {name: sha256(folder / name) for name in read},
             "inputs": describe_inputs(self._layout),
             "outputs": describe_outputs(self.tasks),

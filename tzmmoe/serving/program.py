@@ -4,22 +4,26 @@ import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._export.verifier import SpecViolationError
 
 from tzmmoe.batch import Inputs
 from tzmmoe.errors import CheckpointError
 from tzmmoe.features.base import Layout
 from tzmmoe.jagged import Jagged
 from tzmmoe.models.rank import RankModel
-from tzmmoe.serving import archive
+from tzmmoe.serving import archive, memory, operators
+from tzmmoe.serving.memory import Unfit
 from tzmmoe.tasks.task import TaskSet
 
 # What torch, zipfile and json raise for a damaged file.
 UNREADABLE = (
     *(OSError, zipfile.BadZipFile, RuntimeError, ValueError, LookupError),
-    *(TypeError, AttributeError, AssertionError, SyntaxError),
+    *(TypeError, AttributeError, AssertionError, SyntaxError, SpecViolationError),
+    *(ArithmeticError, RecursionError, MemoryError),
 )
 # What torch notes of a node for people: with it an export would show the paths of the machine.
 NOTES = ("stack_trace", "nn_module_stack", "torch_fn", "source_fn_stack", "from_node", "custom")
@@ -94,18 +98,49 @@ def trace(model: RankModel, tasks: TaskSet, layout: Layout) -> torch.export.Expo
 
 
 def _check_operators(program: torch.export.ExportedProgram) -> None:
-    """Raise CheckpointError for operators that ``archive.check`` would refuse."""
-    names = set()
-    for module in program.graph_module.modules():
-        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
-            if isinstance(node.target, torch._ops.OperatorBase):
-                namespace = getattr(node.target, "namespace", "higher_order")
-                names.add(f"torch.ops.{namespace}.{str(node.target).removeprefix(f'{namespace}.')}")
-    if others := sorted(name for name in names if not archive.OPERATOR.fullmatch(name)):
+    """Raise CheckpointError for operators that ``load`` would refuse."""
+    if faults := operators.faults_of(program):
         raise CheckpointError(
-            f"the model cannot be exported: it calls {', '.join(others)}, and an export may hold "
-            "torch's own operators only (torch.ops.aten); compute the same with torch's functions"
+            f"the model cannot be exported: {'; '.join(faults)}; compute the same with others of "
+            "torch's own operators (torch.ops.aten), which tzmmoe/serving/operators.py lists"
         )
+
+
+def check_fit(
+    program: torch.export.ExportedProgram, layout: Layout, outputs: Mapping[str, Any]
+) -> None:
+    """Check a program against its signature, without taking any memory for it.
+
+    ``outputs``: as ``exporter.describe_outputs`` gives them.
+
+    Raises:
+        Unfit: a call cannot be made with what the layout gives, the memory that it takes is out of
+            proportion, or it has other outputs.
+    """
+
+    def inputs(num_rows: int) -> dict[str, Tensor]:
+        ids = {}
+        for width, slots in layout.pooled.items():
+            lengths = torch.ones(num_rows, len(slots), dtype=torch.int64)
+            values = torch.zeros(num_rows * len(slots), dtype=torch.int64)
+            ids[width] = Jagged(values, lengths, torch.ones(num_rows * len(slots)))
+        return program_inputs(Inputs(ids, torch.zeros(num_rows, layout.num_numbers)), layout)
+
+    found = {
+        name: {
+            "dtype": str(dtype).removeprefix("torch."),
+            "shape": ["batch" if size == memory.MANY_ROWS else size for size in shape],
+        }
+        for name, (dtype, shape) in memory.shapes_of(program, inputs).items()
+    }
+    for name in {**found, **outputs}:
+        if found.get(name) != outputs.get(name):
+            raise Unfit(
+                f"its output {name!r} is {found.get(name)}, and by signature.json it would be "
+                f"{outputs.get(name)}"
+            )
+    if list(found) != list(outputs):
+        raise Unfit(f"its outputs come as {list(found)}, in signature.json as {list(outputs)}")
 
 
 def _example(layout: Layout) -> Inputs:
@@ -156,7 +191,11 @@ def load(path: Path) -> torch.export.ExportedProgram:
     """
     try:
         archive.check(path)
-        return torch.export.load(path)
+        program = torch.export.load(path)
+        faults = operators.faults_of(program)
     except UNREADABLE as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise CheckpointError(f"{path}: cannot be loaded: {reason[0]}") from error
+    if faults:
+        raise CheckpointError(f"{path}: rejected, since it calls {faults[0]}; export it again")
+    return program

@@ -1,9 +1,8 @@
 """Scoring rows with an exported folder, by the same feature code as in training."""
 
-import json
 import logging
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,22 +20,22 @@ from tzmmoe.data.quality import Quality
 from tzmmoe.data.reading.files import Reading, open_source
 from tzmmoe.data.reading.partitions import with_partitions
 from tzmmoe.data.unfit import check_types
-from tzmmoe.errors import CheckpointError, ConfigError
-from tzmmoe.features import Feature, FeatureSettings, FeatureSpec
+from tzmmoe.errors import CheckpointError
+from tzmmoe.features import Feature
+from tzmmoe.features.base import Layout
 from tzmmoe.registry import Modules, OwnErrors
 from tzmmoe.registry.modules import NO_MODULES
-from tzmmoe.serving.exporter import FORMAT
-from tzmmoe.serving.program import load, program_inputs
+from tzmmoe.serving.memory import Unfit
+from tzmmoe.serving.program import check_fit, load, program_inputs
 from tzmmoe.serving.requests import RequestReader
+from tzmmoe.serving.seal import Key
+from tzmmoe.serving.signature import NAME, UNREADABLE, Signature
 from tzmmoe.system import spoken
-from tzmmoe.system.digest import inside, sha256
 from tzmmoe.system.localpath import local
 from tzmmoe.system.pathkind import not_an_export
 from tzmmoe.system.world import World
 
 log = logging.getLogger(__name__)
-
-UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, ConfigError)
 
 # What messages call the arguments of a Scorer's methods, by the flags of tzmmoe.predict.
 ARGUMENTS = {"saved_model_dir": "directory", "predict_input_path": "path"}
@@ -78,18 +77,20 @@ class Scorer:
         device: str | torch.device = "cpu",
         *,
         allow_modules: str | Sequence[str] = (),
+        key_file: str | Path | None = None,
     ) -> "Scorer":
         """Open an export, without unpickling anything in it.
 
         ``allow_modules``: those that may be imported for features of the user's, with all inside
-        them.
+        them. ``key_file``: holds the secret that the export must be signed with.
 
         Raises:
-            CheckpointError: the folder is not an export, is damaged, or has another format; or the
-                class of a feature cannot be had.
+            CheckpointError: the folder is not an export, is damaged, has another format, or is not
+                signed with the key; or the class of a feature cannot be had.
+            ConfigError: the key cannot be read.
         """
         with spoken.speaking(in_python):
-            return cls._opened(directory, device, allow_modules)
+            return cls._opened(directory, device, allow_modules, key_file)
 
     @classmethod
     def of_command(
@@ -98,9 +99,10 @@ class Scorer:
         device: str | torch.device,
         *,
         allow_modules: str | Sequence[str] = (),
+        key_file: str | Path | None = None,
     ) -> "Scorer":
         """As ``load``, for a command line: messages speak of flags."""
-        scorer = cls._opened(directory, device, allow_modules)
+        scorer = cls._opened(directory, device, allow_modules, key_file)
         scorer._translate = str
         return scorer
 
@@ -110,32 +112,26 @@ class Scorer:
         directory: str | Path,
         device: str | torch.device,
         allow_modules: str | Sequence[str],
+        key_file: str | Path | None,
     ) -> "Scorer":
         folder, modules = Path(local(directory, "--saved_model_dir")), Modules.of(allow_modules)
-        if not (folder / "signature.json").exists():
+        if not (folder / NAME).exists():
             raise CheckpointError(not_an_export(folder))
-        try:
-            signature = json.loads(own_file(folder, "signature.json").read_text(encoding="utf-8"))
-            if signature["format"] != FORMAT:
-                raise CheckpointError(
-                    f"{folder} has format {signature['format']}; this version reads format {FORMAT}"
-                )
-            check_files(folder, signature["sha256"])
-            reading = Reading(**signature["reading"])
-            training = signature.get("training")  # exports of earlier versions lack it
-            Quality.of_all([training] if training else [])  # refuses what has another form
-            setting = FeatureSettings(**signature["setting"], folder=folder)
-            features, helpers = (
-                [
-                    make_feature(each, setting, signature["sha256"], modules)
-                    for each in signature[part]
-                ]
-                for part in ("features", "helpers")
-            )
-        except UNREADABLE as error:
-            raise CheckpointError(f"{folder}: is not an export: {error}") from error
+        signature = Signature.read(folder, modules, Key.read(key_file))
         program = load(folder / "model.pt2")
-        scorer = cls(program, features, helpers, reading, torch.device(device), training=training)
+        try:
+            check_fit(program, Layout.of(signature.features), signature.outputs)
+        except (Unfit, *UNREADABLE) as error:
+            file = folder / "model.pt2"
+            raise CheckpointError(f"{file}: rejected, since {error}; export it again") from error
+        scorer = cls(
+            program,
+            signature.features,
+            signature.helpers,
+            signature.reading,
+            torch.device(device),
+            training=signature.training,
+        )
         scorer._own_errors = OwnErrors(modules)
         return scorer
 
@@ -220,44 +216,3 @@ class Scorer:
             world=world.size,
         )
         return Loader(source, assembler, delivery, count(source, world))
-
-
-def check_files(folder: Path, sums: Mapping[str, str]) -> None:
-    """Raise CheckpointError if a file of an export has changed since it was written."""
-    for name, expected in sums.items():
-        if sha256(own_file(folder, name)) != expected:
-            raise CheckpointError(f"{folder / name} is damaged; export again")
-
-
-def own_file(folder: Path, name: str) -> Path:
-    """The path of a file of an export.
-
-    Raises:
-        CheckpointError: it is not a regular file (reading a pipe might wait forever), or a link out
-            of the folder.
-    """
-    file = inside(folder, name, "signature.json")
-    if not file.is_file():
-        raise CheckpointError(f"{folder}: is not an export: {name} is missing, or not a file")
-    return file
-
-
-def make_feature(
-    fields: dict[str, Any], setting: FeatureSettings, checked: Collection[str], modules: Modules
-) -> Feature:
-    """A feature of a signature. The files that it reads must be among the ``checked`` ones.
-
-    Raises CheckpointError for a class of the user's that cannot be had.
-    """
-    spec = FeatureSpec(fields.pop("kind"), fields, modules)
-    try:
-        for file in spec.files().values():
-            if file not in checked:
-                raise KeyError(f"no checksum of {file!r}")
-        with OwnErrors(modules, ConfigError):
-            return spec.make(setting)
-    except ConfigError as error:
-        if not spec.is_custom:
-            raise
-        words = f"{setting.folder}: feature {fields['feature_name']!r}: {error}"
-        raise CheckpointError(words) from error

@@ -1,0 +1,164 @@
+"""Exports whose program was made by hand: refused before anything is allocated or run."""
+
+import json
+import resource
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from messages import fails
+from serving import handmade
+from serving.plants import PROGRAM, edit, entries_of, write
+from serving.small import Small
+from serving.sums import edit_signature, sum_up
+
+from tzmmoe.errors import CheckpointError
+from tzmmoe.serving.scorer import Scorer
+
+FEATURE = 'id_feature { feature_name: "one" num_buckets: 5 embedding_dim: 2 }'
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("good")
+    return Small.build(folder, [FEATURE], names=["one"]).export(folder / "export")
+
+
+@pytest.fixture
+def export(good: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(good, tmp_path / "export")
+
+
+def put(body: handmade.Forward, export: Path) -> None:
+    torch.export.save(handmade.program(body), export / "model.pt2")
+    sum_up(export)
+
+
+def test_a_program_made_by_hand_that_does_no_harm_is_scored(export: Path) -> None:
+    """So it is what the others do that they are refused for."""
+    put(handmade.bagged(handmade.ends), export)
+    assert Scorer.load(export).score([{"one": 1}])["probs_ctr"].tolist() == [0.5]
+
+
+@pytest.mark.parametrize("name", handmade.READS_OR_WRITES)
+def test_a_program_that_could_read_or_write_what_is_not_its_own_is_refused(
+    name: str, export: Path
+) -> None:
+    put(handmade.READS_OR_WRITES[name], export)
+    with fails(CheckpointError, str(export / "model.pt2"), f"aten.{name.strip()}", "export"):
+        Scorer.load(export)
+
+
+@pytest.mark.parametrize("name", handmade.TAKES_MEMORY)
+def test_a_program_that_would_take_too_much_memory_is_refused_without_taking_it(
+    name: str, export: Path
+) -> None:
+    """The memory of the process is limited to what it has and a tenth of what the programs take."""
+    put(handmade.TAKES_MEMORY[name], export)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with fails(CheckpointError, str(export / "model.pt2"), f"aten.{name.strip()}", "bytes"):
+        Scorer.load(export)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 30_000  # KiB
+
+
+def retarget(name: str) -> Callable[[dict], None]:
+    def change(content: dict) -> None:
+        content["graph_module"]["graph"]["nodes"][0]["target"] = name
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"torch.ops.aten.{name}.default" for name in ("save", "manual_seed", "_print", "seed")),
+        *("torch.ops.aten.set_grad_enabled.default", "torch.ops.aten.from_file.default"),
+        *("torch.ops.aten.__class__.__init__", "torch.ops.aten.add_.Tensor"),
+        *("torch.ops.aten.resize_.default", "torch.ops.aten.set_.source_Storage"),
+        *("torch.ops.aten.copy_.default", "torch.ops.aten.set_data.default"),
+        *("torch.ops.aten._local_scalar_dense.default", "torch.ops.aten.data_ptr.default"),
+        *("torch.ops.higher_order.cond", "torch.ops.prims.convert_element_type.default"),
+        *("torch.sym_not", "_operator.pow", "_operator.attrgetter", "math.pow", "print", ""),
+        *("torch.ops.aten.add.Tensor\n", "torch.ops.aten.add", "torch.ops.aten.add.Tensor.x"),
+    ],
+)
+def test_an_operator_that_is_not_on_the_list_is_refused_by_its_name(
+    name: str, export: Path
+) -> None:
+    entries = entries_of(export / "model.pt2")
+    edit(entries, PROGRAM, retarget(name))
+    write(entries, export / "model.pt2")
+    sum_up(export)
+    with fails(CheckpointError, str(export / "model.pt2"), repr(name), "operators", "export"):
+        Scorer.load(export)
+
+
+def change_argument(operator: str, name: str, arg: dict) -> Callable[[dict], None]:
+    def change(content: dict) -> None:
+        nodes = content["graph_module"]["graph"]["nodes"]
+        node = next(node for node in nodes if operator in node["target"])
+        kept = [each for each in node["inputs"] if each["name"] != name]
+        node["inputs"] = [*kept, {"name": name, "arg": arg, "kind": 2}]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("operator", "name", "arg"),
+    [
+        ("new_zeros", "dtype", {"as_int": 10**6}),
+        ("new_zeros", "dtype", {"as_scalar_type": 10}),
+        ("new_zeros", "device", {"as_device": {"type": "cuda", "index": 0}}),
+        ("new_zeros", "pin_memory", {"as_bool": True}),
+        ("new_zeros", "layout", {"as_layout": 1}),
+        ("softmax", "dtype", {"as_int": -1}),
+        ("new_zeros", "size", {"as_ints": [2]}),
+        ("cumsum", "dtype", {"as_scalar_type": 2}),
+        ("embedding_bag", "include_last_offset", {"as_bool": False}),
+        ("embedding_bag", "mode", {"as_int": 2}),
+        ("embedding_bag", "offsets", {"as_tensor": {"name": "inputs_ids_2"}}),
+        ("repeat_interleave", "repeats", {"as_tensor": {"name": "inputs_ids_2"}}),
+        ("repeat_interleave", "output_size", {"as_none": True}),
+        ("cat", "tensors", {"as_graph": {"name": "g", "graph": {}}}),
+        ("cat", "tensors", {"as_operator": "torch.ops.aten.add.Tensor"}),
+        ("cat", "tensors", {"as_custom_obj": {"name": "o", "class_fqn": "o"}}),
+    ],
+)
+def test_an_argument_of_another_kind_than_an_export_has_is_refused(
+    operator: str, name: str, arg: dict, export: Path
+) -> None:
+    entries = entries_of(export / "model.pt2")
+    edit(entries, PROGRAM, change_argument(operator, name, arg))
+    write(entries, export / "model.pt2")
+    sum_up(export)
+    with fails(CheckpointError, str(export / "model.pt2"), "aten.", "export"):
+        Scorer.load(export)
+
+
+def test_an_output_that_changes_a_weight_is_refused(export: Path) -> None:
+    def change(content: dict) -> None:
+        specs = content["graph_module"]["signature"]["output_specs"]
+        mutation = {"arg": {"name": "sigmoid"}, "buffer_name": "b"}
+        specs.insert(0, {"buffer_mutation": mutation})
+
+    entries = entries_of(export / "model.pt2")
+    edit(entries, PROGRAM, change)
+    write(entries, export / "model.pt2")
+    sum_up(export)
+    with fails(CheckpointError, str(export / "model.pt2"), "buffer_mutation"):
+        Scorer.load(export)
+
+
+def test_outputs_that_signature_json_does_not_describe_are_refused(export: Path) -> None:
+    signature = json.loads((export / "signature.json").read_text())
+    for change in ({"shape": ["batch", 2]}, {"dtype": "float64"}, None):
+        changed = {**signature, "outputs": dict(signature["outputs"])}
+        if change is None:
+            del changed["outputs"]["probs_ctr"]
+        else:
+            changed["outputs"]["probs_ctr"] = signature["outputs"]["probs_ctr"] | change
+        edit_signature(export, {"outputs": changed["outputs"]})
+        with fails(CheckpointError, "model.pt2", "probs_ctr", "signature.json"):
+            Scorer.load(export)

@@ -1,0 +1,121 @@
+"""How much memory an exported program takes, found out without taking it.
+
+The program runs on fake tensors, which have a shape and no content. So what it would take is known
+before anything is allocated, whichever operators it uses: a size that is written in the program, a
+tensor that is joined with itself forty times, or a product of all rows with all rows.
+"""
+
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from tzmmoe.serving.operators import name_of
+
+FIXED_BYTES = 64 << 20  # that a program may take for any number of rows, besides its weights
+ROW_BYTES = 1 << 20  # that it may take for each row
+WEIGHT_SHARE = 16  # and for each row, as much of the size of its weights: wide layers have many
+MANY_ROWS = 1 << 20
+
+
+# What torch raises for operators whose arguments do not fit.
+CANNOT_RUN = (
+    *(RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError),
+    *(ArithmeticError, MemoryError),
+)
+
+
+class Unfit(Exception):
+    """The message names the operator, and what was found."""
+
+
+class Ledger(TorchDispatchMode):
+    """Adds up the bytes of the tensors that live at one time.
+
+    Calls that a call makes in turn count too. Raises Unfit, without the name of the call.
+    """
+
+    def __init__(self, limit_bytes: int, num_rows: int) -> None:
+        super().__init__()
+        self.limit_bytes, self.num_rows = limit_bytes, num_rows
+        self.live_bytes = self.peak_bytes = 0
+        self._holders: dict[int, int] = {}  # how many tensors share a storage
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: Mapping | None = None
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor):
+                self._add(tensor)
+        return made
+
+    def _add(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key, size_bytes = storage._cdata, storage.nbytes()
+        if key not in self._holders:
+            self.live_bytes += size_bytes
+            self.peak_bytes = max(self.peak_bytes, self.live_bytes)
+        self._holders[key] = self._holders.get(key, 0) + 1
+        weakref.finalize(tensor, self._remove, key, size_bytes)
+        if self.live_bytes > self.limit_bytes:
+            rows = f"{self.num_rows:,} row" + "s" * (self.num_rows > 1)
+            shape = tuple(tensor.shape)
+            raise Unfit(
+                f"makes a tensor of the shape {shape} for {rows}, which takes the "
+                f"memory in use to {self.live_bytes:,} bytes; at most {self.limit_bytes:,} may be"
+            )
+
+    def _remove(self, key: int, size_bytes: int) -> None:
+        self._holders[key] -= 1
+        if not self._holders[key]:
+            del self._holders[key]
+            self.live_bytes -= size_bytes
+
+
+class Steps(fx.Interpreter):
+    """Runs a program call by call, and knows at which one it is."""
+
+    call = "its first call"
+
+    def run_node(self, n: fx.Node) -> Any:
+        if n.op == "call_function":
+            self.call = name_of(n.target)
+        return super().run_node(n)
+
+
+def shapes_of(
+    program: torch.export.ExportedProgram, inputs: Callable[[int], dict[str, Tensor]]
+) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+    """Type and shape of each output for MANY_ROWS rows.
+
+    ``inputs``: the named tensors of a batch of so many rows, which are made as fake ones.
+
+    Raises:
+        Unfit: an operator gets what it cannot take, or the program takes more memory than
+            FIXED_BYTES and ROW_BYTES allow.
+    """
+    module = program.module()
+    weights = (*program.state_dict.values(), *program.constants.values())
+    weight_bytes = sum(weight.nbytes for weight in weights)
+    row_bytes = ROW_BYTES + weight_bytes // WEIGHT_SHARE
+    outputs: dict[str, Tensor] = {}
+    for num_rows in (1, MANY_ROWS):
+        limit_bytes = FIXED_BYTES + weight_bytes + num_rows * row_bytes
+        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+            named = inputs(num_rows)
+            steps = Steps(module)
+            with Ledger(limit_bytes, num_rows):
+                try:
+                    outputs = steps.run(named)
+                except Unfit as error:
+                    raise Unfit(f"{steps.call} {error}") from error
+                except CANNOT_RUN as error:
+                    reason = str(error).strip().splitlines() or [type(error).__name__]
+                    raise Unfit(f"{steps.call}: {reason[0]}") from error
+    return {name: (output.dtype, tuple(output.shape)) for name, output in outputs.items()}
