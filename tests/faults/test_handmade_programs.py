@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
 from messages import fails
@@ -14,7 +15,8 @@ from serving.plants import PROGRAM, edit, entries_of, write
 from serving.small import Small
 from serving.sums import edit_signature, sum_up
 
-from tzmmoe.errors import CheckpointError
+from tzmmoe.errors import CheckpointError, DataError
+from tzmmoe.serving import scorer as scorer_module
 from tzmmoe.serving.scorer import Scorer
 
 FEATURE = 'id_feature { feature_name: "one" num_buckets: 5 embedding_dim: 2 }'
@@ -60,6 +62,33 @@ def test_a_program_that_would_take_too_much_memory_is_refused_without_taking_it(
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with fails(CheckpointError, str(export / "model.pt2"), f"aten.{name.strip()}", "bytes"):
         Scorer.load(export)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 30_000  # KiB
+
+
+def wide(model: handmade.Handmade, inputs: dict) -> torch.Tensor:
+    """Half a megabyte for each row, as a wide model may take."""
+    rows = inputs["lengths_2"].flatten().float()
+    return (rows.unsqueeze(1) * torch.ones(2**17)).sum(1)
+
+
+def test_a_batch_that_needs_more_memory_than_is_free_is_refused_before_it_takes_any(
+    export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(wide, export)
+    scorer = Scorer.load(export)
+    rows = pa.table({"one": [1] * 3000})
+    asked = []
+
+    def free(device: torch.device) -> int:
+        asked.append(device)
+        return 2**30
+
+    monkeypatch.setattr(scorer_module, "free_bytes", free)
+    assert scorer.score(rows.slice(0, 10))["probs_ctr"].shape == (10,)
+    assert not asked, "what takes little is not worth a look at the system"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with fails(DataError, "3,000 rows", "1.5 GiB", "1.0 GiB are free", "batch_size"):
+        scorer.score(rows)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 30_000  # KiB
 
 

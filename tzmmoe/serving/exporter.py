@@ -23,6 +23,7 @@ from tzmmoe.serving.seal import Key
 from tzmmoe.serving.signature import FORMAT
 from tzmmoe.system.digest import sha256
 from tzmmoe.system.durable import check_writable, unwritable, written_aside
+from tzmmoe.system.jsonfile import parsed
 from tzmmoe.system.lock import BusyError
 from tzmmoe.tasks.task import TaskSet
 
@@ -92,6 +93,12 @@ class Export:
         save(program, folder / "model.pt2")
         (folder / "pipeline.config").write_text(self.config, encoding="utf-8")
         signature = json.dumps(self._signature(folder), indent=1, ensure_ascii=False)
+        try:
+            parsed(signature.encode())
+        except ValueError as error:  # a vocab_list of millions, or deep args
+            raise CheckpointError(
+                f"the model cannot be exported: signature.json {error}"
+            ) from error
         (folder / "signature.json").write_text(signature, encoding="utf-8")
         seal.write(folder, self.key)
 

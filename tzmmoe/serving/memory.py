@@ -7,6 +7,7 @@ tensor that is joined with itself forty times, or a product of all rows with all
 
 import weakref
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from tzmmoe.serving.operators import name_of
 
 FIXED_BYTES = 64 << 20  # that a program may take for any number of rows, besides its weights
 ROW_BYTES = 1 << 20  # that it may take for each row
-WEIGHT_SHARE = 16  # and for each row, as much of the size of its weights: wide layers have many
+WEIGHT_SHARE = 2  # and for each row this part of the size of its weights: wide layers have many
 MANY_ROWS = 1 << 20
 
 
@@ -32,6 +33,17 @@ CANNOT_RUN = (
 
 class Unfit(Exception):
     """The message names the operator, and what was found."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes that a program takes for no rows, and for each row with one id for each feature."""
+
+    fixed_bytes: int
+    row_bytes: float
+
+    def of(self, num_rows: float) -> int:
+        return self.fixed_bytes + int(num_rows * self.row_bytes)
 
 
 class Ledger(TorchDispatchMode):
@@ -91,8 +103,8 @@ class Steps(fx.Interpreter):
 
 def shapes_of(
     program: torch.export.ExportedProgram, inputs: Callable[[int], dict[str, Tensor]]
-) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
-    """Type and shape of each output for MANY_ROWS rows.
+) -> tuple[dict[str, tuple[torch.dtype, tuple[int, ...]]], Need]:
+    """Type and shape of each output for MANY_ROWS rows, and what the program needs.
 
     ``inputs``: the named tensors of a batch of so many rows, which are made as fake ones.
 
@@ -105,12 +117,13 @@ def shapes_of(
     weight_bytes = sum(weight.nbytes for weight in weights)
     row_bytes = ROW_BYTES + weight_bytes // WEIGHT_SHARE
     outputs: dict[str, Tensor] = {}
+    peaks = []
     for num_rows in (1, MANY_ROWS):
         limit_bytes = FIXED_BYTES + weight_bytes + num_rows * row_bytes
         with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
             named = inputs(num_rows)
             steps = Steps(module)
-            with Ledger(limit_bytes, num_rows):
+            with Ledger(limit_bytes, num_rows) as ledger:
                 try:
                     outputs = steps.run(named)
                 except Unfit as error:
@@ -118,4 +131,6 @@ def shapes_of(
                 except CANNOT_RUN as error:
                     reason = str(error).strip().splitlines() or [type(error).__name__]
                     raise Unfit(f"{steps.call}: {reason[0]}") from error
-    return {name: (output.dtype, tuple(output.shape)) for name, output in outputs.items()}
+        peaks.append(ledger.peak_bytes)
+    shapes = {name: (output.dtype, tuple(output.shape)) for name, output in outputs.items()}
+    return shapes, Need(peaks[0], max(peaks[1] - peaks[0], 0) / MANY_ROWS)

@@ -16,7 +16,7 @@ from tzmmoe.features.base import Layout
 from tzmmoe.jagged import Jagged
 from tzmmoe.models.rank import RankModel
 from tzmmoe.serving import archive, memory, operators
-from tzmmoe.serving.memory import Unfit
+from tzmmoe.serving.memory import Need, Unfit
 from tzmmoe.tasks.task import TaskSet
 
 # What torch, zipfile and json raise for a damaged file.
@@ -108,8 +108,8 @@ def _check_operators(program: torch.export.ExportedProgram) -> None:
 
 def check_fit(
     program: torch.export.ExportedProgram, layout: Layout, outputs: Mapping[str, Any]
-) -> None:
-    """Check a program against its signature, without taking any memory for it.
+) -> Need:
+    """Check a program against its signature, without taking any memory for it; what it needs.
 
     ``outputs``: as ``exporter.describe_outputs`` gives them.
 
@@ -126,12 +126,13 @@ def check_fit(
             ids[width] = Jagged(values, lengths, torch.ones(num_rows * len(slots)))
         return program_inputs(Inputs(ids, torch.zeros(num_rows, layout.num_numbers)), layout)
 
+    shapes, need = memory.shapes_of(program, inputs)
     found = {
         name: {
             "dtype": str(dtype).removeprefix("torch."),
             "shape": ["batch" if size == memory.MANY_ROWS else size for size in shape],
         }
-        for name, (dtype, shape) in memory.shapes_of(program, inputs).items()
+        for name, (dtype, shape) in shapes.items()
     }
     for name in {**found, **outputs}:
         if found.get(name) != outputs.get(name):
@@ -141,6 +142,7 @@ def check_fit(
             )
     if list(found) != list(outputs):
         raise Unfit(f"its outputs come as {list(found)}, in signature.json as {list(outputs)}")
+    return need
 
 
 def _example(layout: Layout) -> Inputs:

@@ -20,12 +20,12 @@ from tzmmoe.data.quality import Quality
 from tzmmoe.data.reading.files import Reading, open_source
 from tzmmoe.data.reading.partitions import with_partitions
 from tzmmoe.data.unfit import check_types
-from tzmmoe.errors import CheckpointError
+from tzmmoe.errors import CheckpointError, DataError
 from tzmmoe.features import Feature
 from tzmmoe.features.base import Layout
 from tzmmoe.registry import Modules, OwnErrors
 from tzmmoe.registry.modules import NO_MODULES
-from tzmmoe.serving.memory import Unfit
+from tzmmoe.serving.memory import Need, Unfit
 from tzmmoe.serving.program import check_fit, load, program_inputs
 from tzmmoe.serving.requests import RequestReader
 from tzmmoe.serving.seal import Key
@@ -33,9 +33,12 @@ from tzmmoe.serving.signature import NAME, UNREADABLE, Signature
 from tzmmoe.system import spoken
 from tzmmoe.system.localpath import local
 from tzmmoe.system.pathkind import not_an_export
+from tzmmoe.system.runtime import free_bytes, short_bytes
 from tzmmoe.system.world import World
 
 log = logging.getLogger(__name__)
+
+LITTLE_BYTES = 1 << 28
 
 # What messages call the arguments of a Scorer's methods, by the flags of tzmmoe.predict.
 ARGUMENTS = {"saved_model_dir": "directory", "predict_input_path": "path"}
@@ -66,6 +69,7 @@ class Scorer:
         self._own_errors = OwnErrors(NO_MODULES)
         self._process = os.getpid()
         self._training = training
+        self._need: Need | None = None
         self._served = Quality()
         types = training["types"] if training else {}
         self._reader = RequestReader(self.assembler.needed, self.assembler.features, types)
@@ -120,7 +124,7 @@ class Scorer:
         signature = Signature.read(folder, modules, Key.read(key_file))
         program = load(folder / "model.pt2")
         try:
-            check_fit(program, Layout.of(signature.features), signature.outputs)
+            need = check_fit(program, Layout.of(signature.features), signature.outputs)
         except (Unfit, *UNREADABLE) as error:
             file = folder / "model.pt2"
             raise CheckpointError(f"{file}: rejected, since {error}; export it again") from error
@@ -133,6 +137,7 @@ class Scorer:
             training=signature.training,
         )
         scorer._own_errors = OwnErrors(modules)
+        scorer._need = need
         return scorer
 
     def score(self, rows: Any) -> dict[str, Tensor]:
@@ -164,11 +169,30 @@ class Scorer:
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        """The outputs for an encoded batch, moved to the CPU."""
+        """The outputs for an encoded batch, moved to the CPU.
+
+        Raises DataError if it would take more memory than is free.
+        """
         if os.getpid() != self._process:
             self._settle_in_fork()
+        self._check_memory(batch)
         inputs = program_inputs(batch.to(self.device).inputs, self.assembler.layout)
         return {name: output.cpu() for name, output in self._run(inputs).items()}
+
+    def _check_memory(self, batch: Batch) -> None:
+        """Before anything is allocated; what takes little is not worth a look at the system."""
+        if self._need is None:
+            return
+        layout, ids = self.assembler.layout, batch.inputs.ids
+        for_ids = [ids[width].flat.numel() / len(slots) for width, slots in layout.pooled.items()]
+        needed = self._need.of(max([len(batch), *for_ids]))
+        free = free_bytes(self.device) if needed > LITTLE_BYTES else None
+        if free is not None and needed > free:
+            words = (
+                f"scoring {len(batch):,} rows at a time takes {short_bytes(needed)} of memory, and "
+                f"{short_bytes(free)} are free; lower --batch_size"
+            )
+            raise DataError(self._translate(words))
 
     def _settle_in_fork(self) -> None:
         """Compute in this thread alone: OpenMP's threads did not survive the fork, and a program
