@@ -24,7 +24,7 @@ FEATURES = [
     'id_feature { feature_name: "word" vocab_file: "words.txt" default_bucketize_value: 0 '
     "embedding_dim: 2 }",
 ]
-FILES = ["model.pt2", "signature.json", "pipeline.config", "vocab/word.txt", "checksums.json"]
+FILES = ["model.pt2", "signature.json", "pipeline.config", "vocab/word.txt", "seal.json"]
 BESIDE = [
     *("model.pt", "model.pkl", "data.pkl", "signature.pkl", "vocab/word.pkl", "vocab/other.txt"),
     *("__init__.py", "sitecustomize.py", "conftest.py", "torch.py", "model.pt2.pkl", "archive.pth"),
@@ -80,7 +80,7 @@ def test_a_pickle_in_the_place_of_a_file_of_an_export_never_runs(
     """It is rejected. Exceptions, with a matching checksum, are pipeline.config, which nothing
     reads, and a vocabulary, of which a pickle is just more words, if it is text at all."""
     plant(export / name, form, mark)
-    if is_summed and name not in ("signature.json", "checksums.json"):
+    if is_summed and name not in ("signature.json", "seal.json"):
         sum_up(export)
     elif is_summed and name == "signature.json":
         seal_up(export)
@@ -138,10 +138,10 @@ def test_an_export_that_names_a_file_outside_is_rejected_for_it(export, tmp_path
         if "vocab_file" in feature:
             feature["vocab_file"] = name
     (export / "signature.json").write_text(json.dumps(signature))
-    sums = json.loads((export / "checksums.json").read_text())
+    sums = json.loads((export / "seal.json").read_text())
     sums["sha256"] |= {"signature.json": sha256(export / "signature.json")}
     sums["sha256"] |= {name: signature["sha256"][name]}
-    (export / "checksums.json").write_text(json.dumps(sums))
+    (export / "seal.json").write_text(json.dumps(sums))
     with pytest.raises(CheckpointError, match="outside its folder"):
         scored(export)
 

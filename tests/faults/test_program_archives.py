@@ -13,9 +13,8 @@ from serving.plants import CONSTANTS, PROGRAM, WEIGHTS, edit, entries_of, write
 from serving.small import Small
 
 from tzmmoe.errors import CheckpointError
-from tzmmoe.serving import zipped
+from tzmmoe.serving import jsonfile, zipped
 from tzmmoe.serving.program import load, save, trace
-from tzmmoe.system import jsonfile
 
 FEATURE = 'id_feature { feature_name: "one" num_buckets: 5 embedding_dim: 2 }'
 

@@ -96,13 +96,13 @@ def warned(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
 
 def test_checksums_cover_every_file_and_are_what_sha256_gives(good: Path) -> None:
     files = files_of(good)
-    sums = json.loads(files.pop("checksums.json"))
+    sums = json.loads(files.pop("seal.json"))
     assert sums["sha256"] == {n: hashlib.sha256(each).hexdigest() for n, each in files.items()}
     assert set(files) == {"model.pt2", "pipeline.config", "signature.json", "vocab/word.txt"}
 
 
 def test_the_signature_is_the_hmac_of_the_sorted_checksums(signed: Path) -> None:
-    content = json.loads((signed / "checksums.json").read_text())
+    content = json.loads((signed / "seal.json").read_text())
     pairs = ", ".join(f'["{name}", "{each}"]' for name, each in sorted(content["sha256"].items()))
     expected = hmac.new(KEY, f"[{pairs}]".encode(), hashlib.sha256).hexdigest()
     assert content["hmac_sha256"] == expected
@@ -132,7 +132,7 @@ def outcome(export: Path, expected: dict[str, bytes]) -> str:
 
 
 def test_a_flipped_bit_in_any_file_is_told_or_harmless(good: Path, export: Path) -> None:
-    """Harmless: blanks between the values of checksums.json, for example."""
+    """Harmless: blanks between the values of seal.json, for example."""
     files, expected, source = files_of(good), scores(good), random.Random(7)
     outcomes = []
     for _ in range(FLIPS):
@@ -142,7 +142,7 @@ def test_a_flipped_bit_in_any_file_is_told_or_harmless(good: Path, export: Path)
         assert found in ("told", "harmless"), f"{name}: byte {place}, bit {bit}: {found}"
         outcomes.append((name, found))
         (export / name).write_bytes(files[name])
-    assert {name for name, found in outcomes if found == "harmless"} <= {"checksums.json"}
+    assert {name for name, found in outcomes if found == "harmless"} <= {"seal.json"}
     assert {name for name, _ in outcomes} == set(files)
 
 
@@ -159,14 +159,14 @@ def test_a_file_that_is_missing_or_empty_is_told_with_its_name(export: Path, nam
 
 
 def test_an_export_that_lost_its_checksums_is_told(export: Path) -> None:
-    (export / "checksums.json").unlink()
-    with fails(CheckpointError, str(export / "checksums.json"), "missing"):
+    (export / "seal.json").unlink()
+    with fails(CheckpointError, str(export / "seal.json"), "missing"):
         Scorer.load(export)
 
 
 def older(export: Path) -> None:
-    """As exports were before there was checksums.json."""
-    (export / "checksums.json").unlink()
+    """As exports were before there was seal.json."""
+    (export / "seal.json").unlink()
     file = export / "signature.json"
     content = json.loads(file.read_text())
     del content["checksums"]
@@ -224,10 +224,10 @@ def changed(export: Path) -> None:
 
 
 def changed_with_the_old_signature(export: Path) -> None:
-    old = json.loads((export / "checksums.json").read_text())["hmac_sha256"]
+    old = json.loads((export / "seal.json").read_text())["hmac_sha256"]
     changed(export)
-    content = json.loads((export / "checksums.json").read_text())
-    (export / "checksums.json").write_text(json.dumps(content | {"hmac_sha256": old}))
+    content = json.loads((export / "seal.json").read_text())
+    (export / "seal.json").write_text(json.dumps(content | {"hmac_sha256": old}))
 
 
 def without_checksums(export: Path) -> None:
@@ -335,7 +335,7 @@ def test_an_unknown_type_of_a_column_is_refused_when_loading(export: Path) -> No
         Scorer.load(export)
 
 
-@pytest.mark.parametrize("name", ["signature.json", "checksums.json"])
+@pytest.mark.parametrize("name", ["signature.json", "seal.json"])
 @pytest.mark.parametrize("depth", [100, 100_000])
 def test_deep_json_is_told(export: Path, name: str, depth: int) -> None:
     (export / name).write_text("[" * depth + "]" * depth)
@@ -348,15 +348,15 @@ def test_deep_json_is_told(export: Path, name: str, depth: int) -> None:
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"sha256": []}', '{"sha256": {}}'])
 def test_checksums_of_another_form_are_told(export: Path, content: str) -> None:
-    (export / "checksums.json").write_text(content)
+    (export / "seal.json").write_text(content)
     with fails(CheckpointError, str(export), "export"):
         Scorer.load(export)
 
 
 def test_checksums_that_leave_out_the_signature_are_told(export: Path) -> None:
-    content = json.loads((export / "checksums.json").read_text())
+    content = json.loads((export / "seal.json").read_text())
     del content["sha256"]["signature.json"]
-    (export / "checksums.json").write_text(json.dumps(content))
+    (export / "seal.json").write_text(json.dumps(content))
     with fails(CheckpointError, str(export), "no checksum of signature.json"):
         Scorer.load(export)
 

@@ -17,7 +17,7 @@ def sum_up(export: Path) -> None:
 
 
 def seal_up(export: Path) -> None:
-    """Those in checksums.json alone."""
+    """Those in seal.json alone."""
     (export / seal.CHECKSUMS).unlink(missing_ok=True)
     seal.write(export, None)
 

@@ -35,7 +35,7 @@ task_towers {
 task_towers { tower_name: "price" label_name: "label" losses { l2_loss {} } }
 """
 FILES = {
-    *("model.pt2", "pipeline.config", "signature.json", "checksums.json"),
+    *("model.pt2", "pipeline.config", "signature.json", "seal.json"),
     *("vocab/tags.txt", "vocab/helper.txt"),
 }
 

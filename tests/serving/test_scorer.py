@@ -304,9 +304,9 @@ def test_a_signature_cannot_name_files_outside_the_export(export: Path, name: st
     rewrite(export, sha256=signature["sha256"] | {name: "0"})
     with fails(CheckpointError, str(export), "no checksum", name):
         Scorer.load(export)
-    sums = json.loads((export / "checksums.json").read_text())
+    sums = json.loads((export / "seal.json").read_text())
     sums["sha256"][name] = "0"
-    (export / "checksums.json").write_text(json.dumps(sums))
+    (export / "seal.json").write_text(json.dumps(sums))
     with pytest.raises(CheckpointError, match="outside its folder"):
         Scorer.load(export)
     features = signature["features"]

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tzmmoe.serving import operators
+from tzmmoe.serving.jsonfile import parsed
 from tzmmoe.serving.zipped import entries_of, rejected
-from tzmmoe.system.jsonfile import parsed
 
 PROGRAM = "models/model.json"
 SAMPLES = "data/sample_inputs/model.pt"

@@ -17,13 +17,13 @@ from tzmmoe.features.base import Layout
 from tzmmoe.features.lookup import find_file
 from tzmmoe.models.rank import RankModel
 from tzmmoe.serving import seal
+from tzmmoe.serving.jsonfile import parsed
 from tzmmoe.serving.memory import Unfit
 from tzmmoe.serving.program import check_fit, save, trace
 from tzmmoe.serving.seal import Key
 from tzmmoe.serving.signature import FORMAT
 from tzmmoe.system.digest import sha256
 from tzmmoe.system.durable import check_writable, unwritable, written_aside
-from tzmmoe.system.jsonfile import parsed
 from tzmmoe.system.lock import BusyError
 from tzmmoe.tasks.task import TaskSet
 

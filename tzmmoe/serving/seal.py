@@ -1,6 +1,6 @@
 """Checksums of all files of an export, and a signature of them by a secret key.
 
-``checksums.json`` covers every other file. With a key it also holds the HMAC-SHA256 of the
+``seal.json`` covers every other file. With a key it also holds the HMAC-SHA256 of the
 checksums (RFC 2104): whoever lacks the key can write neither another file nor other checksums.
 """
 
@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tzmmoe.errors import CheckpointError, ConfigError
+from tzmmoe.serving.jsonfile import parsed
 from tzmmoe.system.digest import inside, sha256
-from tzmmoe.system.jsonfile import parsed
 from tzmmoe.system.localpath import local
 
 log = logging.getLogger(__name__)
 
-CHECKSUMS = "checksums.json"
+CHECKSUMS = "seal.json"
 KEY_BYTES = (16, 1 << 16)  # fewest and most
 
 

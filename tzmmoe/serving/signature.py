@@ -12,9 +12,9 @@ from tzmmoe.errors import CheckpointError, ConfigError, did_you_mean
 from tzmmoe.features import Feature, FeatureSettings, FeatureSpec
 from tzmmoe.registry import Modules, OwnErrors
 from tzmmoe.serving import seal
+from tzmmoe.serving.jsonfile import parsed
 from tzmmoe.serving.seal import Key, own_file
 from tzmmoe.system.digest import sha256
-from tzmmoe.system.jsonfile import parsed
 
 log = logging.getLogger(__name__)
 
