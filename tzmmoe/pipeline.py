@@ -3,6 +3,7 @@
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -22,7 +23,7 @@ from tzmmoe.system import cli, spoken
 from tzmmoe.system.checkpoint import is_checkpoint
 from tzmmoe.system.durable import naming
 from tzmmoe.system.localpath import local
-from tzmmoe.system.runtime import flushed_denormals
+from tzmmoe.system.runtime import borrowed, flushed_denormals, keep_memory
 from tzmmoe.textformat.edit import Settings
 
 P = ParamSpec("P")
@@ -34,7 +35,7 @@ def _spoken(method: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(method)
     def wrapped(self: "Pipeline", *arguments: P.args, **keywords: P.kwargs) -> T:
-        with spoken.speaking(self._translate), OwnErrors(self.config.modules):
+        with borrowed(), spoken.speaking(self._translate), OwnErrors(self.config.modules):
             return method(self, *arguments, **keywords)
 
     return wrapped
@@ -91,7 +92,7 @@ class Pipeline:
         Raises:
             ConfigError: all faults at once, but for those that matter only to training.
         """
-        with spoken.speaking(spoken.in_python):
+        with borrowed(), spoken.speaking(spoken.in_python):
             config = _read(
                 path,
                 {"settings": settings, "flags": flags, "edits_json": edits_json},
@@ -111,6 +112,7 @@ class Pipeline:
     ) -> "Pipeline":
         """As ``load`` with its ``edits``, for a command line: what it does next reports the faults,
         with those of its own, and messages speak of flags."""
+        keep_memory()
         return cls(_read(path, edits, allow_modules), device=device, in_python=False)
 
     @_spoken
@@ -269,6 +271,10 @@ class Pipeline:
         with PredictionWriter(predict_output_path, inputs, world) as writer:
             write_predictions(session.batches(loader), session.outputs, writer, output_columns)
         return sum(world.gather(writer.num_rows))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        modules = state["config"].modules
+        vars(self).update(state, config=replace(state["config"], rules=rules(modules)))
 
     def _training(self) -> Session:
         needs = ("train_input_path", "model_dir")

@@ -5,9 +5,6 @@ import datetime
 import decimal
 import enum
 import json
-import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -452,35 +449,3 @@ def test_a_scorer_counts_what_it_scored_beside_the_shares_of_training(export: Pa
     assert word["unknown"] == {"rows": 8, "share": pytest.approx(1 / 3), "training_share": 0.1}
     assert row["outside"] == {"rows": 8, "share": pytest.approx(1 / 3), "training_share": 0.2}
     assert set(found["features"]) == set(NAMES)
-
-
-FORKS = """
-import multiprocessing, sys
-from tzmmoe.serving.scorer import Scorer
-
-scorer = Scorer.load(sys.argv[1])
-rows = [{name: None for name in scorer.assembler.needed} | {"hash": ["a", "b"]}] * 64
-before = scorer.score(rows)["probs_ctr"].tolist()
-
-def work(queue):
-    queue.put(scorer.score(rows)["probs_ctr"].tolist())
-
-context = multiprocessing.get_context("fork")
-queue = context.Queue()
-worker = context.Process(target=work, args=(queue,), daemon=True)
-worker.start()
-assert queue.get(timeout=60) == before
-"""
-
-
-def test_a_worker_that_was_forked_after_a_request_answers(export: Path) -> None:
-    """OpenMP's threads do not survive a fork, and a program that waits for them hangs."""
-    run = subprocess.run(
-        [sys.executable, "-c", FORKS, str(export)],
-        env={**os.environ, "OMP_NUM_THREADS": "2"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert run.returncode == 0, run.stderr
-    says(run.stderr, "forked", "one thread", "load it in each worker")

@@ -1,6 +1,8 @@
-"""The process: settings are restored after use, and what is wrong with its environment is told."""
+"""The process: settings are restored after use, memory is kept, and what is wrong with its
+environment is told."""
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -68,3 +70,49 @@ def test_a_command_says_what_is_wrong_with_its_environment(
     assert "Traceback" not in done.stderr
     if name == "RANK":
         says(done.stderr, "the config fits the data")
+
+
+STEPS = """
+import resource
+import torch
+from tzmmoe.system.runtime import keep_memory
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def step():
+    tensors = [torch.ones(5 << 20) for _ in range(4)]  # 20 MiB each
+
+kept = keep_memory()
+for _ in range(6):
+    step()
+before = faults()
+for _ in range(10):
+    step()
+print(kept, faults() - before)
+"""
+
+
+def steps_with(**environment: str) -> tuple[bool, int]:
+    """Whether memory is kept, and the pages that ten steps asked the system for."""
+    command = [sys.executable, "-W", "ignore", "-c", STEPS]
+    own = {name: value for name, value in os.environ.items() if "MALLOC" not in name.upper()}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=own | environment
+    )
+    kept, pages = done.stdout.split()
+    return kept == "True", int(pages)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of glibc")
+def test_the_memory_of_a_step_is_kept_for_the_next_one() -> None:
+    """Without that, ten steps of 80 MiB ask for many pages again; the environment can say so."""
+    kept, pages = steps_with()
+    left_alone, pages_by_default = steps_with(MALLOC_MMAP_THRESHOLD_="131072")
+    assert (kept, left_alone) == (True, False)
+    assert pages < pages_by_default / 10
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of glibc")
+def test_an_allocator_that_the_environment_configures_is_left_alone() -> None:
+    assert not steps_with(GLIBC_TUNABLES="glibc.malloc.trim_threshold=1048576")[0]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tzmmoe.config.facts import FACTS
 from tzmmoe.config.rulebook import Rules
@@ -14,6 +15,7 @@ from tzmmoe.system.localpath import local
 from tzmmoe.system.pathkind import kind_of, not_a_config
 from tzmmoe.textformat import edit, reader
 from tzmmoe.textformat.edit import Settings
+from tzmmoe.textformat.outline import Outline
 
 LOCAL_PATHS = (
     *("model_dir", "eval_config.output_file", "eval_config.predictions_path"),
@@ -32,6 +34,10 @@ class Config:
     folder: Path
     rules: Rules  # by which it was loaded
     modules: Modules = NO_MODULES  # in which classes of the user's may lie
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the rules, which are functions; whoever unpickles it gathers them anew."""
+        return {name: value for name, value in vars(self).items() if name != "rules"}
 
 
 def load(
@@ -59,22 +65,32 @@ def load(
     written = rules.rewrite(pipeline, faults)
     _make_local(pipeline, faults)
     rules.check(pipeline, faults)
+    locate = Locator(outline, changes, written)
+    return Config(pipeline, faults, locate, path.parent, rules, modules)
 
-    def locate(fault: Fault) -> Fault:
-        """The fault with its path as written, and the flag that set it or else its line."""
+
+@dataclass(frozen=True)
+class Locator:
+    """Adds to a fault its path as written, and the flag that set it or else its line in the text.
+
+    ``rewritten``: paths of the canonical config, each with the path that the user wrote."""
+
+    outline: Outline
+    changes: edit.Changes
+    rewritten: Mapping[str, str]
+
+    def __call__(self, fault: Fault) -> Fault:
         if fault.where:
             return fault
         place = fault.path
-        for rewritten, own in written.items():
+        for rewritten, own in self.rewritten.items():
             if lies_in(fault.path, rewritten):
                 place = own + fault.path.removeprefix(rewritten)
-        flags = [flag for changed, flag in changes.changed if lies_in(place, changed)]
+        flags = [flag for changed, flag in self.changes.changed if lies_in(place, changed)]
         if flags:
             return replace(fault, path=place, where=flags[-1])
-        place = changes.written(place)
-        return replace(fault, path=place, where=outline.locate(place))
-
-    return Config(pipeline, faults, locate, path.parent, rules, modules)
+        place = self.changes.written(place)
+        return replace(fault, path=place, where=self.outline.locate(place))
 
 
 def _make_local(pipeline: Pipeline, faults: Faults) -> None:

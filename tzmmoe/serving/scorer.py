@@ -31,9 +31,10 @@ from tzmmoe.serving.requests import RequestReader
 from tzmmoe.serving.seal import Key
 from tzmmoe.serving.signature import NAME, UNREADABLE, Signature
 from tzmmoe.system import spoken
+from tzmmoe.system.digest import sha256
 from tzmmoe.system.localpath import local
 from tzmmoe.system.pathkind import not_an_export
-from tzmmoe.system.runtime import free_bytes, short_bytes
+from tzmmoe.system.runtime import free_bytes, keep_memory, prepare_for_forks, short_bytes
 from tzmmoe.system.world import World
 
 log = logging.getLogger(__name__)
@@ -65,9 +66,10 @@ class Scorer:
         self.assembler = Assembler(features, (), helpers=helpers)
         self.reading = reading
         self.device = device
+        self._source: tuple[str, str | torch.device, Sequence[str], str | None] | None = None
+        self._digest = ""  # of the export's signature, which has those of its files
         self._translate: Callable[[str], str] = in_python
         self._own_errors = OwnErrors(NO_MODULES)
-        self._process = os.getpid()
         self._training = training
         self._need: Need | None = None
         self._served = Quality()
@@ -106,6 +108,7 @@ class Scorer:
         key_file: str | Path | None = None,
     ) -> "Scorer":
         """As ``load``, for a command line: messages speak of flags."""
+        keep_memory()
         scorer = cls._opened(directory, device, allow_modules, key_file)
         scorer._translate = str
         return scorer
@@ -118,6 +121,7 @@ class Scorer:
         allow_modules: str | Sequence[str],
         key_file: str | Path | None,
     ) -> "Scorer":
+        prepare_for_forks()
         folder, modules = Path(local(directory, "--saved_model_dir")), Modules.of(allow_modules)
         if not (folder / NAME).exists():
             raise CheckpointError(not_an_export(folder))
@@ -138,7 +142,14 @@ class Scorer:
         )
         scorer._own_errors = OwnErrors(modules)
         scorer._need = need
+        key = None if key_file is None else os.path.abspath(local(key_file, "--key_file"))
+        scorer._source = (str(folder.absolute()), device, modules.allowed, key)
+        scorer._digest = sha256(folder / NAME)
         return scorer
+
+    def __reduce__(self) -> tuple:
+        """A scorer is pickled as the place of its export, which the copy loads again."""
+        return _again, (*self._source, self._digest)
 
     def score(self, rows: Any) -> dict[str, Tensor]:
         """Outputs by name, (B,) or (B, C), for rows that have the columns that the features read.
@@ -173,8 +184,6 @@ class Scorer:
 
         Raises DataError if it would take more memory than is free.
         """
-        if os.getpid() != self._process:
-            self._settle_in_fork()
         self._check_memory(batch)
         inputs = program_inputs(batch.to(self.device).inputs, self.assembler.layout)
         return {name: output.cpu() for name, output in self._run(inputs).items()}
@@ -193,17 +202,6 @@ class Scorer:
                 f"{short_bytes(free)} are free; lower --batch_size"
             )
             raise DataError(self._translate(words))
-
-    def _settle_in_fork(self) -> None:
-        """Compute in this thread alone: OpenMP's threads did not survive the fork, and a program
-        that waits for them never returns."""
-        self._process = os.getpid()
-        if torch.get_num_threads() > 1:
-            torch.set_num_threads(1)
-            log.warning(
-                "the scorer was loaded before this process was forked, so each request is computed "
-                "by one thread; load it in each worker to use several"
-            )
 
     def loader(
         self,
@@ -240,3 +238,20 @@ class Scorer:
             world=world.size,
         )
         return Loader(source, assembler, delivery, count(source, world))
+
+
+def _again(
+    directory: str,
+    device: str | torch.device,
+    allow_modules: Sequence[str],
+    key_file: str | None,
+    digest: str,
+) -> Scorer:
+    """The scorer of an export, whose signature has this digest. Raises CheckpointError."""
+    scorer = Scorer.load(directory, device, allow_modules=allow_modules, key_file=key_file)
+    if scorer._digest != digest:
+        raise CheckpointError(
+            f"{directory}: holds another model than when this scorer was pickled; pickle a scorer "
+            "of this export"
+        )
+    return scorer

@@ -24,6 +24,14 @@ def set_default(name: str, value: str) -> None:
     os.environ.setdefault(name, value)
 
 
+def restore(name: str, value: str | None) -> None:
+    """Set a variable to what ``variable`` said before."""
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
+
+
 def number(name: str, default: int, least: int = 0) -> int:
     """The integer value of a variable that torchrun sets, such as RANK or WORLD_SIZE.
 

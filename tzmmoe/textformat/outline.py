@@ -81,6 +81,9 @@ class Outline:
         nodes = [node for top in self.fields for node in top.walk()]
         self._starts = {node.path: node.start for node in reversed(nodes)}
 
+    def __reduce__(self) -> tuple:
+        return Outline, (self.name, self.text, self.json)  # the rest follows from the text
+
     def where(self, position: int) -> str:
         """``file:line``."""
         return f"{self.name}:{self.line(position)}"
