@@ -1,6 +1,8 @@
 """The Python interface: a config, which can be fitted, evaluated, exported and used to predict."""
 
 import functools
+import logging
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -25,6 +27,8 @@ from tzmmoe.system.durable import naming
 from tzmmoe.system.localpath import local
 from tzmmoe.system.runtime import borrowed, flushed_denormals, keep_memory
 from tzmmoe.textformat.edit import Settings
+
+log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -184,15 +188,18 @@ class Pipeline:
         session = self._trained(checkpoint_path, "eval_input_path")
         evaluation = Evaluation.final(session)
         evaluation.check_output()
+        model_dir = session.model_dir
+        if not session.settings.files.model_dir:
+            source = Path(checkpoint_path)
+            model_dir = source.parent if is_checkpoint(source) else source
+        is_kept = os.access(model_dir, os.W_OK) or not model_dir.exists()
+        if not is_kept:
+            log.warning("%s is read-only, so the results are not added to it", model_dir)
         with evaluation.holding_output():
             model = session.restore(Path(checkpoint_path or session.model_dir))
             told.compare(session, model, told.EVALUATING, accepts=accept_changes)
             results = evaluation.run(predictions_path)
-            model_dir = session.model_dir
-            if not session.settings.files.model_dir:
-                source = Path(checkpoint_path)
-                model_dir = source.parent if is_checkpoint(source) else source
-            if session.runtime.world.is_first:
+            if session.runtime.world.is_first and is_kept:
                 with naming(model_dir / EVALUATION_RESULTS):
                     append_results(model_dir / EVALUATION_RESULTS, model.step, results)
             evaluation.write_output(results, model.path)

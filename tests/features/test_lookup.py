@@ -241,6 +241,7 @@ def test_a_vocabulary_file_has_a_word_or_a_word_and_its_row_on_each_line(
         ("a\nb\na\n", "lists a more than once"),
         ("a\t0\na\t1\n", "lists a more than once"),
         (b"a\n\xff\n", "UTF-8"),
+        ("a\t0\nb\t9223372036854775808\n", "gives 'b' row 9,223,372,036,854,775,808"),
     ],
 )
 def test_a_vocabulary_file_that_cannot_be_used_is_a_fault(

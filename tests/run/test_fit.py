@@ -62,6 +62,8 @@ def test_the_folder_tells_with_what_the_run_was_made(tiny_folder, finished, run)
     lines = [json.loads(line) for line in (run / "runs.jsonl").read_text().splitlines()]
     assert [line["first_step"] for line in lines] == [0, 13]
     assert {"torch", "pyarrow", "tzmmoe", "device", "command"} <= lines[1].keys()
+    assert lines[1]["cpu"] == torch.backends.cpu.get_cpu_capability()
+    assert lines[1]["threads"] == str(torch.get_num_threads())
 
 
 def test_predictions_of_the_last_evaluation_lie_beside_labels_and_reserved_columns(

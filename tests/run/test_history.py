@@ -4,7 +4,9 @@ says that its results are."""
 import json
 import logging
 import math
+import os
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 import torch
 from e2e import tiny
 from run.runs import ONE_EPOCH, go_on
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tzmmoe import Pipeline
 from tzmmoe.errors import Interrupted
@@ -210,3 +213,30 @@ def test_a_run_whose_time_is_over_says_how_to_continue(
     said = ending(caplog)
     assert "tzmmoe.train" in said["next"]
     assert "--continue_train" in said["next"]
+
+
+def test_tensorboard_shows_each_step_once_after_a_killed_run_went_on(tiny_folder, tmp_path) -> None:
+    """The checkpoint of step 12 is gone, as if the run had been killed before it was written."""
+    shown = {"train_config__use_tensorboard": "true", "train_config__log_step_count_steps": 1}
+    tiny.pipeline(tiny_folder, tmp_path / "run", **ONE_EPOCH | shown).fit()
+    shutil.rmtree(tmp_path / "run/model.ckpt-12")
+    go_on(tiny_folder, tmp_path / "run", **EPOCHS | shown)
+    events = EventAccumulator(str(tmp_path / "run"), size_guidance={"scalars": 0}).Reload()
+    assert [event.step for event in events.Scalars("loss/total")] == list(range(26))
+    assert [event.step for event in events.Scalars("eval/auc_ctr")] == [5, 10, 15, 20, 25]
+
+
+def test_an_evaluation_of_a_read_only_model_dir_says_so_first_and_goes_on(
+    tiny_folder, tmp_path, monkeypatch, caplog
+) -> None:
+    """The rights of the tests' user may not be limited, so the system's answer is played."""
+    made = tiny.pipeline(tiny_folder, tmp_path / "run", **ONE_EPOCH)
+    trained = made.fit()
+    before = tiny.files_of(tmp_path / "run")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path / "run")
+    with caplog.at_level(logging.INFO):
+        assert made.evaluate() == trained
+    said = [line for line in caplog.messages if "read-only" in line or "evaluation of" in line]
+    assert str(tmp_path / "run") in said[0]
+    assert said[1].startswith("evaluation of")
+    assert tiny.files_of(tmp_path / "run") == before

@@ -168,3 +168,8 @@ def test_paths_in_a_job_take_home(tmp_path, monkeypatch) -> None:
         ["tencent", f"--job={tmp_path}/job.json", f"--out={tmp_path}/c.config"]
     )
     assert (tmp_path / "c.config").exists()
+
+
+def test_a_path_with_a_nul_character_is_refused_at_its_field() -> None:
+    with fails(ConfigError, "model_dir", "'a\\x00b'", "NUL"):
+        local("a\0b", "model_dir")

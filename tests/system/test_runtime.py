@@ -116,3 +116,18 @@ def test_the_memory_of_a_step_is_kept_for_the_next_one() -> None:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of glibc")
 def test_an_allocator_that_the_environment_configures_is_left_alone() -> None:
     assert not steps_with(GLIBC_TUNABLES="glibc.malloc.trim_threshold=1048576")[0]
+
+
+def test_what_changes_nothing_does_not_import_the_compiler() -> None:
+    """Which takes a second or more. In another process, since tests may have it already."""
+    code = (
+        "import sys\n"
+        "from tzmmoe.system.runtime import borrowed\n"
+        "with borrowed():\n    pass\n"
+        "print([name for name in sys.modules if name in ('torch._dynamo', 'torch._inductor')])"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"

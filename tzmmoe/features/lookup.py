@@ -26,6 +26,8 @@ from tzmmoe.features.hashing import hash_texts
 from tzmmoe.jagged import Jagged
 from tzmmoe.system.localpath import local
 
+MOST_ROWS = 1 << 40  # of a table, whatever the memory
+
 
 class Lookup(ABC):
     """Maps values to the rows of a table that has ``rows`` of them."""
@@ -243,6 +245,10 @@ def read_vocab_file(path: str, folder: Path) -> dict[str, int]:
         if pairs is None or {row for _, row in pairs} != set(range(len(lines))):
             pairs = [(line, row) for row, line in enumerate(lines)]
     words = dict(pairs)
+    if (most := max(words.values(), default=0)) >= MOST_ROWS:
+        word = next(word for word, row in pairs if row == most)
+        what = f"gives {word!r} row {most:,}; a table has at most {MOST_ROWS:,} rows"
+        raise ConfigError.at("vocab_file", f"{file} {what}")
     if "" in words or len(words) < len(lines):
         what = f"lists {_repeated(word for word, _ in pairs)} more than once; keep one of each"
         what = "is empty, or has an empty line" if "" in words else what

@@ -93,6 +93,7 @@ class Progress:
         self.world = world or World()
         self.clock = Clock()
         self.every = every
+        self.first_step = 0
         self._total_steps = total_steps
         self._folder, self._epochs, self._hidden = folder, epochs, hidden
         self._epoch = 0
@@ -163,7 +164,8 @@ class Progress:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(self._folder))
+            # What a killed run showed of steps that are now taken again is hidden.
+            self._writer = SummaryWriter(str(self._folder), purge_step=self.first_step)
         for tag, value in scalars.items():
             self._writer.add_scalar(tag, value, step)
         self._writer.flush()

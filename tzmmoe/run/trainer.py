@@ -100,6 +100,7 @@ class Trainer:
         self.position, self.steps, self._saved_at = position, steps, steps
         self._reviewed_at = steps if is_reviewed else 0
         self.history.keep_until(steps - 1)
+        self.progress.first_step = steps
 
     def fit(self) -> None:
         """Train to the end of the schedule.

@@ -15,13 +15,16 @@ def local(path: str | os.PathLike, where: str) -> str:
     ``where``: the field or flag that gives the path.
 
     Raises:
-        ConfigError: the path has another scheme, such as s3://, which nothing here can write to.
+        ConfigError: the path has another scheme, such as s3://, which nothing here can write to, or
+            holds a NUL character.
     """
     try:
         text = os.fspath(path)
     except TypeError as error:
         words = f"is a {type(path).__name__}; give the path of a file or folder"
         raise ConfigError.at(where, words) from error
+    if "\0" in text:
+        raise ConfigError.at(where, f"is {text!r}; a path holds no NUL character")
     scheme = SCHEME.match(text)
     if not scheme:
         return os.path.expanduser(text)

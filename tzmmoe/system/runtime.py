@@ -48,8 +48,19 @@ class Runtime:
         if deterministic:
             environment.set_default("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.backends.cudnn.benchmark = False
-        torch.use_deterministic_algorithms(deterministic)
+        use_deterministic(deterministic)
         return cls(device, seed, world)
+
+
+def use_deterministic(is_on: bool, warns: bool = False) -> None:
+    """Set torch's deterministic mode. Where nothing changes, torch is not asked: to set it imports
+    its compiler, which takes longer than most of what a short command does."""
+    now = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    if now != (is_on, warns):
+        torch.use_deterministic_algorithms(is_on, warn_only=warns)
 
 
 def num_processes() -> int:
@@ -198,9 +209,9 @@ def _remember_settings(after: ExitStack) -> None:
     name = "CUBLAS_WORKSPACE_CONFIG"
     after.callback(environment.restore, name, environment.variable(name))
     after.callback(
-        torch.use_deterministic_algorithms,
+        use_deterministic,
         torch.are_deterministic_algorithms_enabled(),
-        warn_only=torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
     )
     for owner, name in (
         (torch.backends.cudnn, "benchmark"),
@@ -255,9 +266,15 @@ def free_bytes(device: torch.device) -> int | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of packages, the machine, and the command line, for the record of a run."""
-    record = {"python": platform.python_version(), "machine": platform.platform()}
-    for name in ("tzmmoe", "torch", "pyarrow", "protobuf", "torchmetrics", "numpy"):
+    """Versions of packages, the machine with the processor's instruction set that torch uses, its
+    threads, and the command line, for the record of a run."""
+    record = {
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "threads": str(torch.get_num_threads()),
+    }
+    for name in ("tzmmoe", "torch", "pyarrow", "protobuf", "torchmetrics", "numpy", "safetensors"):
         try:
             record[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
