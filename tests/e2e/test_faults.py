@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from e2e import tiny, victim
 from full_disk import files_up_to
+from messages import says
 
 from tzmmoe import train
 from tzmmoe.errors import CheckpointError
@@ -195,11 +196,12 @@ def test_what_a_user_can_repair_ends_with_code_2_and_a_message(
 
     shutil.rmtree(tmp_path / "run")
     train.main([*flags, "--set", "train_config.num_steps=7"])
-    (tmp_path / "run" / "model.ckpt-6" / "state.json").write_text("{}")
+    for path in checkpoint.find(tmp_path / "run"):
+        (path / "state.json").write_text("{}")
     again = [*flags, "--continue_train"]
     code, said = outcome(monkeypatch, capsys, again)
     assert code == 2
-    assert "model.ckpt-5" in said.partition("delete")[2]
+    says(said.splitlines()[-1], "model.ckpt-5/state.json is damaged", "no earlier checkpoint")
 
 
 def test_a_disk_that_fills_up_ends_the_run_and_a_later_one_goes_on(
