@@ -21,6 +21,7 @@ from tzmmoe import train
 from tzmmoe.errors import CheckpointError
 from tzmmoe.run.results import TRAINING_RESULTS
 from tzmmoe.system import checkpoint, cli
+from tzmmoe.system.environment import STOPPING
 from tzmmoe.system.world import World
 
 # Checkpoints 5, 10 and 13; step 13 is in the second epoch; older ones are deleted on the way.
@@ -140,7 +141,14 @@ def start(folder: Path, model_dir: Path) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+        preexec_fn=heard,
     )
+
+
+def heard() -> None:
+    """Ignore no signal, even if the tests run under nohup."""
+    for signum in STOPPING:
+        signal.signal(signum, signal.SIG_DFL)
 
 
 def test_signals_end_the_command_with_a_checkpoint_and_their_own_exit_codes(
@@ -148,22 +156,29 @@ def test_signals_end_the_command_with_a_checkpoint_and_their_own_exit_codes(
 ) -> None:
     codes = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129, signal.SIGUSR1: 138}
     runs = {number: start(tiny_folder, tmp_path / number.name) for number in codes}
-    for number, process in runs.items():
-        model_dir = tmp_path / number.name
-        deadline = time.monotonic() + 100
-        while not checkpoint.find(model_dir):
-            assert time.monotonic() < deadline
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.02)
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
-        assert process.returncode == codes[number]
-        said = ("stopping after this step with a checkpoint", "stopping; the checkpoint is saved")
-        assert any(words in errors for words in said)
-        assert "Traceback" not in errors
-        newest = checkpoint.open_checkpoint(checkpoint.newest(model_dir))
-        assert not list(model_dir.glob(".writing*"))
-        assert f"saved {newest.path}" in errors
+    try:
+        for number, process in runs.items():
+            model_dir = tmp_path / number.name
+            deadline = time.monotonic() + 100
+            while not checkpoint.find(model_dir):
+                assert time.monotonic() < deadline
+                assert process.poll() is None, process.stderr.read()
+                time.sleep(0.02)
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=60)
+            assert process.returncode == codes[number]
+            said = (
+                "stopping after this step with a checkpoint",
+                "stopping; the checkpoint is saved",
+            )
+            assert any(words in errors for words in said)
+            assert "Traceback" not in errors
+            newest = checkpoint.open_checkpoint(checkpoint.newest(model_dir))
+            assert not list(model_dir.glob(".writing*"))
+            assert f"saved {newest.path}" in errors
+    finally:
+        for process in runs.values():
+            process.kill()
 
 
 def outcome(monkeypatch, capsys, arguments: list[str]) -> tuple[int, str]:

@@ -258,15 +258,18 @@ def kill(signum: int) -> Callable[[], None]:
 def test_a_signal_ends_the_run_after_its_step_with_a_checkpoint(
     tiny_folder, tmp_path, at_step, signum
 ) -> None:
-    before = signal.getsignal(signum)
-    made = trainer(tiny_folder, tmp_path)
-    at_step(7, kill(signum))
-    with pytest.raises(Interrupted) as caught:
-        made.fit()
+    tests_own, before = signal.signal(signum, signal.SIG_DFL), signal.SIG_DFL
+    try:
+        made = trainer(tiny_folder, tmp_path)
+        at_step(7, kill(signum))
+        with pytest.raises(Interrupted) as caught:
+            made.fit()
+    finally:
+        restored = signal.signal(signum, tests_own)
     assert caught.value.signum == signum
     assert made.steps == 8
     assert saved_steps(tmp_path) == [5, 7]
-    assert signal.getsignal(signum) is before
+    assert restored is before
     assert loading_threads() == []
 
 

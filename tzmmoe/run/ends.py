@@ -210,7 +210,7 @@ class Interruption:
 
     def __init__(self, world: World, timeout: Timeout) -> None:
         self.timeout, self.received = timeout, 0
-        self._answer = DURING_A_STEP
+        self._answer, self._is_saving = DURING_A_STEP, False
         requests = {signum.name: partial(self._has, signum) for signum in STOPPING}
         requests["timeout"] = lambda: world.is_first and timeout.is_over()
         self.lockstep = Lockstep(world, requests)
@@ -229,7 +229,7 @@ class Interruption:
         before = {n: handler for n, handler in before.items() if handler is not signal.SIG_IGN}
 
         def receive(signum: int, frame: object) -> None:
-            if self.received and self._answer != DURING_A_SAVE:
+            if self.received and not self._is_saving:
                 for number, handler in before.items():
                     signal.signal(number, handler)
                 signal.raise_signal(signum)
@@ -254,8 +254,12 @@ class Interruption:
     @contextmanager
     def saving(self) -> Iterator[None]:
         """In the block, no signal ends the process."""
-        with self._answering(DURING_A_SAVE):
-            yield
+        self._is_saving = True
+        try:
+            with self._answering(DURING_A_SAVE):
+                yield
+        finally:
+            self._is_saving = False
 
     @contextmanager
     def _answering(self, words: str) -> Iterator[None]:

@@ -220,7 +220,7 @@ class Evaluation:
             words = f"{path} is an input and would be overwritten; choose another file"
             raise ConfigError.at(where, words)
         if path.exists() and not is_output(path):
-            words = f"{path} is there and holds no results of an evaluation; choose another file"
+            words = f"{path} already exists and is not an evaluation result; choose another file"
             raise ConfigError.at(where, words)
         if settings.predictions_path and path == Path(settings.predictions_path):
             words = f"{path} is also predictions_path; choose another file"

@@ -164,8 +164,8 @@ class Session:
             self.csv_quotes.word = None if word == "AUTO" else word
             if "csv_quoting" not in saved and any(".csv" in Path(f).name for f in self.inputs()):
                 log.warning(
-                    "%s was written by an earlier version, to which an id such as 102.0 in a CSV "
-                    "file was another than 102; here it is the same",
+                    "%s was written by an earlier version, which treated CSV ids such as 102.0 and "
+                    "102 as different; this version treats them as equal",
                     path,
                 )
         chosen, word = self.settings.reading.quoting, self.csv_quotes.word

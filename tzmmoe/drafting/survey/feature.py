@@ -211,18 +211,19 @@ def _odd(column: ColumnProfile, taken: Taken) -> str:
     found = written(column.words) if cells else None
     if not (place or found):
         return ""
-    remedy = "mend the cell if the column is to be read so"
-    if found or column.odd:
-        remedy = f"--numbers {shlex.quote(column.name)} takes such texts for missing values"
     if column.odd and not (found and not found.odd):
         alike = f"{column.num_readable:,} of {column.num_values:,} are numbers"
     else:
         alike = f"texts such as {column.words[0]!r} are written alike"
-    odd = f"{place} is {text!r}"
+    flag = f"--numbers {shlex.quote(column.name)}"
     if found and not found.odd:
-        odd = "some begin with 0, as codes do"
-    elif not place:
-        odd = f"{found.odd[0]!r} is not"
+        return (
+            f"{alike}; some begin with 0, as codes do. Taken as text; {flag} reads them as numbers"
+        )
+    odd = f"{place} is {text!r}" if place else f"{found.odd[0]!r} is not"
+    remedy = "fix that cell to have the column read as numbers or dates"
+    if found or column.odd:
+        remedy = f"{flag} takes such texts for missing values"
     return f"{alike}; {odd}. Taken as text; {remedy}"
 
 
