@@ -179,6 +179,8 @@ def test_signals_end_the_command_with_a_checkpoint_and_their_own_exit_codes(
     finally:
         for process in runs.values():
             process.kill()
+            process.wait()
+            process.stderr.close()
 
 
 def outcome(monkeypatch, capsys, arguments: list[str]) -> tuple[int, str]:
