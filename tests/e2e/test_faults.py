@@ -170,6 +170,7 @@ def test_signals_end_the_command_with_a_checkpoint_and_their_own_exit_codes(
             said = (
                 "stopping after this step with a checkpoint",
                 "stopping; the checkpoint is saved",
+                "stopping as soon as the checkpoint is saved",
             )
             assert any(words in errors for words in said)
             assert "Traceback" not in errors
