@@ -76,18 +76,18 @@ def _from_export(arguments: argparse.Namespace) -> int:
         allow_modules=arguments.allow_modules or (),
         key_file=arguments.key_file,
     )
-    loader = scorer.loader(
-        arguments.predict_input_path,
-        reserved=cli.names(arguments.reserved_columns),
-        batch_size=arguments.batch_size or 4096,
-        num_workers=2,
-        world=world,
-    )
-    output, reads = arguments.predict_output_path, loader.source.files
-    own_errors = OwnErrors(Modules.of(arguments.allow_modules))
-    with own_errors, PredictionWriter(output, reads, world) as writer:
-        chosen = cli.names(arguments.output_columns)
-        write_predictions(loader.once(), scorer.predict, writer, chosen)
+    with OwnErrors(Modules.of(arguments.allow_modules)):
+        loader = scorer.loader(
+            arguments.predict_input_path,
+            reserved=cli.names(arguments.reserved_columns),
+            batch_size=arguments.batch_size or 4096,
+            num_workers=2,
+            world=world,
+        )
+        output, reads = arguments.predict_output_path, loader.source.files
+        with PredictionWriter(output, reads, world) as writer:
+            chosen = cli.names(arguments.output_columns)
+            write_predictions(loader.once(), scorer.predict, writer, chosen)
     return sum(world.gather(writer.num_rows))
 
 

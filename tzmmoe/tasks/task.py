@@ -221,6 +221,10 @@ class Task:
                 named[f"{word}_{self.name}_in_space"] = self.space_metrics[word]
         return named
 
+    def value(self, metric: Metric) -> float:
+        """A metric's value, computed here so that an error in a user's class names the task."""
+        return float(metric.compute())
+
     def _compared(
         self, kind: str, outputs: Mapping[str, Tensor], labels: Tensor, rows: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -361,7 +365,7 @@ class TaskSet:
             for key, metric in task.named_metrics().items():
                 with metric.sync_context():  # over the rows of all processes
                     num_nan = int(metric.nan_predictions)
-                    results[key] = math.nan if num_nan else float(metric.compute())
+                    results[key] = math.nan if num_nan else task.value(metric)
                     remark = None if key in self._remarked else metric.remark()
                 if remark:
                     self._remarked.add(key)
