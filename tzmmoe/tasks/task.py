@@ -117,10 +117,8 @@ class Task:
 
     def measured(self) -> str | None:
         """The output that a constant could be in place of: a number, a probability, or neither."""
-        names = self.outputs()
-        if self.num_class == 1:
-            return next((name for name in ("y", "probs") if name in names), None)
-        return "probs1" if "probs1" in names else None
+        kinds = ("y", "probs") if self.num_class == 1 else ("probs1",)
+        return next((kind for kind in kinds if kind in self.outputs()), None)
 
     def columns(self) -> list[Column]:
         """The columns that the task reads in addition to the features."""
@@ -197,8 +195,7 @@ class Task:
         """Take a batch into the metrics; rows without label are left out."""
         labels = self.labels(batch)
         present = ~missing(labels)
-        # Rows by number and index_select: indexing by a mask starts threads for any number of rows.
-        labelled = present.nonzero().squeeze(1)
+        labelled = present.nonzero().squeeze(1)  # to index by a mask starts threads at any size
         measured = [(self.metrics, labelled)]
         if self.space:
             inside = (present & (self.indicator(batch) > 0)).nonzero().squeeze(1)
@@ -217,12 +214,10 @@ class Task:
         named = {}
         for word, metric in self.metrics.items():
             named[f"{word}_{self.name}"] = metric
-            if word in self.space_metrics:
-                named[f"{word}_{self.name}_in_space"] = self.space_metrics[word]
-        return named
+            named[f"{word}_{self.name}_in_space"] = self.space_metrics.get(word)
+        return {key: metric for key, metric in named.items() if metric is not None}
 
-    def value(self, metric: Metric) -> float:
-        """A metric's value, computed here so that an error in a user's class names the task."""
+    def value(self, metric: Metric) -> float:  # of the task, which errors in user classes name
         return float(metric.compute())
 
     def _compared(
