@@ -193,6 +193,7 @@ class Timeout:
         )
 
 
+HANGUP = getattr(signal, "SIGHUP", None)
 DURING_A_STEP = "stopping after this step with a checkpoint; repeat the signal to stop at once"
 DURING_AN_EVALUATION = (
     "stopping; the checkpoint is saved, --continue_train continues with its evaluation"
@@ -221,12 +222,13 @@ class Interruption:
     @contextmanager
     def caught(self) -> Iterator[None]:
         """In the block, the first signal is a request. A second one ends the process, but not while
-        a checkpoint is saved. Signals that are ignored stay so, as SIGHUP does under nohup."""
+        a checkpoint is saved. Under nohup, which ignores SIGHUP, that stays ignored."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         before = {number: signal.getsignal(number) for number in STOPPING}
-        before = {n: handler for n, handler in before.items() if handler is not signal.SIG_IGN}
+        if before.get(HANGUP) is signal.SIG_IGN:
+            del before[HANGUP]
 
         def receive(signum: int, frame: object) -> None:
             if self.received and not self._is_saving:

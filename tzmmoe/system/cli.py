@@ -213,7 +213,8 @@ def _without_tensorboard(hook: Callable[[threading.ExceptHookArgs], Any]) -> Cal
 def run(main: Callable[[Sequence[str]], None]) -> None:
     """Run a command and exit with its code."""
     for signum in environment.STOPPING:
-        if signum != signal.SIGINT and signal.getsignal(signum) is not signal.SIG_IGN:
+        is_nohup = signum.name == "SIGHUP" and signal.getsignal(signum) is signal.SIG_IGN
+        if signum != signal.SIGINT and not is_nohup:
             signal.signal(signum, _stop)
     threading.excepthook = _without_tensorboard(threading.excepthook)
     _set_logging()
