@@ -93,3 +93,8 @@ class Position:
     done: int = 0
     span: int = 0
     span_row: int = 0
+
+    @property
+    def reached(self) -> tuple[int, int, int, int]:
+        """Sorts positions as they are reached."""
+        return self.epoch, self.leg, self.chunk, self.done

@@ -13,7 +13,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--checkpoint_path", help="a checkpoint or a model_dir (default: as export_config says)"
     )
-    parser.add_argument("--export_dir", help="the folder to create; must not exist yet")
+    parser.add_argument("--export_dir", help="a new or empty folder")
     cli.add_accept_changes(parser)
     parser.add_argument("--key_file", help="sign the export with the secret in this file")
     arguments = parser.parse_args(argv)

@@ -13,7 +13,7 @@ from tzmmoe.build import rules
 from tzmmoe.config import Config, load
 from tzmmoe.registry import Modules, OwnErrors
 from tzmmoe.run import folder
-from tzmmoe.run.changes import told
+from tzmmoe.run.changes import report
 from tzmmoe.run.evaluate import Evaluation
 from tzmmoe.run.fit import TrainRun
 from tzmmoe.run.results import EVALUATION_RESULTS, append_results
@@ -197,7 +197,7 @@ class Pipeline:
             log.warning("%s is read-only, so the results are not added to it", model_dir)
         with evaluation.holding_output():
             model = session.restore(Path(checkpoint_path or session.model_dir))
-            told.compare(session, model, told.EVALUATING, accepts=accept_changes)
+            report.report_changes(session, model, report.EVALUATING, accepts=accept_changes)
             results = evaluation.run(predictions_path)
             if session.runtime.world.is_first and is_kept:
                 with naming(model_dir / EVALUATION_RESULTS):
@@ -228,7 +228,7 @@ class Pipeline:
         if checkpoint_path is None and session.settings.export.exporter_type == "best":
             source = folder.best(session.model_dir, session.watch().best)
         restored = session.restore(source)
-        told.compare(session, restored, told.READING, accepts=accept_changes)
+        report.report_changes(session, restored, report.READING, accepts=accept_changes)
         built = session.built
         export = Export(
             model=built.model,
@@ -265,7 +265,7 @@ class Pipeline:
         checkpoint_path = _checkpoint(checkpoint_path)
         session = self._trained(checkpoint_path)
         restored = session.restore(Path(checkpoint_path or session.model_dir))
-        told.compare(session, restored, told.READING, accepts=accept_changes)
+        report.report_changes(session, restored, report.READING, accepts=accept_changes)
         loader = session.loader(
             predict_input_path,
             "--predict_input_path",

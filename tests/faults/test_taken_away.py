@@ -62,7 +62,7 @@ def test_a_lock_file_that_was_removed_is_made_again_if_nobody_came(
     after_step(monkeypatch, 7, (model_dir / LOCK).unlink)
     tiny.pipeline(tiny_folder, model_dir, **ONE_EPOCH).fit()
     [said] = [line for line in caplog.messages if LOCK in line]
-    says(said, "was removed", "it is there again")
+    says(said, "was deleted", "created it again")
     assert tiny.end(model_dir) == tiny.end(finished)
     assert (model_dir / LOCK).exists()
 

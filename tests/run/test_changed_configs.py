@@ -10,7 +10,7 @@ from e2e import tiny
 from run.runs import steps
 
 from tzmmoe.errors import CheckpointError
-from tzmmoe.run.changes.told import ChangedError
+from tzmmoe.run.changes.report import ChangedError
 from tzmmoe.system import checkpoint
 
 EXPRESSION = "feature_configs[0].id_feature.expression"

@@ -16,7 +16,7 @@ from pyarrow import csv
 from tzmmoe.data.recorded import Fate, FileRecord, fate
 from tzmmoe.errors import ConfigError, DataError, UserError
 from tzmmoe.pipeline import Pipeline
-from tzmmoe.run.changes.told import ChangedError
+from tzmmoe.run.changes.report import ChangedError
 from tzmmoe.system import checkpoint
 from tzmmoe.system.digest import sha256
 
@@ -223,7 +223,7 @@ def test_a_csv_file_that_has_grown_is_noted_and_a_parquet_file_is_another(
     size = path.stat().st_size
     if path.suffix != ".csv":
         rewrite(path, lambda rows: pa.concat_tables([rows, tiny_rows(rows, 9)]))
-        with pytest.raises(ChangedError, match=f"{path}: has other content"):
+        with pytest.raises(ChangedError, match=f"{path}: has different content"):
             pipeline(folder).check(continue_train=True)
         return
     line = path.read_bytes().splitlines(keepends=True)[-1]
@@ -269,7 +269,7 @@ def test_a_moved_file_that_differs_is_an_error_too(folder) -> None:
     changed = other_rows(folder)
     resumed = pipeline(folder, train_input_path=folder / "elsewhere" / "train")
     new = moved(folder)
-    words = f"{new}/train/{changed.name}: (has other content|is shorter)"
+    words = f"{new}/train/{changed.name}: (has different content|is shorter)"
     with pytest.raises(ChangedError, match=words):
         resumed.check(continue_train=True, map_path=[f"{folder / 'data'}={new}"])
 
@@ -294,7 +294,7 @@ def test_a_renamed_file_that_was_read_is_doubted(folder, caplog) -> None:
     lines = [r.message for r in caplog.records if "looks like" in r.message]
     assert len(lines) == 1
     assert str(old.with_stem("renamed")) in lines[0]
-    assert f"{old}, which was read and is gone" in lines[0]
+    assert f"{old}, which was read and no longer exists" in lines[0]
 
 
 def test_checkpoints_of_earlier_versions_have_no_records_and_resume(folder) -> None:

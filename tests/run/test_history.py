@@ -216,7 +216,7 @@ def test_a_run_whose_time_is_over_says_how_to_continue(
 
 
 def test_tensorboard_shows_each_step_once_after_a_killed_run_went_on(tiny_folder, tmp_path) -> None:
-    """The checkpoint of step 12 is gone, as if the run had been killed before it was written."""
+    """Step 12's checkpoint is deleted, as if the run had been killed before writing it."""
     shown = {"train_config__use_tensorboard": "true", "train_config__log_step_count_steps": 1}
     tiny.pipeline(tiny_folder, tmp_path / "run", **ONE_EPOCH | shown).fit()
     shutil.rmtree(tmp_path / "run/model.ckpt-12")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tzmmoe.errors import CheckpointError
 from tzmmoe.run import state
-from tzmmoe.run.finetuning import partial
+from tzmmoe.run.finetuning.partial_restore import restore_partially
 from tzmmoe.run.session import Session
 from tzmmoe.system import checkpoint
 
@@ -80,7 +80,7 @@ def taken(folder: Path, source: Path) -> tuple[Session, str]:
     """A session that has taken what fits, and what it says."""
     session = tiny.session(folder)
     saved = checkpoint.open_checkpoint(checkpoint.preferred(source))
-    return session, partial.take_fitting(saved, session.built)
+    return session, restore_partially(saved, session.built)
 
 
 def trained(source: Path) -> Session:
@@ -172,11 +172,11 @@ def test_a_further_feature_leaves_all_that_does_not_read_it(changed, source, pla
     assert all(torch.equal(now[name], fresh[name]) for name in fates(said))
 
 
-def test_a_feature_that_is_gone_is_listed_as_left(changed, source) -> None:
+def test_a_feature_that_is_gone_is_listed_as_unused(changed, source) -> None:
     folder = changed(grouped("user", "tags", "city", "price", "age"))
     session, said = taken(folder, source)
     table = "tables.scores_emb.weight"
-    assert fates(said) == dict.fromkeys(LAYERS, "new") | {table: "left"}
+    assert fates(said) == dict.fromkeys(LAYERS, "new") | {table: "unused"}
     assert differing(weights(session), weights(trained(source))) == LAYERS
 
 
@@ -198,11 +198,11 @@ def test_a_further_task_leaves_the_towers_of_the_others(changed, source, is_firs
     [
         (
             grouped("age", "user", "tags", "scores", "city", "price"),
-            ["'all': in another order", "write user, tags, scores, city, price, age"],
+            ["'all': the order has changed", "user, tags, scores, city, price, age"],
         ),
         (
             more(grouped("row", "tags", "scores", "city", "price", "age")),
-            ["'all': row came or became wider, and user went", "a run of its own"],
+            ["'all': row added or widened, and user removed", "one of these changes per run"],
         ),
         (  # the layer's input stays as wide as it was
             {
@@ -211,9 +211,9 @@ def test_a_further_task_leaves_the_towers_of_the_others(changed, source, is_firs
                     '"scores" hash_bucket_size: 30 embedding_dim: 3'
                 ),
             },
-            ["'all': age came or became wider, and scores went or became narrower"],
+            ["'all': age added or widened, and scores removed or narrowed"],
         ),
-        ({'tower_name: "cvr"': 'tower_name: "again"'}, ["tasks: again came", "and cvr went"]),
+        ({'tower_name: "cvr"': 'tower_name: "again"'}, ["tasks: again added", "and cvr removed"]),
     ],
     ids=["reordered", "exchanged", "widths exchanged", "a task exchanged"],
 )
@@ -225,7 +225,7 @@ def test_what_could_be_taken_for_something_else_of_the_same_shape_is_refused(
     session = tiny.session(folder)
     saved = checkpoint.open_checkpoint(checkpoint.preferred(source))
     with fails(CheckpointError, str(source), "could be misread", *said):
-        partial.take_fitting(saved, session.built)
+        restore_partially(saved, session.built)
     assert not differing(weights(session), before)
 
 
@@ -243,7 +243,7 @@ def test_of_a_shared_table_each_feature_must_find_its_rows(changed, source) -> N
     del renamed["model_config {"]
     folder = changed(renamed | grouped("tags", "scores", "city", "price", "age"), "gone")
     _, said = taken(folder, source)
-    assert fates(said)["tables.user_emb.weight"] == "left"
+    assert fates(said)["tables.user_emb.weight"] == "unused"
 
 
 def test_a_run_begins_with_what_fits_and_its_log_lists_the_rest(
@@ -284,9 +284,9 @@ def test_a_checkpoint_of_which_nothing_fits_is_an_error(source, tmp_path) -> Non
     facts = checkpoint.open_checkpoint(checkpoint.preferred(source)).state
     content = checkpoint.Content(1, {"model.other": torch.ones(3)}, facts, "")
     saved = checkpoint.open_checkpoint(checkpoint.save(tmp_path, content))
-    with fails(CheckpointError, str(saved.path), "no tensor fits", "left   model.other"):
-        partial.take_fitting(saved, session.built)
+    with fails(CheckpointError, str(saved.path), "no tensor fits", "unused model.other"):
+        restore_partially(saved, session.built)
     del facts["meaning"]["widths"]
     older = checkpoint.open_checkpoint(checkpoint.save(tmp_path / "older", content))
     with fails(CheckpointError, str(older.path), "an earlier version", "resume that run"):
-        partial.take_fitting(older, session.built)
+        restore_partially(older, session.built)

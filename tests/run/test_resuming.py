@@ -258,7 +258,7 @@ def test_a_bad_value_costs_no_step_that_was_done(tmp_path) -> None:
         run.fit()
     assert checkpoint.open_checkpoint(checkpoint.newest(tmp_path / "run")).step >= 1
     shutil.copy2(kept, folder / "train/1.parquet")
-    with pytest.raises(CheckpointError, match=r"1\.parquet: has other content"):
+    with pytest.raises(CheckpointError, match=r"1\.parquet: has different content"):
         run.fit(continue_train=True)  # rows of it were learned, and could now be others
     run.fit(continue_train=True, accept_changes=True)
     assert tiny.end(tmp_path / "run") == tiny.end(tmp_path / "whole")

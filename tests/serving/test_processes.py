@@ -61,7 +61,8 @@ def test_workers_that_were_forked_after_a_request_answer(
     forked_by: str, threads: int, export: Path
 ) -> None:
     """OpenMP's threads do not survive a fork, and a program that waits for them hangs. They end
-    before a fork of Python's; a server in C forks without a word, and the child has one thread."""
+    before Python forks. A server written in C forks without telling Python; its child uses one
+    thread."""
     run = subprocess.run(
         [sys.executable, "-c", FORKS, str(export), forked_by],
         env={**os.environ, "OMP_NUM_THREADS": "2"},

@@ -1,8 +1,6 @@
 """Paths of another kind than a command expects: what they are is said, and what to give."""
 
 import importlib
-import shutil
-from pathlib import Path
 
 import pytest
 from messages import fails
@@ -48,17 +46,6 @@ CASES = [
     for path in KINDS
     if path not in taken and (output, path) not in UNTOLD
 ]
-
-
-@pytest.fixture(scope="module")
-def folder(tiny_folder, tmp_path_factory) -> Path:
-    made = tmp_path_factory.mktemp("kinds") / "tiny"
-    shutil.copytree(tiny_folder, made)
-    settings = {"model_dir": str(made / "run"), "train_config.num_steps": 2}
-    run = Pipeline.load(made / "tiny.config", settings=settings)
-    run.fit()
-    run.export(str(made / "export"))
-    return made
 
 
 @pytest.mark.parametrize(("output", "path"), CASES)

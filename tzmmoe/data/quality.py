@@ -192,15 +192,11 @@ class QualityByPosition:
 
     def until(self, position: Position) -> Quality:
         """The sum over all chunks that begin before a position; these only grow."""
-        while self._ahead and _order(self._ahead[0][0]) < _order(position):
+        while self._ahead and self._ahead[0][0].reached < position.reached:
             _, counts, schemas = self._ahead.popleft()
             self._passed.add(counts.tallies, counts.num_rows, counts.missing_labels)
             self._passed.note_types(schemas)
         return self._passed
-
-
-def _order(position: Position) -> tuple[int, ...]:
-    return position.epoch, position.leg, position.chunk, position.done
 
 
 def _type_of_values(kind: pa.DataType) -> pa.DataType:

@@ -148,9 +148,9 @@ class FilesByPosition:
 
     def until(self, position: Position) -> set[str]:
         """Absolute paths. Of a shuffled chunk that is half consumed, all files count."""
-        while self._chunks and _order(self._chunks[0][0]) < _order(position):
+        while self._chunks and self._chunks[0][0].reached < position.reached:
             place, parts, used, shuffled = self._chunks[0]
-            is_here = _order(replace(place, done=0)) == _order(replace(position, done=0))
+            is_here = place.reached[:3] == position.reached[:3]
             rows = sum(part.num_rows for part in parts)
             rows = used + position.done if is_here and not shuffled else rows
             for part in parts:
@@ -163,14 +163,10 @@ class FilesByPosition:
         return self._read
 
 
-def _order(position: Position) -> tuple[int, ...]:
-    return position.epoch, position.leg, position.chunk, position.done
-
-
 def to_json(records: Mapping[str, FileRecord]) -> dict[str, Any]:
     return {file: list(asdict(record).values()) for file, record in records.items()}
 
 
 def from_json(saved: Mapping[str, Any]) -> dict[str, FileRecord]:
-    """Raises TypeError for anything that ``to_json`` does not give."""
+    """Raises TypeError or AttributeError for another structure; values are not checked."""
     return {file: FileRecord(*values) for file, values in saved.items()}

@@ -7,7 +7,7 @@ from tzmmoe.data.passing import with_rows
 from tzmmoe.data.reading.base import Chunk, FileRows, Source
 from tzmmoe.errors import DataError
 
-MOST_TOLD = 3
+MAX_MESSAGES = 3
 
 
 def check_types(source: Source, assembler: Assembler) -> None:
@@ -28,11 +28,11 @@ def check_types(source: Source, assembler: Assembler) -> None:
         return
     stored = {file: dict(zip(needed, kinds, strict=True)) for kinds, file in files.items()}
     usable = [file for file in stored if file not in faults]
-    told = [_told(file, fault, stored, usable) for file, fault in faults.items()]
-    raise DataError("\n".join(told[:MOST_TOLD]))
+    messages = [_message(file, fault, stored, usable) for file, fault in faults.items()]
+    raise DataError("\n".join(messages[:MAX_MESSAGES]))
 
 
-def _told(
+def _message(
     file: str,
     fault: UnfitType,
     stored: dict[str, dict[str, pa.DataType]],

@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial as bound
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,11 +16,11 @@ from tzmmoe.errors import CheckpointError, ConfigError
 from tzmmoe.learning.schedules import IdleParts
 from tzmmoe.learning.step import TrainStep
 from tzmmoe.run import folder, state
-from tzmmoe.run.changes import files, moved, told
+from tzmmoe.run.changes import files, moved, report
 from tzmmoe.run.changes.moved import PathMap
 from tzmmoe.run.ends import Finite, Interruption, Timeout
 from tzmmoe.run.evaluate import Evaluations
-from tzmmoe.run.finetuning import mapped, partial
+from tzmmoe.run.finetuning import mapped, partial_restore
 from tzmmoe.run.folder import RunLog
 from tzmmoe.run.history import History
 from tzmmoe.run.profile import Profile
@@ -195,7 +195,7 @@ class TrainRun:
         loader = self._loader()
         self.evaluations.check()
         self.evaluations.warn_of_leaks(loader)
-        count_steps = bound(loader.steps, training.num_steps, training.epochs)
+        count_steps = partial(loader.steps, training.num_steps, training.epochs)
         total_steps = count_steps()
         if total_steps is not None and total_steps < learning.accumulation:
             log.warning(
@@ -300,9 +300,9 @@ class TrainRun:
         world, source = trainer.world, trainer.loader.source
 
         def compared() -> None:
-            found = files.compare(saved, self.paths, source.files)
-            accepts, kinds = self.accept_changes, told.RESUMING
-            told.compare(self.session, saved, kinds, accepts=accepts, files=found)
+            found = files.file_changes(saved, self.paths, source.files)
+            accepts, kinds = self.accept_changes, report.RESUMING
+            report.report_changes(self.session, saved, kinds, accepts=accepts, files=found)
             trainer.files = FileRecords(source.files, found.records)
 
         world.first(compared)
@@ -331,7 +331,7 @@ class TrainRun:
             mapping = mapped.read_map(Path(training.fine_tune_ckpt_param_map))
             log.info("%s", mapped.take_mapped(session.opened(path), model, mapping))
         elif training.partial_restore:
-            log.info("%s", partial.take_fitting(session.opened(path), session.built))
+            log.info("%s", partial_restore.restore_partially(session.opened(path), session.built))
         else:
             log.info("%s", self._take_all(path))
 

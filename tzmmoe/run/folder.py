@@ -98,7 +98,7 @@ class Ownership:
         this run would write. A lock file that was deleted is made again if that is all."""
         if self._lock is None or self._lock.names_file():
             return
-        model_dir, end = self._lock.path.parent, "this run ends, and leaves what is there alone"
+        model_dir, end = self._lock.path.parent, "stopping without writing to it"
         try:
             if not os.path.samestat(model_dir.stat(), self._folder):
                 raise CheckpointError(f"{model_dir} was replaced while it was in use; {end}")
@@ -115,7 +115,7 @@ class Ownership:
                 f"{self._lock.path} was removed while it was in use, and another run wrote a "
                 f"checkpoint; {end}"
             )
-        log.warning("%s was removed while it was in use; it is there again", self._lock.path)
+        log.warning("%s was deleted while in use; created it again", self._lock.path)
         self._lock.release()
         self._lock = lock
 

@@ -18,7 +18,7 @@ from tzmmoe.features.lookup import find_file
 from tzmmoe.models.rank import RankModel
 from tzmmoe.serving import seal
 from tzmmoe.serving.jsonfile import parsed
-from tzmmoe.serving.memory import Unfit
+from tzmmoe.serving.memory import ProgramError
 from tzmmoe.serving.program import check_fit, save, trace
 from tzmmoe.serving.seal import Key
 from tzmmoe.serving.signature import FORMAT
@@ -52,7 +52,7 @@ class Export:
         checksums of all these.
 
         Raises:
-            ConfigError, CheckpointError: the folder is there and not empty, or cannot be written.
+            ConfigError, CheckpointError: the folder is not empty, or cannot be written.
         """
         check_directory(directory)
         try:
@@ -70,7 +70,7 @@ class Export:
             program = trace(self.model.cpu(), self.tasks, self._layout)
             check_fit(program, self._layout, describe_outputs(self.tasks))
             return program
-        except Unfit as error:
+        except ProgramError as error:
             raise CheckpointError(f"the model cannot be exported: {error}") from error
         except RuntimeError as error:
             losses = [loss for task in self.tasks.tasks for loss in task.losses.values()]

@@ -20,7 +20,7 @@ from tzmmoe.serving.operators import name_of
 
 FIXED_BYTES = 64 << 20  # that a program may take for any number of rows, besides its weights
 ROW_BYTES = 1 << 20  # that it may take for each row
-WEIGHT_SHARE = 2  # and for each row this part of the size of its weights: wide layers have many
+WEIGHT_DIVISOR = 2  # and the size of its weights divided by this, since wide layers have many
 MANY_ROWS = 1 << 20
 
 
@@ -31,13 +31,14 @@ CANNOT_RUN = (
 )
 
 
-class Unfit(Exception):
+class ProgramError(Exception):
     """The message names the operator, and what was found."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes that a program takes for no rows, and for each row with one id for each feature."""
+    """Bytes that a program takes for one row, and for each further one, with an id for each
+    feature."""
 
     fixed_bytes: int
     row_bytes: float
@@ -49,7 +50,7 @@ class Need:
 class Ledger(TorchDispatchMode):
     """Adds up the bytes of the tensors that live at one time.
 
-    Calls that a call makes in turn count too. Raises Unfit, without the name of the call.
+    Calls that a call makes in turn count too. Raises ProgramError, without the name of the call.
     """
 
     def __init__(self, limit_bytes: int, num_rows: int) -> None:
@@ -78,9 +79,9 @@ class Ledger(TorchDispatchMode):
         if self.live_bytes > self.limit_bytes:
             rows = f"{self.num_rows:,} row" + "s" * (self.num_rows > 1)
             shape = tuple(tensor.shape)
-            raise Unfit(
-                f"makes a tensor of the shape {shape} for {rows}, which takes the "
-                f"memory in use to {self.live_bytes:,} bytes; at most {self.limit_bytes:,} may be"
+            raise ProgramError(
+                f"makes a tensor of the shape {shape} for {rows}, bringing "
+                f"memory use to {self.live_bytes:,} bytes; the limit is {self.limit_bytes:,}"
             )
 
     def _remove(self, key: int, size_bytes: int) -> None:
@@ -109,13 +110,13 @@ def shapes_of(
     ``inputs``: the named tensors of a batch of so many rows, which are made as fake ones.
 
     Raises:
-        Unfit: an operator gets what it cannot take, or the program takes more memory than
-            FIXED_BYTES and ROW_BYTES allow.
+        ProgramError: an operator gets what it cannot take, or the program takes more memory than
+            FIXED_BYTES, its weights, ROW_BYTES and WEIGHT_DIVISOR allow.
     """
     module = program.module()
     weights = (*program.state_dict.values(), *program.constants.values())
     weight_bytes = sum(weight.nbytes for weight in weights)
-    row_bytes = ROW_BYTES + weight_bytes // WEIGHT_SHARE
+    row_bytes = ROW_BYTES + weight_bytes // WEIGHT_DIVISOR
     outputs: dict[str, Tensor] = {}
     peaks = []
     for num_rows in (1, MANY_ROWS):
@@ -126,11 +127,11 @@ def shapes_of(
             with Ledger(limit_bytes, num_rows) as ledger:
                 try:
                     outputs = steps.run(named)
-                except Unfit as error:
-                    raise Unfit(f"{steps.call} {error}") from error
+                except ProgramError as error:
+                    raise ProgramError(f"{steps.call} {error}") from error
                 except CANNOT_RUN as error:
                     reason = str(error).strip().splitlines() or [type(error).__name__]
-                    raise Unfit(f"{steps.call}: {reason[0]}") from error
+                    raise ProgramError(f"{steps.call}: {reason[0]}") from error
         peaks.append(ledger.peak_bytes)
     shapes = {name: (output.dtype, tuple(output.shape)) for name, output in outputs.items()}
     return shapes, Need(peaks[0], max(peaks[1] - peaks[0], 0) / MANY_ROWS)

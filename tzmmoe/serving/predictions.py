@@ -17,12 +17,7 @@ from tzmmoe.data.reading.files import KINDS
 from tzmmoe.data.reading.stream import COMPRESSED
 from tzmmoe.errors import ConfigError, DataError, UserError, did_you_mean
 from tzmmoe.features.column import decoded
-from tzmmoe.system.durable import (
-    check_writable,
-    claimed,
-    put,
-    unwritable,
-)
+from tzmmoe.system.durable import check_writable, claimed, put, unwritable
 from tzmmoe.system.lock import BusyError
 from tzmmoe.system.world import World
 

@@ -16,7 +16,7 @@ from tzmmoe.features.base import Layout
 from tzmmoe.jagged import Jagged
 from tzmmoe.models.rank import RankModel
 from tzmmoe.serving import archive, memory, operators
-from tzmmoe.serving.memory import Need, Unfit
+from tzmmoe.serving.memory import Need, ProgramError
 from tzmmoe.tasks.task import TaskSet
 
 # What torch, zipfile and json raise for a damaged file.
@@ -114,8 +114,8 @@ def check_fit(
     ``outputs``: as ``exporter.describe_outputs`` gives them.
 
     Raises:
-        Unfit: a call cannot be made with what the layout gives, the memory that it takes is out of
-            proportion, or it has other outputs.
+        ProgramError: a call cannot be made with what the layout gives, the memory that it takes is
+            out of proportion, or it has other outputs.
     """
 
     def inputs(num_rows: int) -> dict[str, Tensor]:
@@ -136,12 +136,14 @@ def check_fit(
     }
     for name in {**found, **outputs}:
         if found.get(name) != outputs.get(name):
-            raise Unfit(
+            raise ProgramError(
                 f"its output {name!r} is {found.get(name)}, and by signature.json it would be "
                 f"{outputs.get(name)}"
             )
     if list(found) != list(outputs):
-        raise Unfit(f"its outputs come as {list(found)}, in signature.json as {list(outputs)}")
+        raise ProgramError(
+            f"its outputs come as {list(found)}, in signature.json as {list(outputs)}"
+        )
     return need
 
 

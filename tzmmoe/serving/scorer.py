@@ -25,7 +25,7 @@ from tzmmoe.features import Feature
 from tzmmoe.features.base import Layout
 from tzmmoe.registry import Modules, OwnErrors
 from tzmmoe.registry.modules import NO_MODULES
-from tzmmoe.serving.memory import Need, Unfit
+from tzmmoe.serving.memory import Need, ProgramError
 from tzmmoe.serving.program import check_fit, load, program_inputs
 from tzmmoe.serving.requests import RequestReader
 from tzmmoe.serving.seal import Key
@@ -129,7 +129,7 @@ class Scorer:
         program = load(folder / "model.pt2")
         try:
             need = check_fit(program, Layout.of(signature.features), signature.outputs)
-        except (Unfit, *UNREADABLE) as error:
+        except (ProgramError, *UNREADABLE) as error:
             file = folder / "model.pt2"
             raise CheckpointError(f"{file}: rejected, since {error}; export it again") from error
         scorer = cls(

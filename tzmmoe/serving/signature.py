@@ -114,8 +114,9 @@ def _check_words(place: str, fields: Mapping[str, Any], words: Mapping[str, Coll
     for name, choices in words.items():
         value = fields.get(name, next(iter(choices)))
         if value not in choices:
-            near = did_you_mean(str(value), [word for word in choices if word])
-            raise ValueError(f"{NAME}: {place}: {name!r} is {value!r}, which is no choice{near}")
+            named = [word for word in choices if word]
+            hint = did_you_mean(str(value), named) or f"; must be one of {', '.join(named)}"
+            raise ValueError(f"{NAME}: {place}: {name!r} is {value!r}{hint}")
 
 
 def make_feature(

@@ -10,13 +10,13 @@ import itertools
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from tzmmoe.errors import ConfigError
-from tzmmoe.system.lock import MODE, Lock, opened_itself
+from tzmmoe.system.lock import Lock, opened_itself
 
 
 def aside(final: Path) -> Path:
@@ -111,22 +111,6 @@ def written_aside(final: Path) -> Iterator[Path]:
         staged.commit()
 
 
-def replace(file: Path, write: Callable[[Path], None]) -> None:
-    """Replace a file atomically by what ``write`` makes of a new, empty one.
-
-    Raises:
-        OSError: the file could not be written; it keeps its old content.
-    """
-    own = aside(file)
-    with naming(file):
-        try:
-            os.close(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE))
-            write(own)
-            put(own, file)
-        finally:
-            remove(own)
-
-
 def put(written: Path, final: Path) -> None:
     """Flush a file and give it its final name, in place of any file there. Raises OSError."""
     sync(written)
@@ -140,7 +124,14 @@ def write_text(file: Path, text: str) -> None:
     Raises:
         OSError: the file could not be written; it keeps its old content.
     """
-    replace(file, lambda new: new.write_text(text, encoding="utf-8"))
+    own = aside(file)
+    with naming(file):
+        try:
+            with own.open("x", encoding="utf-8") as new:
+                new.write(text)
+            put(own, file)
+        finally:
+            remove(own)
 
 
 def opened_to_append(file: Path) -> TextIO:

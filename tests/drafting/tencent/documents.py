@@ -27,6 +27,23 @@ LABELS = ["is_click", "play_num1", "is_favor"]
 UNMEASURED = {f"{TRAINING}.metrics": REMOVED, "job_detail.eval_args.metrics": REMOVED}
 
 
+# The names of metrics, and what each becomes.
+METRICS = {
+    "auc AUC": "auc { thresholds: 200 }",
+    "bacc binary_accuracy binary_acc bin_acc": "binary_accuracy { threshold: 0.5 }",
+    "acc accuracy cacc categorical_accuracy scacc": "accuracy {}",
+    "top_k_cacc sparse_top_k_categorical_accuracy": "accuracy { top_k: 5 }",
+    "precision prec": "precision { threshold: 0.5 }",
+    "recall": "recall { threshold: 0.5 }",
+    "f1 f1s f1_score": "f1 { threshold: 0.5 }",
+    "mse mean_squared_error mean_square_error": "mean_squared_error {}",
+    "mae mean_absolute_error": "mean_absolute_error {}",
+    "rmse root_mean_squared_error": "root_mean_squared_error {}",
+    "bce binary_crossentropy bin_cross_entropy logloss": "logloss {}",
+    "balanced_accuracy balanced_acc": "balanced_accuracy { threshold: 0.5 }",
+}
+
+
 def changed(document: Any, changes: dict[str, Any]) -> Any:
     """A copy with other values at paths such as ``inputs.defs[0].dtype``; REMOVED takes one out."""
     document = copy.deepcopy(document)

@@ -99,8 +99,8 @@ def _doubt(form: CellForm) -> str:
         )
     if dates.other:
         doubts.append(
-            f"dates taken as {dates.form!r}, but they also fit {dates.other!r}; change date_format "
-            "if that is meant"
+            f"dates taken as {dates.form!r}, but they also fit {dates.other!r}; change "
+            "date_format if the second is right"
         )
     if dates.offsets:
         doubts.append(

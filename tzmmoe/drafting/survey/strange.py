@@ -84,7 +84,7 @@ def strangeness(
         if part >= WORTH_SAYING
     }
     for name, (place, text) in understood.faults.items():
-        said[name] = f"{place} is {text!r}, which is written otherwise than in training; mend it"
+        said[name] = f"{place} is {text!r}, a different format from the training data; fix it"
     return said
 
 

@@ -11,7 +11,7 @@ from tzmmoe.system.checkpoint import Checkpoint
 
 
 @dataclass
-class Found:
+class FileChanges:
     """``errors``: a line for each file that was read and is another now; ``notes``: for files that
     are new, have grown, or changed before they were read; ``doubts``: for files that may have
     moved. ``records``: those of the checkpoint, brought up to date."""
@@ -22,7 +22,7 @@ class Found:
     records: dict[str, FileRecord] = field(default_factory=dict)
 
 
-def compare(saved: Checkpoint, paths: PathMap, files: Sequence[str]) -> Found:
+def file_changes(saved: Checkpoint, paths: PathMap, files: Sequence[str]) -> FileChanges:
     """``files``: those that are given to train on; others may go once they were read.
 
     Raises:
@@ -32,7 +32,7 @@ def compare(saved: Checkpoint, paths: PathMap, files: Sequence[str]) -> Found:
         before = from_json(saved.state.get("files", {}))  # earlier versions have none
     except (TypeError, AttributeError) as error:
         raise CheckpointError(f"{saved.path}: state.json lacks records of files") from error
-    found = Found(records={paths.path(file): record for file, record in before.items()})
+    found = FileChanges(records={paths.path(file): record for file, record in before.items()})
     new = []
     for file in map(os.path.abspath, files):
         if file in found.records:
@@ -45,7 +45,7 @@ def compare(saved: Checkpoint, paths: PathMap, files: Sequence[str]) -> Found:
     return found
 
 
-def _compare(file: str, found: Found) -> None:
+def _compare(file: str, found: FileChanges) -> None:
     record = found.records[file]
     try:
         kind, now = fate(file, record)
@@ -59,12 +59,12 @@ def _compare(file: str, found: Found) -> None:
     elif kind is Fate.GROWN:
         found.notes.append(f"{file}: has grown from {record} to {now}; what was read is unchanged")
     else:
-        how = "is shorter" if now.size < record.size else "has other content"
+        how = "is shorter" if now.size < record.size else "has different content"
         found.errors.append(f"{file}: {how}: it was {record} when it was read, and is {now}")
 
 
 def _alike(new: Sequence[str], records: Mapping[str, FileRecord]) -> list[str]:
-    """A line for each new file that looks like one that was read and is gone."""
+    """A line for each new file that looks like one that was read and no longer exists."""
     gone = {
         (record.size, record.head, record.tail): file
         for file, record in records.items()
@@ -78,7 +78,7 @@ def _alike(new: Sequence[str], records: Mapping[str, FileRecord]) -> list[str]:
             old = gone.get((record.size, record.head, record.tail))
             if old:
                 lines.append(
-                    f"{file} looks like {old}, which was read and is gone; if it has moved, pass "
-                    f"{FLAG} OLD=NEW, or its rows are read again"
+                    f"{file} looks like {old}, which was read and no longer exists; if it has "
+                    f"moved, pass {FLAG} OLD=NEW, or its rows are read again"
                 )
     return lines

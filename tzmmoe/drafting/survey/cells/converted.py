@@ -140,4 +140,4 @@ class ConvertedSource(Source):
 def _text(column: pa.Array, row: int) -> str:
     """The text of a cell, without blanks around it."""
     cell = decoded(column.slice(row, 1))
-    return (as_text(cell) if is_text(cell.type) else cell)[0].as_py().__str__().strip()
+    return str((as_text(cell) if is_text(cell.type) else cell)[0].as_py()).strip()

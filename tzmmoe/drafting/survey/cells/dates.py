@@ -8,13 +8,13 @@ from itertools import product
 import numpy as np
 import pyarrow as pa
 
+from tzmmoe.drafting.survey.cells.written import FIRST
 from tzmmoe.drafting.survey.columns.profile import ColumnProfile
 from tzmmoe.features.forms import BadValue
 from tzmmoe.features.written.dates import ISO, ZONED, DatePart
 
 PARTS = {"YEAR": "year", "MONTH": "month", "WEEKDAY": "weekday", "HOUR": "hour"}
 SINCE_1900, UNTIL_2100 = -2_208_988_800, 4_102_444_800  # seconds since 1970
-FIRST = 20  # texts that are looked at before all
 # Whole numbers since 1970 that are taken for points in time: 2000 to 2040 in seconds.
 POINTS = (946_684_800, 2_208_988_800)
 DAY_NUMBERS = (19_700_101, 20_401_231)

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from tzmmoe.drafting.survey.cells.converted import MOST_WORDS, Conversion
 from tzmmoe.drafting.survey.cells.dates import PARTS, DateForm, form_of
-from tzmmoe.drafting.survey.cells.written import CODE, MISSING, NEARLY, Written, written
+from tzmmoe.drafting.survey.cells.written import CODE, FIRST, MISSING, NEARLY, Written, written
 from tzmmoe.drafting.survey.columns.power import Power
 from tzmmoe.drafting.survey.columns.profile import ColumnProfile
 from tzmmoe.drafting.survey.semantics import is_identifier
@@ -16,7 +16,6 @@ from tzmmoe.features.forms import BadValue
 from tzmmoe.features.written.printed import lists
 
 NO_DATES = MISSING | {"0000-00-00", "0000-00-00 00:00:00", "00.00.0000", "00/00/0000"}
-FIRST = 20  # texts that are looked at before all
 HALF = 0.5  # of the texts are numbers, at least, where the user says that they are
 
 

@@ -20,7 +20,7 @@ UNIT = (
 )
 SIGN = r"[+\-\u2212]?"
 CELL = re.compile(rf"({SIGN})\s*({UNIT})?\s*({SIGN})\s*(\d[\d.,\s'\u2019]*?|[.,]\d+)\s*({UNIT})?")
-FIRST = 20
+FIRST = 20  # texts that are looked at before all
 NEARLY = 0.9  # share of the texts
 MARKS = (  # decimal, thousands
     *((".", ""), (".", ","), (",", ""), (",", "."), (".", " "), (",", " ")),

@@ -21,18 +21,18 @@ TABLE = "tables."  # begins the names of tables' tensors
 
 
 @dataclass
-class Fit:
+class RestorePlan:
     """The tensors of a checkpoint and of a model, sorted by what becomes of them.
 
     ``grown``: tables with more rows than before, each with the rows of both. ``new`` tensors of the
-    model keep their initial values, and what is ``left`` of the checkpoint is not used, each with
+    model keep their initial values, and ``unused`` ones of the checkpoint are left out, each with
     the reason.
     """
 
     taken: list[str] = field(default_factory=list)
     grown: dict[str, tuple[int, int]] = field(default_factory=dict)
     new: dict[str, str] = field(default_factory=dict)
-    left: dict[str, str] = field(default_factory=dict)
+    unused: dict[str, str] = field(default_factory=dict)
 
     def lines(self) -> Iterator[str]:
         """What is not simply taken, a line for each tensor."""
@@ -40,11 +40,11 @@ class Fit:
             yield f"grown  {name}: {before:,} rows from the checkpoint, {now - before:,} new"
         for name, reason in self.new.items():
             yield f"new    {name}: {reason}"
-        for name, reason in self.left.items():
-            yield f"left   {name}: {reason}"
+        for name, reason in self.unused.items():
+            yield f"unused {name}: {reason}"
 
 
-def take_fitting(checkpoint: Checkpoint, built: Built) -> str:
+def restore_partially(checkpoint: Checkpoint, built: Built) -> str:
     """Load what fits; the lines to log, which name everything else.
 
     Raises:
@@ -53,8 +53,8 @@ def take_fitting(checkpoint: Checkpoint, built: Built) -> str:
     saved, own = checkpoint.state.get(KEY), weights(built.model)
     if not isinstance(saved, Mapping) or "widths" not in saved:
         raise CheckpointError(
-            f"{checkpoint.path}: an earlier version wrote it, which did not record what "
-            "train_config.partial_restore needs to know; resume that run for a step to have it"
+            f"{checkpoint.path}: written by an earlier version, without what "
+            "train_config.partial_restore needs; resume that run for one step to save it"
         )
     if misread := list(_misread(saved, Fingerprint.of(built))):
         listed = "\n  ".join(misread)
@@ -63,7 +63,7 @@ def take_fitting(checkpoint: Checkpoint, built: Built) -> str:
         name: target.size if isinstance(target, Scattered) else tuple(target.shape)
         for name, target in own.items()
     }
-    found = fit(checkpoint.shapes(), sizes, lambda name, rows: _moved(name, rows, built, saved))
+    found = plan(checkpoint.shapes(), sizes, lambda name, rows: _moved(name, rows, built, saved))
     took = [*found.taken, *found.grown]
     lines = "".join(f"\n  {line}" for line in found.lines())
     if not took:
@@ -75,12 +75,12 @@ def take_fitting(checkpoint: Checkpoint, built: Built) -> str:
 Size = tuple[int, ...]
 
 
-def fit(
+def plan(
     saved: Mapping[str, Size], current: Mapping[str, Size], moved: Callable[[str, int], str]
-) -> Fit:
+) -> RestorePlan:
     """Sort the tensors of a checkpoint and of a model by their shapes. ``moved`` says why the first
     rows of a table, as many as the checkpoint has, do not belong to the values that they had."""
-    found = Fit()
+    found = RestorePlan()
     for name, size in current.items():
         before = saved.get(name)
         if before is None:
@@ -98,7 +98,7 @@ def fit(
             found.taken.append(name)
     for name in saved:
         if name not in current and _is_weight(name):
-            found.left[name] = "not in the model"
+            found.unused[name] = "not in the model"
     return found
 
 
@@ -150,11 +150,11 @@ def _mixed(where: str, before: Mapping[str, int], now: Mapping[str, int]) -> Ite
     """Unless members, each with its width, only came or grew, or only went or shrank."""
     kept = [name for name in before if name in now]
     if kept != [name for name in now if name in before]:
-        yield f"{where}: in another order; write {', '.join(kept)} in this order"
+        yield f"{where}: the order has changed; list them as {', '.join(kept)}"
     more = [name for name in now if now[name] > before.get(name, 0)]
     less = [name for name in before if before[name] > now.get(name, 0)]
     if more and less:
         yield (
-            f"{where}: {few(more)} came or became wider, and {few(less)} went or became narrower; "
-            "do one of these in a run of its own"
+            f"{where}: {few(more)} added or widened, and {few(less)} removed or narrowed; make one "
+            "of these changes per run"
         )

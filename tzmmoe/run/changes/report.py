@@ -1,11 +1,11 @@
-"""What differs from a checkpoint is told: as an error, a warning if it is accepted, or a note."""
+"""Reports what differs from a checkpoint: as an error, a warning if accepted, or a note."""
 
 import logging
 from collections.abc import Collection, Sequence
 
 from tzmmoe.build.changes import Change, Kind, changes
 from tzmmoe.errors import CheckpointError
-from tzmmoe.run.changes.files import Found
+from tzmmoe.run.changes.files import FileChanges
 from tzmmoe.run.session import Session
 from tzmmoe.system.checkpoint import Checkpoint
 
@@ -22,13 +22,13 @@ class ChangedError(CheckpointError):
     """The config or the files differ from those that a checkpoint was trained with."""
 
 
-def compare(
+def report_changes(
     session: Session,
     saved: Checkpoint,
     notes: Collection[Kind],
     *,
     accepts: bool,
-    files: Found | None = None,
+    files: FileChanges | None = None,
 ) -> None:
     """Tell what differs between a session and its checkpoint, whose weights fit. ``files``: what
     became of those that it has read; ``accepts``: neither files that changed nor settings that
@@ -37,7 +37,7 @@ def compare(
     Raises:
         ChangedError: all that is one.
     """
-    found, files = _found(session, saved), files or Found()
+    found, files = _found(session, saved), files or FileChanges()
     lines = {kind: [change.line for change in found if change.kind is kind] for kind in Kind}
     shapes, meanings = lines[Kind.SHAPE], [*lines[Kind.MEANING], *files.errors]
     if shapes:
@@ -49,10 +49,10 @@ def compare(
         raise ChangedError(
             f"{saved.path} was trained with {_what(lines[Kind.MEANING], files.errors)}:"
             f"{_listed(meanings)}\nrestore what differs, {NEW_START}, or pass --accept_changes to "
-            "go on with it"
+            "continue anyway"
         )
     if meanings:
-        log.warning("accepted, though %s differs:%s", saved.path, _listed(meanings))
+        log.warning("continuing despite changes since %s:%s", saved.path, _listed(meanings))
     if noted := [change.line for change in found if change.kind in notes]:
         log.info("the config differs from that of %s:%s", saved.path, _listed(noted))
     if files.notes:
@@ -63,7 +63,7 @@ def compare(
 
 def _what(settings: Sequence[str], files: Sequence[str]) -> str:
     parts = [
-        *(["settings by which values and weights had another meaning"] if settings else []),
+        *(["settings that give values or weights a different meaning"] if settings else []),
         *(["files that have changed"] if files else []),
     ]
     return ", and with ".join(parts)
