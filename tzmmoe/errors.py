@@ -41,8 +41,9 @@ class LostProcessError(UserError):
     """Another process of the run has stopped responding."""
 
 
-class Interrupted(Exception):
-    """A signal asked the run to stop; raised once everything worth keeping is saved."""
+class Interrupted(BaseException):
+    """A signal asked the run to stop; raised once everything worth keeping is saved. Like
+    KeyboardInterrupt it is no Exception, which libraries catch and go on."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by signal {signum}")

@@ -13,6 +13,7 @@ from messages import fails, says
 from numbered import Memory, delivery, flat, loader, read, small_chunks
 
 from tzmmoe.batch import Column, Position
+from tzmmoe.data.background import Background
 from tzmmoe.data.encode import Assembler
 from tzmmoe.data.loader import Loader
 from tzmmoe.data.reading.base import Chunk, Source
@@ -51,6 +52,26 @@ def test_threads_end_when_the_stream_is_closed(num_workers) -> None:
         drawn = source.drawn
         time.sleep(0.05)
         assert source.drawn == drawn
+
+
+def test_after_close_no_thread_uses_the_stream_though_its_work_was_forgotten() -> None:
+    """A signal may strike between the start of a thread and its entry in the pool's list."""
+    inside = threading.Event()
+
+    def slow() -> Iterator[Chunk]:
+        inside.set()
+        time.sleep(0.2)
+        yield from ()
+
+    stream = slow()
+    background = Background(stream, lambda chunk: None, 1)
+    forgotten = threading.Thread(target=background._read_next)
+    forgotten.start()
+    inside.wait(60)
+    background.close()
+    stream.close()
+    forgotten.join()
+    assert background._read_next() is None
 
 
 def test_threads_end_with_the_epoch() -> None:

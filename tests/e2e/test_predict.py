@@ -313,9 +313,11 @@ def test_a_named_checkpoint_is_the_one_that_predicts(trained: Trained, tmp_path:
         assert_near(tables[0], trained.expected)
 
 
+@pytest.mark.parametrize("delay", [0, 0.02, 0.05, 0.1, 0.3])
 def test_a_run_that_is_stopped_by_a_signal_leaves_nothing_and_exits_with_its_code(
-    trained: Trained, tmp_path: Path
+    trained: Trained, tmp_path: Path, delay: float
 ) -> None:
+    """At several moments after it has begun to write."""
     rows = pa.concat_tables([ROWS] * 5_000)
     file = tmp_path / "rows.parquet"
     pq.write_table(rows, file, row_group_size=1 << 16)
@@ -326,8 +328,9 @@ def test_a_run_that_is_stopped_by_a_signal_leaves_nothing_and_exits_with_its_cod
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as run:
         until = time.monotonic() + 60
         while not list(tmp_path.glob("out/.writing-*")) and time.monotonic() < until:
-            time.sleep(0.05)
+            time.sleep(0.005)
             assert run.poll() is None, run.stderr.read().decode()
+        time.sleep(delay)
         run.send_signal(signal.SIGTERM)
         _, errors = run.communicate(timeout=60)
     assert run.returncode == 128 + signal.SIGTERM

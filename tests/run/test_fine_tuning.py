@@ -55,7 +55,11 @@ def test_with_a_map_fine_tuning_takes_only_what_it_names(tiny_folder, finished, 
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("a b c\n", "'a b c' .*tab"), (None, "No such file")],
+    [
+        ("a b c\n", "'a b c' .*tab"),
+        ("a\tb\nx y\tz\na\tc\n", "'x y.*tab(.|\n)*a is listed twice; remove one"),
+        (None, "No such file"),
+    ],
 )
 def test_a_map_that_cannot_be_read_names_its_setting(tmp_path, content, said) -> None:
     if content is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tzmmoe.errors import ConfigError
 from tzmmoe.system import cli
-from tzmmoe.system.durable import check_writable, unwritable
+from tzmmoe.system.durable import check_writable, unwritable, write_text
 from tzmmoe.system.localpath import local
 
 
@@ -61,7 +61,7 @@ def training(out: Path) -> str:
 def write(out: Path, text: str) -> None:
     """Raises ConfigError when the file cannot be written."""
     try:
-        out.write_text(text, encoding="utf-8")
+        write_text(out, text)
     except OSError as error:
         raise ConfigError.at("--out", unwritable(out, error)) from error
 

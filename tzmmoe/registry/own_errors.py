@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from types import FrameType, TracebackType
 from typing import Any
 
-from tzmmoe.errors import Interrupted, UserError
+from tzmmoe.errors import UserError
 from tzmmoe.registry.modules import Modules
 
 TORCH = "torch."  # calls a module's forward through methods of its own
@@ -30,7 +30,7 @@ class OwnErrors:
     ) -> None:
         if not self._modules.allowed or not isinstance(error, Exception):
             return
-        if isinstance(error, (UserError, Interrupted)):
+        if isinstance(error, UserError):
             return
         if text := self._message(error):
             raise self._kind.saying(text) from error

@@ -25,7 +25,7 @@ from tzmmoe.errors import ConfigError, Interrupted, NotFiniteError, did_you_mean
 from tzmmoe.learning.lockstep import Lockstep
 from tzmmoe.run.settings import RunSettings
 from tzmmoe.system import checkpoint
-from tzmmoe.system.environment import STOPPING
+from tzmmoe.system.environment import HANGUP, STOPPING
 from tzmmoe.system.tensorfiles import NamedTensors, tensors
 from tzmmoe.system.world import World
 from tzmmoe.tasks.task import TaskSet
@@ -193,7 +193,6 @@ class Timeout:
         )
 
 
-HANGUP = getattr(signal, "SIGHUP", None)
 DURING_A_STEP = "stopping after this step with a checkpoint; repeat the signal to stop at once"
 DURING_AN_EVALUATION = (
     "stopping; the checkpoint is saved, --continue_train continues with its evaluation"

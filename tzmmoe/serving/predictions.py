@@ -18,6 +18,7 @@ from tzmmoe.data.reading.stream import COMPRESSED
 from tzmmoe.errors import ConfigError, DataError, UserError, did_you_mean
 from tzmmoe.features.column import decoded
 from tzmmoe.system.durable import check_writable, claimed, put, unwritable
+from tzmmoe.system.environment import SIGNALS
 from tzmmoe.system.lock import BusyError
 from tzmmoe.system.world import World
 
@@ -48,7 +49,7 @@ BYTES_TYPES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_s
 
 class PredictionWriter:
     """Writes rows to a temporary file: renamed when the block ends, removed if it raises, with the
-    folders that were made for it.
+    folders that were made for it. In a command, a signal waits for the next ``write``.
 
     A path that ends in ``.parquet`` or ``.csv`` is a file; any other path is a folder, which gets
     ``part-0.parquet`` and one part for each further process of ``world``. An existing file is
@@ -65,6 +66,7 @@ class PredictionWriter:
         self.name = self.path if world.size == 1 else self.path.parent
         self.num_rows = 0
         self._held = ExitStack()
+        self._stop_if_asked: Callable[[], None] = lambda: None
         self._aside: Path | None = None
         self._sink: pa.NativeFile | None = None
         self._writer: pq.ParquetWriter | csv.CSVWriter | None = None
@@ -73,6 +75,7 @@ class PredictionWriter:
         self._rows = self._bytes = 0  # of the batches in ``_waiting``
 
     def __enter__(self) -> "PredictionWriter":
+        self._stop_if_asked = self._held.enter_context(SIGNALS.held())
         try:
             self._world.each(self._open)
         except UserError:
@@ -107,6 +110,7 @@ class PredictionWriter:
 
     def write(self, columns: Mapping[str, pa.Array], num_rows: int) -> None:
         """Add rows. The first call, even one without rows, fixes the columns' names and types."""
+        self._stop_if_asked()
         arrays = [_plain(array) for array in columns.values()]
         if self.path.suffix == ".csv":
             arrays = [self._cells(name, array) for name, array in columns.items()]

@@ -193,11 +193,6 @@ def _has_joined() -> bool:
     return distributed is not None and distributed.is_initialized()
 
 
-def _stop(signum: int, frame: object) -> None:
-    """A signal handler that unwinds the stack, so that ``finally`` blocks clean up."""
-    raise Interrupted(signum)
-
-
 def _without_tensorboard(hook: Callable[[threading.ExceptHookArgs], Any]) -> Callable:
     """An ``excepthook`` for threads that skips write errors of TensorBoard's thread, which raises
     them again in the thread that logs the values."""
@@ -212,10 +207,7 @@ def _without_tensorboard(hook: Callable[[threading.ExceptHookArgs], Any]) -> Cal
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
     """Run a command and exit with its code."""
-    for signum in environment.STOPPING:
-        is_nohup = signum.name == "SIGHUP" and signal.getsignal(signum) is signal.SIG_IGN
-        if signum != signal.SIGINT and not is_nohup:
-            signal.signal(signum, _stop)
+    environment.SIGNALS.catch()
     threading.excepthook = _without_tensorboard(threading.excepthook)
     _set_logging()
     code = _code(main)

@@ -11,11 +11,12 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from tzmmoe.errors import ConfigError
+from tzmmoe.system.environment import SIGNALS
 from tzmmoe.system.lock import Lock, opened_itself
 
 
@@ -46,17 +47,21 @@ def claimed(final: Path) -> Iterator[Path]:
         BusyError: somebody else writes it.
         OSError: the folder cannot be written.
     """
-    made, own = make_folder(final.parent), aside(final)
-    lock = Lock(final.with_name(f".writing-{final.name}.lock"))
+    undo = ExitStack()
     try:
-        for left in leftovers(final):
-            if left != lock.path:
-                remove(left)
+        with SIGNALS.held():
+            undo.callback(remove_empty, make_folder(final.parent))
+            lock = Lock(final.with_name(f".writing-{final.name}.lock"))
+            undo.callback(lock.release, remove=True)
+            own = aside(final)
+            undo.callback(remove, own)
+            for left in leftovers(final):
+                if left != lock.path:
+                    remove(left)
         yield own
     finally:
-        remove(own)
-        lock.release(remove=True)
-        remove_empty(made)
+        with SIGNALS.held():
+            undo.close()
 
 
 class StagedFolder:

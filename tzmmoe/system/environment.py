@@ -3,8 +3,11 @@ sets, and the signals that stop a run."""
 
 import os
 import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from tzmmoe.errors import ConfigError
+from tzmmoe.errors import ConfigError, Interrupted
 
 # A run saves and ends. The first that is set counts where several came.
 STOPPING = tuple(
@@ -12,6 +15,55 @@ STOPPING = tuple(
     for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1")
     if hasattr(signal, name)
 )
+
+HANGUP = getattr(signal, "SIGHUP", None)
+
+
+class Signals:
+    """What signals of STOPPING do in a command: the first one raises, KeyboardInterrupt for Ctrl-C
+    and Interrupted for the others, but in a block that holds signals it waits for the block's end.
+    A second one raises at once."""
+
+    def __init__(self) -> None:
+        self._num_blocks = self._waiting = 0
+
+    def catch(self) -> None:
+        """Set the handlers. What is ignored stays so: SIGHUP under nohup, and SIGINT in jobs that a
+        shell starts in the background."""
+        for signum in STOPPING:
+            is_ignored = signal.getsignal(signum) is signal.SIG_IGN
+            if not (is_ignored and signum in (HANGUP, signal.SIGINT)):
+                signal.signal(signum, self._receive)
+
+    @contextmanager
+    def held(self) -> Iterator[Callable[[], None]]:
+        """A block that a signal does not break off, unless it calls what it gets, which raises if
+        one has come. Without effect in other threads, which signals never break off."""
+        if threading.current_thread() is not threading.main_thread():
+            yield lambda: None
+            return
+        self._num_blocks += 1
+        try:
+            yield self._act
+        finally:
+            self._num_blocks -= 1
+            if not self._num_blocks:
+                self._act()
+
+    def _receive(self, signum: int, frame: object) -> None:
+        is_first, self._waiting = not self._waiting, signum
+        if not (self._num_blocks and is_first):
+            self._act()
+
+    def _act(self) -> None:
+        signum, self._waiting = self._waiting, 0
+        if signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        if signum:
+            raise Interrupted(signum)
+
+
+SIGNALS = Signals()
 
 
 def variable(name: str) -> str | None:

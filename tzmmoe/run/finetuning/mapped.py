@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from tzmmoe.errors import CheckpointError, ConfigError, did_you_mean
+from tzmmoe.errors import CheckpointError, ConfigError, Faults, did_you_mean
 from tzmmoe.models.rank import RankModel
 from tzmmoe.run.state import weights
 from tzmmoe.system.checkpoint import Checkpoint
@@ -49,16 +49,24 @@ def take_mapped(checkpoint: Checkpoint, model: RankModel, mapping: Mapping[str, 
 
 
 def read_map(path: Path) -> dict[str, str]:
-    """The mapping in a file of lines ``<tensor of the model><TAB><tensor of the checkpoint>``."""
+    """The mapping in a file of lines ``<tensor of the model><TAB><tensor of the checkpoint>``.
+
+    Raises ConfigError with all faults of the file.
+    """
     try:
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError.at("train_config.fine_tune_ckpt_param_map", str(error)) from error
-    pairs = [line.split() for line in lines]
-    for line, pair in zip(lines, pairs, strict=True):
+    faults, mapping = Faults(), {}
+    for line in lines:
+        pair = line.split()
         if len(pair) != 2:
-            raise ConfigError.at(
-                "train_config.fine_tune_ckpt_param_map",
-                f"{path}: {line!r} must be a tensor of the model, a tab, and one of the checkpoint",
-            )
-    return dict(pairs)
+            words = f"{line!r} must be a tensor of the model, a tab, and one of the checkpoint"
+        elif pair[0] in mapping:
+            words = f"{pair[0]} is listed twice; remove one"
+        else:
+            mapping[pair[0]] = pair[1]
+            continue
+        faults.add("train_config.fine_tune_ckpt_param_map", f"{path}: {words}")
+    faults.stop()
+    return mapping

@@ -1,0 +1,125 @@
+"""Signals of a command raise at once, but in blocks that hold them at the block's end."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tzmmoe.errors import Interrupted
+from tzmmoe.system.durable import claimed
+from tzmmoe.system.environment import HANGUP, SIGNALS, STOPPING, Signals
+
+OTHERS = [signum for signum in STOPPING if signum != signal.SIGINT]
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    before = {signum: signal.getsignal(signum) for signum in STOPPING}
+    yield
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
+
+
+@pytest.fixture
+def signals() -> Signals:
+    signals = Signals()
+    signals.catch()
+    return signals
+
+
+@pytest.mark.parametrize("signum", OTHERS)
+def test_a_signal_raises_at_once_and_again(signals, signum) -> None:
+    for _ in range(2):
+        with pytest.raises(Interrupted) as raised:
+            signal.raise_signal(signum)
+        assert raised.value.signum == signum
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("kind", [Interrupted, KeyboardInterrupt])
+def test_libraries_that_catch_exceptions_do_not_swallow_it(signals, kind) -> None:
+    assert not issubclass(kind, Exception)
+
+
+@pytest.mark.parametrize(
+    ("signum", "kind"), [(signal.SIGTERM, Interrupted), (signal.SIGINT, KeyboardInterrupt)]
+)
+def test_a_block_that_holds_a_signal_runs_to_its_end(signals, signum, kind) -> None:
+    done = []
+
+    def block() -> None:
+        with signals.held():
+            signal.raise_signal(signum)
+            with signals.held():
+                done.append("inner")
+            done.append("outer")
+
+    with pytest.raises(kind):
+        block()
+    assert done == ["inner", "outer"]
+    with signals.held():
+        pass  # what was raised is over
+
+
+def test_a_block_may_ask_whether_a_signal_has_come(signals) -> None:
+    with signals.held() as stop_if_asked:
+        stop_if_asked()
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            stop_if_asked()
+        stop_if_asked()
+
+
+def test_a_second_signal_breaks_off_a_block_that_holds_the_first(signals) -> None:
+    with signals.held():
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_block_in_another_thread_holds_nothing(signals) -> None:
+    inside, over = threading.Event(), threading.Event()
+
+    def block() -> None:
+        with signals.held():
+            inside.set()
+            over.wait(60)
+
+    thread = threading.Thread(target=block)
+    thread.start()
+    inside.wait(60)
+    try:
+        with pytest.raises(Interrupted):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("signum", [HANGUP, signal.SIGINT])
+def test_what_a_shell_lets_a_job_ignore_stays_ignored(signum) -> None:
+    signal.signal(signum, signal.SIG_IGN)
+    Signals().catch()
+    assert signal.getsignal(signum) is signal.SIG_IGN
+
+
+def claim_until_stopped(path: Path, after: float) -> None:
+    kill = threading.Timer(after, os.kill, (os.getpid(), signal.SIGTERM))
+    kill.start()
+    while True:
+        with claimed(path) as own:
+            own.touch()
+
+
+def test_a_claim_that_is_stopped_at_any_moment_leaves_nothing(tmp_path: Path) -> None:
+    SIGNALS.catch()
+    folder = tmp_path / "new"
+    for after in np.random.default_rng(1).uniform(0, 0.002, 300):
+        with pytest.raises(Interrupted):
+            claim_until_stopped(folder / "rows.parquet", after)
+        assert not folder.exists()
