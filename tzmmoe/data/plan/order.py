@@ -193,10 +193,10 @@ def _interleaved(
     with closing(Shelf(source, columns, order.spans, piece_rows)) as shelf:
         for index in range(since.chunk, lanes.num_chunks):
             stretches = lanes.stretches(index)
-            batches = [b for s in stretches for b in shelf.read(s.file, s.begin, s.end)]
-            shelf.sweep()
+            batches = (b for s in stretches for b in shelf.read(s.file, s.begin, s.end))
             rows = tuple(FileRows(s.file, s.begin, s.end - s.begin, source) for s in stretches)
-            yield Chunk(index, parts(batches), rows)
+            yield Chunk(index, parts(batches), rows)  # kept in no variable while the next is read
+            shelf.sweep()
 
 
 def _marked(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, bool]]:

@@ -5,18 +5,48 @@ A value means what its own file stores: 0.7 as a float is another number than 0.
 the other, so rows of different types stay apart until they are encoded.
 """
 
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+from collections.abc import Hashable, Iterable, Sequence
 
 import pyarrow as pa
 
+PART_BYTES = 8 << 20
+
 
 def parts(batches: Iterable[pa.RecordBatch]) -> tuple[pa.RecordBatch, ...]:
-    """The same rows in the same order; batches of the same types that follow one another are one.
+    """The same rows in the same order; batches of the same types that follow one another are joined
+    to parts of PART_BYTES or a little less.
 
-    All batches have the same names.
+    All batches have the same names. They are taken one by one, so that a stream of them never
+    takes memory beside its parts.
     """
-    return tuple(joined(list(alike)) for _, alike in groupby(batches, lambda b: b.schema.types))
+    done: list[pa.RecordBatch] = []
+    held: list[pa.RecordBatch] = []
+    sizes: dict[Hashable, int] = {}
+    for batch in batches:
+        more = _sizes(batch)
+        is_full = sum({**sizes, **more}.values()) > PART_BYTES
+        if held and (is_full or batch.schema.types != held[0].schema.types):
+            done.append(joined(held))
+            held, sizes = [], {}
+        held.append(batch)
+        sizes.update(more)
+    if held:
+        done.append(joined(held))
+    return tuple(done)
+
+
+def _sizes(batch: pa.RecordBatch) -> dict[Hashable, int]:
+    """Bytes of a batch's columns and, by their place in memory, of dictionaries, which batches may
+    share."""
+    sizes: dict[Hashable, int] = {id(batch): 0}
+    for column in batch.columns:
+        if pa.types.is_dictionary(column.type):
+            words = column.dictionary
+            place = tuple(b if b is None else b.address for b in words.buffers())
+            sizes[place] = words.nbytes
+            column = column.indices
+        sizes[id(batch)] += column.nbytes
+    return sizes
 
 
 def joined(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
