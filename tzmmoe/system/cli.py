@@ -206,11 +206,18 @@ def _without_tensorboard(hook: Callable[[threading.ExceptHookArgs], Any]) -> Cal
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
-    """Run a command and exit with its code."""
-    environment.SIGNALS.catch()
-    threading.excepthook = _without_tensorboard(threading.excepthook)
-    _set_logging()
-    code = _code(main)
+    """Run a command and exit with its code, whenever a signal comes."""
+    try:
+        environment.SIGNALS.catch()
+        threading.excepthook = _without_tensorboard(threading.excepthook)
+        _set_logging()
+        code = _code(main)
+    except Interrupted as stopped:
+        code = 128 + stopped.signum
+    except KeyboardInterrupt:
+        code = 130
+    finally:
+        environment.SIGNALS.end()
     if _has_joined():
         _leave(code)
     if code:
@@ -250,10 +257,6 @@ def _code(main: Callable[[Sequence[str]], None]) -> int:
     except OSError as error:
         print(f"{error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
         return USER_ERROR
-    except Interrupted as stopped:
-        return 128 + stopped.signum
-    except KeyboardInterrupt:
-        return 130
     return 0
 
 
