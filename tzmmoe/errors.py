@@ -26,6 +26,24 @@ class UserError(Exception):
         return cls(text)
 
 
+# How libraries say it where they raise no MemoryError: torch, its CUDA, C++, Arrow, the loader of
+# shared libraries, and threads, whose stacks take memory.
+_NO_MEMORY = re.compile(
+    "can't allocate memory|not enough memory|out of memory|bad_alloc|bad allocation|"
+    "Cannot allocate memory|malloc of size|failed to map segment|can't start new thread|"
+    "Failed to launch worker thread"
+)
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error, or one that led to it, is that memory could not be allocated."""
+    if isinstance(error, MemoryError):
+        return True
+    if not isinstance(error, UserError) and _NO_MEMORY.search(str(error)):
+        return True
+    return error.__cause__ is not None and lacks_memory(error.__cause__)
+
+
 class DataError(UserError):
     """A file, column or value that cannot be read the way the config says."""
 

@@ -25,10 +25,16 @@ from tzmmoe.errors import (
     UserError,
     did_you_mean,
     few,
+    lacks_memory,
 )
 from tzmmoe.system import environment
 
 USER_ERROR = 2
+LOWER = (  # what is said when memory runs out
+    "to use less memory, lower data_config.batch_size (--batch_size of predict), "
+    "data_config.shuffle_buffer_size, data_config.num_workers or OMP_NUM_THREADS, or the sizes of "
+    "tables and layers; or allow the process more (ulimit -v, a limit of its container)"
+)
 QUIET_S = 5.0  # for the first process of a machine to print an error that all processes share
 OWN_LOGGERS = ("tzmmoe", "__main__")  # of others only warnings are shown, and of these:
 QUIET_LOGGERS = {"matplotlib": logging.ERROR}  # torchmetrics imports it, and it builds a font cache
@@ -248,16 +254,28 @@ def _code(main: Callable[[Sequence[str]], None]) -> int:
         main(sys.argv[1:])
     except UserError as error:
         _print_error(error)
+        if lacks_memory(error):
+            print(LOWER, file=sys.stderr)
         return USER_ERROR
-    except ModuleNotFoundError as error:
-        if not (error.name or "").startswith("tzmmoe.protos"):
+    except (MemoryError, RuntimeError, OSError, ImportError) as error:
+        words = _message(error)
+        if not words:
             raise
-        print(NO_SCHEMA, file=sys.stderr)
-        return USER_ERROR
-    except OSError as error:
-        print(f"{error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
+        print(words, file=sys.stderr)
         return USER_ERROR
     return 0
+
+
+def _message(error: Exception) -> str:
+    """What to say of an error of Python or a library; empty if it is a bug of ours."""
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("tzmmoe.protos"):
+        return NO_SCHEMA
+    if lacks_memory(error):
+        words = str(error).strip().partition("\n")[0]
+        return f"not enough memory{words and ': '}{words}\n{LOWER}"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'the system'}: {error.strerror or error}"
+    return ""
 
 
 def _leave(code: int) -> NoReturn:
