@@ -3,12 +3,13 @@
 import math
 import re
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 NO_SCHEMA = "the compiled schema (tzmmoe/protos) is missing or incomplete; run: make proto"
+FEW, MANY = 20, 200  # faults and names, beyond which no similar names are looked for
 
 
 class UserError(Exception):
@@ -23,6 +24,24 @@ class UserError(Exception):
     def saying(cls, text: str) -> "UserError":
         """An error with this message; subclasses take other arguments."""
         return cls(text)
+
+
+# How libraries say it where they raise no MemoryError: torch, its CUDA, C++, Arrow, the loader of
+# shared libraries, and threads, whose stacks take memory.
+_NO_MEMORY = re.compile(
+    "can't allocate memory|not enough memory|out of memory|bad_alloc|bad allocation|"
+    "Cannot allocate memory|malloc of size|failed to map segment|can't start new thread|"
+    "Failed to launch worker thread"
+)
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error, or one that led to it, is that memory could not be allocated."""
+    if isinstance(error, MemoryError):
+        return True
+    if not isinstance(error, UserError) and _NO_MEMORY.search(str(error)):
+        return True
+    return error.__cause__ is not None and lacks_memory(error.__cause__)
 
 
 class DataError(UserError):
@@ -88,6 +107,12 @@ class Faults(list[Fault]):
     def add(self, path: str, text: str) -> None:
         self.append(Fault(path, text))
 
+    def hint(self, word: str, candidates: Collection[str]) -> str:
+        """As ``did_you_mean``, for a fault to be added. Among many faults and names only the first
+        ones get one, since all of them would take hours."""
+        is_costly = len(self) >= FEW and len(candidates) > MANY
+        return "" if is_costly else did_you_mean(word, candidates)
+
     @contextmanager
     def under(self, path: str) -> Iterator[None]:
         """Collect the faults of a ConfigError raised in the block, with ``path`` as a prefix."""
@@ -106,8 +131,8 @@ class Faults(list[Fault]):
         if not self:
             return
         faults = list(dict.fromkeys(map(locate, self))) if locate else list(self)
-        lost = [_intended_path(fault) for fault in faults if fault.lost]
-        causes = [f for f in faults if f.lost or not any(_follows(f, path) for path in lost)]
+        lost = _Lost(_intended_path(fault) for fault in faults if fault.lost)
+        causes = [fault for fault in faults if fault.lost or not lost.explains(fault)]
         raise ConfigError(sorted(causes, key=_order) if locate else causes)
 
 
@@ -127,28 +152,54 @@ def _intended_path(fault: Fault) -> str:
     return join(fault.path.rpartition(".")[0], suggestion[1]) if suggestion else fault.path
 
 
-def _follows(fault: Fault, lost: str) -> bool:
-    """Whether a fault exists only because the setting at the path ``lost`` could not be read."""
-    if not lost:  # the text breaks off, so anything may be missing
-        return True
-    lost = re.sub(r"\[\d+\]$", "", lost)  # without one item, the whole list is incomplete
-    owner, _, name = lost.rpartition(".")
-    if fault.path == owner or lies_in(fault.path, lost):
-        return True
-    # A fault of another field may name the lost one beside it: to set it, or as what it lacks.
-    around, _, _ = fault.path.rpartition(".")
-    sibling = re.match(r"\w+", lost.removeprefix(f"{around}.")) if lies_in(lost, around) else None
-    named = sibling and rf"is not set;.*\b{sibling[0]} {{|has no effect without .*\b{sibling[0]}\b"
-    if sibling and re.search(named, fault.text):
-        return True
-    # A name that "is not in data.labels" may be the very item of that list that was lost, or the
-    # name of one of its messages.
-    listing = re.search(r" is not in ([\w.]+)", fault.text)
-    plain = re.sub(r"\[\d+\]", "", lost)
-    if listing is None or not (plain == listing[1] or plain.startswith(f"{listing[1]}.")):
-        return False
-    depth = plain.removeprefix(listing[1]).count(".")  # 1: the whole message, with its name
-    return depth <= 1 or name.endswith("_name")
+class _Lost:
+    """The paths of settings that could not be read, arranged so that a fault is compared with all
+    of them at once."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self.everything = False  # the text breaks off, so anything may be missing
+        self._paths, self._owners, self._listed = set[str](), set[str](), set[str]()
+        self._below: dict[str, set[str]] = {}  # names of lost settings, by each path around them
+        for path in paths:
+            self._add(re.sub(r"\[\d+\]$", "", path))  # without one item, a list is incomplete
+
+    def _add(self, path: str) -> None:
+        self.everything |= not path
+        owner, _, name = path.rpartition(".")
+        self._paths.add(path)
+        self._owners.add(owner)
+        for around in _outer(path):
+            if sibling := re.match(r"\w+", path.removeprefix(f"{around}.")):
+                self._below.setdefault(around, set()).add(sibling[0])
+        plain = re.sub(r"\[\d+\]", "", path)
+        for listing in _outer(plain):
+            depth = plain.removeprefix(listing).count(".")  # 1: the whole message, with its name
+            if depth <= 1 or name.endswith("_name"):
+                self._listed.add(listing)
+
+    def explains(self, fault: Fault) -> bool:
+        """Whether a fault exists only because one of the settings could not be read."""
+        if self.everything or fault.path in self._owners:
+            return True
+        if not self._paths.isdisjoint(_outer(fault.path)):
+            return True
+        # A fault of another field may name the lost one beside it: to set it, or as what it lacks.
+        around, _, _ = fault.path.rpartition(".")
+        for sibling in self._below.get(around, ()):
+            named = rf"is not set;.*\b{sibling} {{|has no effect without .*\b{sibling}\b"
+            if re.search(named, fault.text):
+                return True
+        # A name that "is not in data.labels" may be the very item of that list that was lost, or
+        # the name of one of its messages.
+        listing = re.search(r" is not in ([\w.]+)", fault.text)
+        return listing is not None and listing[1] in self._listed
+
+
+def _outer(path: str) -> Iterator[str]:
+    """The path, and all in which it lies."""
+    yield path
+    for end in re.finditer(r"[.\[]", path):
+        yield path[: end.start()]
 
 
 @contextmanager

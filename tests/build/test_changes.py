@@ -140,6 +140,12 @@ TOLD = [
     ("tiny", RESULTS, f"{TOWER}.losses[0].binary_cross_entropy.pos_weight=3", "was 1, and is 3"),
     ("tiny", RESULTS, f"{TOWER}.metrics[0]=logloss {{}}", "metrics of 'ctr': was auc, and is logl"),
     ("tiny", RESULTS, "data_config.delimiter=;", 'was ",", and is ";"'),
+    (
+        *("tiny", RESULTS, f"{TOWER}.losses[0].binary_cross_entropy.label_smoothing=0.25"),
+        "was 0, and is 0.25",
+    ),
+    ("tiny", LEARNING, "train_config.gradient_accumulation_steps=4", "was 2, and is 4"),
+    ("tiny", LEARNING, "data_config.shuffle_buffer_size=4", "was 3, and is 4"),
     ("tiny", LEARNING, "train_config.num_epochs=3", "was 2, and is 3"),
     (
         *("tiny", LEARNING, "train_config.sparse_optimizer.adam_optimizer.lr=0.5"),

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from e2e import tiny
+from messages import says
 from pyarrow import csv
 
 from tzmmoe.data.recorded import Fate, FileRecord, fate
@@ -135,6 +136,72 @@ def tiny_rows(like: pa.Table, count: int) -> pa.Table:
 def emptied(folder: Path) -> Path:
     rewrite(file(folder, 0), lambda rows: rows.slice(0, 0))
     return file(folder, 0)
+
+
+def with_column(rows: pa.Table, name: str, values: list | pa.Array | pa.ChunkedArray) -> pa.Table:
+    return rows.set_column(rows.column_names.index(name), name, values)
+
+
+def one_label_turned(rows: pa.Table) -> pa.Table:
+    labels = rows["click"].to_pylist()
+    return with_column(rows, "click", pa.array([1 - labels[0], *labels[1:]]))
+
+
+def missing_values_filled(rows: pa.Table) -> pa.Table:
+    return with_column(rows, "city", [[text or "nowhere" for text in rows["city"].to_pylist()]])
+
+
+def a_column_that_nobody_reads_dropped(rows: pa.Table) -> pa.Table:
+    return rows.drop_columns(["row"])
+
+
+def a_column_that_nobody_reads_renamed(rows: pa.Table) -> pa.Table:
+    return rows.rename_columns(["line", *rows.column_names[1:]])
+
+
+def columns_in_another_order(rows: pa.Table) -> pa.Table:
+    return rows.select(rows.column_names[::-1])
+
+
+def text_in_place_of_numbers(rows: pa.Table) -> pa.Table:
+    return with_column(rows, "user", rows["user"].cast(pa.string()))
+
+
+def sorted_by_the_label(rows: pa.Table) -> pa.Table:
+    return rows.sort_by("click")
+
+
+def a_row_in_place_of_another(rows: pa.Table) -> pa.Table:
+    return rows.take([*range(rows.num_rows - 1), 0])
+
+
+def numbers_rounded(rows: pa.Table) -> pa.Table:
+    return with_column(rows, "price", [[round(price, 2) for price in rows["price"].to_pylist()]])
+
+
+def an_hour_later(rows: pa.Table) -> pa.Table:
+    """All rows one place on, as after a row that came late."""
+    return pa.concat_tables([rows.slice(1), rows.slice(0, 1)])
+
+
+ROWS = [
+    *(one_label_turned, missing_values_filled, a_column_that_nobody_reads_dropped),
+    *(a_column_that_nobody_reads_renamed, columns_in_another_order, text_in_place_of_numbers),
+    *(sorted_by_the_label, a_row_in_place_of_another, numbers_rounded, an_hour_later),
+]
+
+
+@pytest.mark.parametrize("change", ROWS, ids=lambda change: change.__name__)
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_file_that_was_read_and_is_written_anew_is_an_error(
+    folder, number, change: Callable[[pa.Table], pa.Table]
+) -> None:
+    """Whether all of its rows were read, or some."""
+    changed = file(folder, number)
+    rewrite(changed, change)
+    with pytest.raises(ChangedError) as raised:
+        pipeline(folder).check(continue_train=True)
+    says(raised.value, f"{changed}: ", f"and is {changed.stat().st_size:,} bytes")
 
 
 ERRORS = [

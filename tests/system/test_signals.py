@@ -2,14 +2,17 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tzmmoe.errors import Interrupted
+from tzmmoe.errors import DataError, Interrupted
+from tzmmoe.system import cli
 from tzmmoe.system.durable import claimed
 from tzmmoe.system.environment import HANGUP, SIGNALS, STOPPING, Signals
 
@@ -123,3 +126,43 @@ def test_a_claim_that_is_stopped_at_any_moment_leaves_nothing(tmp_path: Path) ->
         with pytest.raises(Interrupted):
             claim_until_stopped(folder / "rows.parquet", after)
         assert not folder.exists()
+
+
+LATE = """
+import os, sys
+from tzmmoe.errors import DataError
+from tzmmoe.system import cli
+
+class Late:
+    def __del__(self, kill=os.kill, own=os.getpid()) -> None:
+        kill(own, {signum})
+
+def main(argv: list[str]) -> None:
+    if {fails}:
+        raise DataError("a message")
+
+late = Late()  # which Python deletes when it has given up its handlers
+cli.run(main)
+"""
+
+
+@pytest.mark.parametrize("signum", STOPPING)
+@pytest.mark.parametrize(("fails", "code"), [(False, 0), (True, 2)])
+def test_a_signal_after_the_command_does_not_change_its_exit_code(signum, fails, code) -> None:
+    script = LATE.format(signum=int(signum), fails=fails)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (code, "a message\n" if fails else "")
+
+
+@pytest.mark.parametrize("step", ["_set_logging", "_print_error"])
+def test_a_signal_before_and_after_the_work_has_its_exit_code(monkeypatch, step) -> None:
+    def main(argv: Sequence[str]) -> None:
+        raise DataError("a message")
+
+    def come(*arguments: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(cli, step, come)
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(main)
+    assert stopped.value.code == 143

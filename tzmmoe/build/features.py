@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tzmmoe.config.walk import features as configured_features
-from tzmmoe.errors import ConfigError, Faults, did_you_mean, few
+from tzmmoe.errors import ConfigError, Faults, few
 from tzmmoe.features import Feature, FeatureSettings, FeatureSpec, check_shared, ordered
 from tzmmoe.protos.data_pb2 import DataConfig, FgMode, HashFunction
 from tzmmoe.protos.pipeline_pb2 import Pipeline
@@ -54,7 +54,7 @@ def build_features(
         for feature in features.values():
             for name, path in features_read(feature).items():
                 if name not in specs:
-                    words = f"reads feature:{name}, which does not exist{did_you_mean(name, specs)}"
+                    words = f"reads feature:{name}, which does not exist{faults.hint(name, specs)}"
                     faults.add(f"{specs[feature.name][0]}.{path}", words)
         if not faults:
             ordered(features)

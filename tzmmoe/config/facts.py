@@ -4,8 +4,9 @@ A word of a neighbouring system that the schema lacks is "not supported yet" rat
 field. It leaves its list when the schema adds it.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import cache
 
 from google.protobuf.descriptor import Descriptor
 
@@ -63,7 +64,7 @@ def unknown_field(word: str, owner: Descriptor) -> str:
         return f"a word of {WORDS[word]} that tzmmoe does not support yet; remove it"
     if word.isdecimal():
         return "is a number in place of a name; write numbers without commas"
-    places = [place or "the top level" for place in _places(word, Pipeline.DESCRIPTOR)]
+    places = _places().get(word, ())
     if owner in MODELS:  # what another model has is no help
         places = [place for place in places if not place.startswith("model_config.")]
     near = get_close_matches(word, owner.fields_by_name, n=1, cutoff=0.8)
@@ -82,14 +83,23 @@ def unknown_value(word: str, values: Collection[str]) -> str:
     return f"is {word or 'empty'}; give one of {choices}{did_you_mean(word, values)}"
 
 
-def _places(word: str, owner: Descriptor, path: str = "") -> Iterator[str]:
-    """The paths of the messages that have such a field."""
-    if word in owner.fields_by_name:
-        yield path
+@cache
+def _places() -> Mapping[str, Sequence[str]]:
+    """The paths of the messages that have a field of a name."""
+    places: dict[str, list[str]] = {}
+    for path, message in _messages(Pipeline.DESCRIPTOR):
+        for name in message.fields_by_name:
+            places.setdefault(name, []).append(path or "the top level")
+    return places
+
+
+def _messages(owner: Descriptor, path: str = "") -> Iterator[tuple[str, Descriptor]]:
+    """The message and all below it, with their paths."""
+    yield path, owner
     for field in owner.fields:
         kind = field.message_type
         if kind is not None and not (kind.GetOptions().map_entry or has_any_names(kind)):
-            yield from _places(word, field.message_type, join(path, field.name))
+            yield from _messages(kind, join(path, field.name))
 
 
 POSITIVE = """

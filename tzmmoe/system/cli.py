@@ -25,10 +25,16 @@ from tzmmoe.errors import (
     UserError,
     did_you_mean,
     few,
+    lacks_memory,
 )
 from tzmmoe.system import environment
 
 USER_ERROR = 2
+LOWER = (  # what is said when memory runs out
+    "to use less memory, lower data_config.batch_size (--batch_size of predict), "
+    "data_config.shuffle_buffer_size, data_config.num_workers or OMP_NUM_THREADS, or the sizes of "
+    "tables and layers; or allow the process more (ulimit -v, a limit of its container)"
+)
 QUIET_S = 5.0  # for the first process of a machine to print an error that all processes share
 OWN_LOGGERS = ("tzmmoe", "__main__")  # of others only warnings are shown, and of these:
 QUIET_LOGGERS = {"matplotlib": logging.ERROR}  # torchmetrics imports it, and it builds a font cache
@@ -206,11 +212,18 @@ def _without_tensorboard(hook: Callable[[threading.ExceptHookArgs], Any]) -> Cal
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
-    """Run a command and exit with its code."""
-    environment.SIGNALS.catch()
-    threading.excepthook = _without_tensorboard(threading.excepthook)
-    _set_logging()
-    code = _code(main)
+    """Run a command and exit with its code, whenever a signal comes."""
+    try:
+        environment.SIGNALS.catch()
+        threading.excepthook = _without_tensorboard(threading.excepthook)
+        _set_logging()
+        code = _code(main)
+    except Interrupted as stopped:
+        code = 128 + stopped.signum
+    except KeyboardInterrupt:
+        code = 130
+    finally:
+        environment.SIGNALS.end()
     if _has_joined():
         _leave(code)
     if code:
@@ -241,20 +254,28 @@ def _code(main: Callable[[Sequence[str]], None]) -> int:
         main(sys.argv[1:])
     except UserError as error:
         _print_error(error)
+        if lacks_memory(error):
+            print(LOWER, file=sys.stderr)
         return USER_ERROR
-    except ModuleNotFoundError as error:
-        if not (error.name or "").startswith("tzmmoe.protos"):
+    except (MemoryError, RuntimeError, OSError, ImportError) as error:
+        words = _message(error)
+        if not words:
             raise
-        print(NO_SCHEMA, file=sys.stderr)
+        print(words, file=sys.stderr)
         return USER_ERROR
-    except OSError as error:
-        print(f"{error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
-        return USER_ERROR
-    except Interrupted as stopped:
-        return 128 + stopped.signum
-    except KeyboardInterrupt:
-        return 130
     return 0
+
+
+def _message(error: Exception) -> str:
+    """What to say of an error of Python or a library; empty if it is a bug of ours."""
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("tzmmoe.protos"):
+        return NO_SCHEMA
+    if lacks_memory(error):
+        words = str(error).strip().partition("\n")[0]
+        return f"not enough memory{words and ': '}{words}\n{LOWER}"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'the system'}: {error.strerror or error}"
+    return ""
 
 
 def _leave(code: int) -> NoReturn:

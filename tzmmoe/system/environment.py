@@ -1,6 +1,7 @@
 """What the process is given from outside: environment variables, which no other module reads or
 sets, and the signals that stop a run."""
 
+import atexit
 import os
 import signal
 import threading
@@ -26,10 +27,14 @@ class Signals:
 
     def __init__(self) -> None:
         self._num_blocks = self._waiting = 0
+        self._is_over = False
 
     def catch(self) -> None:
         """Set the handlers. What is ignored stays so: SIGHUP under nohup, and SIGINT in jobs that a
         shell starts in the background."""
+        self._is_over = False
+        atexit.unregister(self._ignore)
+        atexit.register(self._ignore)
         for signum in STOPPING:
             is_ignored = signal.getsignal(signum) is signal.SIG_IGN
             if not (is_ignored and signum in (HANGUP, signal.SIGINT)):
@@ -50,7 +55,18 @@ class Signals:
             if not self._num_blocks:
                 self._act()
 
+    def end(self) -> None:
+        """The command is over and its exit code is known: signals change nothing any more."""
+        self._is_over = True
+
+    def _ignore(self) -> None:
+        """Python gives up its handlers while it shuts down; the next signal would be fatal."""
+        for signum in STOPPING:
+            signal.signal(signum, signal.SIG_IGN)
+
     def _receive(self, signum: int, frame: object) -> None:
+        if self._is_over:
+            return
         is_first, self._waiting = not self._waiting, signum
         if not (self._num_blocks and is_first):
             self._act()

@@ -26,6 +26,7 @@ def _groups(pipeline: Pipeline, names: list[str], faults: Faults) -> None:
     groups = pipeline.model_config.feature_groups
     if not groups:
         faults.add("model_config.feature_groups", "is empty; give one group of features")
+    listed = dict.fromkeys(names)
     group_names = [group.group_name for group in groups]
     unique(group_names, "model_config.feature_groups", faults, OWN_NAME)
     for index, group in enumerate(groups):
@@ -36,7 +37,7 @@ def _groups(pipeline: Pipeline, names: list[str], faults: Faults) -> None:
             faults.add(f"{path}.feature_names", "is empty; name the group's features")
         unique(group.feature_names, f"{path}.feature_names", faults)
         for number, name in enumerate(group.feature_names):
-            defined(name, names, f"{path}.feature_names[{number}]", "feature_configs", faults)
+            defined(name, listed, f"{path}.feature_names[{number}]", "feature_configs", faults)
 
 
 RULES = Rules(check=check)

@@ -2,14 +2,14 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from tzmmoe.config.rulebook import Rules
 from tzmmoe.config.walk import messages
-from tzmmoe.errors import Faults, did_you_mean, exactly, join
+from tzmmoe.errors import Faults, exactly, join
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 
 OWN_NAME = "give each its own name, or keep one"
@@ -56,10 +56,10 @@ def unique(names: Iterable[str], path: str, faults: Faults, remedy: str = "keep 
             faults.add(path, f"{name!r} is listed {times}; {remedy}")
 
 
-def defined(name: str, names: Iterable[str], path: str, place: str, faults: Faults) -> None:
+def defined(name: str, names: Collection[str], path: str, place: str, faults: Faults) -> None:
     """A name must be one of the ``names`` that the setting ``place`` lists."""
     if name not in names:
-        faults.add(path, f"{name!r} is not in {place}{did_you_mean(name, names)}")
+        faults.add(path, f"{name!r} is not in {place}{faults.hint(name, names)}")
 
 
 def _finite(pipeline: Pipeline, faults: Faults) -> None:

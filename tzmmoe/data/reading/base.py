@@ -2,6 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tzmmoe.errors import DataError, did_you_mean, few
+from tzmmoe.errors import FEW, MANY, DataError, did_you_mean, few
 
 ALL_COLUMNS = "ALL_COLUMNS"
 
@@ -150,14 +151,17 @@ class Source(ABC):
     def check_columns(self, file: str, needed: Sequence[str]) -> None:
         """Raise DataError if a file lacks some of the columns, or has several of one name."""
         columns = self.columns(file)
-        faults = [
-            f"{file}: no column {name!r}{nearest(name, columns)}"
-            if name not in columns
-            else f"{file}: has {columns.count(name)} columns named {name!r}; rename all but one"
-            for name in needed
-            if columns.count(name) != 1
-        ]
-        if any(name not in columns and not nearest(name, columns) for name in needed):
+        counts, faults, is_hinted = Counter(columns), list[str](), True
+        for name in needed:
+            if counts[name] > 1:
+                words = f"has {counts[name]} columns named {name!r}; rename all but one"
+                faults.append(f"{file}: {words}")
+            elif not counts[name]:
+                # Each hint takes time of all columns: thousands of both would take hours.
+                hint = nearest(name, columns) if len(faults) < FEW or len(columns) < MANY else ""
+                is_hinted &= bool(hint)
+                faults.append(f"{file}: no column {name!r}{hint}")
+        if not is_hinted:
             faults.append(f"{file}: its columns are {few(columns)}")
         if faults:
             raise DataError("\n".join(faults))
