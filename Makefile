@@ -10,7 +10,7 @@ SCHEMA := tzmmoe/protos/pipeline_pb2.py
 CENSUS_INCOME_DIR ?= $(wildcard ../shared/data/census-income)
 export CENSUS_INCOME_DIR
 
-.PHONY: demo test test-all test-rest faults torchrec lint proto install wheel clean
+.PHONY: demo test test-all test-rest floor-test newest-test faults torchrec lint proto install wheel clean
 
 demo: install
 	$(BIN)/python scripts/demo.py
@@ -28,6 +28,37 @@ test-all: install
 # Everything that `make test` skips: slow tests, and tests that need TorchRec.
 test-rest: install
 	$(TESTS) -m "long or torchrec"
+
+# The unit tests with the oldest and with the newest versions that setup.py allows, in environments
+# of their own. torch is that of constraints.txt in both. The newest protobuf does without
+# grpcio-tools, so a build in isolation compiles the schema there.
+VERSIONS_TESTS ?= tests/data tests/features tests/serving tests/system tests/tasks tests/config \
+	tests/learning tests/nn tests/tables tests/textformat tests/models tests/test_private_torch.py
+FLOOR := .venv-floor
+NEWEST := .venv-newest
+UNIT = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest --numprocesses auto --maxprocesses 4 \
+	--dist loadscope -m "not (long or torchrec)" $(VERSIONS_TESTS)
+
+floor-test: $(FLOOR)/.installed
+	$(call UNIT,$(FLOOR))
+
+newest-test: install
+	test -x $(NEWEST)/bin/python || $(PYTHON) -m venv $(NEWEST)
+	grep "^torch==" constraints.txt > $(NEWEST)/constraints.txt
+	$(BIN)/python scripts/declared.py > $(NEWEST)/requirements.txt
+	$(NEWEST)/bin/pip install --quiet --upgrade --constraint $(NEWEST)/constraints.txt \
+		--requirement $(NEWEST)/requirements.txt
+	$(NEWEST)/bin/pip install --quiet --no-deps --config-settings editable_mode=compat --editable .
+	$(call UNIT,$(NEWEST))
+
+$(FLOOR)/.installed: $(STAMP) scripts/declared.py
+	test -x $(FLOOR)/bin/python || $(PYTHON) -m venv $(FLOOR)
+	$(BIN)/python scripts/declared.py --oldest > $(FLOOR)/constraints.txt
+	$(FLOOR)/bin/pip install --quiet --constraint $(FLOOR)/constraints.txt torch setuptools wheel \
+		grpcio-tools
+	$(FLOOR)/bin/pip install --quiet --constraint $(FLOOR)/constraints.txt --no-build-isolation \
+		--config-settings editable_mode=compat --editable ".[test]"
+	touch $@
 
 # All tests that kill, stop, change or damage something, or feed it invalid input: those that
 # docs/reliability.md names.

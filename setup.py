@@ -58,11 +58,11 @@ setup(
     python_requires=">=3.10",
     packages=sorted({*find_packages(include=["tzmmoe", "tzmmoe.*"]), "tzmmoe.protos"}),
     install_requires=[
-        "torch>=2.11",
+        "torch>=2.13,<2.14",  # private_torch.py was tried with no other
         "protobuf>=6.31.1,<8",  # the generated code asks for the version that protoc stands for
-        "pyarrow>=15",
-        "torchmetrics>=1.0.3",
-        "numpy>=1.24",
+        "pyarrow>=26",
+        "torchmetrics>=1.4",
+        "numpy>=2.0",
         "safetensors>=0.4.3",
         "tensorboard>=2.14",
         "tqdm>=4.66",
@@ -71,14 +71,14 @@ setup(
         "torchrec": ["torchrec>=1.8"],  # with FBGEMM for CUDA
         "test": [
             "pytest>=8",
-            "pytest-timeout>=2.3",
+            "pytest-timeout>=2.3.1",
             "pytest-xdist>=3.5",
             "hypothesis>=6.100",
             "ruff>=0.6",
             "grpcio-tools>=1.75,<1.79",
-            "build>=1.2",
-            "pandas>=2.2",
-            "polars>=1.0",
+            "build>=1.2.1",
+            "pandas>=2.2.2",
+            "polars>=1.3",
         ],
     },
     cmdclass={"build_py": BuildWithSchema, "compile_schema": CompileSchema},

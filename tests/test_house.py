@@ -9,15 +9,16 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "tzmmoe"
 FLOORS = {
     0: ["protos", "errors"],
-    1: ["system", "textformat", "registry", "jagged", "nn"],
-    2: ["config", "batch", "tables"],
-    3: ["features", "tasks"],
-    4: ["data", "models"],
-    5: ["build", "learning", "diagnosis", "serving"],
-    6: ["run"],
-    7: ["pipeline", "studies", "drafting", "synthetic"],
-    8: ["train", "eval", "export", "predict", "init", "convert"],
-    9: ["__main__"],
+    1: ["private_torch"],
+    2: ["system", "textformat", "registry", "jagged", "nn"],
+    3: ["config", "batch", "tables"],
+    4: ["features", "tasks"],
+    5: ["data", "models"],
+    6: ["build", "learning", "diagnosis", "serving"],
+    7: ["run"],
+    8: ["pipeline", "studies", "drafting", "synthetic"],
+    9: ["train", "eval", "export", "predict", "init", "convert"],
+    10: ["__main__"],
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names}
 FILES = [
@@ -97,6 +98,73 @@ def test_every_place_that_may_see_messages_does() -> None:
     seeing = {f for f in FILES if sees_messages(ast.parse(f.read_text()))}
     for place in SEES_MESSAGES:
         assert any(covers(place, file) for file in seeing), f"{place} sees no message"
+
+
+# Of torch, besides what begins with an underscore: modules and classes that it does not document.
+PRIVATE_MODULES = ("torch.export.pt2_archive", "torch.distributed.checkpoint.planner_helpers")
+PRIVATE_CLASSES = {"HuggingFaceStorageReader", "HuggingFaceStorageWriter", "PT2ArchiveReader"}
+OF_THE_STANDARD_LIBRARY = {"os._exit", "rates._asdict"}
+
+
+def private_uses(tree: ast.AST) -> set[str]:
+    """Private names that a file uses and does not define: of torch, or of another file."""
+    own, uses = defined(tree), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Attribute):
+            names = {ast.unparse(node)} if node.attr not in own else set()
+        else:
+            continue
+        uses |= {name for name in names if is_private(name)}
+    return uses - OF_THE_STANDARD_LIBRARY
+
+
+def defined(tree: ast.AST) -> set[str]:
+    """Functions, fields and attributes that a file gives to itself."""
+    names = {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    names |= {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+    attributes = (n for n in ast.walk(tree) if isinstance(n, ast.Attribute))
+    return names | {n.attr for n in attributes if ast.unparse(n.value) in ("self", "cls")}
+
+
+def is_private(name: str) -> bool:
+    last = name.rpartition(".")[2]
+    parts = name.split(".") if name.startswith("torch.") else [last]
+    hidden = any(part.startswith("_") and not part.endswith("__") for part in parts)
+    return hidden or name.startswith(PRIVATE_MODULES) or last in PRIVATE_CLASSES
+
+
+def test_private_interfaces_of_torch_are_used_in_one_file(file: Path) -> None:
+    if file != PACKAGE / "private_torch.py":
+        assert not private_uses(ast.parse(file.read_text())), "move it to private_torch.py"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import torch._dynamo",
+        "from torch import _ops",
+        "from torch._subclasses import FakeTensorMode",
+        "def f():\n    from torch.export.pt2_archive import PT2ArchiveReader",
+        "torch._C._set_grad_enabled(False)",
+        "grad._indices()[0]",
+        "dcp.HuggingFaceStorageReader(folder)",
+        "torch.nn.modules.module._global_forward_hooks.clear()",
+    ],
+)
+def test_a_private_interface_is_recognized(code: str) -> None:
+    assert private_uses(ast.parse(code))
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import torch.export", "torch.nn.Module.__call__", "self._rows", "def _f():\n    x._f"],
+)
+def test_other_names_are_not_taken_for_private_ones(code: str) -> None:
+    assert not private_uses(ast.parse(code))
 
 
 def test_a_file_is_short_and_so_are_its_functions(file: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 from serving import zoo
 from serving.small import Small
 
+from tzmmoe import private_torch
 from tzmmoe.serving import operators
 from tzmmoe.serving.memory import Ledger
 from tzmmoe.serving.program import trace
@@ -107,9 +108,8 @@ def test_the_zoo_has_every_word_of_the_schema() -> None:
 
 
 def test_the_ledger_counts_what_lives_at_one_time_and_views_once() -> None:
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    with FakeTensorMode(), Ledger(10**9, 1) as ledger:
+    ledger = Ledger(10**9, 1)
+    with private_torch.fake_tensors(), private_torch.watched(ledger.add):
         x = torch.zeros(1000)  # 4,000 bytes
         y = x.view(10, 100).t()  # none
         z = y + 1  # 4,000

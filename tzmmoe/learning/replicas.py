@@ -7,6 +7,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from tzmmoe import private_torch
 from tzmmoe.models.rank import RankModel
 from tzmmoe.nn.norms import BatchNorm
 from tzmmoe.system.world import World
@@ -109,4 +110,4 @@ def _leave_out(
     tables, shared = {id(weight) for weight in by_rows}, {id(buffer) for buffer in statistics}
     names = [name for name, weight in model.named_parameters() if id(weight) in tables]
     names += [name for name, buffer in model.named_buffers() if id(buffer) not in shared]
-    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, names)
+    private_torch.leave_out(model, names)

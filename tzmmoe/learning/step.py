@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tzmmoe import private_torch
 from tzmmoe.batch import Batch, Inputs
 from tzmmoe.errors import Faults, within
 from tzmmoe.learning.optimizers import dense_optimizer
@@ -188,7 +189,7 @@ class DenseUpdate:
         self.scaler.unscale_(self.optimizer)
         if self.pending > 1:
             grads = [p.grad for p in self.parameters.values() if p.grad is not None]
-            torch._foreach_div_(grads, self.pending)
+            private_torch.divide(grads, self.pending)
         self._clip(self.parameters.values())
         self.scaler.step(self.optimizer)
         self.scaler.update()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from tzmmoe import private_torch
 from tzmmoe.learning.replicas import Replicas
 from tzmmoe.system.world import World
 from tzmmoe.tasks.task import TaskSet
@@ -127,12 +128,12 @@ class ParameterGradients:
         if not all(grad.is_sparse for grad in grads.values()):
             dense = {task: g.to_dense() if g.is_sparse else g for task, g in grads.items()}
             return cls(parameter, dense, None, trained, is_shared)
-        ids = [grad._indices()[0] for grad in grads.values()]
+        entries = [private_torch.sparse_entries(grad) for grad in grads.values()]
+        ids = [rows for rows, _ in entries]
         rows, places = torch.unique(torch.cat(ids), return_inverse=True)
         merged = {}
         split = places.split([len(own) for own in ids])
-        for (task, grad), place in zip(grads.items(), split, strict=True):
-            values = grad._values()
+        for task, (_, values), place in zip(grads, entries, split, strict=True):
             merged[task] = values.new_zeros(len(rows), values.shape[1]).index_add_(0, place, values)
         return cls(parameter, merged, rows, trained, is_shared)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tzmmoe import private_torch
 from tzmmoe.batch import Batch, Column
 from tzmmoe.build.features import check_constraints
 from tzmmoe.build.model import Built, build
@@ -305,7 +306,12 @@ def check_config(config: Config) -> None:
 
 
 def check(settings: RunSettings, built: Built | None, faults: Faults) -> None:
-    """Add the faults that matter only to training, except those of its settings."""
+    """Add the faults that matter only to training, except those of its settings.
+
+    Raises:
+        UserError: torch lacks what training needs.
+    """
+    private_torch.check_training()
     if built:
         with faults.under(""):
             Watch.of(settings, built.tasks)

@@ -14,6 +14,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from tzmmoe import private_torch
 from tzmmoe.serving import operators
 from tzmmoe.serving.jsonfile import parsed
 from tzmmoe.serving.zipped import entries_of, rejected
@@ -63,10 +64,8 @@ def check(path: Path) -> None:
     Raises:
         CheckpointError: names the first thing that is not allowed.
     """
-    from torch.export.pt2_archive import PT2ArchiveReader  # takes seconds, and training imports us
-
     entries = entries_of(path)
-    reader = PT2ArchiveReader(str(path))
+    reader = private_torch.archive_reader(path)
     names = reader.get_file_names()
     root = entries[0].partition("/")[0]
     # As a set on torch's side only: an entry listed twice would otherwise look the same in both.

@@ -6,16 +6,14 @@ tensor that is joined with itself forty times, or a product of all rows with all
 """
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from tzmmoe import private_torch
 from tzmmoe.serving.operators import name_of
 
 FIXED_BYTES = 64 << 20  # that a program may take for any number of rows, besides its weights
@@ -47,30 +45,21 @@ class Need:
         return self.fixed_bytes + int(num_rows * self.row_bytes)
 
 
-class Ledger(TorchDispatchMode):
-    """Adds up the bytes of the tensors that live at one time.
-
-    Calls that a call makes in turn count too. Raises ProgramError, without the name of the call.
-    """
+class Ledger:
+    """Adds up the bytes of the tensors that live at one time."""
 
     def __init__(self, limit_bytes: int, num_rows: int) -> None:
-        super().__init__()
         self.limit_bytes, self.num_rows = limit_bytes, num_rows
         self.live_bytes = self.peak_bytes = 0
         self._holders: dict[int, int] = {}  # how many tensors share a storage
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple = (), kwargs: Mapping | None = None
-    ) -> Any:
-        made = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(made):
-            if isinstance(tensor, Tensor):
-                self._add(tensor)
-        return made
+    def add(self, tensor: Tensor) -> None:
+        """Count a tensor for as long as it lives.
 
-    def _add(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        key, size_bytes = storage._cdata, storage.nbytes()
+        Raises:
+            ProgramError: it is one too many; without the name of the call that made it.
+        """
+        key, size_bytes = private_torch.storage_key(tensor), tensor.untyped_storage().nbytes()
         if key not in self._holders:
             self.live_bytes += size_bytes
             self.peak_bytes = max(self.peak_bytes, self.live_bytes)
@@ -121,10 +110,11 @@ def shapes_of(
     peaks = []
     for num_rows in (1, MANY_ROWS):
         limit_bytes = FIXED_BYTES + weight_bytes + num_rows * row_bytes
-        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        with private_torch.fake_tensors(), torch.no_grad():
             named = inputs(num_rows)
             steps = Steps(module)
-            with Ledger(limit_bytes, num_rows) as ledger:
+            ledger = Ledger(limit_bytes, num_rows)
+            with private_torch.watched(ledger.add):
                 try:
                     outputs = steps.run(named)
                 except ProgramError as error:

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch import fx
 
+from tzmmoe import private_torch
+
 OURS = frozenset(
     "torch.ops.aten." + name
     for name in """
@@ -115,7 +117,7 @@ def calls_of(program: torch.export.ExportedProgram) -> Iterator[tuple[str, fx.No
 
 
 def name_of(target: Callable) -> str:
-    if isinstance(target, torch._ops.OperatorBase):
+    if private_torch.is_operator(target):
         namespace = getattr(target, "namespace", "higher_order")
         return f"torch.ops.{namespace}.{str(target).removeprefix(f'{namespace}.')}"
     return f"{target.__module__}.{target.__name__}"
@@ -128,7 +130,7 @@ def faults_of(program: torch.export.ExportedProgram) -> list[str]:
     for name, node in calls_of(program):
         if name not in ALL:
             faults.append(f"{name} is not on the list of operators that an export may call")
-        elif isinstance(node.target, torch._ops.OpOverload):
+        elif private_torch.is_overload(node.target):
             faults += [f"{name}: {fault}" for fault in _faults_of_call(name, node, lengths)]
     return list(dict.fromkeys(faults))
 
@@ -159,7 +161,7 @@ def _faults_of_call(name: str, node: fx.Node, lengths: set[fx.Node]) -> Iterator
 
 def arguments(node: fx.Node) -> dict[str, Any]:
     """The value of each argument of the schema, also of those that the call leaves out."""
-    schema = node.target._schema.arguments
+    schema = private_torch.arguments(node.target)
     given = dict(zip((each.name for each in schema), node.args, strict=False)) | dict(node.kwargs)
     return {each.name: given.get(each.name, each.default_value) for each in schema}
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._export.verifier import SpecViolationError
 
+from tzmmoe import private_torch
 from tzmmoe.batch import Inputs
 from tzmmoe.errors import CheckpointError
 from tzmmoe.features.base import Layout
@@ -19,10 +19,10 @@ from tzmmoe.serving import archive, memory, operators
 from tzmmoe.serving.memory import Need, ProgramError
 from tzmmoe.tasks.task import TaskSet
 
-# What torch, zipfile and json raise for a damaged file.
+# What torch, zipfile and json raise for a damaged file, besides private_torch.violation().
 UNREADABLE = (
     *(OSError, zipfile.BadZipFile, RuntimeError, ValueError, LookupError),
-    *(TypeError, AttributeError, AssertionError, SyntaxError, SpecViolationError),
+    *(TypeError, AttributeError, AssertionError, SyntaxError),
     *(ArithmeticError, RecursionError, MemoryError),
 )
 # What torch notes of a node for people: with it an export would show the paths of the machine.
@@ -89,7 +89,7 @@ def trace(model: RankModel, tasks: TaskSet, layout: Layout) -> torch.export.Expo
     program = torch.export.export(served, (example,), dynamic_shapes=(sizes,))
     _check_operators(program)
     program.example_inputs = None  # torch would pickle them into the file
-    program._guards_code = []  # Python, which nothing runs without example inputs
+    private_torch.drop_guards(program)  # Python, which nothing runs without example inputs
     for module in program.graph_module.modules():
         for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
             for note in NOTES:
@@ -197,7 +197,7 @@ def load(path: Path) -> torch.export.ExportedProgram:
         archive.check(path)
         program = torch.export.load(path)
         faults = operators.faults_of(program)
-    except UNREADABLE as error:
+    except (*UNREADABLE, private_torch.violation()) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise CheckpointError(f"{path}: cannot be loaded: {reason[0]}") from error
     if faults:

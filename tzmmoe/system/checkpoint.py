@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from safetensors import SafetensorError
-from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint import CheckpointException
 
 from tzmmoe.errors import CheckpointError, did_you_mean
 from tzmmoe.system import durable, tensorfiles

@@ -32,7 +32,8 @@ from torch.distributed.checkpoint.planner import (
     WriteItem,
     WriteItemType,
 )
-from torch.distributed.checkpoint.planner_helpers import create_read_items_for_chunk_list
+
+from tzmmoe import private_torch
 
 FILE_BYTES = 128 << 20  # largest size of a file; building one takes three times as much memory
 
@@ -101,7 +102,7 @@ def write(folder: Path, files: Sequence[Sequence[Part]], first: int, count: int)
         names = dict.fromkeys((part.name for part in parts), number)
         # torch takes "-of-00005" in the files' names from the largest number of its mapping, so
         # an entry without a tensor brings in the files of the other processes.
-        writer = dcp.HuggingFaceStorageWriter(
+        writer = private_torch.storage_writer()(
             str(folder), fqn_to_index_mapping={"": count} | names, save_distributed=True
         )
         with _quiet(), torch.no_grad():
@@ -110,7 +111,7 @@ def write(folder: Path, files: Sequence[Sequence[Part]], first: int, count: int)
 
 def sizes(folder: Path) -> dict[str, tuple[int, ...]]:
     """The shape of each tensor of which no part is missing."""
-    metadata = dcp.HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
+    metadata = private_torch.storage_reader()(str(folder)).read_metadata().state_dict_metadata
     return {
         name: tuple(tensor.size)
         for name, tensor in metadata.items()
@@ -125,7 +126,7 @@ def read(folder: Path, targets: NamedTensors) -> None:
     with _quiet(), torch.no_grad():
         dcp.load(
             {},
-            storage_reader=dcp.HuggingFaceStorageReader(str(folder)),
+            storage_reader=private_torch.storage_reader()(str(folder)),
             planner=_Reads(targets),
             no_dist=True,
         )
@@ -207,7 +208,7 @@ class _Reads(LoadPlanner):
             saved = self._metadata.state_dict_metadata[name]
             chunks = [ChunkStorageMetadata(place, part.shape) for place, part in parts.items()]
             # One item for each overlap of a saved part with a requested one.
-            items += create_read_items_for_chunk_list(name, saved, chunks)
+            items += private_torch.overlaps()(name, saved, chunks)
         return LoadPlan(items)
 
     def create_global_plan(self, global_plan: list[LoadPlan]) -> list[LoadPlan]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn, zeros_like
 
+from tzmmoe import private_torch
 from tzmmoe.errors import ConfigError
 from tzmmoe.tables.ftrl import FtrlRule
 from tzmmoe.tables.ranges import check_ranges
@@ -65,7 +66,7 @@ def merged(gradient: Tensor, trained: int) -> tuple[Tensor, Tensor]:
     """
     if not gradient.is_sparse:
         return torch.arange(trained, device=gradient.device), gradient[:trained]
-    ids, values = gradient._indices()[0], gradient._values()
+    ids, values = private_torch.sparse_entries(gradient)
     if trained < len(gradient):
         kept = ids < trained
         ids, values = ids[kept], values[kept]
