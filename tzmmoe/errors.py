@@ -56,6 +56,10 @@ class NotFiniteError(UserError):
     """A loss became NaN or infinite."""
 
 
+class TimeLimitError(UserError):
+    """A request took longer than it may."""
+
+
 class LostProcessError(UserError):
     """Another process of the run has stopped responding."""
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tzmmoe.features.hashing import BLOCK, FUNCTIONS, hash_texts
+from tzmmoe.features.longtexts import FEW, PART, SHORT
 
 # Of TorchEasyRec 1.3.16 (its tests, and pyfg), modulo 100.
 TORCHEASYREC_MURMUR = {
@@ -51,6 +52,11 @@ PYFARMHASH = {
     "0123456789" * 100: 15486566875804449801,
     "naïve café 東京 🙂": 7788783860120783198,
     "é" * 40: 9929455074797365145,
+    "a" * 577: 5193189464418441183,
+    "ab" * 320: 5624606974147180070,
+    "naïve 東京" * 1000: 15229352513997993650,
+    "x1y2z" * 52_442: 11874526037611246361,
+    "0123456789" * 100_000: 18444510776969138365,
 }
 TEXTS = st.lists(st.text(st.characters(codec="utf-8"), max_size=80), max_size=20)
 
@@ -86,6 +92,34 @@ def test_murmur_equals_the_hash_of_each_text_byte_by_byte(
 def test_murmur_of_every_length_equals_the_hash_byte_by_byte() -> None:
     texts = ["".join(chr(33 + (7 * place) % 90) for place in range(size)) for size in range(300)]
     assert hash_texts(pa.array(texts), "MURMUR_HASH").tolist() == [murmur(text) for text in texts]
+
+
+def test_murmur_of_long_texts_equals_the_hash_byte_by_byte() -> None:
+    texts = ["ab1" * 40, "é2" * 700, "0123456" * (8 * 8 * PART // 7 + 3)]
+    for some in (texts, texts[2:]):
+        assert hash_texts(pa.array(some), "MURMUR_HASH").tolist() == [murmur(t) for t in some]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("count", [1, FEW - 1, FEW, FEW + 1, 3 * FEW])
+def test_long_texts_have_the_same_hashes_alone_and_with_others(function: str, count: int) -> None:
+    """Few are hashed one by one, many together; of many, the longest go on one by one."""
+    sizes = [64 * SHORT * (number % 7) + number for number in range(count)]
+    texts = [f"{size},y" * (size // 4) + "z" * 5_000 * (size % 50 == 0) for size in sizes]
+    alone = [int(hash_texts(pa.array([text]), function)[0]) for text in texts]
+    assert hash_texts(pa.array(texts), function).tolist() == alone
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_text_of_a_megabyte_is_hashed_in_two_tenths_of_a_second(function: str) -> None:
+    """The best of several runs, so that what else the machine does matters little."""
+    texts = pa.array(["x1y2z" * 200_000])
+    best = float("inf")
+    for _ in range(5):
+        begin = time.thread_time()
+        hash_texts(texts, function)
+        best = min(best, time.thread_time() - begin)
+    assert best < 0.2, f"{best:.3f} s"
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

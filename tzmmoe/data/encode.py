@@ -200,12 +200,20 @@ def _joined(pieces: Sequence[Rows]) -> Rows:
     )
 
 
-class UnfitType(DataError):
-    """One of some columns has a type that cannot be used where it is read."""
+class UnfitRow(DataError):
+    """``row`` of the chunk has a value that cannot be used; ``what``: the message without its place
+    in the files."""
 
-    def __init__(self, text: str, columns: Sequence[str] = ()) -> None:
+    def __init__(self, text: str, what: str = "", row: int = 0) -> None:
         super().__init__(text)
-        self.columns = tuple(columns)
+        self.what, self.row = what, row
+
+
+class UnfitType(UnfitRow):
+    """One of some columns has a type that cannot be used where it is read. ``row``: the first with
+    a value."""
+
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -227,12 +235,13 @@ class Piece:
         try:
             yield
         except BadValue as bad:
-            place = self.chunk.place(self.begin + bad.row)
-            raise DataError(f"{place}, {names} ({use}): {bad.text}") from bad
+            row, what = self.begin + bad.row, f"{names} ({use}): {bad.text}"
+            raise UnfitRow(f"{self.chunk.place(row)}, {what}", what, row) from bad
         except BadType as bad:
-            place = self.chunk.path(self.begin + self._first_value(origins))
-            columns = [origin.name for origin in origins if origin.kind == "column"]
-            raise UnfitType(f"{place}, {names} ({use}): {bad}", columns) from bad
+            row, what = self.begin + self._first_value(origins), f"{names} ({use}): {bad}"
+            unfit = UnfitType(f"{self.chunk.path(row)}, {what}", what, row)
+            unfit.columns = tuple(o.name for o in origins if o.kind == "column")
+            raise unfit from bad
 
     def _first_value(self, origins: Sequence[Origin]) -> int:
         """The first row with a value of one of the origins that are columns."""

@@ -4,6 +4,8 @@
 import numpy as np
 import pyarrow as pa
 
+from tzmmoe.features.longtexts import farm_rounds, murmur_rounds, rounds_together
+
 
 class Texts:
     """The bytes of N texts: text i is ``bytes[start[i] : start[i] + length[i]]``."""
@@ -34,6 +36,10 @@ class Texts:
 
     def bytes(self, at: np.ndarray) -> np.ndarray:
         return self._bytes[at].astype(np.uint64)
+
+    def run(self, at: int, count: int) -> np.ndarray:
+        """``count`` words that follow each other, from a position on."""
+        return self._bytes[at : at + 8 * count].view("<u8")
 
 
 U64 = np.uint64
@@ -142,7 +148,8 @@ def _weak_32(texts: Texts, at: np.ndarray, a: np.ndarray, b: np.ndarray) -> list
 
 
 def _farm_long(texts: Texts, start: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """More than 64 bytes: 56 bytes of state take in 64 at a time, for all texts together."""
+    """More than 64 bytes: 56 bytes of state take in 64 at a time, for all texts together and for
+    the rest of a few long ones one by one."""
     seed = U64(81)
     size = n.astype(np.int64)
     y = np.full(len(n), seed * K1 + U64(113))
@@ -151,12 +158,18 @@ def _farm_long(texts: Texts, start: np.ndarray, n: np.ndarray) -> np.ndarray:
     w = [np.zeros(len(n), U64), np.zeros(len(n), U64)]
     x = seed * K2 + texts.words(start)
     rounds = (size - 1) >> 6
-    for index in range(int(rounds.max())):
+    together = rounds_together(rounds)
+    for index in range(together):
         rows = np.flatnonzero(rounds > index)
         at = start[rows] + 64 * index
         state = _farm_round(texts, at, [each[rows] for each in (x, y, z, *v, *w)], K1, None)
         for each, new in zip((x, y, z, *v, *w), state, strict=True):
             each[rows] = new
+    for row in np.flatnonzero(rounds > together):
+        blocks = texts.run(start[row] + 64 * together, 8 * (rounds[row] - together)).reshape(-1, 8)
+        state = farm_rounds(blocks, [each[row] for each in (x, y, z, *v, *w)])
+        for each, new in zip((x, y, z, *v, *w), state, strict=True):
+            each[row] = new
     mul = K1 + ((z & U64(0xFF)) << U64(1))
     w[0] = w[0] + ((n - U64(1)) & U64(63))
     v[0] = v[0] + w[0]
@@ -208,12 +221,14 @@ def murmur(texts: Texts, start: np.ndarray, length: np.ndarray) -> np.ndarray:
     """MurmurHash64A of the texts that begin at ``start``."""
     h = SEED ^ (length.astype(U64) * M)
     words = length >> 3
-    for index in range(int(words.max(initial=0))):
+    together = rounds_together(words)
+    for index in range(together):
         rows = np.flatnonzero(words > index)
-        k = texts.words(start[rows] + 8 * index) * M
-        k ^= k >> U64(47)
-        k *= M
+        k = _murmur_mixed(texts.words(start[rows] + 8 * index))
         h[rows] = (h[rows] ^ k) * M
+    for row in np.flatnonzero(words > together):
+        k = _murmur_mixed(texts.run(start[row] + 8 * together, words[row] - together))
+        h[row] = murmur_rounds(k, h[row])
     tail = (length & 7).astype(U64)
     mask = (U64(1) << (tail << U64(3))) - U64(1)
     mixed = (h ^ (texts.words(start + (words << 3)) & mask)) * M
@@ -222,6 +237,13 @@ def murmur(texts: Texts, start: np.ndarray, length: np.ndarray) -> np.ndarray:
     h *= M
     h ^= h >> U64(47)
     return h
+
+
+def _murmur_mixed(words: np.ndarray) -> np.ndarray:
+    k = words * M
+    k ^= k >> U64(47)
+    k *= M
+    return k
 
 
 FUNCTIONS = {"MURMUR_HASH": murmur, "FARM_HASH": farm}

@@ -41,6 +41,10 @@ class Column:
     is_weighted: bool = False
     precision: pa.DataType | None = None
 
+    @property
+    def in_messages(self) -> str:
+        return f"column {self.name!r} ({self.use})"
+
     @classmethod
     def precision_of(cls, types: Sequence[str]) -> pa.DataType | None:
         """The precision of a column whose values had these types in the training files."""

@@ -1,7 +1,7 @@
 """What a Scorer is asked to score, in any of its forms -> a chunk of Arrow rows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,16 @@ import pyarrow as pa
 from tzmmoe.data.reading.base import Chunk, FileRows
 from tzmmoe.errors import DataError, did_you_mean
 from tzmmoe.features import Feature
+from tzmmoe.features.column import decoded, is_list
 from tzmmoe.serving.cells import Column, Unfit
+from tzmmoe.serving.service.faults import RowFaults
+from tzmmoe.serving.service.limits import NAME, NO_LIMITS, Limits
 
-NAME = "request"  # in errors, in place of a file
 FORMS = "pass a list of dicts, an Arrow table or a DataFrame"
 # What Arrow, pandas and polars raise for columns that they cannot pass on.
 FAILURES = (pa.ArrowException, TypeError, ValueError, OverflowError)
+
+VIEWS = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 
 Arrays = Sequence[pa.Array]  # one array of all cells, or one for each cell
 
@@ -28,6 +32,17 @@ class Request:
     chunk: Chunk
     places: np.ndarray | None = None
 
+    @property
+    def numbers(self) -> np.ndarray:
+        """(B,): the row of the request that each row of the chunk is."""
+        return np.arange(self.chunk.num_rows) if self.places is None else np.argsort(self.places)
+
+    def only(self, good: np.ndarray) -> "Request":
+        """Those rows of the request that are True in (B,) bool, in its order."""
+        numbers = self.numbers
+        taken = np.flatnonzero(good[numbers])
+        return Request(self.chunk.take(taken), np.argsort(numbers[taken]))
+
 
 class CellChunk(Chunk):
     """Rows that were made from Python values: a type is that of a cell, and not of a column."""
@@ -35,12 +50,27 @@ class CellChunk(Chunk):
     def path(self, row: int) -> str:
         return self.place(row)
 
+    def take(self, taken: np.ndarray) -> "CellChunk":
+        """As for other chunks; a column that has no value left has no type either."""
+        chunk = super().take(taken)
+        parts = []
+        for part in chunk.parts:
+            arrays = {
+                name: pa.nulls(len(array)) if array.null_count == len(array) else array
+                for name, array in zip(part.schema.names, part.columns, strict=True)
+            }
+            parts.append(_of_arrays(arrays, part.num_rows))
+        parts = [part for part in parts if part.num_rows] or parts[:1]
+        return replace(chunk, parts=tuple(parts))
+
 
 class RequestReader:
     """Reads requests that have the columns of some features.
 
     ``types``: for each column, the types of its values in the training files; empty if unknown.
     """
+
+    limits: Limits = NO_LIMITS
 
     def __init__(
         self,
@@ -63,49 +93,64 @@ class RequestReader:
             for name, read_by in readers.items()
         }
 
-    def read(self, rows: Any) -> Request:
+    def read(self, rows: Any, faults: RowFaults) -> Request:
         """A request: dicts, an Arrow batch or table, or anything that gives an Arrow stream.
 
+        ``faults`` gets the rows that cannot be read, if it collects them; in the request they hold
+        anything.
+
         Raises:
-            DataError: another type, a missing column, or a cell that cannot be a value.
+            DataError: another type, a missing column, a request above a limit, or a cell that
+                cannot be a value.
         """
         if isinstance(rows, Sequence) and not isinstance(rows, str | bytes):
-            return self._of_dicts(rows)
+            return self._of_dicts(rows, faults)
         if hasattr(rows, "iloc") and hasattr(rows, "columns"):
-            return self._of_pandas(rows)
+            return self._of_pandas(rows, faults)
         if not isinstance(rows, pa.RecordBatch | pa.Table):
-            rows = _table(rows)
+            rows = _table(rows, self.limits)
         self._check_names(rows.schema.names)
+        self.limits.check_rows(rows.num_rows)
         names = list(self.columns)
         batch = rows.select(names) if isinstance(rows, pa.RecordBatch) else _batch(rows, names)
-        return self._of_batch(batch)
+        return self._of_batch(batch, faults)
 
-    def _of_batch(self, batch: pa.RecordBatch) -> Request:
+    def _of_batch(self, batch: pa.RecordBatch, faults: RowFaults) -> Request:
         if not batch.num_rows:  # whatever the types are
-            return self._of_cells({name: [] for name in self.columns}, 0)
+            return self._of_cells({name: [] for name in self.columns}, 0, faults)
+        self._check_sizes(dict(zip(self.columns, batch.columns, strict=True)), faults)
+        columns = batch.columns
+        if faults.are_collected:  # rows will be taken out
+            columns = [_without_views(array) for array in columns]
         arrays = [
             column.narrowed(array)
-            for column, array in zip(self.columns.values(), batch.columns, strict=True)
+            for column, array in zip(self.columns.values(), columns, strict=True)
         ]
         if arrays:
             batch = pa.RecordBatch.from_arrays(arrays, names=list(self.columns))
         return Request(Chunk(0, (batch,), (FileRows(NAME, 0, batch.num_rows),)))
 
-    def _of_dicts(self, rows: Sequence[Any]) -> Request:
-        for number, row in enumerate(rows, start=1):
+    def _of_dicts(self, rows: Sequence[Any], faults: RowFaults) -> Request:
+        self.limits.check_rows(len(rows))
+        for place, row in enumerate(rows):
             if not isinstance(row, Mapping):
                 what = type(row).__name__
                 way = "pass its to_dict()" if hasattr(row, "to_dict") else "pass a dict"
-                raise DataError(f"{NAME}, row {number:,}: a row is a {what}; {way}")
-        if rows:
+                faults.add(place, f"{NAME}, row {place + 1:,}: a row is a {what}; {way}")
+        if faults:
+            rows = [{} if place in faults else row for place, row in enumerate(rows)]
+        if len(rows) > len(faults):
             first = rows[0]
             if not all(name in first for name in self.columns):
                 self._check_names([*dict.fromkeys(name for row in rows for name in row)])
-        return self._of_cells({n: [row.get(n) for row in rows] for n in self.columns}, len(rows))
+        cells = {name: [row.get(name) for row in rows] for name in self.columns}
+        self._check_sizes(cells, faults)
+        return self._of_cells(cells, len(rows), faults)
 
-    def _of_pandas(self, frame: Any) -> Request:
+    def _of_pandas(self, frame: Any, faults: RowFaults) -> Request:
         """A pandas DataFrame. Its columns of Python objects are read as those of dicts."""
         self._check_names([*frame.columns])
+        self.limits.check_rows(len(frame))
         cells: dict[str, Any] = {}
         for name in self.columns:
             series = frame[name]
@@ -119,10 +164,24 @@ class RequestReader:
             if isinstance(array, pa.ChunkedArray):
                 array = _batch(pa.table({name: array}), [name]).column(0)
             cells[name] = array
-        return self._of_cells(cells, len(frame))
+        self._check_sizes(cells, faults)
+        return self._of_cells(cells, len(frame), faults)
 
-    def _of_cells(self, cells: Mapping[str, Sequence[Any] | pa.Array], num_rows: int) -> Request:
-        arrays = {name: self._arrays(self.columns[name], cells[name]) for name in self.columns}
+    def _check_sizes(self, cells: dict[str, Sequence[Any] | pa.Array], faults: RowFaults) -> None:
+        """Compare what columns hold with the limits, before more is made of it."""
+        sizes = {}
+        for name, column in self.columns.items():
+            is_array = isinstance(cells[name], pa.Array)
+            measure = self.limits.of_array if is_array else self.limits.of_cells
+            sizes[column.in_messages] = measure(cells[name], column.in_messages, faults)
+        self.limits.check_bytes(sizes)
+
+    def _of_cells(
+        self, cells: Mapping[str, Sequence[Any] | pa.Array], num_rows: int, faults: RowFaults
+    ) -> Request:
+        arrays = {
+            name: self._arrays(column, cells[name], faults) for name, column in self.columns.items()
+        }
         mixed = {name: column for name, column in arrays.items() if len(column) > 1}
         if not mixed:
             batch = _of_arrays({name: column[0] for name, column in arrays.items()}, num_rows)
@@ -144,20 +203,22 @@ class RequestReader:
         file_rows = tuple(FileRows(NAME, int(row), 1) for row in order)
         return Request(CellChunk(0, tuple(batches), file_rows), np.argsort(order))
 
-    def _arrays(self, column: Column, cells: Sequence[Any] | pa.Array) -> Arrays:
+    def _arrays(self, column: Column, cells: Sequence[Any] | pa.Array, faults: RowFaults) -> Arrays:
         """One array if all cells have values of one type, else one for each."""
         if isinstance(cells, pa.Array):
-            return [column.narrowed(cells)]
+            return [column.narrowed(_without_views(cells) if faults.are_collected else cells)]
+        if faults:
+            cells = [None if row in faults else cell for row, cell in enumerate(cells)]
         array = column.array(cells)
         if array is not None:
             return [array]
         arrays = []
-        for number, cell in enumerate(cells, start=1):
+        for row, cell in enumerate(cells):
             try:
                 arrays.append(column.cell(cell))
             except Unfit as unfit:
-                place = f"{NAME}, row {number:,}, column {column.name!r} ({column.use})"
-                raise DataError(f"{place}: {unfit}") from unfit
+                arrays.append(pa.nulls(1))
+                faults.add(row, f"{NAME}, row {row + 1:,}, {column.in_messages}: {unfit}")
         types = {*_types(arrays)}
         return [_joined(arrays, types.pop())] if len(types) == 1 else arrays
 
@@ -194,16 +255,32 @@ def _of_arrays(arrays: Mapping[str, pa.Array], num_rows: int) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
 
 
-def _table(rows: Any) -> pa.Table | pa.RecordBatch:
-    """The Arrow rows of an object that exports them."""
+def _table(rows: Any, limits: Limits) -> pa.Table | pa.RecordBatch:
+    """The Arrow rows of an object that exports them. Too many are not read to the end."""
     try:
         if hasattr(rows, "__arrow_c_stream__"):
-            return pa.table(rows)
+            batches, count = [], 0
+            reader = pa.RecordBatchReader.from_stream(rows)
+            for batch in reader:
+                count += batch.num_rows
+                limits.check_rows(count)
+                batches.append(batch)
+            return pa.Table.from_batches(batches, reader.schema)
         if hasattr(rows, "__arrow_c_array__"):
             return pa.record_batch(rows)
     except FAILURES as error:
         raise DataError(f"{NAME}: cannot be read as Arrow rows: {_first_line(error)}") from error
     raise DataError(f"{NAME}: its type is {type(rows).__name__}; {FORMS}")
+
+
+def _without_views(array: pa.Array) -> pa.Array:
+    """The same in types that Arrow can take rows of."""
+    kind = array.type
+    if not is_list(kind):
+        return decoded(array) if kind in VIEWS else array
+    array = decoded(array)
+    text = VIEWS.get(array.type.value_type)
+    return array if text is None else array.cast(pa.large_list(text))
 
 
 def _batch(table: pa.Table, names: Sequence[str]) -> pa.RecordBatch:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from tzmmoe.batch import Batch
-from tzmmoe.data.encode import Assembler
+from tzmmoe.data.encode import Assembler, Rows, UnfitRow
 from tzmmoe.data.loader import Loader
 from tzmmoe.data.plan.delivery import Delivery
 from tzmmoe.data.plan.sharing import count
@@ -20,15 +20,20 @@ from tzmmoe.data.quality import Quality
 from tzmmoe.data.reading.files import Reading, open_source
 from tzmmoe.data.reading.partitions import with_partitions
 from tzmmoe.data.unfit import check_types
-from tzmmoe.errors import CheckpointError, DataError
+from tzmmoe.errors import CheckpointError, ConfigError, DataError
 from tzmmoe.features import Feature
 from tzmmoe.features.base import Layout
 from tzmmoe.registry import Modules, OwnErrors
 from tzmmoe.registry.modules import NO_MODULES
 from tzmmoe.serving.memory import Need, ProgramError
 from tzmmoe.serving.program import check_fit, load, program_inputs
-from tzmmoe.serving.requests import RequestReader
+from tzmmoe.serving.requests import Request, RequestReader
 from tzmmoe.serving.seal import Key
+from tzmmoe.serving.service.clock import Clock, memory_named
+from tzmmoe.serving.service.faults import RowFaults
+from tzmmoe.serving.service.limits import NAME as REQUEST
+from tzmmoe.serving.service.limits import NO_LIMITS, Limits
+from tzmmoe.serving.service.singling import Singling
 from tzmmoe.serving.signature import NAME, UNREADABLE, Signature
 from tzmmoe.system import spoken
 from tzmmoe.system.digest import sha256
@@ -40,6 +45,7 @@ from tzmmoe.system.world import World
 log = logging.getLogger(__name__)
 
 LITTLE_BYTES = 1 << 28
+TOO_LARGE = f"{REQUEST}: takes more memory than is free; send fewer rows at a time"
 
 # What messages call the arguments of a Scorer's methods, by the flags of tzmmoe.predict.
 ARGUMENTS = {"saved_model_dir": "directory", "predict_input_path": "path"}
@@ -75,6 +81,7 @@ class Scorer:
         self._served = Quality()
         types = training["types"] if training else {}
         self._reader = RequestReader(self.assembler.needed, self.assembler.features, types)
+        self._singling = Singling(features, helpers)
 
     @classmethod
     def load(
@@ -84,11 +91,13 @@ class Scorer:
         *,
         allow_modules: str | Sequence[str] = (),
         key_file: str | Path | None = None,
+        limits: Limits | None = Limits(),  # noqa: B008, which is immutable
     ) -> "Scorer":
         """Open an export, without unpickling anything in it.
 
         ``allow_modules``: those that may be imported for features of the user's, with all inside
-        them. ``key_file``: holds the secret that the export must be signed with.
+        them. ``key_file``: holds the secret that the export must be signed with. ``limits``: what
+        one request may hold; None is anything.
 
         Raises:
             CheckpointError: the folder is not an export, is damaged, has another format, or is not
@@ -96,7 +105,9 @@ class Scorer:
             ConfigError: the key cannot be read.
         """
         with spoken.speaking(in_python):
-            return cls._opened(directory, device, allow_modules, key_file)
+            scorer = cls._opened(directory, device, allow_modules, key_file)
+        scorer._reader.limits = limits or NO_LIMITS
+        return scorer
 
     @classmethod
     def of_command(
@@ -149,9 +160,20 @@ class Scorer:
 
     def __reduce__(self) -> tuple:
         """A scorer is pickled as the place of its export, which the copy loads again."""
-        return _again, (*self._source, self._digest)
+        return _again, (*self._source, self._digest, self.limits)
 
-    def score(self, rows: Any) -> dict[str, Tensor]:
+    @property
+    def limits(self) -> Limits:
+        """What one request may hold."""
+        return self._reader.limits
+
+    def score(
+        self,
+        rows: Any,
+        *,
+        timeout_s: float | None = None,
+        errors: Literal["raise", "rows"] = "raise",
+    ) -> dict[str, Any]:
         """Outputs by name, (B,) or (B, C), for rows that have the columns that the features read.
 
         ``rows``: a list of dicts, an Arrow table or batch, or a DataFrame of pandas, polars or
@@ -159,16 +181,52 @@ class Scorer:
         value there, and a dict or a list of pairs in the cell of a weighted feature maps values to
         weights. How a row is read does not depend on the other rows.
 
+        ``timeout_s``: seconds, checked after the request is read, after it is encoded, and after
+        the program has run. ``errors="rows"``: rows with a value that cannot be used do not fail
+        the others. Their outputs are NaN, and ``"errors"`` in the answer is a list with a message
+        for each row, or None if it was scored.
+
         Raises:
-            DataError: a missing column, or a value that cannot be used, with its row.
+            DataError: a missing column, a request above a limit, more memory than is free, or a
+                value that cannot be used, with its row.
+            TimeLimitError: the time was up after a stage.
         """
-        request = self._reader.read(rows)
-        with self._own_errors:
-            encoded = self.assembler.assemble(request.chunk)
+        if errors not in ("raise", "rows"):
+            raise ConfigError.at("errors", f"is {errors!r}; give 'raise' or 'rows'")
+        clock, faults = Clock(timeout_s), RowFaults(are_collected=errors == "rows")
+        with memory_named(TOO_LARGE):
+            request = self._reader.read(rows, faults)
+            num_rows = request.chunk.num_rows
+            clock.check("reading the request")
+            encoded = self._encoded(request, faults, clock)
+            clock.check("encoding")
+            outputs = self._run_program(next(encoded.batches(max(encoded.num_rows, 1))))
+            clock.check("the program")
+            answer = {name: output.cpu() for name, output in outputs.items()}
+            if faults:
+                good = torch.from_numpy(faults.good(num_rows))
+                answer = {name: _spread(output, good) for name, output in answer.items()}
         self._served.add(encoded.tallies, encoded.num_rows)
-        if request.places is not None:
-            encoded = encoded.permuted(request.places)
-        return self.predict(next(encoded.batches(max(encoded.num_rows, 1))))
+        return answer | ({"errors": faults.messages(num_rows)} if errors == "rows" else {})
+
+    def _encoded(self, request: Request, faults: RowFaults, clock: Clock) -> Rows:
+        """The rows of a request without faults, in its order."""
+        num_rows = request.chunk.num_rows
+        with self._own_errors:
+            try:
+                part = request.only(faults.good(num_rows)) if faults else request
+                encoded = self.assembler.assemble(part.chunk)
+            except UnfitRow:
+                if not faults.are_collected:
+                    raise
+                before = len(faults)
+                check = partial(clock.check, "a part of encoding")
+                self._singling.find(request.chunk, request.numbers, faults, check)
+                if len(faults) == before:
+                    raise
+                part = request.only(faults.good(num_rows))
+                encoded = self.assembler.assemble(part.chunk)
+        return encoded if part.places is None else encoded.permuted(part.places)
 
     def quality(self) -> dict[str, Any]:
         """What was scored so far: the number of ``rows``, and for each feature in how many of them
@@ -178,15 +236,23 @@ class Scorer:
         names = [feature.name for feature in self.features]
         return self._served.beside(self._training, names)
 
-    @torch.no_grad()
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         """The outputs for an encoded batch, moved to the CPU.
 
         Raises DataError if it would take more memory than is free.
         """
+        return {name: output.cpu() for name, output in self._run_program(batch).items()}
+
+    @torch.no_grad()
+    def _run_program(self, batch: Batch) -> dict[str, Tensor]:
         self._check_memory(batch)
-        inputs = program_inputs(batch.to(self.device).inputs, self.assembler.layout)
-        return {name: output.cpu() for name, output in self._run(inputs).items()}
+        words = (
+            f"scoring {len(batch):,} rows at a time takes more memory than is free; lower "
+            "--batch_size"
+        )
+        with memory_named(self._translate(words)):
+            inputs = program_inputs(batch.to(self.device).inputs, self.assembler.layout)
+            return self._run(inputs)
 
     def _check_memory(self, batch: Batch) -> None:
         """Before anything is allocated; what takes little is not worth a look at the system."""
@@ -240,15 +306,25 @@ class Scorer:
         return Loader(source, assembler, delivery, count(source, world))
 
 
+def _spread(output: Tensor, good: Tensor) -> Tensor:
+    """The outputs of the rows that are True in (B,) bool, and NaN for the others."""
+    spread = output.new_full((len(good), *output.shape[1:]), float("nan"))
+    spread[good] = output
+    return spread
+
+
 def _again(
     directory: str,
     device: str | torch.device,
     allow_modules: Sequence[str],
     key_file: str | None,
     digest: str,
+    limits: Limits,
 ) -> Scorer:
     """The scorer of an export, whose signature has this digest. Raises CheckpointError."""
-    scorer = Scorer.load(directory, device, allow_modules=allow_modules, key_file=key_file)
+    scorer = Scorer.load(
+        directory, device, allow_modules=allow_modules, key_file=key_file, limits=limits
+    )
     if scorer._digest != digest:
         raise CheckpointError(
             f"{directory}: holds another model than when this scorer was pickled; pickle a scorer "
