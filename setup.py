@@ -60,7 +60,7 @@ setup(
     install_requires=[
         "torch>=2.13,<2.14",  # private_torch.py was tried with no other
         "protobuf>=6.31.1,<8",  # the generated code asks for the version that protoc stands for
-        "pyarrow>=26",
+        "pyarrow>=22",
         "torchmetrics>=1.4",
         "numpy>=2.0",
         "safetensors>=0.4.3",

@@ -85,13 +85,20 @@ def farthest(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
 
 
 def compare(folders, tmp_path, several: Ranks, changes: Mapping) -> tuple[float, float, float]:
-    """How far losses, results, and weights with their optimizers' state are at most."""
+    """How far losses, results, and weights with their optimizers' state are at most.
+
+    Of 60 rows, one pair in which both have the same score but for rounding may change sides, so an
+    AUC is only held to a few pairs here; tests of metrics hold those of processes to the rows.
+    """
     alone = train(World(), folders[1], tmp_path / "1", changes)
     found = several.run(train, folders[several.size], tmp_path / "n", changes)
     assert all(each == found[0] for each in found), "the same to the last bit in all processes"
     losses, results = found[0]
     assert len(losses) == len(alone[0]) == STEPS
     apart = np.abs(np.array(losses) - np.array(alone[0])).max()
-    results_apart = max(abs(results[key] - value) for key, value in alone[1].items())
+    differences = {key: abs(results[key] - value) for key, value in alone[1].items()}
+    aucs = [difference for key, difference in differences.items() if key.startswith("auc")]
+    assert max(aucs) < 0.05
+    results_apart = max(apart for key, apart in differences.items() if not key.startswith("auc"))
     state = [weights(tmp_path / name) for name in ("1", "n")]
     return float(apart), results_apart, farthest(*state)

@@ -99,6 +99,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_the_extensions_pass_their_tests_and_those_that_hold_for_all(extended: Path) -> None:
     own = [place.removeprefix("in ") for _, place, _ in blocks("docs/extending.md")]
     own = [file for file in own if file.startswith("tests/")]
@@ -181,6 +182,7 @@ assert np.corrcoef(scored["y_count"].numpy(), 0.5 + user)[0, 1] > 0.95
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", MODELS)
 def test_the_extensions_train_evaluate_export_and_score(extended: Path, model: str) -> None:
     """2,000 rows whose counts depend on the user, and whose clicks on user and hour together."""
@@ -190,6 +192,7 @@ def test_the_extensions_train_evaluate_export_and_score(extended: Path, model: s
     run([sys.executable, "-c", TRAINING], folder, PYTHONPATH=str(extended))
 
 
+@pytest.mark.long
 def test_classes_of_ones_own_train_export_and_predict_as_the_page_says(extended: Path) -> None:
     """``mine.py`` and ``mine.config`` lie in the folder, as the page has them."""
     environment = {"PYTHONPATH": str(extended), "OMP_NUM_THREADS": "1"}
@@ -207,6 +210,7 @@ def test_classes_of_ones_own_train_export_and_predict_as_the_page_says(extended:
     assert results["auc_ctr"] > 0.55
 
 
+@pytest.mark.long
 def test_a_bad_setting_of_an_extension_is_reported_with_path_and_line(extended: Path) -> None:
     folder = extended / "bad"
     folder.mkdir()
@@ -279,6 +283,7 @@ def test_the_readme_lists_the_flags_that_there_are(reader: Path) -> None:
     assert flags <= known, flags - known
 
 
+@pytest.mark.long
 def test_the_page_on_mmoe_v2_can_be_typed_and_its_config_learns_with_a_wide_side(tmp_path) -> None:
     type_all("docs/mmoe_v2.md", tmp_path)
     folder = tmp_path / "experiments/wide"
@@ -288,6 +293,7 @@ def test_the_page_on_mmoe_v2_can_be_typed_and_its_config_learns_with_a_wide_side
     assert "user_id.weight" in (folder / "train.log").read_text()  # FM's tables
 
 
+@pytest.mark.long
 def test_the_page_on_days_can_be_typed_and_says_what_its_commands_log(tmp_path) -> None:
     """Three days of 20,000 rows in batches of 256: 79 steps each."""
     type_all("docs/daily.md", tmp_path)

@@ -169,6 +169,7 @@ def test_a_file_that_is_shorter_than_when_it_was_shared_out_is_an_error() -> Non
         read(made[1])
 
 
+@pytest.mark.long
 def test_sharing_ten_thousand_files_among_512_processes_is_exact_and_quick() -> None:
     counts = {f"file{number}": (number * 7919) % 100_000 for number in range(10_000)}
     whole = Pass(0, tuple(Span(file) for file in counts), True, 0, 4096)

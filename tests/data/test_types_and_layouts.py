@@ -15,6 +15,7 @@ from assembled import cells_of, chunk, setting
 from messages import says
 from parts import features
 from storage import (
+    ALL,
     BYTES,
     CASES,
     LAYOUTS,
@@ -121,6 +122,11 @@ def narrow(name: str, value: object) -> str:
     """The text of a value; of a float32 the shortest that reads back the same."""
     is_narrow = is_of(name, {"float32": 0}) and value != int(value)
     return str(np.float32(value)) if is_narrow else text(value)
+
+
+@pytest.mark.skipif(int(pa.__version__.split(".")[0]) < 26, reason="Arrow before 26 lacks some")
+def test_no_type_is_left_out() -> None:
+    assert list(CASES) == list(ALL)
 
 
 def test_ids_are_those_of_the_values_as_text(files) -> None:

@@ -151,6 +151,7 @@ def heard() -> None:
         signal.signal(signum, signal.SIG_DFL)
 
 
+@pytest.mark.long
 def test_signals_end_the_command_with_a_checkpoint_and_their_own_exit_codes(
     tiny_folder, tmp_path
 ) -> None:

@@ -313,7 +313,9 @@ def test_a_named_checkpoint_is_the_one_that_predicts(trained: Trained, tmp_path:
         assert_near(tables[0], trained.expected)
 
 
-@pytest.mark.parametrize("delay", [0, 0.02, 0.05, 0.1, 0.3])
+@pytest.mark.parametrize(
+    "delay", [0, 0.1, *(pytest.param(s, marks=pytest.mark.long) for s in (0.02, 0.05, 0.3))]
+)
 def test_a_run_that_is_stopped_by_a_signal_leaves_nothing_and_exits_with_its_code(
     trained: Trained, tmp_path: Path, delay: float
 ) -> None:

@@ -82,6 +82,7 @@ def test_the_evaluation_of_two_is_that_of_one_process(of_two, tiny_folder) -> No
         assert together[key] == pytest.approx(alone[key], abs=1e-7), key  # losses are float32
 
 
+@pytest.mark.long
 def test_another_number_of_processes_goes_on_in_the_middle_of_an_epoch(
     tiny_folder, tmp_path
 ) -> None:
@@ -95,6 +96,7 @@ def test_another_number_of_processes_goes_on_in_the_middle_of_an_epoch(
     assert checkpoint.newest(model_dir).name == f"model.ckpt-{5 + 13}"
 
 
+@pytest.mark.long
 def test_predictions_of_three_are_those_of_one_in_the_order_of_the_rows(
     of_two, tiny_folder, tmp_path
 ) -> None:
@@ -187,6 +189,7 @@ def test_a_value_that_one_process_cannot_read_ends_all_with_its_place(
     assert checkpoint.newest(model_dir).name == "model.ckpt-11"
 
 
+@pytest.mark.long
 def test_a_signal_stops_all_at_one_step_and_the_job_goes_on_to_the_same_end(
     of_two, tiny_folder, tmp_path
 ) -> None:

@@ -151,6 +151,7 @@ def varint(crc: int) -> bytes:
     return found + bytes([rest])
 
 
+@pytest.mark.long
 def test_a_flipped_bit_in_a_page_with_a_checksum_is_always_reported(parquet, tmp_path) -> None:
     """In every third byte that the checksums are of."""
     file = tmp_path / "flipped.parquet"

@@ -23,6 +23,7 @@ from tzmmoe.protos.feature_pb2 import FeatureConfig
 from tzmmoe.serving import signature
 from tzmmoe.serving.scorer import Scorer
 from tzmmoe.serving.seal import Key
+from tzmmoe.serving.service.faults import RowFaults
 
 FEATURES = [
     'id_feature { feature_name: "one" num_buckets: 500 embedding_dim: 2 }',
@@ -364,8 +365,8 @@ def test_checksums_that_leave_out_the_signature_are_told(export: Path) -> None:
 def test_scores_of_an_export_equal_those_before_it(small: Small, good: Path) -> None:
     """So what the tests above call the same scores are those of the model."""
     scorer = Scorer.load(good)
-    batch = scorer.assembler.assemble(scorer._reader.read(ROWS).chunk)
-    inputs = next(batch.batches(len(ROWS))).inputs
+    rows = scorer.assembler.assemble(scorer._reader.read(ROWS, RowFaults()).chunk)
+    inputs = next(rows.batches(len(ROWS))).inputs
     expected = small.outputs(inputs)
     found = scorer.score(ROWS)
     for name, values in expected.items():

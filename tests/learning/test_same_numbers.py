@@ -15,6 +15,7 @@ OPTIMIZERS = {
     "adamax": "adamax_optimizer { lr: 0.01 }",
     "nadam": "nadam_optimizer { lr: 0.01 }",
 }
+USUAL = ("sgd", "adagrad", "rowwise", "adam")
 TOWERS = "model_config__mmoe__task_towers"
 CLIPPED = "adam_optimizer { lr: 0.01 gradient_clipping: true max_gradient: 0.001 }"
 OTHERS = {
@@ -34,16 +35,16 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(
+    "name", [n if n in USUAL else pytest.param(n, marks=pytest.mark.long) for n in OPTIMIZERS]
+)
 def test_two_processes_have_the_numbers_of_one(folders, tmp_path, two, name) -> None:
     """With every optimizer, its state included, after an epoch of 51 steps with a tail."""
     assert max(compare(folders, tmp_path, two, {SPARSE: OPTIMIZERS[name]})) < 1e-5
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["adagrad", *(pytest.param(n, marks=pytest.mark.long) for n in ("sgd", "rowwise", "adam"))],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", USUAL)
 def test_four_processes_have_the_numbers_of_one(folders, tmp_path, four, name) -> None:
     assert max(compare(folders, tmp_path, four, {SPARSE: OPTIMIZERS[name]})) < 1e-5
 

@@ -292,7 +292,7 @@ def test_the_update_of_two_tasks_works_against_neither(seed) -> None:
     assert found @ other >= -1e-12
 
 
-@pytest.mark.parametrize("apart", [0.0, 1.0])
+@pytest.mark.parametrize("apart", [0.0, pytest.param(1.0, marks=pytest.mark.long)])
 def test_on_two_convex_tasks_the_loss_falls_at_each_step_to_where_no_direction_is_left(
     apart,
 ) -> None:

@@ -277,6 +277,7 @@ class All(nn.Module):
         return [network(x) for network in self.networks]
 
 
+@pytest.mark.long
 def test_an_export_of_every_combination_computes_what_torchs_layers_do() -> None:
     """With any number of rows, from 0 on."""
     chosen = [

@@ -95,6 +95,7 @@ print(saved - before, read - before)
 """
 
 
+@pytest.mark.long
 def test_a_table_of_a_gigabyte_is_saved_and_read_without_twice_its_memory(tmp_path) -> None:
     """Files are mapped when they are read, so their pages count until the system wants them."""
     done = subprocess.run(

@@ -106,6 +106,7 @@ def test_a_process_that_ends_is_noticed_at_once() -> None:
     says(text, "rank 0: ", "another process", "while summing values: ")
 
 
+@pytest.mark.long
 def test_a_process_that_is_stuck_is_named_when_the_timeout_ends() -> None:
     with ranks(3, patience_s=3) as made:
         found = made.run(gone, 2, 14.0)

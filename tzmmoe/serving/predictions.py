@@ -168,7 +168,9 @@ class PredictionWriter:
         if self._writer is None:
             make = csv.CSVWriter if self.path.suffix == ".csv" else pq.ParquetWriter
             self._writer = make(self._sink, self._schema)
-        self._writer.write_table(pa.Table.from_batches(self._waiting, self._schema))
+        # Arrow before 24 repeats rows in CSV after a batch that has none.
+        waiting = [batch for batch in self._waiting if batch.num_rows]
+        self._writer.write_table(pa.Table.from_batches(waiting, self._schema))
         self._waiting, self._rows, self._bytes = [], 0, 0
 
     def _finish(self) -> None:
