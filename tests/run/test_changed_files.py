@@ -347,6 +347,12 @@ def test_a_map_of_another_form_is_refused(folder, text) -> None:
         pipeline(folder).fit(continue_train=True, map_path=text)
 
 
+def test_a_map_to_a_place_that_does_not_exist_is_refused(folder) -> None:
+    with pytest.raises(UserError, match="map_path: /else does not exist; give the place") as raised:
+        pipeline(folder).fit(continue_train=True, map_path=f"{folder / 'data'}=/else")
+    assert str(folder / "data") in str(raised.value)
+
+
 def test_a_map_of_a_folder_without_files_of_the_checkpoint_is_refused(folder) -> None:
     with pytest.raises(UserError, match="has read no file there") as raised:
         pipeline(folder).fit(continue_train=True, map_path="/nowhere=/else")

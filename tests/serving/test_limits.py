@@ -42,6 +42,12 @@ def scorer(export: Path) -> Scorer:
     return Scorer.load(export, limits=LIMITS)
 
 
+@pytest.mark.parametrize("limits", [{"rows": 3}, 5, Limits])
+def test_limits_of_another_type_are_refused_on_load(export: Path, limits: Any) -> None:
+    with fails(ConfigError, "limits", "pass Limits(...)"):
+        Scorer.load(export, limits=limits)
+
+
 def table(words: Any, tags: Any = None) -> pa.Table:
     size = len(words)
     tags = pa.nulls(size) if tags is None else tags

@@ -13,7 +13,7 @@ from torch import Tensor
 from tzmmoe.run.results import baselines, results_table
 from tzmmoe.system.world import World
 from tzmmoe.tasks.baseline import LabelSpread
-from tzmmoe.tasks.task import TaskSet
+from tzmmoe.tasks.task import TaskSet, TaskSpace
 
 
 def fed(predictions: Tensor, labels: Tensor, batch: int = 7) -> LabelSpread:
@@ -124,6 +124,18 @@ def test_binary_tasks_show_the_base_logloss_and_regression_the_mean_and_r2() -> 
         "base_logloss_click", "base_mse_price", "r2_price", "base_rmse_size", "r2_size"
     }  # fmt: skip
     assert not baselines(tasks).keys() & tasks.larger_is_better().keys()
+
+
+@pytest.mark.parametrize(("outside", "rate"), [(0.0, 3 / 4), (0.5, 3 / 8)])
+def test_rows_outside_a_space_count_where_the_loss_counts_them(outside, rate) -> None:
+    """Half of the rows are in the space, with three of the four labels of 1."""
+    click = torch.tensor([1.0, 1, 1, 1, 0, 0, 0, 0])
+    buy = torch.tensor([1.0, 1, 1, 0, 0, 0, 0, 0])
+    space = TaskSpace("click", 1.0, outside)
+    tasks = TaskSet([parts.task("buy", metric=["logloss {}"], space=space)])
+    tasks.update(tasks.predict({"buy": torch.zeros(8)}), parts.batch({"click": click, "buy": buy}))
+    entropy = -(rate * math.log(rate) + (1 - rate) * math.log(1 - rate))
+    assert baselines(tasks)["base_logloss_buy"] == pytest.approx(entropy, abs=1e-6)
 
 
 def test_a_task_of_weight_0_has_no_row_but_a_word_on_why() -> None:

@@ -90,7 +90,8 @@ def _json(value: float) -> float | None:
 
 def baselines(tasks: TaskSet) -> dict[str, float]:
     """``{"base_logloss_ctr": 0.35, "base_mse_price": ..., "r2_price": ...}``, not weighted, as
-    metrics are not: what predicting the mean label for every row would reach."""
+    metrics are not: what predicting the mean label would reach, in the rows that count in the
+    loss."""
     results = {}
     for task in tasks.tasks:
         kind = task.measured()

@@ -104,6 +104,9 @@ class Scorer:
                 signed with the key; or the class of a feature cannot be had.
             ConfigError: the key cannot be read.
         """
+        if not isinstance(limits, Limits | None):
+            words = f"is {limits!r}; pass Limits(...) of tzmmoe.serving.service.limits, or None"
+            raise ConfigError.at("limits", words)
         with spoken.speaking(in_python):
             scorer = cls._opened(directory, device, allow_modules, key_file)
         scorer._reader.limits = limits or NO_LIMITS

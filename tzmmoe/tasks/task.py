@@ -207,7 +207,8 @@ class Task:
                 metric.nan_predictions += predictions.isnan().sum()
                 metric.update(predictions.nan_to_num(0.0), kept, **groups)
         if kind := self.measured():
-            self.baseline.update(*self._compared(kind, outputs, labels, labelled))
+            learned = inside if self.space and not self.space.outside else labelled
+            self.baseline.update(*self._compared(kind, outputs, labels, learned))
 
     def named_metrics(self) -> dict[str, Metric]:
         """``{"auc_ctr": ..., "auc_ctr_in_space": ...}``."""

@@ -156,6 +156,17 @@ def test_ids_never_seen_are_counted_among_more_values_than_are_kept(tmp_path, ca
     assert abs(float(line.split("user_id: ")[1].split("%")[0]) - 100 / 3) < 1
 
 
+def test_words_of_a_list_in_text_are_not_taken_for_one(tmp_path, capsys) -> None:
+    """All eight words occur in training, but hardly any list of evaluation does."""
+    random = np.random.default_rng(3)
+    for name in ("train", "valid"):
+        rows = [f"{'|'.join(random.permutation([*'abcdefgh'])[:4])},{n % 2}" for n in range(400)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["tags,click", *rows]) + "\n")
+    flags = ["--lists", "tags", "--eval_data", str(tmp_path / "valid.csv")]
+    draft_of(tmp_path / "train.csv", "click", *flags)
+    assert "never seen" not in capsys.readouterr().out
+
+
 def test_python_takes_several_files_and_refuses_rows(tmp_path) -> None:
     rows = "".join(f"{row % 7},{row % 3},{row % 2}\n" for row in range(200))
     for name in ("a.csv", "b,c.csv"):

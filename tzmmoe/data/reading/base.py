@@ -145,8 +145,11 @@ class Source(ABC):
         """
 
     def expand(self, names: Sequence[str]) -> list[str]:
-        """Names of columns; ``ALL_COLUMNS`` stands for all columns of the first file."""
-        return self.columns(self.files[0]) if list(names) == [ALL_COLUMNS] else list(names)
+        """Names of columns; with ``ALL_COLUMNS`` among them all columns of the first file, too."""
+        if ALL_COLUMNS not in names:
+            return list(names)
+        others = [name for name in names if name != ALL_COLUMNS]
+        return list(dict.fromkeys([*self.columns(self.files[0]), *others]))
 
     def check_columns(self, file: str, needed: Sequence[str]) -> None:
         """Raise DataError if a file lacks some of the columns, or has several of one name."""

@@ -97,6 +97,8 @@ def _counters(
     for each in features:
         column = profiles[each.column]
         if each.config.HasField("id_feature"):
+            if each.config.id_feature.separator not in ("", SEPARATOR):
+                continue  # the survey has the cells, not the values in them
             yield Unseen(column, found.survey.values[each.column])
         elif not (column.listed or each.part_of):
             yield Outside(column)

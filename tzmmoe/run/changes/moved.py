@@ -39,13 +39,17 @@ class PathMap:
         return self.moves[old] + file[len(old.rstrip(os.sep)) :]
 
     def check(self, files: Iterable[str]) -> None:
-        """Raise ConfigError for an old path in which none of the checkpoint's files lies."""
+        """Raise ConfigError for an old path in which none of the checkpoint's files lies, or a new
+        one that does not exist."""
         files = list(files)
-        for old in self.moves:
+        for old, new in self.moves.items():
             if not any(file == old or file.startswith(_inside(old)) for file in files):
                 folders = dict.fromkeys(os.path.dirname(file) for file in files)
                 words = f"{old}: the checkpoint has read no file there; its files lie in "
                 raise ConfigError.at(FLAG, words + (few(list(folders)) or "no folder"))
+            if not os.path.exists(new):
+                words = f"{new} does not exist; give the place where {old} lies today"
+                raise ConfigError.at(FLAG, words)
 
     def readings(self, saved: Sequence[Reading]) -> list[Reading]:
         """The same orders of the files of today."""
