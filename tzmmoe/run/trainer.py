@@ -319,6 +319,7 @@ class Trainer:
     def _stop_on_signal(self) -> None:
         if self.interruption.signum() and self.steps > self._saved_at:
             self._save(evaluates=self.settings.saves_after_step(self.steps - 1))
+            self.progress.say("stopped; --continue_train goes on from this checkpoint")
         self.interruption.stop_if_asked()
 
 
