@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 NO_SCHEMA = "the compiled schema (tzmmoe/protos) is missing or incomplete; run: make proto"
-FEW, MANY = 20, 200  # faults and names, beyond which no similar names are looked for
+HINTED_FAULTS, MANY_NAMES = 20, 200
 
 
 class UserError(Exception):
@@ -105,6 +105,12 @@ class ConfigError(UserError):
         return cls([Fault(path, text)])
 
 
+def hints_pay(num_faults: int, num_names: int) -> bool:
+    """Whether similar names are looked for after so many faults, among so many names. Each search
+    looks at all names, so thousands of both would take hours."""
+    return num_faults < HINTED_FAULTS or num_names <= MANY_NAMES
+
+
 class Faults(list[Fault]):
     """Faults collected so that a user sees them all at once."""
 
@@ -112,10 +118,8 @@ class Faults(list[Fault]):
         self.append(Fault(path, text))
 
     def hint(self, word: str, candidates: Collection[str]) -> str:
-        """As ``did_you_mean``, for a fault to be added. Among many faults and names only the first
-        ones get one, since all of them would take hours."""
-        is_costly = len(self) >= FEW and len(candidates) > MANY
-        return "" if is_costly else did_you_mean(word, candidates)
+        """As ``did_you_mean``, for a fault to be added, if ``hints_pay``."""
+        return did_you_mean(word, candidates) if hints_pay(len(self), len(candidates)) else ""
 
     @contextmanager
     def under(self, path: str) -> Iterator[None]:

@@ -45,7 +45,7 @@ def test_sets_that_a_job_does_not_have_are_not_in_the_config(tmp_path):
     assert not found.HasField("eval_config")
     assert not found.train_config.HasField("num_val_samples")
     found = convert(tmp_path, {"job_detail.test_data_args": REMOVED})
-    assert "there is no test_data_args: eval_args measures val_data_args" in found.plain
+    assert "test_data_args is not set, so eval_args measures val_data_args" in found.plain
     said = "\n".join(refused(tmp_path, {"job_detail.train_data_args": REMOVED}))
     assert "job_detail.train_data_args" in said
 

@@ -132,7 +132,7 @@ def test_other_arguments_of_the_dense_part_alone(tmp_path):
     value = {"type": "sgd", "args": {"nesterov": True}}
     found = convert(tmp_path, {f"{TRAINING}.optimizer": value})
     assert not found.train.dense_optimizer.sgd_optimizer.nesterov
-    assert "nesterov: there is no momentum" in found.plain
+    assert "nesterov: momentum is not set" in found.plain
 
 
 def test_a_job_without_optimizer_has_adam(tmp_path):

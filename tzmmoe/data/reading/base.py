@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tzmmoe.errors import FEW, MANY, DataError, did_you_mean, few
+from tzmmoe.errors import DataError, did_you_mean, few, hints_pay
 
 ALL_COLUMNS = "ALL_COLUMNS"
 
@@ -160,8 +160,8 @@ class Source(ABC):
                 words = f"has {counts[name]} columns named {name!r}; rename all but one"
                 faults.append(f"{file}: {words}")
             elif not counts[name]:
-                # Each hint takes time of all columns: thousands of both would take hours.
-                hint = nearest(name, columns) if len(faults) < FEW or len(columns) < MANY else ""
+                is_sought = hints_pay(len(faults), len(columns))
+                hint = nearest(name, columns) if is_sought else ""
                 is_hinted &= bool(hint)
                 faults.append(f"{file}: no column {name!r}{hint}")
         if not is_hinted:

@@ -61,7 +61,7 @@ def put_evaluation(
     part = root.part("eval_config")
     if not root.message.test_input_path:
         evaluation.report.notes.append(
-            "there is no test_data_args: eval_args measures val_data_args"
+            "test_data_args is not set, so eval_args measures val_data_args"
         )
     part.put("batch_size", batch_size(evaluation), "changes no result")
     output = evaluation.text("output_file")
@@ -199,7 +199,7 @@ def _own(section: Section, words: OptimizerWords) -> dict[str, Any]:
         given = section.flag(name, default) if is_flag else section.number(name, default, least=0)
         values[ours] = given.value
     if values.get("nesterov") and not values["momentum"]:
-        section.idle("nesterov", "there is no momentum")
+        section.idle("nesterov", "momentum is not set")
         values["nesterov"] = False
     if values.get("momentum") and values.get("weight_decay"):
         section.fault("weight_decay", "is not supported together with momentum; keep one")
