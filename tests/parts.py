@@ -170,7 +170,9 @@ def rank_model(num_class: Mapping[str, int], *, use_bn: bool = False) -> RankMod
     age = 'raw_feature { feature_name: "age" value_dim: 2 }'
     layers, groups = LAYERS | {"use_bn": use_bn}, {"all": group(user=4, age=2)}
     towers = specs(**num_class)
-    body = MMoE(groups, towers, expert_mlp=layers, gate_mlp=None, num_expert=3)
+    body = MMoE(
+        groups, towers, expert_mlp=layers, gate_mlp=None, num_expert=3, l2_regularization=0.0
+    )
     encoder = Encoder(features(user, age), body, seed=0)
     fill_tables(encoder)
     towers = {name: Tower(4, classes, layers) for name, classes in num_class.items()}

@@ -51,8 +51,10 @@ def fields_below(message: Descriptor, done: set[str]) -> set[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
     for field in message.fields:
         oneof, kind = field.containing_oneof, field.message_type
+        if field.GetOptions().deprecated:
+            continue
         is_leaf = kind is None or kind.GetOptions().map_entry or kind.name in CUSTOM
-        if oneof is not None or (is_leaf and not field.GetOptions().deprecated):
+        if oneof is not None or is_leaf:
             found.add((f"{message.name}.{oneof.name}" if oneof else message.name, field.name))
         if not is_leaf:
             found |= fields_below(kind, done)

@@ -130,6 +130,7 @@ PLACES: dict[str, tuple[list[tuple[str, str]], dict[str, str]]] = {
         {"class": '"tzmmoe.features.id.IdFeature"', "embedding_dim": "4", "args": ARGUMENTS},
     ),
     "MMoE": ([("num_expert: 2", "FIELDS")], {}),
+    "DNN": ([(METRIC + LOSS, f"{METRIC + LOSS} dnn {{ FIELDS }}")], {}),
     "MLP": ([("hidden_units: [4]", "FIELDS")], {}),
     "TaskTower": ([(METRIC + LOSS, "FIELDS")], {}),
     "ExtractionNetwork": ([(MODEL, LEVEL)], {"expert_num_per_task": "2", "share_num": "1"}),

@@ -81,6 +81,12 @@ FAULTS = [
         "'prise' is not in feature_configs; did you mean 'price'?",
     ),
     (MODEL, "", "model_config", "has no model; give "),
+    (
+        GROUPS,
+        f"{GROUPS} embedding_regularization: -0.5",
+        "model_config.embedding_regularization",
+        "is -0.5; give 0 or more",
+    ),
     (MODEL, ESMM, "model_config.esmm.ctcvr_label", "'both' is not in data_config.label_fields"),
     (TOWER, "", TOWERS, "is empty; give one tower for each task"),
     ('tower_name: "cvr"', 'tower_name: "ctr"', TOWERS, "'ctr' is listed twice; give each its own"),

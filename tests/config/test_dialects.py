@@ -3,6 +3,7 @@
 import pytest
 from written import CONFIG, all_fields, changed, loaded, read, said, said_of_all
 
+from tzmmoe.config.dialects.easyrec.models import WORDS
 from tzmmoe.config.dialects.torcheasyrec import ALIASES
 from tzmmoe.config.walk import messages
 
@@ -128,7 +129,8 @@ def test_the_schema_marks_every_other_name_as_deprecated_and_nothing_else():
         if field.GetOptions().deprecated
     }
     rewritten = {(name, alias) for name, pairs in ALIASES.items() for alias in pairs}
-    assert marked == rewritten | {("DataConfig", "fg_encoded")}
+    of_easyrec = {(name, word) for name, words in WORDS.items() for word in words}
+    assert marked == rewritten | of_easyrec | {("DataConfig", "fg_encoded")}
 
 
 def test_no_other_name_is_left_in_a_canonical_config(tmp_path):

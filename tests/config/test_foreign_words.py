@@ -71,7 +71,6 @@ WRITTEN = [
     ("boundaries: [1, 2]", "bins: [1, 2]", "'boundaries'"),
     ("num_expert: 2", "n_experts: 2", "'num_expert'"),
     ("num_expert: 2", "num_experts: 2", "'num_expert'"),
-    ("expert_mlp {", "expert_dnn {", "'expert_mlp'"),
     ("hidden_units: [4]", "hidden_units: [4] dropout: 0.1", "'dropout_ratio'"),
     ("hidden_units: [4]", 'hidden_units: [4] activation_fn: "relu"', "'activation'"),
     ("hidden_units: [4]", "hidden_units: [4] batch_normalization: true", "'use_bn'"),
@@ -79,10 +78,8 @@ WRITTEN = [
     ("losses { binary_cross_entropy {} }", "loss { binary_cross_entropy {} }", "'losses'"),
     ("losses { binary_cross_entropy {} }", "losses { bce {} }", "'binary_cross_entropy'"),
     ("losses { binary_cross_entropy {} }", "losses { focal_loss {} }", "'binary_focal_loss'"),
-    ("metrics { auc {} }", "metrics_set { auc {} }", "'metrics'"),
     ("metrics { auc {} }", "metrics { gauc {} }", "'grouped_auc'"),
     ('tower_name: "ctr"', 'task_name: "ctr"', "'tower_name'"),
-    ("feature_groups {", "feature_groups { wide_deep: DEEP", "'group_type'"),
     ("task_towers {", "towers {", "'task_towers'"),
     ('model_dir: "model"', 'output_dir: "model"', "'model_dir'"),
     ('model_dir: "model"', 'model_dir: "model" epochs: 3', "train_config.num_epochs"),
@@ -130,8 +127,8 @@ def test_of_a_whole_config_of_a_neighbour_only_the_words_themselves_are_refused(
     lines = said_of_all(loaded(tmp_path, EASY_REC))
     answers = ("no such field", "does not support yet")
     assert all(any(answer in line for answer in answers) for line in lines), lines
-    words = "optimizer_config metrics_set labels input_type separator name vocab_size combo_feature"
-    words += " model_class wide_deep n_experts expert_dnn dnn num_classes l2_regularization"
+    words = "optimizer_config labels input_type separator name vocab_size combo_feature"
+    words += " n_experts num_classes"
     for word in words.split():
         assert sum(f".{word}: " in line for line in lines) == 1, word
 

@@ -27,7 +27,14 @@ def made(num_experts: int, num_tasks: int, gate: str, **expert_mlp: Any) -> MMoE
     torch.manual_seed(0)
     experts = EXPERTS | expert_mlp
     towers = parts.specs(**{f"t{t}": 1 for t in range(num_tasks)})
-    model = MMoE(ALL, towers, expert_mlp=experts, gate_mlp=GATES[gate], num_expert=num_experts)
+    model = MMoE(
+        ALL,
+        towers,
+        expert_mlp=experts,
+        gate_mlp=GATES[gate],
+        num_expert=num_experts,
+        l2_regularization=0.0,
+    )
     return parts.shaken(model)
 
 
@@ -63,7 +70,14 @@ def test_mixture_of_real_size_equals_the_loop() -> None:
     """16 features of width 16, 3 experts of 512, 256, 128 units, 2 tasks, in single precision."""
     torch.manual_seed(0)
     experts = parts.PLAIN | {"hidden_units": [512, 256, 128]}
-    model = MMoE({"all": parts.group(a=256)}, TWO, expert_mlp=experts, gate_mlp=None, num_expert=3)
+    model = MMoE(
+        {"all": parts.group(a=256)},
+        TWO,
+        expert_mlp=experts,
+        gate_mlp=None,
+        num_expert=3,
+        l2_regularization=0.0,
+    )
     x = parts.normal(300, 256, dtype=torch.float32)
     wanted = oracles.mmoe_by_loops(model, x)
     for found, each in zip(mixed(model, x), wanted, strict=True):
@@ -160,7 +174,9 @@ def test_it_reads_one_group_and_names_those_it_does_not_read(
     torch.manual_seed(0)
     with caplog.at_level(logging.WARNING):
         groups = {name: parts.group(a=width) for name, width in widths.items()}
-        model = MMoE(groups, TWO, expert_mlp=EXPERTS, gate_mlp=None, num_expert=3).double()
+        model = MMoE(
+            groups, TWO, expert_mlp=EXPERTS, gate_mlp=None, num_expert=3, l2_regularization=0.0
+        ).double()
     assert model.groups == {read: ["a"]}
     inputs = {name: parts.normal(5, width, seed=width) for name, width in widths.items()}
     assert_close(list(model(inputs).hidden), oracles.mmoe_by_loops(model, inputs[read]))
@@ -179,11 +195,12 @@ def test_all_its_faults_are_named_at_once() -> None:
             expert_mlp=EXPERTS | {"hidden_units": []},
             gate_mlp=EXPERTS | {"activation": "tanh"},
             num_expert=0,
+            l2_regularization=0.0,
         )
     paths = [fault.path for fault in error.value.faults]
     assert paths == ["num_expert", "expert_mlp.hidden_units", "gate_mlp.activation"]
     with pytest.raises(ConfigError) as error:
-        MMoE(ALL, TWO, expert_mlp=None, gate_mlp=None, num_expert=3)
+        MMoE(ALL, TWO, expert_mlp=None, gate_mlp=None, num_expert=3, l2_regularization=0.0)
     assert [fault.path for fault in error.value.faults] == ["expert_mlp"]
 
 

@@ -20,7 +20,8 @@ from tzmmoe.models.base import Group, TowerSpec
 from tzmmoe.models.encoder import Encoder
 from tzmmoe.models.rank import RankModel
 from tzmmoe.models.tower import Tower
-from tzmmoe.protos.model_pb2 import ModelConfig, TaskTower
+from tzmmoe.nn.keras import start_as_keras
+from tzmmoe.protos.model_pb2 import KERAS, ModelConfig, TaskTower
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import Modules, OwnErrors, fields
 from tzmmoe.registry.modules import NO_MODULES
@@ -81,8 +82,7 @@ def build(
             _check_memory(_tables(features, body), specs, faults, free * spread)
         towers = _towers(by_path, body, faults, modules)
         if body and not faults:
-            encoder = Encoder(features, body, seed=pipeline.runtime_config.seed)
-            model = RankModel(encoder, body, towers)
+            model = _model(pipeline, features, body, towers)
         if model and spread == 1:
             fill_tables(model)
     if faults or model is None:
@@ -96,6 +96,17 @@ def build(
     by_spec = {name: spec for name, (_, spec) in specs.items()}
     classes = _classes(pipeline.model_config, by_spec)
     return Built(groups, features, helpers, by_spec, setting, tasks, final, model, classes)
+
+
+def _model(
+    pipeline: Pipeline, features: Sequence[Feature], body: Body, towers: Mapping[str, Tower]
+) -> RankModel:
+    config, seed = pipeline.model_config, pipeline.runtime_config.seed
+    encoder = Encoder(features, body, seed=seed, regularization=config.embedding_regularization)
+    if config.dense_start == KERAS:
+        for part in (body, *towers.values()):
+            start_as_keras(part)
+    return RankModel(encoder, body, towers)
 
 
 def _classes(config: ModelConfig, specs: Mapping[str, FeatureSpec]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from tzmmoe.build.features import feature_notes
-from tzmmoe.config.dialects import torcheasyrec
+from tzmmoe.config.dialects import easyrec, torcheasyrec
 from tzmmoe.config.rulebook import Rules, joined
 from tzmmoe.config.rules import SECTIONS
 from tzmmoe.config.walk import custom_classes
@@ -24,7 +24,9 @@ def rules(modules: Modules = NO_MODULES) -> Rules:
     ``modules`` are those in which classes of the user's may lie."""
     of_features = Rules(notes=partial(feature_notes, modules=modules))
     idle = Rules(notes=partial(_idle, modules))
-    return joined(torcheasyrec.RULES, SECTIONS, of_features, _of_the_model(modules), idle)
+    return joined(
+        easyrec.RULES, torcheasyrec.RULES, SECTIONS, of_features, _of_the_model(modules), idle
+    )
 
 
 def _idle(modules: Modules, pipeline: Pipeline) -> Iterator[str]:

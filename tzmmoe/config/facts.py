@@ -41,10 +41,10 @@ variational_dropout wide_and_deep wide_embedding_dim wukong xauc xdeepfm zch
 """
 
 _EASY_REC = """
-backbone dnn embedding_regularization expert_dnn experts feature_config gauc
-learn_loss_weight loss_name loss_type loss_weight_strategy max_f1 metrics_set model_class
-model_name model_params optimizer_config relation_dnn relation_tower_names sequence_features
-session_auc tag_feature use_sample_weight wide_deep
+backbone feature_config gauc
+learn_loss_weight loss_name loss_weight_strategy max_f1
+model_params optimizer_config relation_dnn relation_tower_names sequence_features
+session_auc tag_feature use_sample_weight
 """
 
 WORDS = dict.fromkeys(_TORCH_EASY_REC.split(), "TorchEasyRec") | dict.fromkeys(
@@ -60,6 +60,8 @@ def unknown_field(word: str, owner: Descriptor) -> str:
     """The fault of a field that the message ``owner`` lacks."""
     if words := counterpart(word, owner):
         return words
+    if not word.strip(".…"):
+        return "stands for lines that a document left out; write them, or remove it"
     if word in WORDS:
         return f"a word of {WORDS[word]} that tzmmoe does not support yet; remove it"
     if word.isdecimal():

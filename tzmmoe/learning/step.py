@@ -17,7 +17,7 @@ from tzmmoe.learning.replicas import Replicas
 from tzmmoe.learning.schedules import Rates
 from tzmmoe.learning.settings import LearningSettings, OptimizerSettings
 from tzmmoe.learning.surgery import Surgery
-from tzmmoe.models.rank import RankModel
+from tzmmoe.models.rank import PENALTY, RankModel
 from tzmmoe.registry import Choice
 from tzmmoe.system.world import World
 from tzmmoe.tables.optimizers import SparseOptimizer, sparse_optimizer
@@ -69,7 +69,7 @@ class TrainStep:
             forward = replicas.forward
         return cls(
             forward=precision.within(forward),
-            losses=_losses(model, tasks),
+            losses=_losses(model, tasks, world.size),
             backward=_backward(precision.scaler.scale, surgery, replicas),
             tables=tables,
             dense=dense,
@@ -222,14 +222,19 @@ def dense_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in model.named_parameters() if id(p) not in tables}
 
 
-def _losses(model: nn.Module, tasks: TaskSet) -> Callable[[Logits, Batch, Tensor | None], Losses]:
-    """The tasks' losses, and the penalty of the weights if any are penalized."""
+def _losses(
+    model: RankModel, tasks: TaskSet, num_processes: int
+) -> Callable[[Logits, Batch, Tensor | None], Losses]:
+    """The tasks' losses, and the penalty of weights and embeddings if any are penalized."""
     parts = penalized(model)
-    if not parts:
+    if not model.is_regularized:
         return tasks.losses
 
     def losses(logits: Logits, batch: Batch, totals: Tensor | None) -> Losses:
-        return tasks.losses(logits, batch, totals) | {"regularization": regularization(parts)}
+        terms = [regularization(parts)] if parts else []
+        if PENALTY in logits:  # a sum over rows, where processes take the mean of their losses
+            terms.append(num_processes * logits[PENALTY])
+        return tasks.losses(logits, batch, totals) | {"regularization": sum(terms)}
 
     return losses
 

@@ -43,7 +43,7 @@ class Surgery:
     def backward(self, losses: Mapping[str, Tensor], replicas: Replicas | None = None) -> None:
         """In place of ``sum(losses.values()).backward()``: adds to the parameters' gradients.
 
-        A task's gradient is the mean over all ``replicas``; losses of no task are equal in them.
+        Each gradient is the mean over all ``replicas``.
         """
         of_tasks = {key for keys in self._keys for key in keys}
         others = [loss for key, loss in losses.items() if key not in of_tasks]
@@ -59,7 +59,17 @@ class Surgery:
             by_task = [replicas.mean(grads) for grads in by_task]
         self._combine(by_task, replicas.world if replicas else World())
         if others:
-            sum(others).backward()
+            self._add(sum(others), replicas)
+
+    def _add(self, loss: Tensor, replicas: Replicas | None) -> None:
+        """Add the gradient of a loss of no task."""
+        if replicas is None:
+            loss.backward()
+            return
+        grads = torch.autograd.grad(loss, self._parameters, allow_unused=True)
+        for parameter, grad in zip(self._parameters, replicas.mean(grads), strict=True):
+            if grad is not None:
+                parameter.grad = grad if parameter.grad is None else parameter.grad + grad
 
     @torch.no_grad()
     def _combine(self, by_task: Sequence[Sequence[Tensor | None]], world: World) -> None:

@@ -15,7 +15,7 @@ from tzmmoe.models.tower import Tower
 from tzmmoe.protos.model_pb2 import ModelConfig
 from tzmmoe.registry import Registry
 from tzmmoe.tables.initializers import Initializer
-from tzmmoe.tables.penalties import Penalty
+from tzmmoe.tables.penalties import Penalty, penalize
 from tzmmoe.tasks.task import Task
 
 MODELS: Registry[type["Body"]] = Registry(ModelConfig, "model")
@@ -85,6 +85,7 @@ class Body(nn.Module, ABC):
     factors: Mapping[str, Factor] = {}  # further inputs that it reads
     out_features: Sequence[int]  # of each tower's input
     reads: Mapping[str, Sequence[str]] = {}  # tower -> towers whose hidden states it reads
+    kernel_penalty: Penalty = Penalty(0.0, 0.0)  # of the towers' kernels
 
     @classmethod
     def relate(cls, tasks: Sequence[Task], fields: Mapping[str, Any]) -> list[Task]:
@@ -105,7 +106,9 @@ class Body(nn.Module, ABC):
         """
         width = self.out_features[index] + sum(tower.state_features for tower in read)
         with within("mlp"):
-            return Tower(width, spec.num_class, spec.mlp)
+            made = Tower(width, spec.num_class, spec.mlp)
+        penalize(made, self.kernel_penalty)
+        return made
 
     def order(self, names: Sequence[str]) -> list[str]:
         """The towers, each after those it reads. Raises ConfigError if there is no such order."""

@@ -110,17 +110,32 @@ class InputSlice:
 
 class Encoder(nn.Module):
     """Makes what a body reads: for each group its features, looked up, embedded and concatenated
-    in the group's order; and the body's factors."""
+    in the group's order; and the body's factors.
 
-    def __init__(self, features: Sequence[Feature], body: Body, *, seed: int) -> None:
+    ``regularization``: the coefficient s of ``embedding_penalty``.
+    """
+
+    def __init__(
+        self,
+        features: Sequence[Feature],
+        body: Body,
+        *,
+        seed: int,
+        regularization: float = 0.0,
+    ) -> None:
         super().__init__()
         self.layout = Layout.of(features)
+        self.widths = {feature.name: feature.width for feature in features}
         read = {name for members in body.groups.values() for name in members}
         self.tables = TablesByWidth(
             self.layout, read, lambda feature: (feature.table, feature.pooling == "mean"), seed=seed
         )
         embedders = {f"embed_{f.name}": f.embedder() for f in features if f.name in read}
         self.embedders = nn.ModuleDict({n: layer for n, layer in embedders.items() if layer})
+        self.regularization = regularization
+        self.embedded: dict[str, list[tuple[int, int]]] = {}
+        if regularization:
+            self.embedded = {n: self._embedded(members) for n, members in body.groups.items()}
         self.slices = {name: self._slices(members) for name, members in body.groups.items()}
         self.factors = nn.ModuleDict(
             {
@@ -147,6 +162,26 @@ class Encoder(nn.Module):
             else:
                 slices.append(part)
         return slices
+
+    def _embedded(self, members: Sequence[str]) -> list[tuple[int, int]]:
+        """The columns [begin, end) of a group's input that are embeddings, not plain numbers."""
+        spans: list[tuple[int, int]] = []
+        begin = 0
+        for name in members:
+            end = begin + self.widths[name]
+            if name in self.tables.places or f"embed_{name}" in self.embedders:
+                joins = spans and spans[-1][1] == begin
+                spans[-1:] = [(spans[-1][0], end)] if joins else [*spans[-1:], (begin, end)]
+            begin = end
+        return spans
+
+    def embedding_penalty(self, encoded: Mapping[str, Tensor]) -> Tensor:
+        """s sum e^2 / 2 over the embeddings in what ``forward`` returned, as EasyRec's
+        embedding_regularization: those of a batch's rows, after pooling."""
+        parts = [encoded[name] for name in self.factors]
+        for group, spans in self.embedded.items():
+            parts += [encoded[group][:, begin:end] for begin, end in spans]
+        return self.regularization / 2 * sum(part.float().square().sum() for part in parts)
 
     def forward(self, inputs: Inputs) -> dict[str, Tensor]:
         """{group: (B, D)} and {factor: (B, N, dim)}."""

@@ -6,11 +6,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tzmmoe.errors import Faults, exactly
+from tzmmoe.errors import Faults
 from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec, only_group
-from tzmmoe.models.tower import Tower
 from tzmmoe.nn.mlp import MLP
-from tzmmoe.tables.penalties import Penalty, penalize
+from tzmmoe.tables.penalties import half_of_squares, penalize
 from tzmmoe.tasks.relations import Conditional, Product
 from tzmmoe.tasks.task import Task
 
@@ -41,8 +40,8 @@ class ESMM(Body):
         self.group = only_group(groups, "esmm")
         self.groups = {self.group: list(groups[self.group].widths)}
         width, faults = groups[self.group].width, Faults()
-        if l2_regularization < 0:
-            faults.add("l2_regularization", f"is {exactly(l2_regularization)}; give 0 or more")
+        with faults.under(""):
+            self.kernel_penalty = half_of_squares(l2_regularization)
         if share_bottom and bottom_mlp is None:
             words = "is true, but there is no bottom_mlp to share; give that, or remove this"
             faults.add("share_bottom", words)
@@ -51,8 +50,6 @@ class ESMM(Body):
         with faults.under("bottom_mlp"):
             self.bottoms = nn.ModuleList(MLP(width, **bottom_mlp) for _ in range(bottoms))
         faults.stop()
-        # EasyRec, as TensorFlow's l2_regularizer, adds half of the squares.
-        self.kernel_penalty = Penalty(0.0, l2_regularization / 2)
         penalize(self, self.kernel_penalty)
         out_features = self.bottoms[0].out_features if bottoms else width
         self.out_features = [out_features] * len(towers)
@@ -81,11 +78,6 @@ class ESMM(Body):
         hidden = [bottom(x_BD).squeeze(1) for bottom in self.bottoms] or [x_BD]
         each = len(self.out_features) // len(hidden)
         return TowerInputs(hidden * each)
-
-    def tower(self, index: int, spec: TowerSpec, read: Sequence[Tower] = ()) -> Tower:
-        made = super().tower(index, spec, read)
-        penalize(made, self.kernel_penalty)
-        return made
 
 
 def _check(ctr: Task, cvr: Task) -> None:

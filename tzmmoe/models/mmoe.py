@@ -10,6 +10,7 @@ from tzmmoe.errors import ConfigError, Faults
 from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec, only_group
 from tzmmoe.nn.gates import Gates
 from tzmmoe.nn.mlp import MLP, Network
+from tzmmoe.tables.penalties import half_of_squares, penalize
 
 
 @MODELS.register("mmoe")
@@ -29,6 +30,7 @@ class MMoE(Body):
         expert_mlp: dict[str, Any] | None,
         gate_mlp: dict[str, Any] | None,
         num_expert: int,
+        l2_regularization: float,
     ) -> None:
         super().__init__()
         faults = Faults()
@@ -43,7 +45,10 @@ class MMoE(Body):
             self.experts = MLP(width, copies=experts, **expert_mlp)
         with faults.under("gate_mlp"):
             self.gates = Gates(width, num_tasks=len(towers), num_experts=experts, mlp=gate_mlp)
+        with faults.under(""):
+            self.kernel_penalty = half_of_squares(l2_regularization)
         faults.stop()
+        penalize(self, self.kernel_penalty)
         self.out_features = [self.experts.out_features] * len(towers)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> TowerInputs:

@@ -8,6 +8,9 @@ from tzmmoe.batch import Inputs
 from tzmmoe.models.base import Body
 from tzmmoe.models.encoder import Encoder
 from tzmmoe.models.tower import Tower
+from tzmmoe.tables.penalties import penalized
+
+PENALTY = "embeddings/penalty"  # no tower has a name with a slash
 
 
 class RankModel(nn.Module):
@@ -22,8 +25,10 @@ class RankModel(nn.Module):
         self.order = body.order(self.names)
 
     def forward(self, inputs: Inputs) -> dict[str, Tensor]:
-        """{tower: logits}, (B,) or (B, C)."""
-        hidden, addends = self.body(self.encoder(inputs))
+        """{tower: logits}, (B,) or (B, C); in training, if embeddings are regularized, also
+        ``PENALTY``: the encoder's penalty of this batch."""
+        encoded = self.encoder(inputs)
+        hidden, addends = self.body(encoded)
         addends = [None] * len(hidden) if addends is None else addends
         parts = dict(zip(self.names, zip(hidden, addends, strict=True), strict=True))
         states, logits = {}, {}
@@ -32,4 +37,12 @@ class RankModel(nn.Module):
             read = [states[other] for other in self.body.reads.get(name, ())]
             states[name] = tower.state(part, read)
             logits[name] = tower.logits(states[name], addend)
-        return {name: logits[name] for name in self.names}
+        outputs = {name: logits[name] for name in self.names}
+        if self.training and self.encoder.regularization:
+            outputs[PENALTY] = self.encoder.embedding_penalty(encoded)
+        return outputs
+
+    @property
+    def is_regularized(self) -> bool:
+        """Whether the loss has a term for weights or embeddings."""
+        return bool(self.encoder.regularization or penalized(self))

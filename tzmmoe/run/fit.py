@@ -32,7 +32,6 @@ from tzmmoe.run.summary import Memory, summary
 from tzmmoe.run.trainer import Trainer
 from tzmmoe.system import checkpoint, durable
 from tzmmoe.system.runtime import short_bytes, versions
-from tzmmoe.tables.penalties import penalized
 
 log = logging.getLogger(__name__)
 
@@ -237,7 +236,7 @@ class TrainRun:
 
     def _finite(self) -> Finite:
         tasks, model = self.session.built.tasks, self.session.built.model
-        keys = [*tasks.loss_keys(), *(["regularization"] if penalized(model) else [])]
+        keys = [*tasks.loss_keys(), *(["regularization"] if model.is_regularized else [])]
         refuse, device = self.interruption.lockstep.refuse, self.session.runtime.device
         return Finite(keys, device, self.session.model_dir, refuse)
 

@@ -43,6 +43,15 @@ class Penalty:
         return total
 
 
+def half_of_squares(l2_regularization: float) -> Penalty:
+    """s sum w^2 / 2, as TensorFlow's l2_regularizer. Raises ConfigError, at the field of this name,
+    below 0."""
+    if l2_regularization < 0:
+        words = f"is {exactly(l2_regularization)}; give 0 or more"
+        raise ConfigError.at("l2_regularization", words)
+    return Penalty(0.0, l2_regularization / 2)
+
+
 def penalize(module: nn.Module, penalty: Penalty) -> None:
     """Penalize every kernel and table within a module, but no biases and norms.
 

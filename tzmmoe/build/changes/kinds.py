@@ -103,7 +103,11 @@ _FIELDS: dict[str, dict[Kind, str]] = {
         Kind.MEANING: "activation",
         Kind.LEARNING: "dropout_ratio",
     },
-    "MMoE": {Kind.SHAPE: "num_expert"},
+    "ModelConfig": {
+        Kind.LEARNING: "dense_start",
+        Kind.RESULTS: "embedding_regularization",
+    },
+    "MMoE": {Kind.SHAPE: "num_expert", Kind.RESULTS: "l2_regularization"},
     "ExtractionNetwork": {
         Kind.SHAPE: "expert_num_per_task share_num",
         Kind.NONE: "network_name",

@@ -93,16 +93,16 @@ SYNONYMS = {
     # models and layers
     "group_name": "name",
     "feature_names": "features feature_name feature_list",
-    "group_type": "wide_deep type",
+    "group_type": "type",
     "num_expert": "n_experts num_experts n_expert experts_num number_of_experts",
     "num_experts": "n_experts num_expert n_expert experts_num expert_num",
-    "expert_mlp": "expert_dnn experts expert expert_network expert_net expert_dnn_hidden_units "
+    "expert_mlp": "expert expert_network expert_net expert_dnn_hidden_units "
     "expert_hidden_units expert_layers expert_units",
     "gate_mlp": "gate_dnn gates gate gate_network gate_dnn_hidden_units gate_hidden_units",
     "bottom_mlp": "bottom_dnn shared_bottom share_bottom_mlp bottom",
     "task_towers": "towers tower tasks task heads task_tower tower_configs",
     "extraction_networks": "extraction_network levels",
-    "mlp": "dnn tower_dnn tower_mlp hidden_layers network tower_dnn_hidden_units",
+    "mlp": "tower_dnn tower_mlp hidden_layers network tower_dnn_hidden_units",
     "hidden_units": "units layers hidden_layers hidden_sizes hidden_size hidden_dims hidden_dim "
     "layer_sizes dnn_hidden_units dims",
     "dropout_ratio": "dropout dropout_rate drop_rate drop_prob dropout_prob dnn_dropout dropout_p",
@@ -113,7 +113,7 @@ SYNONYMS = {
     "tower_name": "name task_name task",
     "label_name": "label target label_field label_column",
     "metrics": "metric metrics_set metric_names",
-    "losses": "loss loss_type loss_fn loss_function criterion objective",
+    "losses": "loss loss_fn loss_function criterion objective",
     "num_class": "num_classes n_classes n_class classes num_outputs",
     "weight": "loss_weight task_weight",
     "sample_weight_name": "sample_weight use_sample_weight weight_name weight_column",
@@ -191,8 +191,6 @@ ELSEWHERE = {
         "early_stopping": "train_config.early_stopping",
     },
     "ModelConfig": {
-        "model_class": "model_config.mmoe",
-        "model_name": "model_config.mmoe",
         "model_type": "model_config.mmoe",
         "task_towers": "model_config.mmoe.task_towers",
         "num_expert": "model_config.mmoe.num_expert",

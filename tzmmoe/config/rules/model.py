@@ -25,6 +25,7 @@ def rewrite(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
 
 def check(pipeline: Pipeline, faults: Faults) -> None:
     model, data = pipeline.model_config, pipeline.data_config
+    at_least(0, model, "model_config", ["embedding_regularization"], faults)
     if model.WhichOneof("model") is None:
         models = ModelConfig.DESCRIPTOR.oneofs_by_name["model"].fields
         forms = " or ".join(f"{field.name} {{ ... }}" for field in models)

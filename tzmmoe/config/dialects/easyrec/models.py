@@ -1,0 +1,127 @@
+"""EasyRec's models in their built-in form: one message for each."""
+
+import re
+
+from google.protobuf.message import Message
+
+from tzmmoe.config.dialects.easyrec.networks import fill, rewrite_network
+from tzmmoe.config.dialects.easyrec.rewriting import Rewriting
+from tzmmoe.config.dialects.easyrec.towers import rewrite_tower
+from tzmmoe.config.walk import features, task_towers
+from tzmmoe.errors import Faults, did_you_mean
+from tzmmoe.protos.model_pb2 import KERAS, MMoE, ModelConfig
+from tzmmoe.protos.pipeline_pb2 import Pipeline
+
+# Message: EasyRec's fields, which are rewritten to others.
+WORDS = {
+    "ModelConfig": ("model_class", "model_name"),
+    "FeatureGroup": ("wide_deep",),
+    "MMoE": ("expert_dnn", "experts"),
+    "TaskTower": ("dnn", "loss_type", "metrics_set"),
+}
+CLASSES = {"MMoE": "mmoe", "PLE": "ple", "ESMM": "esmm"}
+DEFAULT_L2 = 1e-4  # of EasyRec's built-in models
+RANGE = re.compile(r"(.*)\[(\d+)-(\d+)\](.*)")
+PATH = "model_config"
+
+
+def canonicalize(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
+    """Rewrite EasyRec's words in place; {path set: path that the user wrote}."""
+    config, rewriting = pipeline.model_config, Rewriting(faults)
+    _check_class(config, faults)
+    config.ClearField("model_class")
+    config.ClearField("model_name")
+    _groups(pipeline, rewriting)
+    if config.WhichOneof("model") == "mmoe":
+        _experts(config.mmoe, f"{PATH}.mmoe", rewriting)
+    for path, tower in task_towers(config):
+        rewrite_tower(tower, path, rewriting)
+    if rewriting.keras and not config.HasField("dense_start"):
+        config.dense_start = KERAS
+        rewriting.written[f"{PATH}.dense_start"] = rewriting.keras
+    return rewriting.written
+
+
+def _check_class(config: ModelConfig, faults: Faults) -> None:
+    """Add a fault if ``model_class`` is not that of the model."""
+    name, model = config.model_class, config.WhichOneof("model")
+    if not name or CLASSES.get(name) == model:
+        return
+    path = f"{PATH}.model_class"
+    if model is not None and name in CLASSES:
+        own = next((each for each, word in CLASSES.items() if word == model), None)
+        remedy = f"write {own!r}, or remove it" if own else "remove it"
+        faults.add(path, f"is {name!r}, but the model is {model}; {remedy}")
+    elif name not in CLASSES:
+        names = ", ".join(CLASSES)
+        words = f"is {name!r}, which tzmmoe does not have; it has {names}"
+        faults.add(path, words + did_you_mean(name, CLASSES))
+
+
+def _groups(pipeline: Pipeline, rewriting: Rewriting) -> None:
+    """``wide_deep`` becomes ``group_type``; ``f[1-21]`` the features f1 to f21."""
+    names = {feature.feature_name for _, word, feature in features(pipeline) if word}
+    for index, group in enumerate(pipeline.model_config.feature_groups):
+        path = f"{PATH}.feature_groups[{index}]"
+        if rewriting.take(group, path, "wide_deep", "group_type"):
+            group.group_type = group.wide_deep
+        group.ClearField("wide_deep")
+        members = [
+            member
+            for name in group.feature_names
+            for member in ([name] if name in names else spread(name))
+        ]
+        if members != list(group.feature_names):
+            group.feature_names[:] = members
+
+
+def spread(name: str) -> list[str]:
+    """``f[1-3]`` stands for f1, f2 and f3; any other name for itself."""
+    found = RANGE.fullmatch(name)
+    if not found:
+        return [name]
+    before, first, last, after = found.groups()
+    return [f"{before}{number}{after}" for number in range(int(first), int(last) + 1)]
+
+
+def _experts(model: MMoE, path: str, rewriting: Rewriting) -> None:
+    """``expert_dnn``, or ``experts``, becomes ``expert_mlp``."""
+    built_in = "experts" if model.experts else "expert_dnn" if model.HasField("expert_dnn") else ""
+    if model.experts and model.HasField("expert_dnn"):
+        words = "is set, and so is expert_dnn; keep expert_dnn, with num_expert"
+        rewriting.faults.add(f"{path}.experts", words)
+        model.ClearField("experts")
+    _expert_list(model, path, rewriting)
+    rewrite_network(model, path, "expert_dnn", "expert_mlp", rewriting)
+    if built_in and not model.HasField("l2_regularization"):
+        model.l2_regularization = DEFAULT_L2
+        rewriting.written[f"{path}.l2_regularization"] = f"{path}.{built_in}"
+
+
+def _expert_list(model: MMoE, path: str, rewriting: Rewriting) -> None:
+    """One message for each expert becomes one for all, and their number."""
+    networks = [expert.dnn for expert in model.experts]
+    if rewriting.take(model, path, "experts", "expert_mlp"):
+        for index, dnn in enumerate(networks):
+            if difference := _difference(dnn, networks[0]):
+                words = f"has {difference}; all experts need equal layers"
+                rewriting.faults.add(f"{path}.experts[{index}].dnn", words)
+        if model.HasField("num_expert") and model.num_expert != len(networks):
+            words = f"is {model.num_expert}, but there are {len(networks)} experts; remove it"
+            rewriting.faults.add(f"{path}.num_expert", words)
+        model.num_expert = len(networks)
+        rewriting.written[f"{path}.num_expert"] = f"{path}.experts"
+        rewriting.written[f"{path}.expert_mlp"] = f"{path}.experts[0].dnn"
+        rewriting.keras = rewriting.keras or f"{path}.experts[0].dnn"
+        fill(model.expert_mlp, networks[0], f"{path}.experts[0].dnn", rewriting)
+    model.ClearField("experts")
+
+
+def _difference(dnn: Message, first: Message) -> str:
+    """The first field in which an expert differs from the first one."""
+    for field in dnn.DESCRIPTOR.fields:
+        own, other = getattr(dnn, field.name), getattr(first, field.name)
+        if own != other:
+            own, other = (list(v) if field.is_repeated else v for v in (own, other))
+            return f"{field.name} {own}, but the first expert {other}"
+    return ""
