@@ -33,6 +33,19 @@ PLAIN = {
     "use_ln": False,
     "bias": True,
 }
+# EasyRec's defaults of its MLP, of two layers.
+KERAS_MLP = {
+    "hidden_units": [4, 3],
+    "dropout_ratio": (),
+    "activation": "relu",
+    "use_bn": True,
+    "use_final_bn": True,
+    "final_activation": "relu",
+    "use_bias": False,
+    "initializer": "he_uniform",
+    "use_bn_after_activation": False,
+    "use_final_bias": False,
+}
 LAYERS = PLAIN | {"hidden_units": [5, 4]}
 SETTING = FeatureSettings("FG_NONE", "\x03", "MURMUR_HASH", Path())
 

@@ -61,6 +61,13 @@ KERAS = {
     "none": "",
     "linear": "",
 }
+# EasyRec's names in its components, where gelu is the tanh form, and where its paths of TensorFlow
+# may begin: those name Keras's functions.
+EASYREC = KERAS | {
+    "gelu": "nn.GELU(approximate='tanh')",
+    "prelu": "nn.LeakyReLU(negative_slope=0.2)",
+}
+PATHS = ("tf.nn.", "tf.keras.activations.", "tf.math.", "tf.")
 OF_LOGITS = [*(name for name in KERAS if name not in ("dice", "prelu")), "softmax"]
 
 
@@ -94,6 +101,16 @@ def keras_activation(name: str) -> str:
     Raises ConfigError without a path.
     """
     return KERAS[_one_of(KERAS, name)]
+
+
+def easyrec_activation(name: str) -> str:
+    """What ``activation`` calls a name of ``EASYREC``, or a path such as ``tf.nn.relu``.
+
+    Raises ConfigError without a path.
+    """
+    path = next((path for path in PATHS if name.startswith(path)), "")
+    table = KERAS if path else EASYREC
+    return table[_one_of(table, name.removeprefix(path))]
 
 
 def output_activation(name: str) -> nn.Module | None:

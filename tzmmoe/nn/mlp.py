@@ -80,35 +80,40 @@ class Dropout(nn.Module):
 @dataclass(frozen=True)
 class Layer:
     """One layer's settings: ``activation`` is text for ``activations.activation``, ``norm`` is
-    "batch", "layer" or "" for none, ``dropout`` the probability to drop a unit."""
+    "batch", "layer" or "" for none, ``dropout`` the probability to drop a unit. ``norm_last``: the
+    norm follows the activation."""
 
     width: int
     activation: str
     norm: str
     dropout: float
     bias: bool
+    norm_last: bool = False
 
 
 class Perceptron(nn.Module):
     """Linear map, norm, activation and dropout of E = ``copies`` networks.
 
-    Batch norm subtracts the mean, so a bias before it would have no effect.
+    Batch norm subtracts the mean, so a bias right before it would have no effect.
     """
 
     def __init__(self, in_features: int, layer: Layer, *, copies: int) -> None:
         super().__init__()
-        channels, bias = copies * layer.width, layer.bias and layer.norm != "batch"
+        channels = copies * layer.width
+        bias = layer.bias and (layer.norm != "batch" or layer.norm_last)
         self.linear = StackedLinear(in_features, layer.width, copies, bias)
         norms = {"batch": lambda: BatchNorm(channels), "layer": lambda: LayerNorm(channels, copies)}
         self.norm = norms[layer.norm]() if layer.norm else None
         self.activation = activation(layer.activation, channels, copies)
         self.dropout = Dropout(layer.dropout) if layer.dropout else None
+        self.norm_last = layer.norm_last
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, D) or (B, E, D) -> (B, E, H)."""
         y_BEH = self.linear(x)
         y = y_BEH.flatten(1)
-        for part in (self.norm, self.activation, self.dropout):
+        pair = (self.norm, self.activation)
+        for part in (*(reversed(pair) if self.norm_last else pair), self.dropout):
             if part is not None:
                 y = part(y)
         return y.view_as(y_BEH)

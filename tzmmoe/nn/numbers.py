@@ -1,10 +1,14 @@
 """Embeddings of numbers."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tzmmoe.errors import ConfigError, exactly
+from tzmmoe.nn.initializers import initialize
+from tzmmoe.nn.keras_mlp import easyrec_layer
 
 
 class LinearEmbedding(nn.Module):
@@ -25,6 +29,8 @@ class AutoDis(nn.Module):
     Guo et al., "An Embedding Learning Framework for Numerical Features in CTR Prediction",
     KDD 2021, eq. 4-7. Each of R numbers has its own w, W and M; their embeddings are concatenated.
     """
+
+    slope = 0.01  # of leaky_relu below 0
 
     def __init__(
         self,
@@ -56,7 +62,123 @@ class AutoDis(nn.Module):
 
     def forward(self, numbers_BR: Tensor) -> Tensor:
         """(B, R D)."""
-        hidden_BRC = F.leaky_relu(numbers_BR.unsqueeze(-1) * self.input_weight)
+        return self.embed(numbers_BR).flatten(1)
+
+    def embed(self, numbers_BR: Tensor) -> Tensor:
+        """(B, R, D)."""
+        hidden_BRC = F.leaky_relu(numbers_BR.unsqueeze(-1) * self.input_weight, self.slope)
         mixed_BRC = torch.einsum("brc,rcd->brd", hidden_BRC, self.mixing)
         scores_BRC = (mixed_BRC + self.keep_prob * hidden_BRC) / self.temperature
-        return torch.einsum("brc,rcd->brd", scores_BRC.softmax(-1), self.meta).flatten(1)
+        return torch.einsum("brc,rcd->brd", scores_BRC.softmax(-1), self.meta)
+
+
+Embedded = Tensor | tuple[Tensor, Tensor | list[Tensor]]
+
+
+class Outputs:
+    """What EasyRec's embeddings of numbers give: all embeddings side by side, and then also a list
+    of them (``output_tensor_list``) or their stack (``output_3d_tensor``)."""
+
+    def __init__(self, *, output_3d_tensor: bool, output_tensor_list: bool) -> None:
+        if output_3d_tensor and output_tensor_list:
+            words = "is set, and so is output_tensor_list; keep one"
+            raise ConfigError.at("output_3d_tensor", words)
+        self.stack, self.list = output_3d_tensor, output_tensor_list
+
+    def __call__(self, embeddings_BRD: Tensor) -> Embedded:
+        """(B, R D), and a list of R embeddings (B, D) or the stack (B, R, D)."""
+        flat = embeddings_BRD.flatten(1)
+        if self.list:
+            return flat, list(embeddings_BRD.unbind(1))
+        return (flat, embeddings_BRD) if self.stack else flat
+
+
+class AutoDisEmbedding(AutoDis):
+    """AutoDis as EasyRec has it: C = ``num_bins``, leaky_relu of slope 0.2, Keras's first values.
+
+    Its mixing matrices are the transposes of EasyRec's ``project_mat``.
+    """
+
+    slope = 0.2
+
+    def __init__(
+        self,
+        in_features: int,
+        *,
+        embedding_dim: int,
+        num_bins: int,
+        keep_prob: float,
+        temperature: float,
+        output_3d_tensor: bool,
+        output_tensor_list: bool,
+    ) -> None:
+        for field, size in (("embedding_dim", embedding_dim), ("num_bins", num_bins)):
+            if size < 1:
+                raise ConfigError.at(field, f"is {size}; give 1 or more")
+        super().__init__(
+            in_features,
+            embedding_dim,
+            num_channels=num_bins,
+            temperature=temperature,
+            keep_prob=keep_prob,
+        )
+        self.outputs = Outputs(
+            output_3d_tensor=output_3d_tensor, output_tensor_list=output_tensor_list
+        )
+        for matrices in (self.input_weight, self.mixing, self.meta):
+            initialize(matrices, "glorot_uniform")
+        self.out_features = in_features * embedding_dim
+
+    def forward(self, numbers_BR: Tensor) -> Embedded:
+        """(B, R D), and what ``Outputs`` adds."""
+        return self.outputs(self.embed(numbers_BR))
+
+
+class PeriodicEmbedding(nn.Module):
+    """[sin(2 pi c x), cos(2 pi c x)], then with ``add_linear_layer`` act(W e + b), where each of R
+    numbers has its own c, W and b.
+
+    c starts normal with standard deviation ``sigma``, which matters much and has no good default.
+    Gorishniy et al., "On Embeddings for Numerical Features in Tabular Deep Learning", NeurIPS 2022,
+    eq. 2 and section 3.4.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        *,
+        embedding_dim: int,
+        sigma: float,
+        add_linear_layer: bool,
+        linear_activation: str,
+        output_3d_tensor: bool,
+        output_tensor_list: bool,
+    ) -> None:
+        super().__init__()
+        if embedding_dim < 2 or embedding_dim % 2:
+            words = f"is {embedding_dim}; give an even number: half are sines, half cosines"
+            raise ConfigError.at("embedding_dim", words)
+        if not sigma > 0:
+            raise ConfigError.at("sigma", f"is {exactly(sigma)}; give more than 0")
+        self.outputs = Outputs(
+            output_3d_tensor=output_3d_tensor, output_tensor_list=output_tensor_list
+        )
+        self.coefficients = nn.Parameter(torch.empty(in_features, embedding_dim // 2))
+        nn.init.normal_(self.coefficients, 0.0, sigma)
+        self.weight = self.bias = self.activation = None
+        if add_linear_layer:
+            self.weight = nn.Parameter(torch.empty(in_features, embedding_dim, embedding_dim))
+            initialize(self.weight, "glorot_uniform")
+            self.bias = nn.Parameter(torch.zeros(in_features, embedding_dim))
+            self.activation = easyrec_layer("linear_activation", linear_activation, embedding_dim)
+        self.out_features = in_features * embedding_dim
+
+    def forward(self, numbers_BR: Tensor) -> Embedded:
+        """(B, R D), and what ``Outputs`` adds."""
+        angles_BRC = 2 * math.pi * self.coefficients * numbers_BR.unsqueeze(-1)
+        e_BRD = torch.cat([angles_BRC.sin(), angles_BRC.cos()], dim=-1)
+        if self.weight is None:
+            return self.outputs(e_BRD)
+        y_BRD = torch.einsum("brd,rdh->brh", e_BRD, self.weight) + self.bias
+        active = self.activation(y_BRD.flatten(0, 1)).view_as(y_BRD)
+        return self.outputs(active)

@@ -1,0 +1,1 @@
+"""Layers that weigh places of a sequence, or tasks, by how well they match a query."""

@@ -1,0 +1,1 @@
+"""Layers in which learned weights scale features or networks, row by row."""
