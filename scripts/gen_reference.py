@@ -20,7 +20,9 @@ from grpc_tools import protoc
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "docs/reference.md"
-ORDER = "pipeline data feature model module loss metric custom train optimizer export".split()
+ORDER = """
+pipeline data feature model module backbone layer loss metric custom train optimizer export
+""".split()
 INTRO = """# Reference: every field of the config
 
 Generated from the comments in `protos/*.proto` by `python scripts/gen_reference.py`; do not edit.

@@ -83,6 +83,7 @@ STRUCT = "num_experts: 2 expert_layers: 4 task_structs { FIELDS } task_structs {
 
 # For each message that has unsigned fields: changes of the small config that leave FIELDS in it,
 # and the fields that it cannot do without.
+Change = list[tuple[str, str]]
 PLACES: dict[str, tuple[list[tuple[str, str]], dict[str, str]]] = {
     "TrainConfig": ([(EPOCHS, "FIELDS")], {}),
     "ExponentialDecayLR": (
@@ -137,7 +138,110 @@ PLACES: dict[str, tuple[list[tuple[str, str]], dict[str, str]]] = {
     "MMoEV2": ([(MODEL, V2)], V2_FIELDS),
     "TaskStruct": ([(MODEL, V2.replace("FIELDS", STRUCT))], {"units": "1"}),
 }
-EVERY = [field for descriptor in message_types().values() for field in unsigned(descriptor)]
+# Of a block: what it reads, and the layer.
+LIST, JOINED = "input_layer { only_output_feature_list: true }", "input_layer {}"
+PLACED = "input_layer { only_output_3d_tensor: true }"
+BLOCKS = """backbone {
+  blocks { name: "x" inputs { feature_group_name: "all" } INPUT }
+  blocks { name: "y" inputs { block_name: "x" } inputs { block_name: "x" } LAYER }
+  blocks { name: "z" inputs { block_name: "y" } LAST }
+"""
+FLAT = "keras_layer { flatten {} }"
+NONE = "lambda { expression: 'lambda x: x' }"
+READ = "extra_input_fn: 'lambda x: x[0]'"
+HALF = "extra_input_fn: 'lambda x: x[:, :12]'"
+
+
+def of_layer(layer: str, reads: str = JOINED, trim: str = HALF, last: str = NONE) -> Change:
+    """The small config with a layer in place of its model. Its fields are FIELDS."""
+    text = BLOCKS.replace("INPUT", reads).replace("LAST", last)
+    body = CONFIG[CONFIG.index("  mmoe {") :].replace("  mmoe {", "", 1)
+    towers = body[body.index("    task_towers") :]
+    own = text.replace("LAYER", f"{trim} keras_layer {{ {layer} }}") + towers
+    return [(CONFIG[CONFIG.index("  mmoe {") :], own)]
+
+
+PAIR = "merge_inputs_into_list: true"
+MLP = "mlp { hidden_units: [4] }"
+PLACES |= {
+    "KerasMLP": (of_layer("mlp { FIELDS }"), {}),
+    "SENet": (of_layer("senet { FIELDS }", LIST, ""), {}),
+    "MMoELayer.num_expert": (
+        of_layer(f"mmoe {{ FIELDS expert_{MLP} }}", last=""),
+        {"num_task": "2"},
+    ),
+    "MMoELayer": (
+        of_layer(f"mmoe {{ FIELDS expert_{MLP} }}", last="extra_input_fn: 'lambda x: x[0]'"),
+        {"num_task": "1", "num_expert": "1"},
+    ),
+    "Cross": (of_layer("cross { FIELDS }", JOINED, PAIR), {}),
+    "CIN": (of_layer("cin { FIELDS }", LIST, ""), {}),
+    "BiLinear": (of_layer("bilinear { FIELDS }", LIST, ""), {}),
+    "MaskBlock": (of_layer("mask_block { FIELDS }"), {"aggregation_size": "1"}),
+    "GateNN": (
+        of_layer(f"ppnet {{ {MLP} mode: 'lazy' gate_params {{ FIELDS }} }}", JOINED, PAIR),
+        {},
+    ),
+    "Gate": (
+        of_layer("gate { FIELDS }", LIST, "extra_input_fn: 'lambda x: [x[0][:, :1], x[1]]'"),
+        {},
+    ),
+    "Highway": (of_layer("highway { FIELDS }"), {}),
+    "AITM": (of_layer("aitm { FIELDS }", JOINED, PAIR), {}),
+    "PeriodicEmbedding": (of_layer("periodic_embedding { FIELDS }"), {"sigma": "1"}),
+    "AutoDisEmbeddingLayer": (
+        of_layer("auto_dis_embedding { FIELDS }"),
+        {"temperature": "1", "embedding_dim": "2", "num_bins": "2"},
+    ),
+    "MultiHeadAttention": (
+        of_layer(
+            "multi_head_attention { FIELDS }",
+            PLACED,
+            "extra_input_fn: 'lambda x: [x, x, x]'",
+            FLAT,
+        ),
+        {"num_heads": "1", "key_dim": "1"},
+    ),
+    "Dense": (of_layer("dense { FIELDS }"), {}),
+    "RecurrentLayer": (
+        [
+            (
+                old,
+                new.replace(
+                    "keras_layer { LAYER }", "recurrent { FIELDS keras_layer { relu {} } }"
+                ),
+            )
+            for old, new in of_layer("LAYER")
+        ],
+        {},
+    ),
+    "RecurrentLayer.fixed_input_index": (
+        [
+            (
+                old,
+                new.replace(
+                    "keras_layer { LAYER }", "recurrent { FIELDS keras_layer { cross {} } }"
+                ),
+            )
+            for old, new in of_layer("LAYER", JOINED, PAIR)
+        ],
+        {},
+    ),
+    "RepeatLayer": (
+        [
+            (old, new.replace("keras_layer { LAYER }", "repeat { FIELDS keras_layer { relu {} } }"))
+            for old, new in of_layer("LAYER")
+        ],
+        {},
+    ),
+}
+EVEN = "PeriodicEmbedding.embedding_dim"  # has more than a bound
+EVERY = [
+    field
+    for descriptor in message_types().values()
+    for field in unsigned(descriptor)
+    if f"{descriptor.name}.{field.name}" != EVEN
+]
 
 
 def said_with(folder: Path, field: FieldDescriptor, value: int) -> list[str]:

@@ -67,3 +67,28 @@ def load_built_in(model: RankModel, numbers: Numbers) -> None:
         for place, layer in enumerate(tower.mlp.layers):
             load_layer(layer, numbers, [f"{name}/dnn_{place}"])
         load_linear(tower.linear, numbers, f"dnn_output_{task}")
+
+
+@torch.no_grad()
+def load_backbone(model: RankModel, numbers: Numbers) -> None:
+    """Of the seed's second config."""
+    load_tables(model, numbers)
+    blocks = model.body.graph.blocks
+    senet = blocks["block_senet"].steps[0].module
+    for layer, name in ((senet.reduce, "W1"), (senet.excite, "W2")):
+        load_linear(layer, numbers, f"backbone/senet/{name}")
+    senet.norm.weight.copy_(tensor(numbers, "backbone/senet/output_ln/gamma"))
+    senet.norm.bias.copy_(tensor(numbers, "backbone/senet/output_ln/beta"))
+    mmoe = blocks["block_mmoe"].steps[0].module
+    for place, layer in enumerate(mmoe.experts.layers):
+        names = [f"backbone/mmoe/expert_{e}/layer_{place}" for e in range(3)]
+        load_layer(layer, numbers, names, dense="/dense")
+    gates = [f"backbone/mmoe/gate_{task}" for task in range(2)]
+    final = mmoe.gates.final
+    final.weight.copy_(torch.stack([tensor(numbers, f"{g}/kernel").T for g in gates]))
+    final.bias.copy_(torch.stack([tensor(numbers, f"{g}/bias") for g in gates]).view_as(final.bias))
+    for name in model.names:
+        tower = model.towers[f"tower_{name}"]
+        for place, layer in enumerate(tower.mlp.layers):
+            load_layer(layer, numbers, [f"{name}/dnn_{place}"])
+        load_linear(tower.linear, numbers, f"{name}/output")

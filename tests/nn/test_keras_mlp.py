@@ -2,7 +2,7 @@
 
 import math
 
-import easyrec
+import easyrec_numbers
 import layer_laws
 import oracles
 import parts
@@ -62,8 +62,8 @@ def by_units(mlp: KerasMLP, x: Tensor, settings: dict) -> Tensor:
 
 
 def test_the_output_is_easyrecs() -> None:
-    recording = easyrec.Recording("mlp")
-    mlp = easyrec.ready(KerasMLP(5, **MLP | {"hidden_units": [6, 3]}))
+    recording = easyrec_numbers.Recording("mlp")
+    mlp = easyrec_numbers.ready(KerasMLP(5, **MLP | {"hidden_units": [6, 3]}))
     recording.mlp(mlp.network, "")
     recording.check(mlp(recording.inputs[0]))
 

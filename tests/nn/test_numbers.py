@@ -2,7 +2,7 @@
 
 import math
 
-import easyrec
+import easyrec_numbers
 import layer_laws
 import oracles
 import parts
@@ -28,8 +28,8 @@ AUTODIS = FORMS | {"embedding_dim": 4, "num_bins": 5, "keep_prob": 0.8, "tempera
     ("name", "settings"), [("periodic", {}), ("periodic_list", {"output_tensor_list": True})]
 )
 def test_periodic_embeddings_are_easyrecs(name: str, settings: dict) -> None:
-    recording = easyrec.Recording(name)
-    layer = easyrec.ready(PeriodicEmbedding(3, **PERIODIC | settings))
+    recording = easyrec_numbers.Recording(name)
+    layer = easyrec_numbers.ready(PeriodicEmbedding(3, **PERIODIC | settings))
     with torch.no_grad():
         layer.coefficients.copy_(recording.weight("coefficients")[0])
         layer.weight.copy_(recording.weight("weights")[0])
@@ -38,8 +38,8 @@ def test_periodic_embeddings_are_easyrecs(name: str, settings: dict) -> None:
 
 
 def test_autodis_embeddings_are_easyrecs() -> None:
-    recording = easyrec.Recording("autodis")
-    layer = easyrec.ready(AutoDisEmbedding(3, **AUTODIS))
+    recording = easyrec_numbers.Recording("autodis")
+    layer = easyrec_numbers.ready(AutoDisEmbedding(3, **AUTODIS))
     with torch.no_grad():
         layer.meta.copy_(recording.weight("meta_embedding"))
         layer.input_weight.copy_(recording.weight("project_w")[0])

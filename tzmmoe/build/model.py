@@ -104,7 +104,7 @@ def _model(
     config, seed = pipeline.model_config, pipeline.runtime_config.seed
     encoder = Encoder(features, body, seed=seed, regularization=config.embedding_regularization)
     if config.dense_start == KERAS:
-        for part in (body, *towers.values()):
+        for part in (*([] if body.starts_itself else [body]), *towers.values()):
             start_as_keras(part)
     return RankModel(encoder, body, towers)
 
@@ -212,6 +212,8 @@ def _body(
         kind, arguments = chosen_model(config, modules)
         others = of_towers | {*kind.of_tasks}
         arguments = {name: value for name, value in arguments.items() if name not in others}
+        if kind.takes_modules:
+            arguments["modules"] = modules
         is_custom = word == MODELS.custom
         body = MODELS.make(kind, given, arguments) if is_custom else kind(*given, **arguments)
         body.order([tower.name for tower in given[1]])

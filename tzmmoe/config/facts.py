@@ -41,9 +41,9 @@ variational_dropout wide_and_deep wide_embedding_dim wukong xauc xdeepfm zch
 """
 
 _EASY_REC = """
-backbone feature_config gauc
+feature_config gauc
 learn_loss_weight loss_name loss_weight_strategy max_f1
-model_params optimizer_config relation_dnn relation_tower_names sequence_features
+optimizer_config relation_dnn relation_tower_names sequence_features
 session_auc tag_feature use_sample_weight
 """
 
@@ -100,6 +100,8 @@ def _messages(owner: Descriptor, path: str = "") -> Iterator[tuple[str, Descript
     yield path, owner
     for field in owner.fields:
         kind = field.message_type
+        if field.GetOptions().deprecated:  # whose messages may hold themselves
+            continue
         if kind is not None and not (kind.GetOptions().map_entry or has_any_names(kind)):
             yield from _messages(kind, join(path, field.name))
 
@@ -117,6 +119,13 @@ AutoDisEmbedding.num_channels MLP.hidden_units MMoE.num_expert MMoE.expert_num T
 ExtractionNetwork.expert_num_per_task MMoEV2.num_experts MMoEV2.expert_layers TaskStruct.units
 IdFeature.hash_bucket_size IdFeature.num_buckets MMoEV2.wide_width RawFeature.embedding_dim
 CustomFeature.embedding_dim
+KerasMLP.hidden_units SENet.reduction_ratio SENet.num_squeeze_group MMoELayer.num_task
+CIN.hidden_feature_sizes BiLinear.num_output_units Highway.num_layers Dense.units
+AutoDisEmbeddingLayer.embedding_dim AutoDisEmbeddingLayer.num_bins
+MultiHeadAttention.num_heads MultiHeadAttention.key_dim MultiHeadAttention.value_dim
+MultiHeadAttention.output_shape RecurrentLayer.num_steps RepeatLayer.num_repeat
+Cross.projection_dim MaskBlock.output_size MaskBlock.aggregation_size MaskBlock.projection_dim
+GateNN.hidden_dim Highway.emb_size AITM.project_dim
 """
 
 FACTS = SchemaFacts(

@@ -80,6 +80,8 @@ class Body(nn.Module, ABC):
     """
 
     rules: ClassVar[Rules] = Rules()  # for the configs that choose the model
+    starts_itself: ClassVar[bool] = False  # dense_start is for the towers only
+    takes_modules: ClassVar[bool] = False  # modules=, those in which classes of the user's may lie
     of_tasks: tuple[str, ...] = ()  # fields that concern the tasks, not the network
     groups: Mapping[str, Sequence[str]]  # inputs that it reads, with the features of each
     factors: Mapping[str, Factor] = {}  # further inputs that it reads

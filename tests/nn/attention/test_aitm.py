@@ -2,7 +2,7 @@
 
 import math
 
-import easyrec
+import easyrec_numbers
 import layer_laws
 import parts
 import pytest
@@ -23,8 +23,8 @@ def towers(widths: list[int], rows: int = 3) -> list[Tensor]:
 
 def test_the_output_is_easyrecs() -> None:
     """Queries of the other towers cannot reach it; ours has none."""
-    recording = easyrec.Recording("aitm")
-    layer = easyrec.ready(AITMTower([4, 4], **PLAIN | {"transfer_mlp": MLP}))
+    recording = easyrec_numbers.Recording("aitm")
+    layer = easyrec_numbers.ready(AITMTower([4, 4], **PLAIN | {"transfer_mlp": MLP}))
     recording.linear(layer.query, "query_0")
     for index in range(2):
         recording.linear(layer.keys[index], f"key_{index}")

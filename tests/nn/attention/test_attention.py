@@ -4,7 +4,7 @@
 import math
 from collections.abc import Sequence
 
-import easyrec
+import easyrec_numbers
 import layer_laws
 import parts
 import pytest
@@ -52,7 +52,7 @@ def softmax(scores: list[float]) -> list[float]:
 
 
 def test_the_output_is_easyrecs() -> None:
-    recording = easyrec.Recording("attention")
+    recording = easyrec_numbers.Recording("attention")
     settings = {"scale_by_dim": True, "return_attention_scores": False}
     recording.check(Attention([4, 4, 4], **PLAIN | settings)(recording.inputs))
 

@@ -2,7 +2,7 @@
 
 import math
 
-import easyrec
+import easyrec_numbers
 import layer_laws
 import parts
 import pytest
@@ -30,8 +30,8 @@ def inputs(target: int = 4, rows: int = 4) -> list[Tensor]:
     ],
 )
 def test_the_output_is_easyrecs(name: str, settings: dict) -> None:
-    recording = easyrec.Recording(name)
-    layer = easyrec.ready(DIN([4, 4], **PLAIN | settings))
+    recording = easyrec_numbers.Recording(name)
+    layer = easyrec_numbers.ready(DIN([4, 4], **PLAIN | settings))
     recording.mlp(layer.mlp.network, "din_attention")
     recording.check(layer(recording.inputs))
 

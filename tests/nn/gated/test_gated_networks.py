@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 
-import easyrec
+import easyrec_numbers
 import layer_laws
 import parts
 import pytest
@@ -50,8 +50,8 @@ def pair(rows: int = 3) -> list[Tensor]:
     ],
 )
 def test_ppnet_is_easyrecs(name: str, settings: dict, first: int) -> None:
-    recording = easyrec.Recording(name)
-    net = easyrec.ready(PPNet([5, 3], **PPNET | settings))
+    recording = easyrec_numbers.Recording(name)
+    net = easyrec_numbers.ready(PPNet([5, 3], **PPNET | settings))
     recording.mlp(net.mlp.network, "")
     for index, gate in enumerate(net.gates):
         prefix = f"gate_{index + first}/"
@@ -163,8 +163,8 @@ def test_a_bad_setting_or_shape_of_ppnet_is_named(
 
 
 def test_highway_is_easyrecs() -> None:
-    recording = easyrec.Recording("highway")
-    layer = easyrec.ready(Highway(5, **HIGHWAY))
+    recording = easyrec_numbers.Recording("highway")
+    layer = easyrec_numbers.ready(Highway(5, **HIGHWAY))
     recording.linear(layer.project, "input_projection")
     recording.linear(layer.gates[0], "gate_0")
     recording.linear(layer.transforms[0], "dense")
@@ -234,7 +234,7 @@ def test_a_bad_setting_of_highway_is_named(settings: dict, words: str) -> None:
 
 
 def test_gate_is_easyrecs() -> None:
-    recording = easyrec.Recording("gate")
+    recording = easyrec_numbers.Recording("gate")
     recording.check(Gate([3, 4, 4, 4], weight_index=0, mlp=None)(recording.inputs))
 
 

@@ -1,6 +1,6 @@
 """Masks against EasyRec's numbers and their formula in plain products."""
 
-import easyrec
+import easyrec_numbers
 import layer_laws
 import parts
 import pytest
@@ -26,7 +26,7 @@ NET = {
 }
 
 
-def load(recording: easyrec.Recording, block: MaskBlock, prefix: str = "") -> None:
+def load(recording: easyrec_numbers.Recording, block: MaskBlock, prefix: str = "") -> None:
     for name in ("project", "aggregate", "weights", "output"):
         if (part := getattr(block, name)) is not None:
             keras = "aggregation" if name == "aggregate" else name
@@ -54,17 +54,17 @@ def load(recording: easyrec.Recording, block: MaskBlock, prefix: str = "") -> No
     ],
 )
 def test_a_block_is_easyrecs(name: str, widths: list[int], settings: dict) -> None:
-    recording = easyrec.Recording(name)
-    block = easyrec.ready(MaskBlock(widths, **BLOCK | settings))
+    recording = easyrec_numbers.Recording(name)
+    block = easyrec_numbers.ready(MaskBlock(widths, **BLOCK | settings))
     load(recording, block)
     inputs = recording.inputs
     recording.check(block(inputs if len(inputs) > 1 else inputs[0]))
 
 
 def test_a_net_side_by_side_is_easyrecs() -> None:
-    recording = easyrec.Recording("masknet")
+    recording = easyrec_numbers.Recording("masknet")
     mlp = parts.KERAS_MLP | {"hidden_units": [4]}
-    net = easyrec.ready(MaskNet(5, **NET | {"mlp": mlp}))
+    net = easyrec_numbers.ready(MaskNet(5, **NET | {"mlp": mlp}))
     for index, block in enumerate(net.blocks):
         load(recording, block, f"block_{index}/")
     recording.norm(net.norm, "input_ln")
@@ -73,9 +73,9 @@ def test_a_net_side_by_side_is_easyrecs() -> None:
 
 
 def test_a_net_in_series_is_easyrecs() -> None:
-    recording = easyrec.Recording("masknet_serial")
+    recording = easyrec_numbers.Recording("masknet_serial")
     blocks = [BLOCK | {"output_size": 5}, BLOCK | {"output_size": 3}]
-    net = easyrec.ready(MaskNet(5, **NET | {"mask_blocks": blocks, "use_parallel": False}))
+    net = easyrec_numbers.ready(MaskNet(5, **NET | {"mask_blocks": blocks, "use_parallel": False}))
     for index, block in enumerate(net.blocks):
         load(recording, block, f"block_{index}/")
     recording.norm(net.norm, "input_ln")

@@ -2,7 +2,7 @@
 
 import math
 
-import easyrec
+import easyrec_numbers
 import layer_laws
 import parts
 import pytest
@@ -17,8 +17,8 @@ MLP = parts.KERAS_MLP | {"hidden_units": [6, 4]}
 
 
 def test_the_mixtures_are_easyrecs() -> None:
-    recording = easyrec.Recording("mmoe")
-    layer = easyrec.ready(MMoE([5], num_task=2, num_expert=3, expert_mlp=MLP))
+    recording = easyrec_numbers.Recording("mmoe")
+    layer = easyrec_numbers.ready(MMoE([5], num_task=2, num_expert=3, expert_mlp=MLP))
     for expert in range(3):
         recording.mlp(layer.experts, f"expert_{expert}", expert)
     with torch.no_grad():

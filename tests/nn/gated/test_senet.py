@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-import easyrec
+import easyrec_numbers
 import layer_laws
 import parts
 import pytest
@@ -28,7 +28,7 @@ def fields(widths: Sequence[int], rows: int = 3) -> list[Tensor]:
     return [parts.normal(rows, width, seed=index) for index, width in enumerate(widths)]
 
 
-def load(recording: easyrec.Recording, layer: SENet, prefix: str = "") -> None:
+def load(recording: easyrec_numbers.Recording, layer: SENet, prefix: str = "") -> None:
     recording.linear(layer.reduce, f"{prefix}W1")
     recording.linear(layer.excite, f"{prefix}W2")
     if layer.norm is not None:
@@ -43,8 +43,8 @@ def load(recording: easyrec.Recording, layer: SENet, prefix: str = "") -> None:
     ],
 )
 def test_the_output_is_easyrecs(name: str, widths: list[int], settings: dict) -> None:
-    recording = easyrec.Recording(name)
-    layer = easyrec.ready(SENet(widths, **PLAIN | settings))
+    recording = easyrec_numbers.Recording(name)
+    layer = easyrec_numbers.ready(SENet(widths, **PLAIN | settings))
     load(recording, layer)
     recording.check(layer(recording.inputs))
 
@@ -131,9 +131,9 @@ def test_a_bad_setting_or_shape_is_named(widths: list[int], settings: dict, word
 
 
 def test_fibinet_is_easyrecs() -> None:
-    recording = easyrec.Recording("fibinet")
+    recording = easyrec_numbers.Recording("fibinet")
     mlp = parts.KERAS_MLP | {"hidden_units": [4]}
-    layer = easyrec.ready(FiBiNet([4] * 4, senet=PLAIN, bilinear=BILINEAR, mlp=mlp))
+    layer = easyrec_numbers.ready(FiBiNet([4] * 4, senet=PLAIN, bilinear=BILINEAR, mlp=mlp))
     load(recording, layer.senet, "t/senet/")
     recording.linear(layer.bilinear.left.linear, "t/bilinear/all")
     recording.linear(layer.bilinear.final, "t/bilinear/output")

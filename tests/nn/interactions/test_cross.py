@@ -2,7 +2,7 @@
 
 import math
 
-import easyrec
+import easyrec_numbers
 import layer_laws
 import oracles
 import parts
@@ -33,8 +33,8 @@ def pair(width: int, rows: int = 3) -> list[Tensor]:
     [("cross", {}), ("cross_low", {"projection_dim": 2, "diag_scale": 0.5})],
 )
 def test_the_output_is_easyrecs(name: str, settings: dict) -> None:
-    recording = easyrec.Recording(name)
-    layer = easyrec.ready(Cross([5, 5], **PLAIN | settings))
+    recording = easyrec_numbers.Recording(name)
+    layer = easyrec_numbers.ready(Cross([5, 5], **PLAIN | settings))
     if layer.down is None:
         recording.linear(layer.linear, "dense")
     else:

@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
-import easyrec
+import easyrec_numbers
 import layer_laws
 import oracles
 import parts
@@ -33,7 +33,7 @@ def dot(a: Tensor, b: Tensor) -> float:
 
 @pytest.mark.parametrize(("name", "use_variant"), [("fm", False), ("fm_variant", True)])
 def test_fm_is_easyrecs(name: str, use_variant: bool) -> None:
-    recording = easyrec.Recording(name)
+    recording = easyrec_numbers.Recording(name)
     recording.check(FM([4] * 5, use_variant=use_variant)(recording.inputs))
 
 
@@ -54,7 +54,7 @@ def test_fm_sums_the_products_of_all_pairs(count: int, width: int, rows: int) ->
 
 @pytest.mark.parametrize(("name", "with_self"), [("dot", False), ("dot_self", True)])
 def test_dot_interaction_is_easyrecs(name: str, with_self: bool) -> None:
-    recording = easyrec.Recording(name)
+    recording = easyrec_numbers.Recording(name)
     layer = DotInteraction([3] * 4, self_interaction=with_self, skip_gather=False)
     recording.check(layer(recording.inputs))
 
@@ -90,8 +90,8 @@ def test_one_field_has_a_dot_product_with_itself() -> None:
 
 
 def test_cin_is_easyrecs() -> None:
-    recording = easyrec.Recording("cin")
-    layer = easyrec.ready(CIN([3] * 4, hidden_feature_sizes=[3, 2]))
+    recording = easyrec_numbers.Recording("cin")
+    layer = easyrec_numbers.ready(CIN([3] * 4, hidden_feature_sizes=[3, 2]))
     for index, (kernel, bias) in enumerate(zip(layer.kernels, layer.biases, strict=True)):
         recording.fill(kernel, f"cin_kernel_{index}")
         recording.fill(bias, f"cin_bias_{index}")
@@ -137,13 +137,13 @@ def test_cin_starts_by_he_normal_of_keras_and_zeros() -> None:
     [("bilinear_all", "all", False), ("bilinear_each", "each", True)],
 )
 def test_bilinear_is_easyrecs(name: str, kind: str, use_plus: bool) -> None:
-    recording = easyrec.Recording(name)
+    recording = easyrec_numbers.Recording(name)
     layer = BiLinear([4] * 4, type=kind, use_plus=use_plus, num_output_units=6)
-    load_bilinear(recording, easyrec.ready(layer), "")
+    load_bilinear(recording, easyrec_numbers.ready(layer), "")
     recording.check(layer(recording.inputs))
 
 
-def load_bilinear(recording: easyrec.Recording, layer: BiLinear, prefix: str) -> None:
+def load_bilinear(recording: easyrec_numbers.Recording, layer: BiLinear, prefix: str) -> None:
     recording.linear(layer.final, f"{prefix}output")
     if hasattr(layer.left.linear, "in_features"):
         recording.linear(layer.left.linear, f"{prefix}all")

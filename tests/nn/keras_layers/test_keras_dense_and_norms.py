@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Callable
 
-import easyrec
+import easyrec_numbers
 import layer_laws
 import parts
 import pytest
@@ -30,8 +30,8 @@ RELU = {"max_value": None, "negative_slope": 0.0, "threshold": 0.0}
 
 
 def test_dense_is_easyrecs() -> None:
-    recording = easyrec.Recording("k_dense")
-    layer = easyrec.ready(Dense(5, **DENSE | {"activation": "relu"}))
+    recording = easyrec_numbers.Recording("k_dense")
+    layer = easyrec_numbers.ready(Dense(5, **DENSE | {"activation": "relu"}))
     with torch.no_grad():
         layer.linear.weight.copy_(recording.weight("kernel").T)
         layer.linear.bias.copy_(recording.weight("bias"))
@@ -46,7 +46,7 @@ def test_dense_is_easyrecs() -> None:
     ],
 )
 def test_norms_are_easyrecs(name: str, make: Callable) -> None:
-    recording, layer = easyrec.Recording(name), easyrec.ready(make())
+    recording, layer = easyrec_numbers.Recording(name), easyrec_numbers.ready(make())
     with torch.no_grad():
         layer.weight.copy_(recording.weight("gamma"))
         layer.bias.copy_(recording.weight("beta"))

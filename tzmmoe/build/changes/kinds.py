@@ -28,6 +28,8 @@ SUBTREES = {
     **dict.fromkeys(("GradClipping", "EarlyStopping"), Kind.LEARNING),
     **dict.fromkeys(("ParameterConstraints", "TrainSpeedLogger", "TensorBoard"), Kind.NONE),
     **dict.fromkeys(("ExportConfig", "EvalConfig"), Kind.NONE),
+    # Swapped inputs, another slice or function leave all shapes as they are.
+    **dict.fromkeys(("Block", "BlockPackage", "KerasMLP"), Kind.MEANING),
     "EvalSplit": Kind.RESULTS,  # a resumed run refuses another one by itself
     "Metric": Kind.RESULTS,
 }
@@ -97,7 +99,11 @@ _FIELDS: dict[str, dict[Kind, str]] = {
         Kind.FINGERPRINT: "feature_names",
         Kind.MEANING: "group_type",
     },
-    "ModelConfig.model": {Kind.SHAPE: "mmoe ple mmoe_v2 esmm custom_model"},
+    "ModelConfig.model": {Kind.SHAPE: "mmoe ple mmoe_v2 esmm custom_model backbone"},
+    "Backbone": {
+        Kind.MEANING: "concat_blocks output_blocks",
+        Kind.RESULTS: "l2_regularization",
+    },
     "MLP": {
         Kind.SHAPE: "hidden_units use_bn bias use_ln",
         Kind.MEANING: "activation",

@@ -21,6 +21,7 @@ from tzmmoe.registry.values import ARGS
 
 # The fields that name the elements of lists, so that an element is found wherever it stands.
 NAMES = ("feature_name", "tower_name", "group_name", "input_name")
+OWN_NAME = ("Block", "BlockPackage")  # messages whose name is called so
 BY_WORD = ("Loss", "Metric")  # messages whose lists are compared by the words in them
 
 
@@ -133,6 +134,8 @@ def _label(element: Message) -> str:
     if element.DESCRIPTOR.name == "FeatureConfig":
         word = element.WhichOneof("feature")
         return getattr(element, word).feature_name if word else ""
+    if element.DESCRIPTOR.name in OWN_NAME:
+        return element.name
     return next((getattr(element, n) for n in NAMES if hasattr(element, n)), "")
 
 

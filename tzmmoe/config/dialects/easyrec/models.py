@@ -4,6 +4,7 @@ import re
 
 from google.protobuf.message import Message
 
+from tzmmoe.config.dialects.easyrec.backbone import rewrite_backbone
 from tzmmoe.config.dialects.easyrec.networks import fill, rewrite_network
 from tzmmoe.config.dialects.easyrec.rewriting import Rewriting
 from tzmmoe.config.dialects.easyrec.towers import rewrite_tower
@@ -14,12 +15,14 @@ from tzmmoe.protos.pipeline_pb2 import Pipeline
 
 # Message: EasyRec's fields, which are rewritten to others.
 WORDS = {
-    "ModelConfig": ("model_class", "model_name"),
+    "ModelConfig": ("model_class", "model_name", "model_params"),
+    "KerasLayer": ("class_name", "st_params"),
+    "KerasMLP": ("add_to_outputs",),
     "FeatureGroup": ("wide_deep",),
     "MMoE": ("expert_dnn", "experts"),
     "TaskTower": ("dnn", "loss_type", "metrics_set"),
 }
-CLASSES = {"MMoE": "mmoe", "PLE": "ple", "ESMM": "esmm"}
+CLASSES = {"MMoE": "mmoe", "PLE": "ple", "ESMM": "esmm", "MultiTaskModel": "backbone"}
 DEFAULT_L2 = 1e-4  # of EasyRec's built-in models
 RANGE = re.compile(r"(.*)\[(\d+)-(\d+)\](.*)")
 PATH = "model_config"
@@ -28,6 +31,7 @@ PATH = "model_config"
 def canonicalize(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
     """Rewrite EasyRec's words in place; {path set: path that the user wrote}."""
     config, rewriting = pipeline.model_config, Rewriting(faults)
+    rewrite_backbone(config, rewriting)
     _check_class(config, faults)
     config.ClearField("model_class")
     config.ClearField("model_name")

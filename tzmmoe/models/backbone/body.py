@@ -1,0 +1,210 @@
+"""A body that is put together from blocks."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tzmmoe.errors import ConfigError, Faults, few
+from tzmmoe.models.backbone.flow import Context, Value, merged, shape, tensors
+from tzmmoe.models.backbone.graph import Graph, Scope
+from tzmmoe.models.backbone.steps import Slot
+from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec
+from tzmmoe.nn.gates import Gates
+from tzmmoe.nn.keras_mlp import KerasMLP
+from tzmmoe.registry.modules import NO_MODULES, Modules
+from tzmmoe.tables.penalties import half_of_squares
+
+log = logging.getLogger(__name__)
+
+TRIED_ROWS = (2, 3)  # which a value must keep; what mixes rows gives another number of one of them
+
+
+@MODELS.register("backbone")
+class Backbone(Body):
+    """Blocks that form a directed acyclic graph, as in EasyRec's component form.
+
+    Layers are made in two passes. The first runs the graph on torch's meta device, where a tensor
+    has a shape and no numbers: each layer is made for the shape of what arrives. The second makes
+    them anew, with numbers, for the same shapes.
+    """
+
+    starts_itself = True
+    takes_modules = True
+
+    def __init__(
+        self,
+        groups: Mapping[str, Group],
+        towers: Sequence[TowerSpec],
+        *,
+        packages: Sequence[Mapping[str, Any]],
+        blocks: Sequence[Mapping[str, Any]],
+        concat_blocks: Sequence[str],
+        output_blocks: Sequence[str],
+        top_mlp: Mapping[str, Any] | None,
+        l2_regularization: float,
+        modules: Modules = NO_MODULES,
+    ) -> None:
+        super().__init__()
+        faults = Faults()
+        with faults.under(""):
+            self.kernel_penalty = half_of_squares(l2_regularization)
+        scope = Scope(groups, modules)
+        scope.outside = [str(block["name"]) for block in blocks]
+        for place, fields in enumerate(packages):
+            with faults.under(f"packages[{place}]"):
+                scope.packages[_name(fields, scope)] = Graph(f"packages[{place}]", fields, scope)
+        faults.stop()
+        scope.outside = ()
+        main = {
+            "blocks": blocks,
+            "concat_blocks": concat_blocks,
+            "output_blocks": output_blocks,
+        }
+        self.graph = Graph("", main, scope)
+        self.packages = nn.ModuleDict({f"package_{n}": g for n, g in scope.packages.items()})
+        self.top: KerasMLP | None = None
+        read = self.graph.groups()
+        self.groups = {name: list(groups[name].widths) for name in read}
+        self._say_unused([name for name in groups if name not in read])
+        self._build(groups, towers, top_mlp)
+
+    def _build(
+        self,
+        groups: Mapping[str, Group],
+        towers: Sequence[TowerSpec],
+        top_mlp: Mapping[str, Any] | None,
+    ) -> None:
+        with torch.device("meta"):
+            value = self._tried(groups, TRIED_ROWS[0], top_mlp)
+            self._tried(groups, TRIED_ROWS[1], None)
+            self._bind(value, towers)
+            frozen = self._unreached(groups, len(towers))
+        self.shapes = {name: shape(each) for name, each in self._results(groups).items()}
+        self._materialize(top_mlp)
+        for name, parameter in self.named_parameters():
+            if name in frozen:
+                parameter.requires_grad_(False)
+
+    def _tried(
+        self, groups: Mapping[str, Group], rows: int, top_mlp: Mapping[str, Any] | None
+    ) -> Value:
+        """What the graph gives for so many rows. Raises ConfigError for what does not fit."""
+        faults = Faults()
+        value = self.graph.build(_rows_of(groups, rows), rows, faults)
+        faults.stop()
+        if top_mlp is not None:
+            joined = _joined(value)
+            with faults.under("top_mlp"):
+                self.top = KerasMLP(joined.shape[-1], **top_mlp)
+            faults.stop()
+        return value if self.top is None else self.top(_joined(value))
+
+    def _bind(self, value: Value, towers: Sequence[TowerSpec]) -> None:
+        """Check that the output suits the towers, and find the gates that each serve one."""
+        where = ", ".join(repr(name) for name in self.graph.outputs)
+        is_one = isinstance(value, Tensor)
+        if not is_one and len(value) != len(towers):
+            words = f"block {where} gives {shape(value)}, a list of {len(value)}"
+            raise ConfigError.at(
+                "output_blocks" if not self.graph.joins else "blocks",
+                f"{words}, but there are {len(towers)} task_towers; give one element for each, "
+                "such as num_task",
+            )
+        parts = [value] * len(towers) if is_one else list(value)
+        for part in parts:
+            if not (isinstance(part, Tensor) and part.dim() == 2):
+                words = f"the output {where} has {shape(part)} for a tower, which needs (B, D)"
+                raise ConfigError.at("blocks", f"{words}; add a Flatten layer")
+        self.out_features = [part.shape[-1] for part in parts]
+
+    @torch.enable_grad()
+    def _unreached(self, groups: Mapping[str, Group], num_towers: int) -> set[str]:
+        """The parameters that no output depends on, which are not trained: with several processes,
+        the exchange of gradients would wait for them."""
+        self.train()
+        inputs = _rows_of(groups, TRIED_ROWS[0]).groups
+        names = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
+        outputs = self(inputs).hidden
+        total = sum(each.sum() for each in outputs)
+        if not names or not total.requires_grad:
+            return set()
+        parameters = [parameter for _, parameter in names]
+        grads = torch.autograd.grad(total, parameters, allow_unused=True)
+        found = [name for (name, _), g in zip(names, grads, strict=True) if g is None]
+        if found:
+            words = "no output depends on these weights, so they are not trained"
+            log.warning("%s: %s", words, few(found))
+        return set(found)
+
+    def _results(self, groups: Mapping[str, Group]) -> dict[str, Value]:
+        with torch.device("meta"), torch.no_grad():
+            return self.graph.results(_rows_of(groups, TRIED_ROWS[0]))
+
+    def _materialize(self, top_mlp: Mapping[str, Any] | None) -> None:
+        """Make each layer with numbers."""
+        for part in list(self.modules()):
+            if isinstance(part, Slot):
+                part.remake()
+                part.forget()
+        for part in [self.graph, *self.packages.values()]:
+            part.remake()
+        if self.top is not None:
+            self.top = KerasMLP(self.top.network.layers[0].linear.weight.shape[-1], **top_mlp)
+        self._mark_gates()
+
+    def _mark_gates(self) -> None:
+        """A gate for each task has a part for each only where its output goes to the towers, and
+        nowhere else, as it is."""
+        gates = [part for part in self.modules() if isinstance(part, Gates)]
+        for part in gates:
+            part.by_task = False
+        last = self.graph.sole_output()
+        step = last.steps[-1] if last is not None and len(last.steps) else None
+        if self.top is None and isinstance(step, Slot) and step.word == "mmoe":
+            for part in step.modules():
+                if isinstance(part, Gates):
+                    part.by_task = len(part.final.weight) > 1
+
+    def _say_unused(self, unused: Sequence[str]) -> None:
+        if unused:
+            log.warning("no block reads these feature groups: %s", few(unused))
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> TowerInputs:
+        value = self.graph(Context(inputs))
+        if self.top is not None:
+            value = self.top(_joined(value))
+        if isinstance(value, Tensor):
+            return TowerInputs([value] * len(self.out_features))
+        return TowerInputs(list(value))
+
+    def table(self) -> Iterator[tuple[str, str, str, int]]:
+        """Of each block: its name, what it reads, the shape of what it gives, and how many numbers
+        it learns."""
+        for name in self.graph.order:
+            block = self.graph.made[name]
+            count = sum(p.numel() for p in block.parameters() if p.requires_grad)
+            yield name, self.graph.read_by(name), self.shapes[name], count
+
+
+def _rows_of(groups: Mapping[str, Group], rows: int) -> Context:
+    return Context({name: torch.zeros(rows, group.width) for name, group in groups.items()})
+
+
+def _joined(value: Value) -> Tensor:
+    if isinstance(value, Tensor):
+        return value
+    parts = list(tensors(value))
+    return parts[0] if len(parts) == 1 else merged(parts, -1)
+
+
+def _name(fields: Mapping[str, Any], scope: Scope) -> str:
+    name = fields["name"]
+    if not name:
+        raise ConfigError.at("name", "is not set; give the package a name")
+    if name in scope.packages:
+        words = f"{name!r} is the name of an earlier package too; choose another"
+        raise ConfigError.at("name", words)
+    return name
