@@ -27,9 +27,10 @@ def mapped(function: object, inputs: Inputs) -> Inputs:
 
 
 def check_laws(module: nn.Module, inputs: Inputs) -> None:
-    """In evaluation, rows do not see each other; and the layer runs where shapes alone are known,
-    and as an exported graph for any number of rows above one."""
+    """In evaluation, rows do not see each other; every parameter is trained; and the layer runs
+    where shapes alone are known, and as an exported graph for any number of rows above one."""
     module = module.eval()
+    check_all_is_trained(module, inputs)
     check_rows(module, inputs)
     check_meta(module, inputs)
     check_export(module, inputs)
@@ -43,6 +44,16 @@ def check_rows(module: nn.Module, inputs: Inputs) -> None:
         chosen = tensors(module(mapped(lambda x, part=part: x[part], inputs)))
         for found, wanted in zip(chosen, whole, strict=True):
             assert_close(found, wanted[part])
+
+
+def check_all_is_trained(module: nn.Module, inputs: Inputs) -> None:
+    """Or several processes would wait for a gradient that never comes."""
+    names = [name for name, _ in module.named_parameters()]
+    total = sum(tensor.sum() for tensor in tensors(module(inputs)))
+    if names:
+        values = list(module.parameters())
+        gradients = torch.autograd.grad(total, values, allow_unused=True)
+        assert not [n for n, g in zip(names, gradients, strict=True) if g is None]
 
 
 def check_meta(module: nn.Module, inputs: Inputs) -> None:

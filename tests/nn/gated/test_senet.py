@@ -96,7 +96,9 @@ def test_features_are_weighted_by_maxima_and_means_of_their_groups(
 def test_its_kernels_start_by_he_and_glorot_normal() -> None:
     torch.manual_seed(0)
     layer = SENet([4] * 200, **PLAIN | {"reduction_ratio": 2})
-    spreads = [part.weight.std().item() for part in (layer.reduce, layer.excite)]
+    kernels = [part.weight.detach() for part in (layer.reduce, layer.excite)]
+    assert all(2.2 < kernel.abs().max() / kernel.std() < 2.3 for kernel in kernels)  # not uniform
+    spreads = [kernel.std().item() for kernel in kernels]
     wanted = [math.sqrt(2 / 800), math.sqrt(2 / (400 + 800))]
     assert spreads == pytest.approx(wanted, rel=0.01)
     assert not layer.reduce.bias.any()

@@ -129,6 +129,7 @@ def test_cin_starts_by_he_normal_of_keras_and_zeros() -> None:
     kernel = layer.kernels[1].detach().double()
     assert kernel.shape == (30, 40, 50)
     assert kernel.std().item() == pytest.approx((2 / (30 * 40)) ** 0.5, rel=0.02)
+    assert 2.2 < kernel.abs().max() / kernel.std() < 2.3  # a normal distribution, cut
     assert not any(bias.any() for bias in layer.biases)
 
 
