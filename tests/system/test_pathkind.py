@@ -70,5 +70,6 @@ def test_a_run_does_not_write_into_an_export_or_a_checkpoint(folder, monkeypatch
 
 def test_without_a_checkpoint_both_flags_that_can_name_one_are_told(folder, tmp_path) -> None:
     run = Pipeline.of_command(folder / "tiny.config", settings=[f"model_dir={tmp_path}"])
-    with fails(UserError, "no checkpoint found", "empty", "--model_dir or --checkpoint_path"):
+    words = "model_dir in --set or --checkpoint_path"
+    with fails(UserError, "no checkpoint found", "empty", words):
         run.export(str(tmp_path / "out"))
