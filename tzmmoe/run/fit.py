@@ -376,7 +376,8 @@ class TrainRun:
         if trainer.world.is_first:
             goes_on = self.interruption.timeout.passed
             best, modules = watch.best, session.modules
-            end = folder.signpost(session.model_dir, step, best, modules, goes_on=goes_on)
+            taken = range(trainer.progress.first_step, trainer.steps)
+            end = folder.signpost(session.model_dir, taken, step, best, modules, goes_on=goes_on)
             log.info("%s", end)
         return results
 
