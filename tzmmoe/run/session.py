@@ -144,8 +144,7 @@ class Session:
             machine = Machine(runtime.world, runtime.device, free, num_neighbours())
             place(built.model, replace(settings.placement, unfit=tuple(unmet)), machine)
         built.model.to(runtime.device)
-        origins = _origins(config, settings)
-        return cls(settings, built, runtime, free, config.modules.allowed, origins)
+        return cls(settings, built, runtime, free, config.modules.allowed, _origins(config))
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
@@ -301,11 +300,11 @@ class Session:
         return self.built.tasks.predict(model(batch.to(self.runtime.device).inputs))
 
 
-def _origins(config: Config, settings: RunSettings) -> dict[str, str]:
+def _origins(config: Config) -> dict[str, str]:
     """What set each path of the config, by its flag. Rows that are held out lie where those to
     train on do."""
     fields = {f"--{path.rpartition('.')[2]}": path for path in PATHS}
-    if settings.split:
+    if config.pipeline.data_config.HasField("eval_split"):
         fields["--eval_input_path"] = "train_input_path"
     return {flag: config.origin(path) for flag, path in fields.items()}
 
