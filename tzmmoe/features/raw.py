@@ -11,6 +11,7 @@ from torch import nn
 from tzmmoe.errors import ConfigError, exactly, within
 from tzmmoe.features.base import FEATURES, Feature
 from tzmmoe.features.column import plain
+from tzmmoe.features.doubts import warn_of_small
 from tzmmoe.features.forms import (
     NOT_A_NUMBER,
     OR_MISSING,
@@ -20,6 +21,7 @@ from tzmmoe.features.forms import (
     parse_number,
 )
 from tzmmoe.features.lookup import Boundaries, Identity, look_up
+from tzmmoe.features.normalizer import Log10
 from tzmmoe.features.normalizer import normalizer as parse_normalizer
 from tzmmoe.features.shared import OF_A_TABLE, Default, FeatureSettings, SharedFields, Tally
 from tzmmoe.jagged import Jagged
@@ -44,6 +46,7 @@ class RawFeature(Feature):
             raise ConfigError.at("value_dim", f"is {self.value_dim}; give 1 or more")
         setting, dim = shared.setting, shared.embedding_dim
         self._normalize = parse_normalizer(normalizer) if normalizer and setting.raw else None
+        self._looked_at_numbers = False
         self._lookup = Boundaries(boundaries) if boundaries else None
         self._encoded = None  # where the columns hold bucket numbers
         if self._lookup:
@@ -149,6 +152,8 @@ class RawFeature(Feature):
         numbers[lengths > 0] = flat.reshape(-1, self.value_dim)
         absent = np.isnan(numbers)
         unnormalized = numbers
+        if isinstance(self._normalize, Log10) and not self._looked_at_numbers:
+            self._looked_at_numbers = warn_of_small(self.name, numbers.ravel(), self._normalize)
         if self._normalize:
             with np.errstate(all="ignore"):
                 numbers = self._normalize(numbers)
