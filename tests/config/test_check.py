@@ -87,7 +87,20 @@ FAULTS = [
         "model_config.embedding_regularization",
         "is -0.5; give 0 or more",
     ),
-    (MODEL, ESMM, "model_config.esmm.ctcvr_label", "'both' is not in data_config.label_fields"),
+    (
+        MODEL,
+        ESMM,
+        "model_config.esmm.ctcvr_label",
+        "'both' is not in data_config.label_fields; add it to data_config.label_fields, or name "
+        "one of click, buy",
+    ),
+    (
+        CVR,
+        '      label_name: "purchase"\n',
+        f"{TOWERS}[1].label_name",
+        "'purchase' is not in data_config.label_fields; add it to data_config.label_fields, or "
+        "name one of click, buy",
+    ),
     (TOWER, "", TOWERS, "is empty; give one tower for each task"),
     ('tower_name: "cvr"', 'tower_name: "ctr"', TOWERS, "'ctr' is listed twice; give each its own"),
     ('tower_name: "cvr"', "", f"{TOWERS}[1].tower_name", "is not set; give the task a name"),

@@ -136,7 +136,7 @@ def test_a_fault_of_what_a_flag_set_names_the_flag_and_not_the_line(tmp_path):
         "my.config:7: train_config.num_epochs: is 0; give 1 or more",
         "my.config:10: data_config.eval_batch_size: is 0; give 1 or more",
         "my.config:19: model_config.feature_groups[0].feature_names[1]: 'item' is not in "
-        "feature_configs",
+        "feature_configs; add it to feature_configs, or name one of user, price",
     ]
 
 

@@ -1,6 +1,7 @@
 """The error for a value that cannot be used names its file, row, column and feature."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -11,6 +12,7 @@ from parts import features
 from tzmmoe.batch import Column
 from tzmmoe.data.encode import Assembler
 from tzmmoe.data.reading.base import FileRows
+from tzmmoe.data.reading.files import Reading, open_source
 from tzmmoe.errors import DataError
 
 PIECES = [FileRows("a.parquet", 7, 2), FileRows("b.parquet", 0, 1), FileRows("b.parquet", 1, 2000)]
@@ -82,6 +84,113 @@ def test_a_bad_label_or_weight_is_reported_with_its_file_and_row(
     cells[row] = bad
     with fails(DataError, f"{PLACES[row]}, column 'y' ({parts[0]}", *parts[1:]):
         Assembler([], [column]).assemble(chunk({"y": cells}, PIECES))
+
+
+RAW = 'raw_feature { feature_name: "f" expression: "user:x" '
+IDS, ROWS = ("oops", "1.5", "9" * 30), "num_buckets: 9"
+# A feature, a value that it cannot use, and what to do.
+REMEDIES = [
+    *((id_text("f", "user:x", ROWS), word, "hash_bucket_size") for word in IDS),
+    *((id_text("f", "user:x", ROWS), word, "na_values") for word in IDS),
+    (f"{RAW}}}", "oops", "number_format"),
+    (f"{RAW}}}", "12%", "number_format"),
+    (f"{RAW}}}", "n/a", "na_values"),
+    (f"{RAW} boundaries: [1, 2] embedding_dim: 2 }}", "oops", "number_format"),
+    (f"{RAW}}}", "1e300", "normalizer"),
+    (f'{RAW} normalizer: "method=expression,expr=log(x)" }}', "0", "normalizer"),
+    (f"{RAW} number_format {{ }} }}", "oops", "na_values"),
+    (id_text("f", "user:x", f"{ROWS} date_part: YEAR"), "oops", "date_format"),
+    (
+        id_text("f", "user:x", f'{ROWS} date_part: YEAR date_format: "epoch_second"'),
+        "oops",
+        "date_format",
+    ),
+    (
+        id_text("f", "user:x", f'{ROWS} date_part: YEAR date_format: "epoch_second"'),
+        "18446744073709551615",
+        "date_format",
+    ),
+    (id_text("f", "user:x", "hash_bucket_size: 9 weighted: true"), "a", "colon"),
+    (id_text("f", "user:x", "hash_bucket_size: 9 weighted: true"), "a:1e99", "give one below"),
+]
+
+
+@pytest.mark.parametrize(("text", "word", "remedy"), REMEDIES)
+def test_a_value_of_a_feature_that_cannot_be_used_is_told_with_what_to_do(
+    text: str, word: str, remedy: str
+) -> None:
+    assembler = Assembler(features(text, setting=setting()), ())
+    with fails(DataError, "row 8, column 'x' (feature 'f'): ", "; ", remedy):
+        assembler.assemble(chunk({"x": [word, word]}, PIECES[:1]))
+
+
+LABELS = {"label": Column("y", "label"), "weight": Column("y", "weight", 0)}
+CLASSES = {
+    "class": Column("y", "label", num_classes=2),
+    "distribution": Column("y", "label", num_classes=3),
+}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "remedy"),
+    [
+        (LABELS["label"], "oops", "or nothing in a row without it"),
+        (LABELS["label"], "1e99", "give one"),
+        (LABELS["weight"], "oops", "give a number"),
+        (LABELS["weight"], None, "give a number"),
+        (LABELS["weight"], "inf", "0 or more"),
+        (CLASSES["class"], "0.5", "number the classes from 0"),
+        (Column("y", "label", 0, 1, num_classes=2), "7", "renumber"),
+        (CLASSES["distribution"], [0.5, 0.5], "give one for each"),
+        (CLASSES["distribution"], [0.5, 0.5, 0.5], "must add up to 1"),
+        (CLASSES["distribution"], [0.5, 0.5, None], "all of them or none"),
+        (CLASSES["distribution"], [1.5, -0.5, 0.0], "correct it"),
+    ],
+)
+def test_a_label_or_weight_that_cannot_be_used_is_told_with_what_to_do(
+    column: Column, value: object, remedy: str
+) -> None:
+    with fails(DataError, "row 8, column 'y'", "; ", remedy):
+        Assembler([], [column]).assemble(chunk({"y": [value, value]}, PIECES[:1]))
+
+
+@pytest.mark.parametrize("form", ["text", "dictionary", "file"])
+@pytest.mark.parametrize(
+    "pair", ["yes no", "Yes No", "YES NO", "y n", "Y N", "t f", "T F", "on off", "ON off"]
+)
+def test_answers_as_labels_are_told_to_be_written_as_1_and_0(
+    tmp_path: Path, pair: str, form: str
+) -> None:
+    """Alike in Parquet, as texts or a dictionary, and in a CSV file."""
+    words = pair.split()
+    column = pa.array(words)
+    if form == "dictionary":
+        column = column.dictionary_encode()
+    if form == "file":
+        column = of_csv(tmp_path, words)
+    with fails(DataError, f"row 8, column 'y' (label): {words[0]!r}", "write 1 and 0"):
+        Assembler([], [LABELS["label"]]).assemble(chunk({"y": column}, PIECES[:1]))
+
+
+@pytest.mark.parametrize("form", ["text", "dictionary", "file", "booleans"])
+@pytest.mark.parametrize("pair", ["true false", "True False", "TRUE FALSE"])
+def test_booleans_as_labels_are_1_and_0(tmp_path: Path, pair: str, form: str) -> None:
+    words = pair.split()
+    column = {"booleans": pa.array([True, False]), "text": pa.array(words)}.get(form)
+    if form == "dictionary":
+        column = pa.array(words).dictionary_encode()
+    if form == "file":
+        column = of_csv(tmp_path, words)
+    made = Assembler([], [LABELS["label"]]).assemble(chunk({"y": column}, PIECES[:1]))
+    assert made.columns["y"].tolist() == [1, 0]
+
+
+def of_csv(folder: Path, words: list[str]) -> pa.Array:
+    """A column as a CSV file has it."""
+    (folder / "a.csv").write_text("\n".join(["y", *words, ""]))
+    source = open_source(str(folder / "a.csv"), "--data", Reading(None, ",", True, {}, ["y"]))
+    (batch,) = source.read(source.files[0], ["y"], 0)
+    return batch.column(0)
 
 
 @pytest.mark.parametrize(

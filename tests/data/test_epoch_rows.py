@@ -103,7 +103,7 @@ def test_an_epoch_that_is_over_no_longer_needs_its_unread_files(tmp_path) -> Non
     second.resume(saved(first, end))
     assert read(second, end) == []
     assert flat(read(second, Position(1))) == list(range(16, 24))
-    with fails(DataError, files[0], "--train_input_path"):
+    with fails(DataError, files[0], "train_input_path"):
         loader(files[2:], epoch_rows=9).resume(saved(first, end))
 
 

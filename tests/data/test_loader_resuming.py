@@ -118,7 +118,7 @@ def test_a_file_that_is_dropped_while_rows_of_it_are_unread_is_an_error(tmp_path
     batches = read(first)
     for position in (batches[0][1], batches[5][1]):
         second = loader(files[:1])
-        with fails(DataError, files[1], "--train_input_path", "add it", "--fine_tune_checkpoint"):
+        with fails(DataError, files[1], "train_input_path", "add it", "--fine_tune_checkpoint"):
             second.resume(saved(first, position))
     at_end = loader(files[:1])
     at_end.resume(saved(first, batches[-1][1]), len(batches))

@@ -201,7 +201,7 @@ def test_what_a_user_can_repair_ends_with_code_2_and_a_message(
     code, said = outcome(monkeypatch, capsys, [*flags, "--train_input_path", "nowhere.parquet"])
     assert (code, said.splitlines()[-1]) == (
         2,
-        "nowhere.parquet: does not exist (--train_input_path)",
+        "nowhere.parquet: does not exist; check --train_input_path",
     )
 
     rows = tiny.rows(0, 64)

@@ -6,6 +6,10 @@ import pyarrow as pa
 import pytest
 from features.id_features import encoded, id_feature, ids
 from messages import says
+from parts import features
+
+from tzmmoe.features import FeatureSettings
+from tzmmoe.features.column import read
 
 COLOURS = ["red", "green", "blue", "white"]
 VALUES = pa.array(COLOURS * 10)
@@ -48,6 +52,27 @@ def test_a_form_that_makes_all_words_unknown_is_told_once(
 def test_other_upper_and_lower_case_is_told(tmp_path: Path, caplog) -> None:
     encoded(of_file(tmp_path, lines("{word}\n").upper()), VALUES)
     says(caplog.text, "'red'", "'RED'", "case")
+
+
+@pytest.mark.parametrize(
+    ("options", "numbers", "said"),
+    [
+        ("", [0.0] * 3 + [5.0] * 22, ["x: 12% of the first 25 values", "1e-10 or less", "-10"]),
+        ("", [-1.0] + [5.0] * 19, ["x: 5% of the first 20 values", "log(x + 1)"]),
+        (",threshold=4,default=7", [4.0, 5.0] * 10, ["50%", "4 or less", "into 7"]),
+        ("", [5.0] * 30, []),
+        ("", [None] * 5 + [5.0] * 20, []),
+        ("", [0.0] * 19, []),
+    ],
+)
+def test_numbers_without_a_logarithm_are_told_once(caplog, options, numbers, said) -> None:
+    text = f'raw_feature {{ feature_name: "x" normalizer: "method=log10{options}" }}'
+    setting = FeatureSettings("FG_DAG", "\x03", "MURMUR_HASH", Path())
+    (feature,) = features(text, setting=setting)
+    for _ in range(3):
+        feature.encode([read(pa.array(numbers), "|", False)])
+    assert len(caplog.messages) == bool(said)
+    says("".join(caplog.messages), *said)
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])

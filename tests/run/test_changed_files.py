@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from e2e import tiny
-from messages import says
+from messages import fails, says
 from pyarrow import csv
 
 from tzmmoe.data.recorded import Fate, FileRecord, fate
@@ -330,6 +330,20 @@ def test_data_that_moved_is_found_by_map_path_and_the_run_ends_the_same(folder, 
     state = json.loads((checkpoint.newest(folder / "run") / "state.json").read_text())
     assert all(path.startswith(str(new)) for path in state["files"])
     resumed.fit(continue_train=True)  # the paths of today are those of the checkpoint now
+
+
+@pytest.mark.parametrize("act", ["fit", "check"])
+@pytest.mark.parametrize("path", ["data/train", "data/train/*", "data/train/1{suffix}"])
+def test_a_resumed_run_whose_files_are_gone_hears_of_map_path(folder, act, path) -> None:
+    path = folder / path.format(suffix=file(folder, 1).suffix)
+    resumed = pipeline(folder, train_input_path=path)
+    alone = pipeline(folder, train_input_path=path, model_dir=folder / "new")
+    moved(folder)
+    with fails(DataError, f"{path}: ", "train_input_path", "moved", 'map_path="OLD=NEW"'):
+        getattr(resumed, act)(continue_train=True)
+    with pytest.raises(DataError) as error:  # a run that starts anew has nothing to map
+        alone.fit(continue_train=True)
+    assert "map_path" not in str(error.value)
 
 
 def test_a_moved_file_that_differs_is_an_error_too(folder) -> None:

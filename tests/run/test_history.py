@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from e2e import tiny
-from run.runs import ONE_EPOCH, go_on
+from run.runs import EARLY, ONE_EPOCH, go_on, scripted
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tzmmoe import Pipeline
@@ -194,6 +194,33 @@ def test_at_the_end_a_run_says_where_everything_is_and_what_to_do_next(
     assert export_flag == "--export_dir"
     Pipeline.load(config, device="cpu").export(export_dir)
     assert (model_dir / "export" / "model.pt2").exists()
+
+
+def test_a_run_says_how_many_steps_it_took_and_how_many_there_are(
+    tiny_folder, tmp_path, caplog
+) -> None:
+    """As it begins, resumes, and resumes with nothing left to do."""
+    for epochs, said in (
+        (1, "13 steps"),
+        (2, "13 steps in this run, 26 in all"),
+        (2, "0 steps in this run, 26 in all"),
+    ):
+        with caplog.at_level(logging.INFO):
+            go_on(tiny_folder, tmp_path, train_config__num_epochs=epochs)
+        assert ending(caplog)["trained"] == said
+
+
+def test_a_run_that_stops_early_tells_its_steps_from_that_of_its_result(
+    tiny_folder, tmp_path, caplog, monkeypatch
+) -> None:
+    """Of the checkpoints after 6, 11, 13 and 16 steps the second is the best."""
+    scripted(monkeypatch, [0.5, 0.9, 0.8, 0.7])
+    with caplog.at_level(logging.INFO):
+        tiny.pipeline(tiny_folder, tmp_path, **EARLY).fit()
+    (run,) = [int(line["global_step"]) for line in read_results(tmp_path / TRAINING_RESULTS)][-1:]
+    said = ending(caplog)
+    assert said["trained"] == f"{run + 1} steps; the result has the weights of step 11"
+    assert "model.ckpt-10," in said["checkpoint"]
 
 
 def test_without_evaluations_the_last_checkpoint_is_named(tiny_folder, tmp_path, caplog) -> None:

@@ -229,6 +229,29 @@ def test_what_could_be_taken_for_something_else_of_the_same_shape_is_refused(
     assert not differing(weights(session), before)
 
 
+NAMES = ["user", "tags", "scores", "city", "price", "age"]
+
+
+@pytest.mark.parametrize("kept", range(4))
+def test_a_checkpoint_of_quite_another_model_is_told_as_such_and_not_as_changes_to_make(
+    changed, source, kept
+) -> None:
+    """With less than half of its features from there; with half, the changes are listed."""
+    own = {f'"{name}"': f'"other_{name}"' for name in NAMES[kept:]}
+    session = tiny.session(changed(own))
+    saved = checkpoint.open_checkpoint(checkpoint.preferred(source))
+    with pytest.raises(CheckpointError) as error:
+        restore_partially(saved, session.built)
+    if kept == 3:
+        says(error.value, "could be misread", "one of these changes per run")
+        return
+    fits = "little" if kept else "nothing"
+    had = ", ".join(NAMES[:kept]) or "none"
+    says(error.value, str(source), "another model", f"6 features have {had}, so {fits} of it fits")
+    says(error.value, "from scratch", "another checkpoint", "fine_tune_ckpt_param_map")
+    assert "changes per run" not in str(error.value)
+
+
 def test_of_a_shared_table_each_feature_must_find_its_rows(changed, source) -> None:
     """Another feature that comes to read it changes nothing; a renamed one cannot be checked."""
     joined = '"row" num_buckets: 20 embedding_dim: 4 embedding_name: "user_emb"'
@@ -284,7 +307,7 @@ def test_a_checkpoint_of_which_nothing_fits_is_an_error(source, tmp_path) -> Non
     facts = checkpoint.open_checkpoint(checkpoint.preferred(source)).state
     content = checkpoint.Content(1, {"model.other": torch.ones(3)}, facts, "")
     saved = checkpoint.open_checkpoint(checkpoint.save(tmp_path, content))
-    with fails(CheckpointError, str(saved.path), "no tensor fits", "unused model.other"):
+    with fails(CheckpointError, str(saved.path), "no tensor fits", "unused model.other", "scratch"):
         restore_partially(saved, session.built)
     del facts["meaning"]["widths"]
     older = checkpoint.open_checkpoint(checkpoint.save(tmp_path / "older", content))

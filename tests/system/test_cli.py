@@ -257,6 +257,54 @@ def test_what_the_user_can_fix_ends_with_2_and_says_how(config, capsys, flags, p
     says(text, *parts)
 
 
+# Paths that the config names, each with its line there, and what is missing at them.
+TOP = 'train_config {\n  fine_tune_checkpoint: "nowhere"'
+NAMED = {
+    "train_input_path": ('train_input_path: "train.parquet"', 'train_input_path: "nowhere"', 1),
+    "eval_input_path": ('eval_input_path: "eval.parquet"', 'eval_input_path: "no*.csv"', 2),
+    "test_input_path": ("train_config {", 'test_input_path: "a,b"\ntrain_config {', 4),
+    "train_config.fine_tune_checkpoint": ("train_config {", TOP, 5),
+}
+
+
+@pytest.mark.parametrize("field", NAMED)
+def test_a_missing_file_is_blamed_on_the_line_of_the_config_that_names_it(config, capsys, field):
+    old, new, line = NAMED[field]
+    config.write_text(changed((old, new)))
+    flags = ["--pipeline_config", config, "--device", "cpu"]
+    code, lines = ended(capsys, "train", *flags)
+    assert code == 2
+    says(lines[-1], f"{field} ({config}:{line})")
+    assert "--" not in lines[-1]
+    name = field.rpartition(".")[2]
+    _, lines = ended(capsys, "train", *flags, f"--{name}", "lost")
+    says(lines[-1], "lost: ", f"--{name}")
+    assert "my.config:" not in lines[-1]
+    _, lines = ended(capsys, "train", *flags, "--set", f"{field}=lost")
+    says(lines[-1], "lost: ", f"{field} in --set")
+
+
+def test_a_model_dir_without_a_checkpoint_is_blamed_on_what_names_it(config, capsys):
+    flags = ["--pipeline_config", config, "--device", "cpu"]
+    for more, parts in (
+        ([], ["model: ", f"model_dir ({config}:3) or --checkpoint_path"]),
+        (["--model_dir", "other"], ["other: ", "another --model_dir or --checkpoint_path"]),
+        (["--checkpoint_path", "third"], ["third: ", "another --checkpoint_path"]),
+    ):
+        code, lines = ended(capsys, "eval", *flags, *more)
+        assert code == 2
+        says(lines[-1], *parts)
+
+
+def test_rows_held_out_are_blamed_on_the_path_that_they_come_from(config, capsys):
+    split = ("data_config {", "data_config {\n  eval_split { fraction: 0.2 }")
+    config.write_text(changed(('eval_input_path: "eval.parquet"\n', ""), split))
+    (config.parent / "train.parquet").unlink()
+    code, lines = ended(capsys, "train", "--pipeline_config", config, "--device", "cpu")
+    assert code == 2
+    says(lines[-1], f"train_input_path ({config}:1)")
+
+
 def ending(error: BaseException) -> Callable[[Sequence[str]], None]:
     def main(argv: Sequence[str]) -> None:
         raise error

@@ -1,7 +1,9 @@
 """The command ``tzmmoe``, and what a command line says before it works."""
 
+import importlib
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from written import ROOT
 
 import tzmmoe
 from tzmmoe import __main__ as command
+from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.system import cli
 
 
@@ -79,6 +82,71 @@ def test_what_is_not_a_command_ends_with_2_and_suggests_one(words, parts) -> Non
     code, text = said(*words)
     assert code == 2
     says(text, *parts)
+
+
+# What users of other tools write, or misspell, and what the message must suggest.
+FLAGS = {
+    "train --resume": "'--continue_train'",
+    "train --resume=run/model.ckpt-9": "'--continue_train'",
+    "train --resume-from-checkpoint": "'--continue_train'",
+    "train --continue": "'--continue_train'",
+    "train --continue-train": "'--continue_train'",
+    "train --continue_trian": "'--continue_train'",
+    "train --config": "'--pipeline_config'",
+    "train --pipeline-config": "'--pipeline_config'",
+    "train --output_dir": "'--model_dir'",
+    "train --train_data": "'--train_input_path'",
+    "train --Train_Data": "'--train_input_path'",
+    "train --dry-run": "'--check'",
+    "train --epochs": "--set train_config.num_epochs=VALUE",
+    "train --batch-size": "--set data_config.batch_size=VALUE",
+    "train --force": "'--accept_changes'",
+    "eval --resume": "'--checkpoint_path'",
+    "eval --ckpt": "'--checkpoint_path'",
+    "export --output_dir": "'--export_dir'",
+    "predict --output_dir": "'--predict_output_path'",
+    "predict --model": "'--saved_model_dir'",
+    "predict --batchsize": "'--batch_size'",
+    "init --target": "'--labels'",
+    "init --pipeline_config": "'--out'",
+    "init --sep": "'--delimiter'",
+    "init --eval_input_path": "'--eval_data'",
+}
+
+
+@pytest.mark.parametrize("line", FLAGS)
+def test_a_flag_of_another_tool_or_a_misspelt_one_suggests_ours(line: str, capsys) -> None:
+    name, flag = line.split()
+    with pytest.raises(SystemExit):
+        importlib.import_module(f"tzmmoe.{name}").main([flag])
+    says(capsys.readouterr().err, f"unknown flag {flag.partition('=')[0]}", FLAGS[line])
+
+
+@pytest.mark.parametrize("flag", ["--qqqq", "--xy", "--set_", "-z"])
+def test_a_flag_that_is_like_none_suggests_nothing_far(flag: str, capsys) -> None:
+    """All flags begin with dashes, so that they alone are no likeness."""
+    with pytest.raises(SystemExit):
+        importlib.import_module("tzmmoe.train").main([flag])
+    suggested = re.findall("'(.*)'", capsys.readouterr().err)
+    assert suggested == (["--set"] if flag == "--set_" else [])
+
+
+def test_flags_of_other_tools_stand_for_flags_and_fields_that_exist() -> None:
+    assert set(cli.OTHER_FLAGS) <= {flag for name in command.COMMANDS for flag in flags_of(name)}
+    for own, words in cli.OTHER_FLAGS.items():
+        assert own not in words.split()
+    pipeline = Pipeline()
+    for field in cli.FIELDS_OF_FLAGS:
+        message, name = field.split(".")
+        assert name in getattr(pipeline, message).DESCRIPTOR.fields_by_name
+
+
+def flags_of(name: str) -> list[str]:
+    """As its help has them."""
+    lines = python("-m", "tzmmoe", name, "--help").stdout
+    if name == "convert":
+        lines += python("-m", "tzmmoe", name, "tencent", "--help").stdout
+    return re.findall(r"--(\w+)", lines)
 
 
 def test_every_other_word_stands_for_a_command_and_is_none() -> None:

@@ -1,12 +1,14 @@
 """Paths of another kind than a command expects: what they are is said, and what to give."""
 
 import importlib
+import re
 
 import pytest
-from messages import fails
+from messages import fails, says
 
-from tzmmoe.errors import UserError
+from tzmmoe.errors import CheckpointError, UserError
 from tzmmoe.pipeline import Pipeline
+from tzmmoe.serving.scorer import Scorer
 from tzmmoe.system import cli
 
 KINDS = {
@@ -61,6 +63,28 @@ def test_a_path_of_another_kind_is_told_with_what_it_is_and_what_to_give(
         main([*TAKEN[output][1], f"{flag}={path}"])
 
 
+@pytest.mark.parametrize("path", [path for path in KINDS if path != "export"])
+def test_in_python_a_path_that_is_no_export_is_told_with_calls_that_make_one(
+    folder, monkeypatch, tmp_path, path
+) -> None:
+    """And no flags. The call makes an export that loads."""
+    monkeypatch.chdir(folder)
+    with pytest.raises(CheckpointError) as error:
+        Scorer.load(path)
+    says(error.value, path, KINDS[path], "not an export")
+    assert "--" not in str(error.value)
+    if path not in ("run", "run/model.ckpt-1", "tiny.config"):
+        says(error.value, "choose a folder that Pipeline.export wrote")
+        return
+    called = re.search(
+        r"Pipeline.load\('(.*?)'\).export\(FOLDER(?:, checkpoint_path='(.*)')?\)", str(error.value)
+    )
+    config, checkpoint = called.groups()
+    assert checkpoint == (None if path == "tiny.config" else path)
+    run = Pipeline.load(config, settings={} if checkpoint else {"model_dir": "run"})
+    Scorer.load(run.export(str(tmp_path / "new"), checkpoint_path=checkpoint))
+
+
 @pytest.mark.parametrize("path", ["export", "run/model.ckpt-1"])
 def test_a_run_does_not_write_into_an_export_or_a_checkpoint(folder, monkeypatch, path) -> None:
     monkeypatch.chdir(folder)
@@ -70,5 +94,6 @@ def test_a_run_does_not_write_into_an_export_or_a_checkpoint(folder, monkeypatch
 
 def test_without_a_checkpoint_both_flags_that_can_name_one_are_told(folder, tmp_path) -> None:
     run = Pipeline.of_command(folder / "tiny.config", settings=[f"model_dir={tmp_path}"])
-    with fails(UserError, "no checkpoint found", "empty", "--model_dir or --checkpoint_path"):
+    words = "model_dir in --set or --checkpoint_path"
+    with fails(UserError, "no checkpoint found", "empty", words):
         run.export(str(tmp_path / "out"))

@@ -35,6 +35,15 @@ class Config:
     rules: Rules  # by which it was loaded
     modules: Modules = NO_MODULES  # in which classes of the user's may lie
 
+    def origin(self, path: str) -> str:
+        """What set a field, for a message that is no fault of the config: the field with its place
+        in the text, ``model_dir (my.config:2)``, or the flag of the command line."""
+        field = self.locate(Fault(path, ""))
+        if not field.where.startswith("--"):
+            return f"{field.path} ({field.where})"
+        own = f"--{path.rpartition('.')[2]}"
+        return own if field.where == own else f"{field.path} in {field.where}"
+
     def __getstate__(self) -> dict[str, Any]:
         """Without the rules, which are functions; whoever unpickles it gathers them anew."""
         return {name: value for name, value in vars(self).items() if name != "rules"}

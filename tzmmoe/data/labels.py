@@ -42,7 +42,7 @@ def read(column: Column, array: pa.Array) -> np.ndarray:
         return _distributions(column, array)
     if not _has_numbers(array.type):
         raise BadType(f"{array.type} cannot be used as {column.role}; give numbers")
-    numbers = _numbers(array)
+    numbers = _numbers(array, column.role)
     _check(column, numbers)
     return as_float32(numbers)
 
@@ -67,7 +67,7 @@ def _has_numbers(kind: pa.DataType) -> bool:
     return is_number(kind) or is_text(kind) or pa.types.is_null(kind)
 
 
-def _numbers(array: pa.Array) -> np.ndarray:
+def _numbers(array: pa.Array, role: str) -> np.ndarray:
     """float64 with NaN for nulls and empty texts."""
     if pa.types.is_null(array.type):
         return np.full(len(array), np.nan)
@@ -83,8 +83,9 @@ def _numbers(array: pa.Array) -> np.ndarray:
     except BadValue as bad:
         row = int(np.flatnonzero(kept)[bad.row])
         is_answer = str(array[row]).strip().lower() in ANSWERS
-        hint = "; write 1 and 0 for such answers" if is_answer else ""
-        raise BadValue(row, bad.text + hint) from bad
+        hint = "give a number" if role == "weight" else "give one, or nothing in a row without it"
+        hint = "write 1 and 0 for such answers" if is_answer else hint
+        raise BadValue(row, f"{bad.text}; {hint}") from bad
     return numbers
 
 
@@ -105,7 +106,7 @@ def _check(column: Column, numbers: np.ndarray) -> None:
         f"is outside [{exactly(column.low)}, {exactly(column.high)}], the labels of its loss; "
         "renumber the labels, or choose another loss",
     )
-    _refuse(infinite, numbers, "is not a finite 32-bit number, which a label must be")
+    _refuse(infinite, numbers, "is not a finite 32-bit number; give one, or nothing in its row")
 
 
 def _refuse(bad: np.ndarray, numbers: np.ndarray, text: str) -> None:
@@ -120,18 +121,19 @@ def _distributions(column: Column, array: pa.Array) -> np.ndarray:
     wrong = np.flatnonzero((lengths != column.num_classes) & (lengths != 0))
     if len(wrong):
         row = int(wrong[0])
-        raise BadValue(row, f"{lengths[row]} probabilities for {column.num_classes} classes")
+        words = f"{lengths[row]} probabilities for {column.num_classes} classes; give one for each"
+        raise BadValue(row, words)
     filled = np.flatnonzero(lengths)
     labels = np.full((len(array), column.num_classes), np.nan)
     try:
-        flat = _numbers(array.take(pa.array(filled)).flatten())
+        flat = _numbers(array.take(pa.array(filled)).flatten(), column.role)
     except BadValue as bad:
         raise BadValue(int(filled[bad.row // column.num_classes]), bad.text) from bad
     labels[filled] = flat.reshape(-1, column.num_classes)
     missing = np.isnan(labels)
     bad = np.flatnonzero(~((labels >= 0) & (labels <= 1) | missing).all(axis=1))
     if len(bad):
-        raise BadValue(int(bad[0]), "holds a probability outside [0, 1]")
+        raise BadValue(int(bad[0]), "holds a probability outside [0, 1]; correct it")
     bad = np.flatnonzero(missing.any(axis=1) & ~missing.all(axis=1))
     if len(bad):
         raise BadValue(int(bad[0]), "lacks a probability; give all of them or none")

@@ -118,7 +118,7 @@ class Loader:
                 if missing:
                     raise DataError(
                         f"{missing[0]}: the checkpoint's epoch still has rows of this file to "
-                        "read, but --train_input_path does not include it; add it, pass --map_path "
+                        "read, but train_input_path does not include it; add it, pass --map_path "
                         "OLD=NEW if it has moved, or start a new model_dir with "
                         "--fine_tune_checkpoint"
                     )

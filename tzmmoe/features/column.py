@@ -206,7 +206,8 @@ def _weighted(rows: Jagged) -> Jagged:
     except BadValue as bad:
         text = rows.values[bad.row].as_py()
         row = rows.row_of(bad.row)
-        raise BadValue(row, f"{text!r} is not of the form value:weight") from bad
+        words = f"{text!r} is not of the form value:weight; write a number after a colon"
+        raise BadValue(row, f"{words}, or remove weighted") from bad
     keys = pc.list_element(parts, 0)
     return _with_weights(replace(rows, values=keys), weights).keep(_not_empty(keys))
 
@@ -217,7 +218,8 @@ def _with_weights(rows: Jagged, weights: np.ndarray) -> Jagged:
     if len(bad):
         place = int(bad[0])
         raise BadValue(
-            rows.row_of(place), f"{exactly(weights[place])} is not a finite 32-bit weight"
+            rows.row_of(place),
+            f"{exactly(weights[place])} is not a finite 32-bit weight; give one below 3e38",
         )
     return replace(rows, weights=narrow)
 

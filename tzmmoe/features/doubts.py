@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from tzmmoe.errors import exactly
 from tzmmoe.features.forms import as_text
+from tzmmoe.features.normalizer import Log10
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +85,27 @@ def warn_of_unknown(name: str, flat: pa.Array, unknown: np.ndarray | None, words
             value,
             word,
             difference,
+        )
+    return True
+
+
+def warn_of_small(name: str, numbers: np.ndarray, log10: Log10) -> bool:
+    """Warn of numbers that have no logarithm, which a normalizer replaces by its default; whether
+    there were enough numbers, without NaN, to tell."""
+    numbers = numbers[~np.isnan(numbers)]
+    if len(numbers) < FEWEST_VALUES:
+        return False
+    share = float((numbers <= log10.threshold).mean())
+    if share:
+        log.warning(
+            "%s: %.2g%% of the first %s values are %s or less, which method=log10 turns into %s; "
+            "if that is far from the others, set its default, or take "
+            "method=expression,expr=log(x + 1)",
+            name,
+            100 * share,
+            f"{len(numbers):,}",
+            exactly(log10.threshold),
+            exactly(log10.default),
         )
     return True
 

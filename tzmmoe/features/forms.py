@@ -10,6 +10,11 @@ import pyarrow.compute as pc
 EXACT_DIGITS = 15  # decimal digits that a float64 tells apart
 
 
+# What to do with a word among values of another kind.
+OR_MISSING = "list it in na_values if it means that there is none"
+NOT_A_NUMBER = f"set number_format to the form of the numbers, or {OR_MISSING}"
+
+
 class BadValue(Exception):
     """A value that its feature or label cannot use.
 
@@ -118,7 +123,9 @@ def _as_utf8(flat: pa.Array) -> pa.Array:
     except pa.ArrowInvalid:
         for place, value in enumerate(flat.cast(pa.large_binary()).to_pylist()):
             if value is not None and value.decode(errors="replace").encode() != value:
-                raise BadValue(place, f"{value[:40]!r} is not UTF-8 text") from None
+                raise BadValue(
+                    place, f"{value[:40]!r} is not UTF-8 text; store it as UTF-8"
+                ) from None
         raise
 
 

@@ -15,6 +15,8 @@ from tzmmoe.errors import ConfigError, few
 from tzmmoe.features.column import distinct, plain
 from tzmmoe.features.doubts import warn_of_pairs
 from tzmmoe.features.forms import (
+    NOT_A_NUMBER,
+    OR_MISSING,
     BadValue,
     as_integers,
     as_numbers,
@@ -99,13 +101,14 @@ class Identity(Lookup):
         try:
             ids = as_integers(flat)
         except BadValue as bad:
-            if not self._encoded:
-                raise
-            raise BadValue(
-                bad.row,
-                f"{bad.text}, but data_config.fg_mode: FG_NONE expects encoded ids; if the columns "
-                "hold raw values, set fg_mode: FG_DAG",
-            ) from bad
+            words = (
+                ", but data_config.fg_mode: FG_NONE expects encoded ids; if the columns hold raw "
+                "values, set fg_mode: FG_DAG"
+                if self._encoded
+                else "; num_buckets is for whole numbers: set hash_bucket_size, or a vocabulary, "
+                f"in its place, or {OR_MISSING}"
+            )
+            raise BadValue(bad.row, f"{bad.text}{words}") from bad
         outside = ids >= self.rows if ids.dtype == np.uint64 else (ids < 0) | (ids >= self.rows)
         outside = outside.astype(bool, copy=False)  # of Python's integers these are objects
         if not outside.any():
@@ -184,7 +187,10 @@ class Boundaries(Lookup):
         self.row_rule = f"boundaries {_checksum(self._boundaries.tolist())}"
 
     def find(self, flat: pa.Array) -> tuple[np.ndarray, None]:
-        return self.bucket(as_numbers(flat)), None
+        try:
+            return self.bucket(as_numbers(flat)), None
+        except BadValue as bad:
+            raise BadValue(bad.row, f"{bad.text}; {NOT_A_NUMBER}") from bad
 
     def bucket(self, numbers: np.ndarray) -> np.ndarray:
         """Compares in the numbers' own precision, so that 0.7 in float32 is not below 0.7."""

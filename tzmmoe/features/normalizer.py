@@ -4,6 +4,7 @@ import ast
 import math
 import operator
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -91,7 +92,7 @@ def _parsed(text: str) -> Formula:
         raise ValueError(f"no method {method!r}; give one of {', '.join(methods)}{hint}")
     numbers = _arguments(rest, METHODS[method])
     if method == "log10":
-        return _log10(numbers["threshold"], numbers["default"])
+        return Log10(numbers["threshold"], numbers["default"])
     if method == "zscore":
         return _scaled(numbers["mean"], numbers["standard_deviation"])
     return _scaled(numbers["min"], numbers["max"] - numbers["min"])
@@ -120,10 +121,16 @@ def _scaled(shift: float, scale: float) -> Formula:
     return lambda x: (x - shift) / scale
 
 
-def _log10(threshold: float, default: float) -> Formula:
-    return lambda x: np.where(
-        x > threshold, np.log10(x, where=x > threshold, out=np.zeros_like(x)), default
-    )
+@dataclass(frozen=True)
+class Log10:
+    """The logarithm of numbers above ``threshold``, and ``default`` for all others."""
+
+    threshold: float
+    default: float
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        above = x > self.threshold
+        return np.where(above, np.log10(x, where=above, out=np.zeros_like(x)), self.default)
 
 
 def formula(text: str) -> Formula:

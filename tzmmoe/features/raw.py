@@ -11,8 +11,17 @@ from torch import nn
 from tzmmoe.errors import ConfigError, exactly, within
 from tzmmoe.features.base import FEATURES, Feature
 from tzmmoe.features.column import plain
-from tzmmoe.features.forms import BadValue, as_float32, as_numbers, parse_number
+from tzmmoe.features.doubts import warn_of_small
+from tzmmoe.features.forms import (
+    NOT_A_NUMBER,
+    OR_MISSING,
+    BadValue,
+    as_float32,
+    as_numbers,
+    parse_number,
+)
 from tzmmoe.features.lookup import Boundaries, Identity, look_up
+from tzmmoe.features.normalizer import Log10
 from tzmmoe.features.normalizer import normalizer as parse_normalizer
 from tzmmoe.features.shared import OF_A_TABLE, Default, FeatureSettings, SharedFields, Tally
 from tzmmoe.jagged import Jagged
@@ -37,6 +46,7 @@ class RawFeature(Feature):
             raise ConfigError.at("value_dim", f"is {self.value_dim}; give 1 or more")
         setting, dim = shared.setting, shared.embedding_dim
         self._normalize = parse_normalizer(normalizer) if normalizer and setting.raw else None
+        self._looked_at_numbers = False
         self._lookup = Boundaries(boundaries) if boundaries else None
         self._encoded = None  # where the columns hold bucket numbers
         if self._lookup:
@@ -130,7 +140,7 @@ class RawFeature(Feature):
         try:
             flat = as_numbers(values.values)
         except BadValue as bad:
-            raise BadValue(values.row_of(bad.row), bad.text) from bad
+            raise BadValue(values.row_of(bad.row), f"{bad.text}; {NOT_A_NUMBER}") from bad
         numbers = np.full((values.num_rows, self.value_dim), np.nan)
         lengths = values.counts
         wrong = np.flatnonzero((lengths != 0) & (lengths != self.value_dim))
@@ -142,6 +152,8 @@ class RawFeature(Feature):
         numbers[lengths > 0] = flat.reshape(-1, self.value_dim)
         absent = np.isnan(numbers)
         unnormalized = numbers
+        if isinstance(self._normalize, Log10) and not self._looked_at_numbers:
+            self._looked_at_numbers = warn_of_small(self.name, numbers.ravel(), self._normalize)
         if self._normalize:
             with np.errstate(all="ignore"):
                 numbers = self._normalize(numbers)
@@ -149,9 +161,11 @@ class RawFeature(Feature):
         if bad.any():
             row, place = (int(index) for index in np.argwhere(bad)[0])
             number = f"{exactly(unnormalized[row, place])}"
+            remedy = f"set a normalizer that limits it, or {OR_MISSING}"
             if self._normalize:
                 number += f" becomes {exactly(numbers[row, place])} by the normalizer, which"
-            raise BadValue(row, f"{number} is not a finite 32-bit number")
+                remedy = "give a normalizer that holds for all values"
+            raise BadValue(row, f"{number} is not a finite 32-bit number; {remedy}")
         kind = values.values.type
         if self._normalize or not (pa.types.is_float32(kind) or pa.types.is_float16(kind)):
             return numbers, absent

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from tzmmoe.data.loader import Loader
+from tzmmoe.data.reading.files import NoFilesError
 from tzmmoe.data.recorded import FileRecords
 from tzmmoe.errors import CheckpointError, ConfigError
 from tzmmoe.learning.schedules import IdleParts
@@ -73,7 +74,7 @@ class TrainRun:
             self._warn_without_checkpoint()
         else:
             self.session.read_as(saved.path)
-        trainer = self._trainer()
+        trainer = self._trainer(resumes=saved is not None)
         with ExitStack() as held:
             world.first(lambda: self._open_folder(held, saved and saved.path, record))
             return self._train(trainer, saved)
@@ -91,7 +92,7 @@ class TrainRun:
             self.session.read_as(newest)
         else:
             self._warn_without_checkpoint(held)
-        trainer = self._trainer()
+        trainer = self._trainer(resumes=newest is not None)
         if newest:
             self._compare(trainer, self.session.restore(newest))
         else:
@@ -188,10 +189,10 @@ class TrainRun:
             )
         return self._finish(trainer)
 
-    def _trainer(self) -> Trainer:
+    def _trainer(self, *, resumes: bool) -> Trainer:
         session, settings = self.session, self.session.settings
         training, learning = settings.training, settings.learning
-        loader = self._loader()
+        loader = self._loader(resumes)
         self.evaluations.check()
         self.evaluations.warn_of_leaks(loader)
         count_steps = partial(loader.steps, training.num_steps, training.epochs)
@@ -240,14 +241,19 @@ class TrainRun:
         refuse, device = self.interruption.lockstep.refuse, self.session.runtime.device
         return Finite(keys, device, self.session.model_dir, refuse)
 
-    def _loader(self) -> Loader:
+    def _loader(self, resumes: bool) -> Loader:
         """Of train_input_path. The columns that group rows are for metrics only."""
         settings, columns = self.session.settings, self.session.built.tasks.columns()
         logger = settings.training.train_speed_logger
         if not (logger and logger["with_metrics"]):
             columns = [column for column in columns if column.role != "group"]
         path = settings.files.train_input_path
-        return self.session.loader(path, "--train_input_path", columns, training=True)
+        try:
+            return self.session.loader(path, "--train_input_path", columns, training=True)
+        except NoFilesError as error:
+            if resumes:
+                error.args = (f"{error}; {moved.ADVICE} {moved.FLAG} OLD=NEW",)
+            raise
 
     def _check_memory(self, step: TrainStep) -> None:
         """Raise ConfigError if tables and optimizers do not fit into memory."""
@@ -369,7 +375,8 @@ class TrainRun:
         if trainer.world.is_first:
             goes_on = self.interruption.timeout.passed
             best, modules = watch.best, session.modules
-            end = folder.signpost(session.model_dir, step, best, modules, goes_on=goes_on)
+            taken = range(trainer.progress.first_step, trainer.steps)
+            end = folder.signpost(session.model_dir, taken, step, best, modules, goes_on=goes_on)
             log.info("%s", end)
         return results
 

@@ -146,10 +146,17 @@ def best(model_dir: Path, watched: Best | None) -> Path:
 
 
 def signpost(
-    model_dir: Path, step: int, best: Best | None, modules: Sequence[str], *, goes_on: bool
+    model_dir: Path,
+    steps: range,
+    step: int,
+    best: Best | None,
+    modules: Sequence[str],
+    *,
+    goes_on: bool,
 ) -> str:
-    """Where the results of a run are, and the next command: to continue a run that ``goes_on``,
-    otherwise to export. ``step`` is that of the final weights; ``modules`` are allowed."""
+    """What a run did, where its results are, and the next command: to continue a run that
+    ``goes_on``, otherwise to export. ``steps`` are those that it took, and ``step`` is that of the
+    final weights, all counted from 0; ``modules`` are allowed."""
     names = (TRAINING_RESULTS, EVALUATION_RESULTS, HISTORY)
     results = [str(model_dir / name) for name in names if (model_dir / name).exists()]
     checkpoint_line = str(model_dir / f"model.ckpt-{step}")
@@ -165,12 +172,20 @@ def signpost(
         command = f"python -m tzmmoe.train {config} --continue_train"
     if modules:
         command += f" --allow_modules {','.join(modules)}"
-    lines = [f"trained {step + 1:,} steps"]
+    lines = [_trained(steps, step)]
     lines += [f"  results     {', '.join(results)}"] if results else []
     lines += [f"  checkpoint  {checkpoint_line}"]
     lines += [f"  log         {model_dir / LOG}"] if (model_dir / LOG).exists() else []
     lines += [f"  next        {command}"]
     return "\n".join(lines)
+
+
+def _trained(steps: range, step: int) -> str:
+    """How many steps a run took, and those before it, if it resumed."""
+    total = f"{steps.stop:,}"
+    here = f"{len(steps):,} steps in this run, {total} in all" if steps.start else f"{total} steps"
+    early = "" if step + 1 == steps.stop else f"; the result has the weights of step {step + 1:,}"
+    return f"trained {here}{early}"
 
 
 LOCK = ".lock"

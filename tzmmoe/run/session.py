@@ -49,6 +49,11 @@ from tzmmoe.tables.sharded import ShardedTables
 
 log = logging.getLogger(__name__)
 
+PATHS = (
+    *("train_input_path", "eval_input_path", "test_input_path", "model_dir"),
+    "train_config.fine_tune_checkpoint",
+)
+
 
 @dataclass
 class CsvQuotes:
@@ -85,6 +90,7 @@ class Session:
     runtime: Runtime
     free_bytes: int | None  # of the device, before the model was made
     modules: Sequence[str] = ()  # of the user's, which may be imported
+    origins: Mapping[str, str] = field(default_factory=dict)  # of paths, by their flags
     csv_quotes: CsvQuotes = field(default_factory=CsvQuotes)
     owned: folder.Ownership = field(default_factory=folder.Ownership)
 
@@ -138,7 +144,7 @@ class Session:
             machine = Machine(runtime.world, runtime.device, free, num_neighbours())
             place(built.model, replace(settings.placement, unfit=tuple(unmet)), machine)
         built.model.to(runtime.device)
-        return cls(settings, built, runtime, free, config.modules.allowed)
+        return cls(settings, built, runtime, free, config.modules.allowed, _origins(config))
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
@@ -200,7 +206,7 @@ class Session:
         settings, world = self.settings, self.runtime.world
 
         def opened() -> tuple[Source, Assembler]:
-            files = open_source(path, flag, self.reading)
+            files = open_source(path, self.origins.get(flag, flag), self.reading)
             self.csv_quotes.note(files)
             source = part_of(with_partitions(files), flag, settings.split)
             assembler = Assembler(
@@ -249,11 +255,17 @@ class Session:
     def opened(self, path: Path) -> checkpoint.Checkpoint:
         """A checkpoint, or the preferred one of a model_dir. Raises CheckpointError."""
         if not (checkpoint.is_checkpoint(path) or checkpoint.find(path)):
-            tuned = self.settings.training.fine_tune_checkpoint
-            is_tuned = tuned is not None and Path(tuned) == path
-            flags = "--fine_tune_checkpoint" if is_tuned else "--model_dir or --checkpoint_path"
-            raise CheckpointError(no_checkpoint(path, flags))
+            raise CheckpointError(no_checkpoint(path, self._named_by(path)))
         return checkpoint.open_result(path, self.runtime.world)
+
+    def _named_by(self, path: Path) -> str:
+        """The fields and flags that can name a checkpoint, or a model_dir, at this path."""
+        tuned = self.settings.training.fine_tune_checkpoint
+        if tuned is not None and Path(tuned) == path:
+            return self.origins["--fine_tune_checkpoint"]
+        if path != self.model_dir:
+            return "--checkpoint_path"
+        return f"{self.origins['--model_dir']} or --checkpoint_path"
 
     def matching_checkpoint(self, path: Path) -> checkpoint.Checkpoint:
         """As ``opened``, if it has this model's fingerprint. Raises CheckpointError."""
@@ -286,6 +298,15 @@ class Session:
         """Named outputs of a batch with the current weights."""
         model = self.built.model.eval()
         return self.built.tasks.predict(model(batch.to(self.runtime.device).inputs))
+
+
+def _origins(config: Config) -> dict[str, str]:
+    """What set each path of the config, by its flag. Rows that are held out lie where those to
+    train on do."""
+    fields = {f"--{path.rpartition('.')[2]}": path for path in PATHS}
+    if config.pipeline.data_config.HasField("eval_split"):
+        fields["--eval_input_path"] = "train_input_path"
+    return {flag: config.origin(path) for flag, path in fields.items()}
 
 
 def check_config(config: Config) -> None:

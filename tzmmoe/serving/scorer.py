@@ -108,7 +108,7 @@ class Scorer:
             words = f"is {limits!r}; pass Limits(...) of tzmmoe.serving.service.limits, or None"
             raise ConfigError.at("limits", words)
         with spoken.speaking(in_python):
-            scorer = cls._opened(directory, device, allow_modules, key_file)
+            scorer = cls._opened(directory, device, allow_modules, key_file, in_python=True)
         scorer._reader.limits = limits or NO_LIMITS
         return scorer
 
@@ -123,7 +123,7 @@ class Scorer:
     ) -> "Scorer":
         """As ``load``, for a command line: messages speak of flags."""
         keep_memory()
-        scorer = cls._opened(directory, device, allow_modules, key_file)
+        scorer = cls._opened(directory, device, allow_modules, key_file, in_python=False)
         scorer._translate = str
         return scorer
 
@@ -134,11 +134,13 @@ class Scorer:
         device: str | torch.device,
         allow_modules: str | Sequence[str],
         key_file: str | Path | None,
+        *,
+        in_python: bool,
     ) -> "Scorer":
         prepare_for_forks()
         folder, modules = Path(local(directory, "--saved_model_dir")), Modules.of(allow_modules)
         if not (folder / NAME).exists():
-            raise CheckpointError(not_an_export(folder))
+            raise CheckpointError(not_an_export(folder, in_python=in_python))
         signature = Signature.read(folder, modules, Key.read(key_file))
         program = load(folder / "model.pt2")
         try:

@@ -41,6 +41,60 @@ QUIET_LOGGERS = {"matplotlib": logging.ERROR}  # torchmetrics imports it, and it
 MAY_BE_EMPTY = ("eval_input_path", "test_input_path")  # an empty value means: no such files
 
 
+# Flags of other tools, by those of ours that mean the same. What a word stands for is the first
+# flag, in this order, that the command has.
+OTHER_FLAGS = {
+    "continue_train": "resume resume_training resume_from resume_from_checkpoint restart continue "
+    "cont auto_resume",
+    "fine_tune_checkpoint": "finetune finetune_from fine_tune pretrained pretrained_model "
+    "pretrained_path init_checkpoint init_from warm_start load_from",
+    "pipeline_config": "config config_file config_path conf cfg yaml job_config",
+    "saved_model_dir": "model model_path saved_model export_dir export",
+    "checkpoint_path": "checkpoint ckpt ckpt_path weights model model_path load restore "
+    "restore_from resume resume_from",
+    "export_dir": "output_dir output_path output out out_dir save_dir save_path export_path",
+    "predict_input_path": "input input_path inputs input_file data data_path test_data",
+    "predict_output_path": "output output_path output_file output_dir out out_path",
+    "reserved_columns": "keep keep_columns id_columns passthrough",
+    "model_dir": "output_dir out_dir output logdir log_dir save_dir checkpoint_dir ckpt_dir "
+    "work_dir workdir run_dir experiment_dir exp_dir default_root_dir",
+    "data": "input input_path inputs train train_data train_path train_input_path train_file "
+    "data_path file files",
+    "train_input_path": "train train_data train_path train_file train_files data data_path input",
+    "eval_data": "val valid validation val_data valid_data validation_data dev_data val_path "
+    "eval_path eval_input_path",
+    "eval_input_path": "val valid validation val_data valid_data validation_data dev_data "
+    "val_path eval_path eval_data",
+    "eval_fraction": "val_split validation_split val_fraction test_size split val_size",
+    "split_by": "group group_by groups split_column",
+    "test_input_path": "test test_data test_path test_file",
+    "check": "dry_run dryrun fast_dev_run debug sanity_check validate_only",
+    "accept_changes": "force ignore_changes no_check",
+    "allow_modules": "import imports user_dir plugins custom_modules",
+    "device": "gpu gpus cuda accelerator devices use_cuda",
+    "labels": "label target targets label_columns label_fields",
+    "ids": "categorical categorical_columns cat_features cat sparse",
+    "numbers": "numeric numerical continuous dense num_features",
+    "lists": "multi_valued sequences tags",
+    "ignore": "drop exclude skip ignore_columns drop_columns",
+    "weights": "weight sample_weight weight_column",
+    "delimiter": "sep separator field_separator",
+    "out": "output output_path output_file pipeline_config config",
+    "force": "overwrite replace yes",
+    "job": "config job_config input",
+    "set": "override overrides opts options params",
+}
+# Flags of other tools that are fields of the config here.
+FIELDS_OF_FLAGS = {
+    "data_config.batch_size": "batch_size bs train_batch_size per_device_train_batch_size",
+    "data_config.num_workers": "num_workers workers dataloader_num_workers",
+    "train_config.num_epochs": "epochs num_epochs num_train_epochs max_epochs",
+    "train_config.num_steps": "steps num_steps max_steps train_steps num_train_steps",
+    "train_config.save_checkpoints_steps": "save_steps save_every save_interval",
+    "runtime_config.seed": "seed random_seed random_state",
+    "runtime_config.timeout": "timeout max_time time_limit",
+}
+
 RAW = argparse.RawDescriptionHelpFormatter
 
 
@@ -64,11 +118,25 @@ class Parser(argparse.ArgumentParser):
             flag = unknown[0].partition("=")[0]
             if not flag.startswith("-"):
                 self.error(self._surplus(argv))
-            self.error(f"unknown flag {flag}{did_you_mean(flag, self._option_string_actions)}")
+            self.error(f"unknown flag {flag}{self._suggestion(flag)}")
         for name, value in vars(parsed).items():
             if value == "" != self.get_default(name) and name not in MAY_BE_EMPTY:
                 self.error(f"--{name} is empty; give it a value, or leave it out")
         return parsed
+
+    def _suggestion(self, flag: str) -> str:
+        """What to write in place of a flag: what is meant by one of another tool, or else the
+        nearest. The dashes, which all flags share, make none of them nearer."""
+        word = flag.strip("-").replace("-", "_")
+        own = {name.strip("-"): name for name in self._option_string_actions}
+        for name, words in OTHER_FLAGS.items():
+            if name in own and word.lower() in words.split():
+                return f"; did you mean {own[name]!r}?"
+        for field, words in FIELDS_OF_FLAGS.items():
+            if "set" in own and word.lower() in words.split():
+                return f"; set it in the config, or pass --set {field}=VALUE"
+        near = did_you_mean(word, own)
+        return near.replace("'", "'--", 1)
 
     def _surplus(self, argv: Sequence[str]) -> str:
         """What to say of words that belong to no flag."""

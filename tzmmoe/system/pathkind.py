@@ -39,13 +39,19 @@ def not_a_config(path: Path) -> str:
     return f"{path} {is_what(path)}; choose a file with a config"
 
 
-def not_an_export(path: Path) -> str:
-    """Of a path that was given as an export: what to give instead."""
-    kind, remedy = kind_of(path), "choose a folder that tzmmoe.export wrote"
+def not_an_export(path: Path, *, in_python: bool) -> str:
+    """Of a path that was given as an export: what to give instead, as flags of predict or as calls
+    in Python."""
+    kind, exporter = kind_of(path), "Pipeline.export" if in_python else "tzmmoe.export"
+    remedy = f"choose a folder that {exporter} wrote"
     if not kind:
         return f"{path}: does not exist, so it is not an export; {remedy}"
-    if kind in ("a model_dir", "a checkpoint"):
-        config = path / "pipeline.config"
+    config = str(path if kind == "a config" else path / "pipeline.config")
+    is_trained = kind in ("a model_dir", "a checkpoint")
+    if in_python and (is_trained or kind == "a config"):
+        chosen = f", checkpoint_path={str(path)!r}" if is_trained else ""
+        remedy = f"export it: Pipeline.load({config!r}).export(FOLDER{chosen})"
+    elif is_trained:
         remedy = f"export it, or pass --pipeline_config {config} --checkpoint_path {path} instead"
     elif kind == "a config":
         remedy = f"pass --pipeline_config {path} instead"

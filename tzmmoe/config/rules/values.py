@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from tzmmoe.config.rulebook import Rules
 from tzmmoe.config.walk import messages
-from tzmmoe.errors import Faults, exactly, join
+from tzmmoe.errors import Faults, exactly, few, join
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 
 OWN_NAME = "give each its own name, or keep one"
@@ -59,7 +59,10 @@ def unique(names: Iterable[str], path: str, faults: Faults, remedy: str = "keep 
 def defined(name: str, names: Collection[str], path: str, place: str, faults: Faults) -> None:
     """A name must be one of the ``names`` that the setting ``place`` lists."""
     if name not in names:
-        faults.add(path, f"{name!r} is not in {place}{faults.hint(name, names)}")
+        others = [other for other in names if other]
+        listed = f", or name one of {few(others)}" if others else ""
+        remedy = faults.hint(name, names) or f"; add it to {place}{listed}"
+        faults.add(path, f"{name!r} is not in {place}{remedy}")
 
 
 def _finite(pipeline: Pipeline, faults: Faults) -> None:

@@ -25,6 +25,10 @@ KINDS = {
 MOST_TOLD = 3  # files that are reached twice
 
 
+class NoFilesError(DataError):
+    """A path names no file."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """What data_config says about reading files.
@@ -48,8 +52,8 @@ class Reading:
 def open_source(path: str, flag: str, reading: Reading) -> Source:
     """The source for a path: files, folders or globs, separated by commas (``\\\\,`` is none).
 
-    ``flag`` is the command-line flag for the path, named in errors. The suffix of the files decides
-    how they are read, and ``dataset_type`` does if the suffix is unknown.
+    ``flag`` is the command-line flag for the path, or the field that set it, named in errors. The
+    suffix of the files decides how they are read, and ``dataset_type`` does if it is unknown.
 
     Raises:
         DataError: no such files, or files of several or unknown kinds.
@@ -111,12 +115,12 @@ def _expand(part: str, flag: str) -> list[str]:
     if not path.exists() and named.is_pattern(part):
         return _matching(part, flag)
     if path.is_dir():
-        return _in_folder(part)
+        return _in_folder(part, flag)
     if path.is_symlink() and not path.exists():
         target = path.readlink()
-        raise DataError(f"{part}: is a link to {target}, which does not exist; check {flag}")
+        raise NoFilesError(f"{part}: is a link to {target}, which does not exist; check {flag}")
     if not path.exists():
-        raise DataError(f"{part}: does not exist ({flag}){_near(path)}")
+        raise NoFilesError(f"{part}: does not exist; check {flag}{_near(path)}")
     if not path.is_file():
         raise DataError(f"{part}: is a pipe or a device; set {flag} to regular files")
     return [part]
@@ -134,14 +138,15 @@ def _matching(pattern: str, flag: str) -> list[str]:
     elif folders := [place for place in places if Path(place).is_dir()]:
         files += [file for folder in folders for file in named.in_folder(folder) if _kind(file)]
     if not files:
-        raise DataError(f"{pattern}: no file matches; check {flag}")
+        raise NoFilesError(f"{pattern}: no file matches; check {flag}")
     return list(dict.fromkeys(files))
 
 
-def _in_folder(folder: str) -> list[str]:
+def _in_folder(folder: str, flag: str) -> list[str]:
     files = [file for file in named.in_folder(folder) if _kind(file)]
     if not files:
-        raise DataError(f"{folder}: no {', '.join(KINDS)} files in this folder or below it")
+        kinds = ", ".join(KINDS)
+        raise NoFilesError(f"{folder}: no {kinds} files in this folder or below it; check {flag}")
     return files
 
 

@@ -8,7 +8,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tzmmoe.errors import ConfigError
-from tzmmoe.features.forms import BadType, BadValue, as_integers, as_text, is_number, is_text
+from tzmmoe.features.forms import (
+    OR_MISSING,
+    BadType,
+    BadValue,
+    as_integers,
+    as_text,
+    is_number,
+    is_text,
+)
 
 SECONDS = pa.timestamp("s")
 PARTS: dict[str, Callable[[pa.Array], pa.Array]] = {
@@ -83,11 +91,16 @@ class DatePart:
         return pc.local_timestamp(times.cast(pa.timestamp(times.type.unit, self.zone)))
 
     def _since_epoch(self, flat: pa.Array) -> pa.Array:
-        numbers = as_integers(flat)
+        try:
+            numbers = as_integers(flat)
+        except BadValue as bad:
+            words = f"{bad.text}, as {self.form} must be; set date_format to its form"
+            raise BadValue(bad.row, f"{words}, or {OR_MISSING}") from bad
         try:
             return pa.array(numbers, pa.int64()).cast(pa.timestamp(EPOCHS[self.form], "UTC"))
         except (pa.ArrowInvalid, OverflowError) as error:
-            raise BadValue(int(numbers.argmax()), f"{numbers.max()} is not a date") from error
+            words = f"{numbers.max()} is no {self.form} of a date; set date_format to its unit"
+            raise BadValue(int(numbers.argmax()), f"{words}, or {OR_MISSING}") from error
 
     def _parsed(self, texts: pa.Array) -> pa.Array:
         texts = pc.utf8_trim_whitespace(texts)
@@ -131,4 +144,4 @@ class DatePart:
 def _bad(texts: pa.Array, place: int, form: str | None = None) -> BadValue:
     wanted = "a date such as 2024-12-31 or 2024-12-31 23:59:00" if form is None else f"of {form!r}"
     words = f"{texts[place].as_py()!r} is not {wanted}; set date_format to its form"
-    return BadValue(place, f"{words}, or list it in na_values if it means that there is none")
+    return BadValue(place, f"{words}, or {OR_MISSING}")

@@ -10,6 +10,7 @@ from tzmmoe.errors import ConfigError, few
 from tzmmoe.system.localpath import local
 
 FLAG = "--map_path"
+ADVICE = "if files have moved since the checkpoint, name their new place there, and pass"
 Reading = tuple[Order, Position]
 
 

@@ -18,6 +18,10 @@ from tzmmoe.system.checkpoint import Checkpoint
 from tzmmoe.system.tensorfiles import Scattered
 
 TABLE = "tables."  # begins the names of tables' tensors
+OTHERWISE = (  # what to do with a checkpoint of which nothing, or little, fits
+    "train from scratch without train_config.fine_tune_checkpoint, choose another checkpoint, or "
+    "list the tensors to take in train_config.fine_tune_ckpt_param_map, without partial_restore"
+)
 
 
 @dataclass
@@ -56,7 +60,10 @@ def restore_partially(checkpoint: Checkpoint, built: Built) -> str:
             f"{checkpoint.path}: written by an earlier version, without what "
             "train_config.partial_restore needs; resume that run for one step to save it"
         )
-    if misread := list(_misread(saved, Fingerprint.of(built))):
+    current = Fingerprint.of(built)
+    if misread := list(_misread(saved, current)):
+        if strange := _strange(saved, current):
+            raise CheckpointError(f"{checkpoint.path}: is of another model: {strange}; {OTHERWISE}")
         listed = "\n  ".join(misread)
         raise CheckpointError(f"{checkpoint.path} could be misread:\n  {listed}")
     sizes = {
@@ -67,7 +74,9 @@ def restore_partially(checkpoint: Checkpoint, built: Built) -> str:
     took = [*found.taken, *found.grown]
     lines = "".join(f"\n  {line}" for line in found.lines())
     if not took:
-        raise CheckpointError(f"{checkpoint.path}: no tensor fits the model:{lines}")
+        raise CheckpointError(
+            f"{checkpoint.path}: no tensor fits the model:{lines}\nso nothing is taken; {OTHERWISE}"
+        )
     checkpoint.read({name: own[name] for name in took}, grown=found.grown)
     return f"{len(took)} of {len(own)} tensors come from {checkpoint.path}{lines}"
 
@@ -130,6 +139,20 @@ def _reads(feature: Feature, table: str) -> bool:
     """Whether a feature reads a table: its own, or one that a body's factor made for it."""
     has_table = feature.table is not None
     return has_table and table in (feature.table.name, f"{feature.name}.{table.rpartition('.')[2]}")
+
+
+def _strange(saved: Mapping[str, Any], current: Fingerprint) -> str:
+    """That a model has so few features of the checkpoint's that hardly anything fits; empty if it
+    has half of its own from there."""
+    before, now = list(saved["rows"]), list(current.rows)
+    both = [name for name in now if name in before]
+    if 2 * len(both) >= len(now):
+        return ""
+    fits = "little" if both else "nothing"
+    return (
+        f"its features are {few(before)}, of which the config's {len(now)} features have "
+        f"{few(both) or 'none'}, so {fits} of it fits"
+    )
 
 
 def _misread(saved: Mapping[str, Any], current: Fingerprint) -> Iterator[str]:
