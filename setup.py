@@ -11,6 +11,11 @@ HERE = Path(__file__).parent
 COMPILED = HERE / "tzmmoe/protos"
 COMPILED.mkdir(exist_ok=True)  # setuptools looks for the package before it is compiled
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "tzmmoe/__init__.py").read_text())[1]
+# Of pyfarmhash; elsewhere it needs a C++ compiler, and this package does without.
+HAS_WHEELS = (
+    "sys_platform == 'linux' and platform_machine == 'x86_64'"
+    " and python_version >= '3.11' and python_version < '3.14'"
+)
 
 
 class CompileSchema(Command):
@@ -66,6 +71,7 @@ setup(
         "safetensors>=0.4.3",
         "tensorboard>=2.14",
         "tqdm>=4.66",
+        f"pyfarmhash>=0.5.1; {HAS_WHEELS}",  # for speed alone: features/native.py
     ],
     extras_require={
         "torchrec": ["torchrec>=1.8"],  # with FBGEMM for CUDA

@@ -1,6 +1,9 @@
 """Hashes of texts: the same numbers as the systems whose tables and data we read."""
 
+import sys
 import time
+from collections.abc import Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -9,8 +12,10 @@ from features.oracles_values import murmur
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tzmmoe.features import hashing, native
 from tzmmoe.features.hashing import BLOCK, FUNCTIONS, hash_texts
 from tzmmoe.features.longtexts import FEW, PART, SHORT
+from tzmmoe.features.native import LONG, PROBE, compiled
 
 # Of TorchEasyRec 1.3.16 (its tests, and pyfg), modulo 100.
 TORCHEASYREC_MURMUR = {
@@ -58,7 +63,17 @@ PYFARMHASH = {
     "x1y2z" * 52_442: 11874526037611246361,
     "0123456789" * 100_000: 18444510776969138365,
 }
+# By any size, also far above and below LONG.
+SIZES = st.lists(st.integers(0, 5 * LONG) | st.integers(LONG - 9, LONG + 9), max_size=6)
 TEXTS = st.lists(st.text(st.characters(codec="utf-8"), max_size=80), max_size=20)
+
+
+@pytest.fixture(params=["compiled", "own"])
+def code(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Long texts are hashed by compiled code, if there is any, or by the code of this package."""
+    if request.param == "own":
+        monkeypatch.setattr(hashing, "compiled", lambda function: None)
+    return request.param
 
 
 @pytest.mark.parametrize(("text", "bucket"), TORCHEASYREC_MURMUR.items())
@@ -73,7 +88,7 @@ def test_farm_gives_the_buckets_of_tensorflow(text: str, bucket: int) -> None:
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
-def test_farm_equals_the_library_of_google(kind: pa.DataType) -> None:
+def test_farm_equals_the_library_of_google(kind: pa.DataType, code: str) -> None:
     """Short and long texts together, so that each is hashed among others."""
     texts = pa.array([*PYFARMHASH, *reversed(PYFARMHASH)], kind)
     expected = [*PYFARMHASH.values(), *reversed(PYFARMHASH.values())]
@@ -94,7 +109,7 @@ def test_murmur_of_every_length_equals_the_hash_byte_by_byte() -> None:
     assert hash_texts(pa.array(texts), "MURMUR_HASH").tolist() == [murmur(text) for text in texts]
 
 
-def test_murmur_of_long_texts_equals_the_hash_byte_by_byte() -> None:
+def test_murmur_of_long_texts_equals_the_hash_byte_by_byte(code: str) -> None:
     texts = ["ab1" * 40, "é2" * 700, "0123456" * (8 * 8 * PART // 7 + 3)]
     for some in (texts, texts[2:]):
         assert hash_texts(pa.array(some), "MURMUR_HASH").tolist() == [murmur(t) for t in some]
@@ -102,7 +117,9 @@ def test_murmur_of_long_texts_equals_the_hash_byte_by_byte() -> None:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize("count", [1, FEW - 1, FEW, FEW + 1, 3 * FEW])
-def test_long_texts_have_the_same_hashes_alone_and_with_others(function: str, count: int) -> None:
+def test_long_texts_have_the_same_hashes_alone_and_with_others(
+    function: str, count: int, code: str
+) -> None:
     """Few are hashed one by one, many together; of many, the longest go on one by one."""
     sizes = [64 * SHORT * (number % 7) + number for number in range(count)]
     texts = [f"{size},y" * (size // 4) + "z" * 5_000 * (size % 50 == 0) for size in sizes]
@@ -110,10 +127,84 @@ def test_long_texts_have_the_same_hashes_alone_and_with_others(function: str, co
     assert hash_texts(pa.array(texts), function).tolist() == alone
 
 
+@pytest.fixture
+def another_search() -> Iterator[None]:
+    """What was found is forgotten before and after."""
+    compiled.cache_clear()
+    yield
+    compiled.cache_clear()
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_text_of_a_megabyte_is_hashed_in_two_tenths_of_a_second(function: str) -> None:
-    """The best of several runs, so that what else the machine does matters little."""
-    texts = pa.array(["x1y2z" * 200_000])
+@settings(deadline=None, max_examples=50)
+@given(sizes=SIZES)
+def test_compiled_code_gives_the_hashes_of_the_code_of_this_package(
+    function: str, sizes: list[int]
+) -> None:
+    texts = pa.array(["é7\0ab"[: size % 5 + 1] * size for size in sizes], pa.string())
+    hashes = hash_texts(texts, function).tolist()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hashing, "compiled", lambda function: None)
+        assert hash_texts(texts, function).tolist() == hashes
+
+
+def test_murmur_is_compiled_wherever_gcc_built_torch() -> None:
+    assert compiled("MURMUR_HASH") or sys.platform != "linux"
+
+
+def test_only_long_texts_are_passed_to_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed = []
+    monkeypatch.setattr(hashing, "compiled", lambda function: lambda text: passed.append(text) or 7)
+    texts = ["a", "b" * LONG, "c" * (LONG + 1), "é" * LONG, ""]
+    hashes = hash_texts(pa.array(texts), "MURMUR_HASH").tolist()
+    assert passed == [texts[2].encode(), texts[3].encode()]
+    assert hashes == [murmur(t) if len(t.encode()) <= LONG else 7 for t in texts]
+
+
+MODULES = {
+    "absent": None,
+    "another package": SimpleNamespace(FarmHash64=hash),
+    "other hashes": SimpleNamespace(fingerprint64=lambda text: 5),
+}
+
+
+@pytest.mark.usefixtures("another_search")
+@pytest.mark.parametrize("case", MODULES)
+def test_a_module_that_is_not_pyfarmhash_is_not_used(
+    case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, native.FARM_MODULE, MODULES[case])
+    assert compiled("FARM_HASH") is None
+    text = "0123456789" * 1000
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hashing, "compiled", lambda function: None)
+        expected = hash_texts(pa.array([text]), "FARM_HASH")
+    assert hash_texts(pa.array([text]), "FARM_HASH") == expected
+
+
+@pytest.mark.usefixtures("another_search")
+@pytest.mark.parametrize(
+    ("name", "value"), [("MURMUR_LIBRARY", "libabsent.so.6"), ("MURMUR_SYMBOL", "absent")]
+)
+def test_murmur_does_not_need_compiled_code(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, name, value)
+    assert compiled("MURMUR_HASH") is None
+    assert hash_texts(pa.array(["ab" * LONG]), "MURMUR_HASH")[0] == murmur("ab" * LONG)
+
+
+def test_compiled_code_is_compared_with_a_text_that_is_long() -> None:
+    assert len(PROBE) > LONG
+    assert native.PROBE_HASHES["MURMUR_HASH"] == murmur(PROBE.decode())
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_long_text_is_hashed_in_two_tenths_of_a_second(function: str, code: str) -> None:
+    """Ten megabytes by compiled code, else one. The best of several runs, so that what else the
+    machine does matters little."""
+    is_compiled = code == "compiled" and compiled(function)
+    texts = pa.array(["x1y2z" * (2_000_000 if is_compiled else 200_000)])
     best = float("inf")
     for _ in range(5):
         begin = time.thread_time()

@@ -5,6 +5,7 @@ import numpy as np
 import pyarrow as pa
 
 from tzmmoe.features.longtexts import farm_rounds, murmur_rounds, rounds_together
+from tzmmoe.features.native import LONG, SEED, compiled
 
 
 class Texts:
@@ -36,6 +37,9 @@ class Texts:
 
     def bytes(self, at: np.ndarray) -> np.ndarray:
         return self._bytes[at].astype(np.uint64)
+
+    def text(self, at: int, length: int) -> bytes:
+        return self._bytes[at : at + length].tobytes()
 
     def run(self, at: int, count: int) -> np.ndarray:
         """``count`` words that follow each other, from a position on."""
@@ -201,7 +205,6 @@ def _farm_round(
     return [z, y, x, *v, *w]
 
 
-SEED = U64(0xC70F6907)
 M = U64(0xC6A4A7935BD1E995)
 BLOCK = 1 << 14  # texts at a time: their temporaries stay in the processor's cache
 
@@ -210,16 +213,28 @@ def hash_texts(texts: pa.Array, function: str) -> np.ndarray:
     """uint64 hashes (N,) of a string array without nulls; ``function`` is a word of FUNCTIONS."""
     read = Texts(texts)
     hashes = np.empty(len(texts), U64)
+    for begin in range(0, len(texts), BLOCK):
+        part = slice(begin, begin + BLOCK)
+        hashes[part] = _hash_block(read, read.start[part], read.length[part], function)
+    return hashes
+
+
+def _hash_block(texts: Texts, start: np.ndarray, length: np.ndarray, function: str) -> np.ndarray:
+    rows = np.flatnonzero(length > LONG)
+    hash_bytes = compiled(function) if len(rows) else None
+    is_short = slice(None) if hash_bytes is None else length <= LONG
+    hashes = np.empty(len(length), U64)
     with np.errstate(over="ignore"):
-        for begin in range(0, len(texts), BLOCK):
-            part = slice(begin, begin + BLOCK)
-            hashes[part] = FUNCTIONS[function](read, read.start[part], read.length[part])
+        hashes[is_short] = FUNCTIONS[function](texts, start[is_short], length[is_short])
+    if hash_bytes is not None:
+        for row in rows:
+            hashes[row] = hash_bytes(texts.text(start[row], length[row]))
     return hashes
 
 
 def murmur(texts: Texts, start: np.ndarray, length: np.ndarray) -> np.ndarray:
     """MurmurHash64A of the texts that begin at ``start``."""
-    h = SEED ^ (length.astype(U64) * M)
+    h = U64(SEED) ^ (length.astype(U64) * M)
     words = length >> 3
     together = rounds_together(words)
     for index in range(together):

@@ -8,6 +8,8 @@ request is read alike whatever other rows come with it. Cells of a column may th
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,48 @@ SHORT = {np.float16: pa.float16(), np.float32: pa.float32()}
 NARROW = {"halffloat": pa.float16(), "float": pa.float32()}  # by Arrow's names
 # What Arrow and Python raise for a value that has no form in Arrow.
 UNFIT = (pa.ArrowException, TypeError, ValueError, OverflowError, AttributeError)
+
+
+NONE = type(None)
+
+
+class Cells:
+    """The cells of a column, with what both their size and their array depend on, found once."""
+
+    def __init__(self, cells: Sequence[Any]) -> None:
+        self.all = cells
+
+    def __len__(self) -> int:
+        return len(self.all)
+
+    @cached_property
+    def _types(self) -> set[type]:
+        return {*map(type, self.all)}
+
+    @property
+    def kinds(self) -> set[type]:
+        """The types of cells that are not None."""
+        return self._types - {NONE}
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """(B,) int64 of cells that have one; 0 for None."""
+        cells = self.all
+        if NONE in self._types:
+            cells = [() if cell is None else cell for cell in cells]
+        return np.fromiter(map(len, cells), np.int64, len(cells))
+
+    @cached_property
+    def values(self) -> "Cells":
+        """The values of lists, one list after another."""
+        return Cells([*chain.from_iterable(filter(None, self.all))])
+
+    def offsets(self, kind: pa.DataType) -> pa.Array:
+        """Where the values of each list begin, and the end; null for a cell that is None."""
+        ends = np.append(0, np.cumsum(self.lengths))
+        is_none = [cell is None for cell in self.all] if NONE in self._types else None
+        mask = None if is_none is None else np.array([*is_none, False])
+        return pa.array(ends, kind, mask=mask)
 
 
 class Unfit(Exception):
@@ -53,22 +97,22 @@ class Column:
             return None
         return max(types, key=lambda kind: kind.bit_width)
 
-    def array(self, cells: Sequence[Any]) -> pa.Array | None:
+    def array(self, cells: Cells) -> pa.Array | None:
         """All cells in one array; None unless each has the same value in it as it has alone."""
-        kinds = {*map(type, cells)} - {type(None)}
+        kinds = cells.kinds
         if not kinds:
             return pa.nulls(len(cells))
         if kinds <= LISTS:
             return self._lists(cells)
         if kinds == {dict}:
-            return self._maps([None if cell is None else cell.items() for cell in cells])
-        return self._scalars(cells, kinds)
+            return self._maps(Cells([cell if cell is None else cell.items() for cell in cells.all]))
+        return self._scalars(cells)
 
     def cell(self, cell: Any) -> pa.Array:
         """The array of one cell. Raises Unfit."""
         try:
             cell = self._simple(cell)
-            array = self.array([cell])
+            array = self.array(Cells([cell]))
             if array is None:
                 array = _alone(cell)
             if array is None:
@@ -100,8 +144,9 @@ class Column:
             array = array.cast(pa.float64(), safe=False)  # Arrow has no direct cast
         return array.cast(self.precision, safe=False)
 
-    def _scalars(self, cells: Sequence[Any], kinds: set[type]) -> pa.Array | None:
+    def _scalars(self, values: Cells) -> pa.Array | None:
         """An array of texts or numbers, with true and false as 1 and 0."""
+        cells, kinds = values.all, values.kinds
         if kinds == {str}:
             return _made(cells, TEXT)
         if bool in kinds and kinds <= {bool, int, float}:
@@ -118,32 +163,32 @@ class Column:
             return None
         return None if array is None else self._narrowed(array)
 
-    def _lists(self, cells: Sequence[Sequence | None]) -> pa.Array | None:
+    def _lists(self, cells: Cells) -> pa.Array | None:
         """An array of lists, or of maps where lists hold pairs."""
-        values = [value for cell in cells if cell is not None for value in cell]
-        kinds = {*map(type, values)} - {type(None)}
+        values, kinds = cells.values, cells.values.kinds
         if not kinds:  # an empty list has no value, just as None
             return pa.nulls(len(cells))
         if kinds <= {list, tuple}:
-            is_paired = all(len(value) == 2 for value in values if value is not None)
+            is_paired = all(len(value) == 2 for value in values.all if value is not None)
             return self._maps(cells) if self.is_weighted and is_paired else None
-        array = self._scalars(values, kinds)
-        return None if array is None else pa.LargeListArray.from_arrays(_offsets(cells), array)
+        array = self._scalars(values)
+        if array is None:
+            return None
+        return pa.LargeListArray.from_arrays(cells.offsets(pa.int64()), array)
 
-    def _maps(self, cells: Sequence[Any]) -> pa.Array | None:
+    def _maps(self, cells: Cells) -> pa.Array | None:
         """An array of maps, from cells that hold pairs of a value and its weight."""
-        pairs = [pair for cell in cells if cell is not None for pair in cell]
+        pairs = cells.values.all
         if not pairs:
             return pa.nulls(len(cells))
         if None in pairs:
             return None
-        keys = [key for key, _ in pairs]
-        kinds = {*map(type, keys)} - {type(None)}
-        array = self._scalars(keys, kinds) if kinds else None
+        keys = Cells([key for key, _ in pairs])
+        array = self._scalars(keys) if keys.kinds else None
         weights = _made([weight for _, weight in pairs], pa.float64())
         if array is None or array.null_count or weights is None:
             return None
-        return pa.MapArray.from_arrays(_offsets(cells, pa.int32()), array, weights)
+        return pa.MapArray.from_arrays(cells.offsets(pa.int32()), array, weights)
 
     def _simple(self, cell: Any) -> Any:
         """A cell as a builtin value, or a list or dict of them, if it is like one."""
@@ -177,9 +222,10 @@ class Column:
             if not all(map(_is_pair, pairs)):
                 raise TypeError("holds pairs and other values")
             pairs = [(_text(key), _weight(weight)) for key, weight in pairs]
-            return self._maps([pairs])
+            return self._maps(Cells([pairs]))
         if isinstance(cell, list):
-            return self._lists([[None if value is None else _text(value) for value in cell]])
+            texts = [None if value is None else _text(value) for value in cell]
+            return self._lists(Cells([texts]))
         return pa.array([_text(cell)], TEXT)
 
 
@@ -214,15 +260,6 @@ def _is_wide(kind: pa.DataType, precision: pa.DataType) -> bool:
     if pa.types.is_floating(kind):
         return kind.bit_width > precision.bit_width
     return pa.types.is_integer(kind) or pa.types.is_boolean(kind)
-
-
-def _offsets(cells: Sequence[Any], kind: pa.DataType | None = None) -> pa.Array:
-    """Where the values of each cell begin; null for a cell that is None."""
-    offsets, end = [], 0
-    for cell in cells:
-        offsets.append(None if cell is None else end)
-        end += 0 if cell is None else len(cell)
-    return pa.array([*offsets, end], kind or pa.int64())
 
 
 def _made(cells: Sequence[Any], kind: pa.DataType) -> pa.Array | None:

@@ -1,6 +1,6 @@
 """What a Scorer is asked to score, in any of its forms -> a chunk of Arrow rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from tzmmoe.data.reading.base import Chunk, FileRows
 from tzmmoe.errors import DataError, did_you_mean
 from tzmmoe.features import Feature
 from tzmmoe.features.column import decoded, is_list
-from tzmmoe.serving.cells import Column, Unfit
+from tzmmoe.serving.cells import Cells, Column, Unfit
 from tzmmoe.serving.service.faults import RowFaults
 from tzmmoe.serving.service.limits import NAME, NO_LIMITS, Limits
 
@@ -117,7 +117,7 @@ class RequestReader:
 
     def _of_batch(self, batch: pa.RecordBatch, faults: RowFaults) -> Request:
         if not batch.num_rows:  # whatever the types are
-            return self._of_cells({name: [] for name in self.columns}, 0, faults)
+            return self._of_cells(((name, Cells([])) for name in self.columns), 0, faults)
         self._check_sizes(dict(zip(self.columns, batch.columns, strict=True)), faults)
         columns = batch.columns
         if faults.are_collected:  # rows will be taken out
@@ -143,19 +143,18 @@ class RequestReader:
             first = rows[0]
             if not all(name in first for name in self.columns):
                 self._check_names([*dict.fromkeys(name for row in rows for name in row)])
-        cells = {name: [row.get(name) for row in rows] for name in self.columns}
-        self._check_sizes(cells, faults)
+        cells = ((name, Cells([row.get(name) for row in rows])) for name in self.columns)
         return self._of_cells(cells, len(rows), faults)
 
     def _of_pandas(self, frame: Any, faults: RowFaults) -> Request:
         """A pandas DataFrame. Its columns of Python objects are read as those of dicts."""
         self._check_names([*frame.columns])
         self.limits.check_rows(len(frame))
-        cells: dict[str, Any] = {}
+        cells: dict[str, Cells | pa.Array] = {}
         for name in self.columns:
             series = frame[name]
             if series.dtype == object or not len(series):
-                cells[name] = series.tolist()
+                cells[name] = Cells(series.tolist())
                 continue
             try:
                 array = pa.array(series, from_pandas=True)
@@ -164,10 +163,9 @@ class RequestReader:
             if isinstance(array, pa.ChunkedArray):
                 array = _batch(pa.table({name: array}), [name]).column(0)
             cells[name] = array
-        self._check_sizes(cells, faults)
-        return self._of_cells(cells, len(frame), faults)
+        return self._of_cells(cells.items(), len(frame), faults)
 
-    def _check_sizes(self, cells: dict[str, Sequence[Any] | pa.Array], faults: RowFaults) -> None:
+    def _check_sizes(self, cells: Mapping[str, Cells | pa.Array], faults: RowFaults) -> None:
         """Compare what columns hold with the limits, before more is made of it."""
         sizes = {}
         for name, column in self.columns.items():
@@ -177,10 +175,12 @@ class RequestReader:
         self.limits.check_bytes(sizes)
 
     def _of_cells(
-        self, cells: Mapping[str, Sequence[Any] | pa.Array], num_rows: int, faults: RowFaults
+        self, columns: Iterable[tuple[str, Cells | pa.Array]], num_rows: int, faults: RowFaults
     ) -> Request:
+        cells, ready = self._within_limits(columns, faults)
         arrays = {
-            name: self._arrays(column, cells[name], faults) for name, column in self.columns.items()
+            name: [ready[name]] if name in ready else self._arrays(column, cells[name], faults)
+            for name, column in self.columns.items()
         }
         mixed = {name: column for name, column in arrays.items() if len(column) > 1}
         if not mixed:
@@ -203,17 +203,43 @@ class RequestReader:
         file_rows = tuple(FileRows(NAME, int(row), 1) for row in order)
         return Request(CellChunk(0, tuple(batches), file_rows), np.argsort(order))
 
-    def _arrays(self, column: Column, cells: Sequence[Any] | pa.Array, faults: RowFaults) -> Arrays:
+    def _within_limits(
+        self, columns: Iterable[tuple[str, Cells | pa.Array]], faults: RowFaults
+    ) -> tuple[dict[str, Cells | pa.Array], dict[str, pa.Array]]:
+        """The cells of all columns, and the arrays of those that were made on the way.
+
+        While it is plain that the limits hold, each column is measured and made an array before the
+        next one's cells are taken out of the rows: all this reads the same cells, which lie all
+        over the memory, and the processor's cache has those of one column.
+        """
+        cells: dict[str, Cells | pa.Array] = {}
+        ready: dict[str, pa.Array] = {}
+        tally = self.limits.tally()
+        for name, column in columns:
+            cells[name] = column
+            if isinstance(column, pa.Array):
+                tally.add(column)
+            elif tally.has_room(column):
+                array = self.columns[name].array(column)
+                tally.add(array)
+                if array is not None:
+                    ready[name] = array
+        if not tally.is_plain:
+            ready.clear()
+            self._check_sizes(cells, faults)
+        return cells, ready
+
+    def _arrays(self, column: Column, cells: Cells | pa.Array, faults: RowFaults) -> Arrays:
         """One array if all cells have values of one type, else one for each."""
         if isinstance(cells, pa.Array):
             return [column.narrowed(_without_views(cells) if faults.are_collected else cells)]
         if faults:
-            cells = [None if row in faults else cell for row, cell in enumerate(cells)]
+            cells = Cells([None if row in faults else c for row, c in enumerate(cells.all)])
         array = column.array(cells)
         if array is not None:
             return [array]
         arrays = []
-        for row, cell in enumerate(cells):
+        for row, cell in enumerate(cells.all):
             try:
                 arrays.append(column.cell(cell))
             except Unfit as unfit:
