@@ -1,6 +1,7 @@
 """The training loop."""
 
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -309,12 +310,15 @@ class Trainer:
         json_state |= {"quality": quality.to_json(), **self.session.fingerprint.to_json()}
         text = self.session.settings.text
         content = checkpoint.Content(self.steps - 1, tensors, json_state, text)
+        began = time.monotonic()
         with self.interruption.saving():
             path = checkpoint.save(self.model_dir, content, self.world)
             self.session.owned.newest = path
             self.world.first(lambda: checkpoint.prefer(self.model_dir, None))
         self._saved_at = self.steps
         self.progress.say(f"saved {path}")
+        if doubt := self.interruption.grace.doubt(time.monotonic() - began):
+            self.progress.say(doubt, logging.WARNING)
 
     def _stop_on_signal(self) -> None:
         if self.interruption.signum() and self.steps > self._saved_at:
