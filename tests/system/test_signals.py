@@ -154,6 +154,29 @@ def test_a_signal_after_the_command_does_not_change_its_exit_code(signum, fails,
     assert (done.returncode, done.stderr) == (code, "a message\n" if fails else "")
 
 
+IN_TEXT = """
+import os, signal
+from tzmmoe.system import cli
+
+def main(argv: list[str]) -> None:
+    exec("os.kill(os.getpid(), signal.SIGINT)", globals())
+
+cli.run(main)
+"""
+
+
+def test_ctrl_c_within_code_that_is_text_has_its_exit_code(tmp_path: Path) -> None:
+    """As where a dataclass is being made: of what ``-m`` started, Python would kill itself."""
+    (tmp_path / "asked.py").write_text(IN_TEXT)
+    done = subprocess.run(
+        [sys.executable, "-m", "asked"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+    )
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 @pytest.mark.parametrize("step", ["_set_logging", "_print_error"])
 def test_a_signal_before_and_after_the_work_has_its_exit_code(monkeypatch, step) -> None:
     def main(argv: Sequence[str]) -> None:

@@ -234,6 +234,7 @@ class TrainRun:
             profile=Profile(
                 profiled if world.is_first else (), session.model_dir / "profile", device
             ),
+            evaluation_files=self.evaluations.files(),
         )
 
     def _finite(self) -> Finite:
@@ -302,6 +303,8 @@ class TrainRun:
 
         def compared() -> None:
             found = files.file_changes(saved, self.paths, source.files)
+            evaluated = trainer.evaluation_files
+            found.notes += files.evaluation_changes(saved, self.paths, evaluated)
             accepts, kinds = self.accept_changes, report.RESUMING
             report.report_changes(self.session, saved, kinds, accepts=accepts, files=found)
             trainer.files = FileRecords(source.files, found.records)

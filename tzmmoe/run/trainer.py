@@ -69,6 +69,7 @@ class Trainer:
     history: History
     speed: Speed | None
     profile: Profile
+    evaluation_files: Sequence[str] = ()
     position: Position = field(default_factory=Position)
     steps: int = 0
     _saved_at: int = field(default=0, init=False)  # the steps done at the last save
@@ -84,6 +85,7 @@ class Trainer:
         self.model, self.tasks = session.built.model, session.built.tasks
         self.device, self.world = session.runtime.device, session.runtime.world
         self.files = FileRecords(self.loader.source.files if self.world.is_first else ())
+        self.evaluated = FileRecords(self.evaluation_files if self.world.is_first else ())
 
     def resume(
         self,
@@ -304,6 +306,8 @@ class Trainer:
         if self.world.is_first:  # which writes them
             records = self.files.until(self.loader.order.files, set().union(*parts))
             json_state["files"] = recorded.to_json(records)
+            evaluated = self.evaluated.until(self.evaluation_files, ())
+            json_state["evaluation_files"] = recorded.to_json(evaluated)
         json_state["csv_quoting"] = self.session.reading.quoting
         json_state |= {"watch": self.watch.to_json(), "evaluates": evaluates}
         json_state |= {"eval_split": self.session.settings.split_json}
