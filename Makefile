@@ -66,6 +66,7 @@ FAULTS = tests/faults tests/e2e/test_faults.py tests/e2e/test_torchrun.py \
 	tests/system/test_checkpoint_damage.py tests/system/test_checkpoint_folder.py \
 	tests/system/test_memory.py tests/system/test_signals.py \
 	tests/build/test_changes.py tests/config/test_many_faults.py tests/data/test_recorded.py \
+	tests/run/test_changed_evaluations.py tests/run/test_grace.py \
 	tests/run/test_changed_configs.py tests/run/test_changed_files.py tests/run/test_lock.py \
 	tests/run/test_missing_labels.py tests/run/test_resuming.py tests/run/test_shared_process.py \
 	tests/run/test_trainer.py tests/serving/test_archive.py tests/serving/test_processes.py \

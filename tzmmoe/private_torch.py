@@ -9,8 +9,9 @@ still does the rest.
 """
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,21 @@ def arguments(overload: Any) -> Sequence[Any]:
 
 
 def fake_tensors() -> AbstractContextManager:
-    """Tensors made in this block have a shape and no content; others may be used in it."""
-    mode = _imported("torch._subclasses.fake_tensor", "FakeTensorMode")
-    return mode(allow_non_fake_inputs=True)
+    """Tensors made in this block have a shape and no content; others may be used in it. What torch
+    would print of an operator that fails is only raised."""
+    module = "torch._subclasses.fake_tensor"
+    mode = _imported(module, "FakeTensorMode")
+    return _silencing(logging.getLogger(module), mode(allow_non_fake_inputs=True))
+
+
+@contextmanager
+def _silencing(logger: logging.Logger, block: AbstractContextManager) -> Iterator[None]:
+    before, logger.disabled = logger.disabled, True
+    try:
+        with block:
+            yield
+    finally:
+        logger.disabled = before
 
 
 def watched(saw: Callable[[Tensor], None]) -> AbstractContextManager:

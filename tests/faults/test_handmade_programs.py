@@ -17,6 +17,8 @@ from serving.sums import edit_signature, sum_up
 
 from tzmmoe.errors import CheckpointError, DataError
 from tzmmoe.serving import scorer as scorer_module
+from tzmmoe.serving.memory import ProgramError
+from tzmmoe.serving.program import outputs_of
 from tzmmoe.serving.scorer import Scorer
 
 FEATURE = 'id_feature { feature_name: "one" num_buckets: 5 embedding_dim: 2 }'
@@ -63,6 +65,49 @@ def test_a_program_that_would_take_too_much_memory_is_refused_without_taking_it(
     with fails(CheckpointError, str(export / "model.pt2"), f"aten.{name.strip()}", "bytes"):
         Scorer.load(export)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 30_000  # KiB
+
+
+def beyond(model: handmade.Handmade, inputs: dict) -> torch.Tensor:
+    """Rows of a table that it does not have, which only its content tells."""
+    return torch.ops.aten.index_select.default(model.weight, 0, model.many).sum()
+
+
+def test_a_program_that_fails_only_with_rows_is_refused_then(export: Path) -> None:
+    put(beyond, export)
+    scorer = Scorer.load(export)
+    with fails(CheckpointError, str(export / "model.pt2"), "rejected", "rows", "export"):
+        scorer.score([{"one": 1}])
+
+
+@pytest.mark.parametrize("made", [torch.zeros(4), torch.zeros(()), torch.zeros(2, 3)])
+def test_outputs_of_other_rows_than_were_given_are_refused(made: torch.Tensor) -> None:
+    with fails(ProgramError, "'probs_ctr'", str(tuple(made.shape)), "3 rows"):
+        outputs_of(lambda inputs: {"probs_ctr": made}, {}, 3)
+
+
+def test_what_is_checked_of_a_program_prints_nothing(export: Path, capfd) -> None:
+    """torch prints a traceback of an operator that fails with fake tensors."""
+    put(lambda model, _: torch.ops.aten.mm.default(model.weight, model.weight.t())[0, 0], export)
+    entries = entries_of(export / "model.pt2")
+    edit(entries, PROGRAM, lambda content: drop_call(content, "aten.t.default"))
+    write(entries, export / "model.pt2")
+    sum_up(export)
+    with fails(CheckpointError, str(export / "model.pt2"), "aten.mm"):
+        Scorer.load(export)
+    assert capfd.readouterr().err == ""
+
+
+def drop_call(content: dict, name: str) -> None:
+    """Leave out a call; whoever takes its result gets what it was given."""
+    nodes = content["graph_module"]["graph"]["nodes"]
+    call = next(node for node in nodes if name in node["target"])
+    nodes.remove(call)
+    (result,), (given,) = call["outputs"], call["inputs"]
+    made, taken = (each["as_tensor"]["name"] for each in (result, given["arg"]))
+    for node in nodes:
+        for argument in node["inputs"]:
+            if argument["arg"] == {"as_tensor": {"name": made}}:
+                argument["arg"] = {"as_tensor": {"name": taken}}
 
 
 def wide(model: handmade.Handmade, inputs: dict) -> torch.Tensor:

@@ -154,6 +154,50 @@ def test_a_signal_after_the_command_does_not_change_its_exit_code(signum, fails,
     assert (done.returncode, done.stderr) == (code, "a message\n" if fails else "")
 
 
+IN_TEXT = """
+import os, signal
+from tzmmoe.system import cli
+
+def main(argv: list[str]) -> None:
+    exec("os.kill(os.getpid(), signal.SIGINT)", globals())
+
+cli.run(main)
+"""
+
+
+def test_ctrl_c_within_code_that_is_text_has_its_exit_code(tmp_path: Path) -> None:
+    """As where a dataclass is being made: of what ``-m`` started, Python would kill itself."""
+    (tmp_path / "asked.py").write_text(IN_TEXT)
+    done = subprocess.run(
+        [sys.executable, "-m", "asked"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+    )
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT, None])
+def test_a_signal_while_the_command_is_ended_has_its_exit_code(monkeypatch, first) -> None:
+    """As a second one, or as the first, just before signals change nothing any more."""
+    original, times = SIGNALS.end, []
+
+    def end() -> None:
+        times.append(1)
+        if len(times) == 1:
+            signal.raise_signal(signal.SIGUSR1)
+        original()
+
+    def main(argv: Sequence[str]) -> None:
+        if first:
+            signal.raise_signal(first)
+
+    monkeypatch.setattr(SIGNALS, "end", end)
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(main)
+    assert stopped.value.code == 128 + signal.SIGUSR1
+
+
 @pytest.mark.parametrize("step", ["_set_logging", "_print_error"])
 def test_a_signal_before_and_after_the_work_has_its_exit_code(monkeypatch, step) -> None:
     def main(argv: Sequence[str]) -> None:

@@ -145,5 +145,7 @@ FACTS = SchemaFacts(
         **{name: [{*pair} for pair in aliases.items()] for name, aliases in ALIASES.items()},
     },
     positive=frozenset(POSITIVE.split()),
-    units={"RuntimeConfig.timeout": "s", "RuntimeConfig.collective_timeout": "s"},
+    units={
+        f"RuntimeConfig.{name}": "s" for name in ("timeout", "grace_period", "collective_timeout")
+    },
 )

@@ -1,11 +1,12 @@
 """What ends a run before its schedule does.
 
 ``Watch`` follows the evaluations, ``Timeout`` the clock, ``Interruption`` signals and the clock in
-all processes, and ``Finite`` the losses and weights themselves.
+all processes, ``Grace`` the time since a signal, and ``Finite`` the losses and weights themselves.
 """
 
 import logging
 import math
+import os
 import signal
 import threading
 import time
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import torch
@@ -193,6 +195,71 @@ class Timeout:
         )
 
 
+SPEAKING_S = 1.0
+
+
+@dataclass(frozen=True)
+class Grace:
+    """Ends the process ``seconds`` after a signal, if that has not ended the run by then; ``text``
+    is its form in the config."""
+
+    seconds: float = math.inf
+    text: str = ""
+    _events: SimpleQueue = field(default_factory=SimpleQueue)  # which a handler may put into
+
+    @classmethod
+    def of(cls, text: str | None) -> "Grace":
+        """No limit without text. Raises ConfigError if the text is not a duration."""
+        return cls(duration.seconds(text), text) if text else cls()
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """The block is what a signal should end."""
+        if not self.text:
+            yield
+            return
+        watch = threading.Thread(target=self._watch, daemon=True)
+        watch.start()
+        try:
+            yield
+        finally:
+            self._events.put(None)
+            watch.join()
+
+    def begin(self, signum: int) -> None:
+        """A signal has come."""
+        self._events.put(signum)
+
+    def _watch(self) -> None:
+        signum = self._events.get()
+        if signum is None:
+            return
+        try:
+            self._events.get(timeout=min(self.seconds, threading.TIMEOUT_MAX))
+        except Empty:
+            # Whoever holds a lock of the log must not hold up the end.
+            speaker = threading.Thread(target=log.error, args=(self.line(),), daemon=True)
+            speaker.start()
+            speaker.join(SPEAKING_S)
+            os._exit(128 + signum)
+
+    def line(self) -> str:
+        return (
+            f"runtime_config.grace_period: {self.text} have passed since the signal; stopping at "
+            "once; --continue_train continues from the last checkpoint"
+        )
+
+    def doubt(self, took_s: float) -> str:
+        """What to say of a save that took so long; empty if it would be in time."""
+        if took_s < self.seconds:
+            return ""
+        return (
+            f"runtime_config.grace_period is {self.text}, but saving took {took_s:.1f}s: a run that"
+            " a signal stops will lose the steps since its last checkpoint; give it more time, or "
+            "lower save_checkpoints_steps"
+        )
+
+
 DURING_A_STEP = "stopping after this step with a checkpoint; repeat the signal to stop at once"
 DURING_AN_EVALUATION = (
     "stopping; the checkpoint is saved, --continue_train continues with its evaluation"
@@ -208,8 +275,8 @@ class Interruption:
     on, which ``lockstep`` synchronizes. ``received``: the signal of this process, or 0.
     """
 
-    def __init__(self, world: World, timeout: Timeout) -> None:
-        self.timeout, self.received = timeout, 0
+    def __init__(self, world: World, timeout: Timeout, grace: Grace | None = None) -> None:
+        self.timeout, self.grace, self.received = timeout, grace or Grace(), 0
         self._answer, self._is_saving = DURING_A_STEP, False
         requests = {signum.name: partial(self._has, signum) for signum in STOPPING}
         requests["timeout"] = lambda: world.is_first and timeout.is_over()
@@ -235,13 +302,16 @@ class Interruption:
                     signal.signal(number, handler)
                 signal.raise_signal(signum)
                 return
-            self.received = self.received or signum
+            if not self.received:
+                self.received = signum
+                self.grace.begin(signum)
             log.warning("%s", self._answer)
 
         for signum in before:
             signal.signal(signum, receive)
         try:
-            yield
+            with self.grace.watched():
+                yield
         finally:
             for signum, handler in before.items():
                 signal.signal(signum, handler)

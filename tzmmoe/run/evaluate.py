@@ -283,6 +283,18 @@ class Evaluations:
             output_file(self._predictions, self.session.inputs(), self.session.runtime.world)
         self.final.check_output()
 
+    def files(self) -> list[str]:
+        """The files of all evaluations that are not trained on."""
+        found: dict[str, None] = {}
+        for evaluation in (self.validation, self.final):
+            if evaluation.path and not self._held_out(evaluation):
+                found |= dict.fromkeys(evaluation.loader.source.files)
+        return list(found)
+
+    def _held_out(self, evaluation: Evaluation) -> bool:
+        """Whether its rows are held out of the files to train on."""
+        return bool(self.session.settings.split) and evaluation.flag == "--eval_input_path"
+
     def read_first(self) -> None:
         """Read a batch of each. Raises DataError if it cannot be used."""
         for evaluation in (self.validation,) if self.same else (self.validation, self.final):
@@ -291,11 +303,10 @@ class Evaluations:
 
     def warn_of_leaks(self, training: Loader) -> None:
         """Warn of labels among the features, and of files that are trained on."""
-        built, settings = self.session.built, self.session.settings
+        built = self.session.built
         warn_of_labels([*built.features, *built.helpers], built.tasks.columns())
         for evaluation in (self.validation,) if self.same else (self.validation, self.final):
-            held_out = settings.split and evaluation.flag == "--eval_input_path"
-            if evaluation.path and not held_out:
+            if evaluation.path and not self._held_out(evaluation):
                 files = evaluation.loader.source.files
                 name = evaluation.flag.lstrip("-")
                 warn_of_shared_files(training.source.files, files, name)

@@ -19,7 +19,7 @@ from tzmmoe.learning.step import TrainStep
 from tzmmoe.run import folder, state
 from tzmmoe.run.changes import files, moved, report
 from tzmmoe.run.changes.moved import PathMap
-from tzmmoe.run.ends import Finite, Interruption, Timeout
+from tzmmoe.run.ends import Finite, Grace, Interruption, Timeout
 from tzmmoe.run.evaluate import Evaluations
 from tzmmoe.run.finetuning import mapped, partial_restore
 from tzmmoe.run.folder import RunLog
@@ -57,7 +57,8 @@ class TrainRun:
         self.accept_changes = accept_changes
         self.paths = PathMap.of(map_path)
         timeout = Timeout.of(session.settings.runtime.timeout, began)
-        self.interruption = Interruption(session.runtime.world, timeout)
+        grace = Grace.of(session.settings.runtime.grace_period)
+        self.interruption = Interruption(session.runtime.world, timeout, grace)
         self.evaluations = Evaluations(session, self.interruption)
 
     def run(self, record: RunLog | None = None) -> dict[str, float]:
@@ -233,6 +234,7 @@ class TrainRun:
             profile=Profile(
                 profiled if world.is_first else (), session.model_dir / "profile", device
             ),
+            evaluation_files=self.evaluations.files(),
         )
 
     def _finite(self) -> Finite:
@@ -306,6 +308,8 @@ class TrainRun:
 
         def compared() -> None:
             found = files.file_changes(saved, self.paths, source.files)
+            evaluated = trainer.evaluation_files
+            found.notes += files.evaluation_changes(saved, self.paths, evaluated)
             accepts, kinds = self.accept_changes, report.RESUMING
             report.report_changes(self.session, saved, kinds, accepts=accepts, files=found)
             trainer.files = FileRecords(source.files, found.records)

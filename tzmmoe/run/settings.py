@@ -113,6 +113,7 @@ class RuntimeSettings:
     seed: int
     device: str
     timeout: str | None
+    grace_period: str | None
     collective_timeout: str
     deterministic: bool
 

@@ -1,6 +1,7 @@
 """The training loop."""
 
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -68,6 +69,7 @@ class Trainer:
     history: History
     speed: Speed | None
     profile: Profile
+    evaluation_files: Sequence[str] = ()
     position: Position = field(default_factory=Position)
     steps: int = 0
     _saved_at: int = field(default=0, init=False)  # the steps done at the last save
@@ -83,6 +85,7 @@ class Trainer:
         self.model, self.tasks = session.built.model, session.built.tasks
         self.device, self.world = session.runtime.device, session.runtime.world
         self.files = FileRecords(self.loader.source.files if self.world.is_first else ())
+        self.evaluated = FileRecords(self.evaluation_files if self.world.is_first else ())
 
     def resume(
         self,
@@ -303,18 +306,23 @@ class Trainer:
         if self.world.is_first:  # which writes them
             records = self.files.until(self.loader.order.files, set().union(*parts))
             json_state["files"] = recorded.to_json(records)
+            evaluated = self.evaluated.until(self.evaluation_files, ())
+            json_state["evaluation_files"] = recorded.to_json(evaluated)
         json_state["csv_quoting"] = self.session.reading.quoting
         json_state |= {"watch": self.watch.to_json(), "evaluates": evaluates}
         json_state |= {"eval_split": self.session.settings.split_json}
         json_state |= {"quality": quality.to_json(), **self.session.fingerprint.to_json()}
         text = self.session.settings.text
         content = checkpoint.Content(self.steps - 1, tensors, json_state, text)
+        began = time.monotonic()
         with self.interruption.saving():
             path = checkpoint.save(self.model_dir, content, self.world)
             self.session.owned.newest = path
             self.world.first(lambda: checkpoint.prefer(self.model_dir, None))
         self._saved_at = self.steps
         self.progress.say(f"saved {path}")
+        if doubt := self.interruption.grace.doubt(time.monotonic() - began):
+            self.progress.say(doubt, logging.WARNING)
 
     def _stop_on_signal(self) -> None:
         if self.interruption.signum() and self.steps > self._saved_at:

@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from tzmmoe import private_torch
 from tzmmoe.batch import Inputs
-from tzmmoe.errors import CheckpointError
+from tzmmoe.errors import CheckpointError, lacks_memory
 from tzmmoe.features.base import Layout
 from tzmmoe.jagged import Jagged
 from tzmmoe.models.rank import RankModel
 from tzmmoe.serving import archive, memory, operators
-from tzmmoe.serving.memory import Need, ProgramError
+from tzmmoe.serving.memory import CANNOT_RUN, Need, ProgramError
 from tzmmoe.tasks.task import TaskSet
 
 # What torch, zipfile and json raise for a damaged file, besides private_torch.violation().
@@ -145,6 +145,32 @@ def check_fit(
             f"its outputs come as {list(found)}, in signature.json as {list(outputs)}"
         )
     return need
+
+
+def outputs_of(
+    run: Callable[[Mapping[str, Tensor]], dict[str, Tensor]],
+    inputs: Mapping[str, Tensor],
+    num_rows: int,
+) -> dict[str, Tensor]:
+    """What a loaded program gives for the named tensors of a batch.
+
+    Raises:
+        ProgramError: it cannot compute them, or gives other rows. No program that ``check_fit``
+            took does so unless it was made by hand, or its weights were.
+    """
+    try:
+        outputs = run(inputs)
+    except CANNOT_RUN as error:
+        if lacks_memory(error):
+            raise
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ProgramError(f"it cannot compute the outputs of these rows: {reason[0]}") from error
+    for name, output in outputs.items():
+        if output.shape[:1] != (num_rows,):
+            shape = tuple(output.shape)
+            words = f"its output {name!r} has the shape {shape} for {num_rows:,} rows"
+            raise ProgramError(words)
+    return outputs
 
 
 def _example(layout: Layout) -> Inputs:

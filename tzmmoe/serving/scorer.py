@@ -26,7 +26,7 @@ from tzmmoe.features.base import Layout
 from tzmmoe.registry import Modules, OwnErrors
 from tzmmoe.registry.modules import NO_MODULES
 from tzmmoe.serving.memory import Need, ProgramError
-from tzmmoe.serving.program import check_fit, load, program_inputs
+from tzmmoe.serving.program import check_fit, load, outputs_of, program_inputs
 from tzmmoe.serving.requests import Request, RequestReader
 from tzmmoe.serving.seal import Key
 from tzmmoe.serving.service.clock import Clock, memory_named
@@ -146,8 +146,7 @@ class Scorer:
         try:
             need = check_fit(program, Layout.of(signature.features), signature.outputs)
         except (ProgramError, *UNREADABLE) as error:
-            file = folder / "model.pt2"
-            raise CheckpointError(f"{file}: rejected, since {error}; export it again") from error
+            raise _rejected(folder, error) from error
         scorer = cls(
             program,
             signature.features,
@@ -194,6 +193,7 @@ class Scorer:
         Raises:
             DataError: a missing column, a request above a limit, more memory than is free, or a
                 value that cannot be used, with its row.
+            CheckpointError: the program, or a weight, was made by hand, and fails with these rows.
             TimeLimitError: the time was up after a stage.
         """
         if errors not in ("raise", "rows"):
@@ -244,7 +244,8 @@ class Scorer:
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         """The outputs for an encoded batch, moved to the CPU.
 
-        Raises DataError if it would take more memory than is free.
+        Raises DataError if it would take more memory than is free, and CheckpointError if the
+        program fails.
         """
         return {name: output.cpu() for name, output in self._run_program(batch).items()}
 
@@ -257,7 +258,10 @@ class Scorer:
         )
         with memory_named(self._translate(words)):
             inputs = program_inputs(batch.to(self.device).inputs, self.assembler.layout)
-            return self._run(inputs)
+            try:
+                return outputs_of(self._run, inputs, len(batch))
+            except ProgramError as error:
+                raise _rejected(Path(self._source[0]), error) from error
 
     def _check_memory(self, batch: Batch) -> None:
         """Before anything is allocated; what takes little is not worth a look at the system."""
@@ -309,6 +313,10 @@ class Scorer:
             world=world.size,
         )
         return Loader(source, assembler, delivery, count(source, world))
+
+
+def _rejected(folder: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{folder / 'model.pt2'}: rejected, since {error}; export it again")
 
 
 def _spread(output: Tensor, good: Tensor) -> Tensor:

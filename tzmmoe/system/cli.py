@@ -281,21 +281,31 @@ def _without_tensorboard(hook: Callable[[threading.ExceptHookArgs], Any]) -> Cal
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
     """Run a command and exit with its code, whenever a signal comes."""
-    try:
+
+    def work() -> int:
         environment.SIGNALS.catch()
         threading.excepthook = _without_tensorboard(threading.excepthook)
         _set_logging()
-        code = _code(main)
-    except Interrupted as stopped:
-        code = 128 + stopped.signum
-    except KeyboardInterrupt:
-        code = 130
-    finally:
-        environment.SIGNALS.end()
+        return _code(main)
+
+    # Once more for a second signal, which comes while the code of the first is found.
+    code = _stoppable(lambda: _stoppable(work))
     if _has_joined():
         _leave(code)
     if code:
         sys.exit(code)
+
+
+def _stoppable(work: Callable[[], int]) -> int:
+    """The exit code of some work, or of the signal that stops it. None comes through afterwards."""
+    try:
+        return work()
+    except Interrupted as stopped:
+        return 128 + stopped.signum
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        environment.SIGNALS.end()
 
 
 def _set_logging() -> None:

@@ -20,6 +20,12 @@ STOPPING = tuple(
 HANGUP = getattr(signal, "SIGHUP", None)
 
 
+class CtrlC(KeyboardInterrupt):
+    """What Ctrl-C raises in a command. Where KeyboardInterrupt itself has passed an exec of text,
+    with which dataclasses are made during imports, a ``python -m`` ends as killed by SIGINT, and
+    not with the exit code that it was given."""
+
+
 class Signals:
     """What signals of STOPPING do in a command: the first one raises, KeyboardInterrupt for Ctrl-C
     and Interrupted for the others, but in a block that holds signals it waits for the block's end.
@@ -74,7 +80,7 @@ class Signals:
     def _act(self) -> None:
         signum, self._waiting = self._waiting, 0
         if signum == signal.SIGINT:
-            raise KeyboardInterrupt
+            raise CtrlC
         if signum:
             raise Interrupted(signum)
 

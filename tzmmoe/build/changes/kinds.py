@@ -43,7 +43,7 @@ _FIELDS: dict[str, dict[Kind, str]] = {
     "Pipeline": {Kind.NONE: "train_input_path eval_input_path test_input_path model_dir"},
     "RuntimeConfig": {
         Kind.LEARNING: "seed deterministic",
-        Kind.NONE: "device timeout collective_timeout",
+        Kind.NONE: "device timeout grace_period collective_timeout",
     },
     "DataConfig": {
         Kind.MEANING: "fg_encoded_multival_sep fg_mode null_values",

@@ -16,7 +16,7 @@ def check(pipeline: Pipeline, faults: Faults) -> None:
     counts = ["num_steps", "batch_size", "log_step_count_steps"]
     at_least(1, pipeline.eval_config, "eval_config", counts, faults)
     at_least(0, pipeline.runtime_config, "runtime_config", ["seed"], faults)
-    for name in ("timeout", "collective_timeout"):
+    for name in ("timeout", "grace_period", "collective_timeout"):
         if pipeline.runtime_config.HasField(name):
             with faults.under(f"runtime_config.{name}"):
                 duration.seconds(getattr(pipeline.runtime_config, name))

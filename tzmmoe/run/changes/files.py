@@ -1,4 +1,4 @@
-"""What became of the files that a checkpoint has read."""
+"""What became of the files that a checkpoint has read, and of those that it was evaluated on."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -28,11 +28,8 @@ def file_changes(saved: Checkpoint, paths: PathMap, files: Sequence[str]) -> Fil
     Raises:
         CheckpointError: the checkpoint's records cannot be read.
     """
-    try:
-        before = from_json(saved.state.get("files", {}))  # earlier versions have none
-    except (TypeError, AttributeError) as error:
-        raise CheckpointError(f"{saved.path}: state.json lacks records of files") from error
-    found = FileChanges(records={paths.path(file): record for file, record in before.items()})
+    before = _records(saved, READ, paths)
+    found = FileChanges(records=before)
     new = []
     for file in map(os.path.abspath, files):
         if file in found.records:
@@ -43,6 +40,62 @@ def file_changes(saved: Checkpoint, paths: PathMap, files: Sequence[str]) -> Fil
         found.notes.append(f"new: {few(new)}")
         found.doubts += _alike(new, found.records)
     return found
+
+
+def evaluation_changes(saved: Checkpoint, paths: PathMap, files: Sequence[str]) -> list[str]:
+    """Lines on ``files`` to evaluate on that are others than before, so that later results cannot
+    be compared with earlier ones. Files that lie elsewhere are the same.
+
+    Raises:
+        CheckpointError: the checkpoint's records cannot be read.
+    """
+    before, lines = _records(saved, EVALUATED, paths), []
+    files = [os.path.abspath(file) for file in files]
+    if not (before and files):
+        return []
+    gone = {file: record for file, record in before.items() if file not in files}
+    for file in files:
+        record = before.get(file) or _moved(file, gone)
+        if record is None:
+            lines.append(f"{file}: is new to the evaluation; {NOT_COMPARABLE}")
+        elif (found := _changed(file, record)) is not None:
+            lines.append(
+                f"{file}, for evaluation: it was {record}, and is {found}; {NOT_COMPARABLE}"
+            )
+    return lines + [f"{file}: is no longer evaluated on; {NOT_COMPARABLE}" for file in gone]
+
+
+READ, EVALUATED = "files", "evaluation_files"  # in state.json
+NOT_COMPARABLE = "later results are not comparable with earlier ones"
+
+
+def _records(saved: Checkpoint, key: str, paths: PathMap) -> dict[str, FileRecord]:
+    try:
+        before = from_json(saved.state.get(key, {}))  # earlier versions have none
+    except (TypeError, AttributeError) as error:
+        raise CheckpointError(f"{saved.path}: state.json lacks records of files") from error
+    return {paths.path(file): record for file, record in before.items()}
+
+
+def _changed(file: str, record: FileRecord) -> FileRecord | None:
+    """The record of a file now if its content differs."""
+    try:
+        kind, now = fate(file, record)
+    except OSError:  # whoever reads it says so
+        return None
+    return None if kind is Fate.SAME else now
+
+
+def _moved(file: str, gone: dict[str, FileRecord]) -> FileRecord | None:
+    """The record of a file that lay elsewhere, which is taken out of ``gone``."""
+    try:
+        size = FileRecord.stat(file).size
+        for old, record in gone.items():
+            if record.size == size and fate(file, record)[0] is Fate.SAME:
+                return gone.pop(old)
+    except OSError:
+        pass
+    return None
 
 
 def _compare(file: str, found: FileChanges) -> None:
