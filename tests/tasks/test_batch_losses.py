@@ -18,7 +18,8 @@ from tzmmoe.models.rank import RankModel
 from tzmmoe.run.evaluate import evaluate
 from tzmmoe.system.world import World
 from tzmmoe.tasks.losses.base import LabelKind, Loss, LossInputs
-from tzmmoe.tasks.task import Task, TaskSet
+from tzmmoe.tasks.task import Task
+from tzmmoe.tasks.taskset import TaskSet
 
 NAN = math.nan
 

@@ -25,7 +25,7 @@ from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import Modules, OwnErrors, fields
 from tzmmoe.registry.modules import NO_MODULES
 from tzmmoe.tables.table import fill_tables
-from tzmmoe.tasks.task import TaskSet
+from tzmmoe.tasks.taskset import TaskSet
 
 log = logging.getLogger(__name__)
 

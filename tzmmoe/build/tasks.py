@@ -16,7 +16,8 @@ from tzmmoe.registry import Modules, OwnErrors, Registry
 from tzmmoe.registry.modules import NO_MODULES
 from tzmmoe.tasks.losses import LOSSES, Loss
 from tzmmoe.tasks.metrics import METRICS
-from tzmmoe.tasks.task import Task, TaskSet, TaskSpace
+from tzmmoe.tasks.task import Task, TaskSpace
+from tzmmoe.tasks.taskset import TaskSet
 
 
 def build_tasks(pipeline: Pipeline, faults: Faults, modules: Modules = NO_MODULES) -> list[Task]:

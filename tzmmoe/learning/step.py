@@ -24,7 +24,7 @@ from tzmmoe.tables.optimizers import SparseOptimizer, sparse_optimizer
 from tzmmoe.tables.penalties import penalized, regularization
 from tzmmoe.tables.sharded import ShardedTables
 from tzmmoe.tables.table import Tables
-from tzmmoe.tasks.task import TaskSet
+from tzmmoe.tasks.taskset import TaskSet
 
 log = logging.getLogger(__name__)
 

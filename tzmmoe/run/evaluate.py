@@ -37,7 +37,7 @@ from tzmmoe.system.durable import check_writable, claimed, unwritable
 from tzmmoe.system.lock import BusyError
 from tzmmoe.system.world import World
 from tzmmoe.tables.penalties import penalized, regularization
-from tzmmoe.tasks.task import TaskSet
+from tzmmoe.tasks.taskset import TaskSet
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from tzmmoe.run.profile import Profile
 from tzmmoe.run.progress import Progress, Speed
 from tzmmoe.run.session import Session
 from tzmmoe.system import checkpoint
-from tzmmoe.tasks.task import TaskSet
+from tzmmoe.tasks.taskset import TaskSet
 
 Delivered = tuple[Batch, Position]  # a batch, and the position after it
 

@@ -1,0 +1,142 @@
+"""All tasks of a model together: their columns, losses, outputs and metrics."""
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from tzmmoe.batch import Batch, Column
+from tzmmoe.errors import ConfigError, Faults, did_you_mean
+from tzmmoe.tasks.metrics import Metric
+from tzmmoe.tasks.task import Task
+
+log = logging.getLogger(__name__)
+
+
+class TaskSet:
+    """All tasks of a model. The methods take the logits of its towers by name."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self.tasks = list(tasks)
+        self._remarked: set[str] = set()  # keys of the metrics whose remarks were logged
+
+    def columns(self) -> list[Column]:
+        """The columns that the tasks read in addition to the features, each once."""
+        columns: dict[str, Column] = {}
+        for column in (column for task in self.tasks for column in task.columns()):
+            first = columns.setdefault(column.name, column)
+            if first.role != column.role:
+                words = f"{column.name!r} is used as {first.role} and as {column.role}"
+                raise ConfigError.at("", f"{words}; use a different column for one of them")
+            columns[column.name] = first.meet(column)
+        return list(columns.values())
+
+    def check(self) -> None:
+        """Raise ConfigError for each loss that reads an unknown task."""
+        names, faults = [task.name for task in self.tasks], Faults()
+        for task in self.tasks:
+            for word, loss in task.losses.items():
+                for name in set(loss.others) - set(names):
+                    hint = did_you_mean(name, names) or f"; give one of {', '.join(names)}"
+                    text = f"{word} of {task.name!r} reads {name!r}, which is not a task{hint}"
+                    faults.add("", text)
+        faults.stop()
+
+    def learned(self) -> list[Task]:
+        """The tasks with losses of their own."""
+        return [task for task in self.tasks if task.losses]
+
+    def logits(self, towers: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The logits by task, from those of the towers."""
+        return {task.name: task.relation.logits(task.name, towers) for task in self.tasks}
+
+    def weight_sums(self, batch: Batch) -> Tensor:
+        """sum(w) of each task over the rows of a batch (T,), float64."""
+        return torch.stack([task.weights(batch)[1].double().sum() for task in self.tasks])
+
+    def losses(
+        self, logits: Mapping[str, Tensor], batch: Batch, totals: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """``{"binary_cross_entropy_ctr": weight * sum(w l) / sum(w)}``; the objective is their sum.
+
+        A batch in which nothing counts for a task has loss 0. ``totals`` (T,) replace the tasks'
+        sum(w) where the batch is a part of a larger one. A loss of pairs or sessions always divides
+        by its own count, since those do not extend beyond a batch.
+        """
+        losses = {}
+        of_task = {} if totals is None else {t.name: totals[i] for i, t in enumerate(self.tasks)}
+        for task, word, weighted, total in self.loss_sums(logits, batch):
+            if task.losses[word].per_row:
+                total = of_task.get(task.name, total)
+            mean = weighted / torch.where(total > 0, total, 1.0)
+            losses[f"{word}_{task.name}"] = task.weight * mean.float()
+        return losses
+
+    def loss_sums(
+        self, logits: Mapping[str, Tensor], batch: Batch
+    ) -> Iterator[tuple[Task, str, Tensor, Tensor]]:
+        """For each task and word of a loss: sum(w l) and sum(w), or what ``Loss.sums`` returns."""
+        of_tasks = self.logits(logits)
+        for task in self.tasks:
+            for word, sums in task.loss_sums(of_tasks, batch).items():
+                yield task, word, *sums
+
+    def predict(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """All named outputs."""
+        of_tasks = self.logits(logits)
+        outputs = {}
+        for task in self.tasks:
+            outputs |= task.predict(of_tasks[task.name])
+        return outputs
+
+    def update(self, outputs: Mapping[str, Tensor], batch: Batch) -> None:
+        """Take a batch into the metrics; rows without label are left out."""
+        for task in self.tasks:
+            task.update(outputs, batch)
+
+    def compute(self) -> dict[str, float]:
+        """``{"auc_ctr": 0.71, "auc_ctr_in_space": ...}``; NaN where a metric is undefined."""
+        results = {}
+        for task in self.tasks:
+            for key, metric in task.named_metrics().items():
+                with metric.sync_context():  # over the rows of all processes
+                    num_nan = int(metric.nan_predictions)
+                    results[key] = math.nan if num_nan else task.value(metric)
+                    remark = None if key in self._remarked else metric.remark()
+                if remark:
+                    self._remarked.add(key)
+                    log.warning("%s: %s", key, remark)
+                if num_nan:
+                    log.warning("%s is undefined: %s predictions are NaN", key, f"{num_nan:,}")
+        return results
+
+    def move(self, device: torch.device) -> None:
+        """Keep all metrics on a device."""
+        for metric in (*self.named_metrics().values(), *(task.baseline for task in self.tasks)):
+            metric.to(device)
+
+    def named_metrics(self) -> dict[str, Metric]:
+        return {k: metric for task in self.tasks for k, metric in task.named_metrics().items()}
+
+    def loss_keys(self) -> list[str]:
+        return [f"{word}_{task.name}" for task in self.tasks for word in task.losses]
+
+    def unlearned_keys(self) -> set[str]:
+        """Of losses whose weight is 0."""
+        return {f"{word}_{t.name}" for t in self.tasks if not t.is_learned for word in t.losses}
+
+    def release(self) -> None:
+        """Forget the rows, of which some metrics keep every one; baselines stay."""
+        for metric in self.named_metrics().values():
+            metric.reset()
+
+    def reset(self) -> None:
+        for metric in (*self.named_metrics().values(), *(task.baseline for task in self.tasks)):
+            metric.reset()
+
+    def larger_is_better(self) -> dict[str, bool | None]:
+        """By key of an evaluation, whether larger is better; None: neither."""
+        metrics = {key: metric.larger_is_better for key, metric in self.named_metrics().items()}
+        return {**metrics, **dict.fromkeys(self.loss_keys(), False), "val_loss": False}
