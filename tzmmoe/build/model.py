@@ -82,7 +82,8 @@ def build(
         towers = _towers(by_path, body, faults, modules)
         if body and not faults:
             encoder = Encoder(features, body, seed=pipeline.runtime_config.seed)
-            model = RankModel(encoder, body, towers)
+            weighting = tasks.weighting if any(True for _ in tasks.weighting.parameters()) else None
+            model = RankModel(encoder, body, towers, weighting)
         if model and spread == 1:
             fill_tables(model)
     if faults or model is None:

@@ -20,22 +20,41 @@ from tzmmoe.tasks.relations import Relation
 
 @dataclass(frozen=True)
 class TaskSpace:
-    """The factors of rows by their indicator: above 0 they are ``inside``, at 0 or below
-    ``outside``; rows without an indicator do not count."""
+    """The factors of rows by a column, their indicator.
+
+    A label: above 0 they are ``inside``, at 0 or below ``outside``; rows without it do not count.
+    With ``group``, a group of the column: those of that group are ``inside``, all others
+    ``outside``.
+    """
 
     indicator: str
     inside: float
     outside: float
+    group: int | None = None
+
+    def column(self) -> Column:
+        return Column(self.indicator, "label" if self.group is None else "group")
+
+    def contains(self, column: Tensor) -> Tensor:
+        """(B,) bool."""
+        return column > 0 if self.group is None else column == self.group
+
+    def factors(self, column: Tensor) -> Tensor:
+        """(B,)"""
+        inside = self.contains(column)
+        outside = column <= 0 if self.group is None else ~inside
+        return inside * self.inside + outside * self.outside
 
 
 @dataclass(frozen=True)
 class Task:
-    """One output's label, losses and metrics, both by their words of the schema.
+    """One output's label, losses and metrics, by their words of the schema or other names.
 
     Logits and label are those of the tower ``name`` and the column ``label``, or what ``relation``
     makes of several. A loss gets the logits, with ``activation`` applied unless that is the loss's
-    own link. ``links``: for a task without losses, which is not learned by itself, the losses that
-    say what its logits mean.
+    own link. ``loss_weights``: of the losses, 1 where there is none; ``learned_weights``: the
+    losses whose weights are learned instead. ``links``: for a task without losses, which is not
+    learned by itself, the losses that say what its logits mean.
     """
 
     name: str
@@ -47,6 +66,8 @@ class Task:
     losses: Mapping[str, Loss]
     metrics: Mapping[str, Metric]
     space_metrics: Mapping[str, Metric] = field(default_factory=dict)
+    loss_weights: Mapping[str, float] = field(default_factory=dict)
+    learned_weights: Sequence[str] = ()
     activation: str = ""  # of the logits, by a name of Keras
     relation: Relation = field(default_factory=Relation)
     links: Sequence[Loss] = ()
@@ -76,10 +97,11 @@ class Task:
         many = f" of {self.num_class} classes" if self.num_class > 1 else ""
         for index, (word, metric) in enumerate(self.metrics.items()):
             if word in self.losses:
-                words = f"{word} is also the name of a loss, and results carry it; rename a class"
+                words = f"{word} is also the name of a loss, and results carry it; rename one"
                 faults.add(f"metrics[{index}]", words)
             if self.consumed(metric) is None:
                 one = " of one class" if many and not metric.several_classes else ""
+                one = one if metric.one_class else " of several classes"
                 faults.add(
                     f"metrics[{index}]",
                     f"{word} takes {' or '.join(metric.consumes)}{one}, but the losses give "
@@ -101,7 +123,7 @@ class Task:
 
     def consumed(self, metric: Metric) -> str | None:
         """The kind of output that a metric consumes, or None."""
-        names = self.outputs()
+        names = self.outputs() if self.num_class > 1 or metric.one_class else []
         if self.num_class > 1 and not metric.several_classes:
             names = [name for name in names if name not in ("logits", "probs")]
         return next((name for name in metric.consumes if name in names), None)
@@ -109,23 +131,28 @@ class Task:
     @property
     def is_learned(self) -> bool:
         """Whether a loss teaches the task, by itself or through those that are derived from it."""
-        return self.weight != 0 or not self.losses
+        return not self.losses or any(self.loss_weight(word) != 0 for word in self.losses)
+
+    def loss_weight(self, word: str) -> float:
+        """The weight of a loss in the total, unless a strategy replaces it."""
+        return 1.0 if word in self.learned_weights else self.weight * self.loss_weights.get(word, 1)
 
     def measured(self) -> str | None:
         """The output that a constant could be in place of: a number, a probability, or neither."""
         kinds = ("y", "probs") if self.num_class == 1 else ("probs1",)
         return next((kind for kind in kinds if kind in self.outputs()), None)
 
-    def columns(self) -> list[Column]:
-        """The columns that the task reads in addition to the features."""
+    def columns(self, *, measured: bool = True) -> list[Column]:
+        """The columns that the task reads in addition to the features; ``measured``: also those
+        that only metrics read."""
         kinds = [loss.label_kind(self.num_class) for loss in self._links]
         columns = [Column(self.label, "label", k.low, k.high, k.num_classes) for k in kinds]
         columns += self.relation.columns()
         if self.sample_weight:
             columns.append(Column(self.sample_weight, "weight", low=0))
         if self.space:
-            columns.append(Column(self.space.indicator, "label"))
-        readers = [*self.metrics.values(), *self.losses.values()]
+            columns.append(self.space.column())
+        readers = [*self.losses.values(), *(self.metrics.values() if measured else ())]
         groups = {name for reader in readers for name in reader.columns}
         return columns + [Column(name, "group") for name in sorted(groups)]
 
@@ -140,9 +167,7 @@ class Task:
         if self.sample_weight:
             weights = weights * batch.columns[self.sample_weight]
         if self.space:
-            indicator = self.indicator(batch)
-            inside = (indicator > 0) * self.space.inside + (indicator <= 0) * self.space.outside
-            weights = weights * inside
+            weights = weights * self.space.factors(self.indicator(batch))
         return labels.nan_to_num(0.0), weights
 
     def indicator(self, batch: Batch) -> Tensor:
@@ -159,22 +184,35 @@ class Task:
         self, logits: Mapping[str, Tensor], batch: Batch
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """``Loss.sums`` by word, from the logits of all tasks."""
+        sums = {}
+        for word, inputs in self._inputs(batch).items():
+            loss = self.losses[word]
+            own = self._seen_by(loss, logits[self.name])
+            others = {name: logits[name] for name in loss.others}
+            sums[word] = loss.sums(replace(inputs, logits=own, others=others))
+        return sums
+
+    def divisors(self, batch: Batch) -> dict[str, Tensor | None]:
+        """``Loss.divisor`` by word."""
+        inputs = self._inputs(batch)
+        return {word: self.losses[word].divisor(each) for word, each in inputs.items()}
+
+    def _inputs(self, batch: Batch) -> dict[str, LossInputs]:
+        """What each loss gets, by word, but for logits."""
         if not self.losses:
             return {}
         labels, weights = self.weights(batch)
-        weights = weights.double()  # in float32, a sum of large weights may be infinite
-        return {
-            word: loss.sums(
-                LossInputs(
-                    self._seen_by(loss, logits[self.name]),
-                    labels,
-                    weights,
-                    {name: batch.columns[name] for name in loss.columns},
-                    {name: logits[name] for name in loss.others},
-                )
-            )
-            for word, loss in self.losses.items()
-        }
+        inputs = {}
+        for word, loss in self.losses.items():
+            counted = weights
+            if loss.rows == "labelled":
+                counted = ~missing(self.labels(batch))
+            elif loss.rows == "all":
+                counted = torch.ones_like(weights)
+            columns = {name: batch.columns[name] for name in loss.columns}
+            # In float32, a sum of large weights may be infinite.
+            inputs[word] = LossInputs(None, labels, counted.double(), columns, {})
+        return inputs
 
     def predict(self, logits: Tensor) -> dict[str, Tensor]:
         """``logits_<name>``, ``probs_<name>``, ... of the losses and of a sigmoid or softmax."""
@@ -194,7 +232,7 @@ class Task:
         labelled = present.nonzero().squeeze(1)  # to index by a mask starts threads at any size
         measured = [(self.metrics, labelled)]
         if self.space:
-            inside = (present & (self.indicator(batch) > 0)).nonzero().squeeze(1)
+            inside = (present & self.space.contains(self.indicator(batch))).nonzero().squeeze(1)
             measured.append((self.space_metrics, inside))
         for metrics, rows in measured:
             for metric in metrics.values():

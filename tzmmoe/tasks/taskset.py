@@ -11,21 +11,27 @@ from tzmmoe.batch import Batch, Column
 from tzmmoe.errors import ConfigError, Faults, did_you_mean
 from tzmmoe.tasks.metrics import Metric
 from tzmmoe.tasks.task import Task
+from tzmmoe.tasks.weighting import Weighting
 
 log = logging.getLogger(__name__)
 
 
 class TaskSet:
-    """All tasks of a model. The methods take the logits of its towers by name."""
+    """All tasks of a model. The methods take the logits of its towers by name.
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
+    ``weighting``: how their losses make up the total; by the tasks' weights if it is not given.
+    """
+
+    def __init__(self, tasks: Sequence[Task], weighting: Weighting | None = None) -> None:
         self.tasks = list(tasks)
+        self.weighting = weighting or Weighting(fixed_weights(self.tasks))
         self._remarked: set[str] = set()  # keys of the metrics whose remarks were logged
 
-    def columns(self) -> list[Column]:
-        """The columns that the tasks read in addition to the features, each once."""
+    def columns(self, *, measured: bool = True) -> list[Column]:
+        """The columns that the tasks read in addition to the features, each once; ``measured``:
+        also those that only metrics read."""
         columns: dict[str, Column] = {}
-        for column in (column for task in self.tasks for column in task.columns()):
+        for column in (c for task in self.tasks for c in task.columns(measured=measured)):
             first = columns.setdefault(column.name, column)
             if first.role != column.role:
                 words = f"{column.name!r} is used as {first.role} and as {column.role}"
@@ -34,14 +40,22 @@ class TaskSet:
         return list(columns.values())
 
     def check(self) -> None:
-        """Raise ConfigError for each loss that reads an unknown task."""
-        names, faults = [task.name for task in self.tasks], Faults()
+        """Raise ConfigError for each loss that reads a task which it cannot read."""
+        by_name, faults = {task.name: task for task in self.tasks}, Faults()
         for task in self.tasks:
+            names = [name for name in by_name if name != task.name]
+            one_of = f"; give one of {', '.join(names)}" if names else "; remove it"
             for word, loss in task.losses.items():
-                for name in set(loss.others) - set(names):
-                    hint = did_you_mean(name, names) or f"; give one of {', '.join(names)}"
-                    text = f"{word} of {task.name!r} reads {name!r}, which is not a task{hint}"
-                    faults.add("", text)
+                for name in dict.fromkeys(loss.others):
+                    reads, other = f"{word} of {task.name!r} reads {name!r}", by_name.get(name)
+                    if other is None:
+                        hint = did_you_mean(name, names) or one_of
+                        faults.add("", f"{reads}, which is not a task{hint}")
+                    elif other is task:
+                        faults.add("", f"{reads}, which is the task itself{one_of}")
+                    elif loss.needs_one_logit and other.num_class > 1:
+                        many = f"which has {other.num_class} logits instead of 1"
+                        faults.add("", f"{reads}, {many}; name another task")
         faults.stop()
 
     def learned(self) -> list[Task]:
@@ -52,26 +66,28 @@ class TaskSet:
         """The logits by task, from those of the towers."""
         return {task.name: task.relation.logits(task.name, towers) for task in self.tasks}
 
-    def weight_sums(self, batch: Batch) -> Tensor:
-        """sum(w) of each task over the rows of a batch (T,), float64."""
-        return torch.stack([task.weights(batch)[1].double().sum() for task in self.tasks])
+    def divisors(self, batch: Batch) -> Tensor:
+        """What each loss is divided by (L,), float64, in the order of ``loss_keys``; NaN where that
+        depends on the logits."""
+        absent = torch.full((), math.nan, dtype=torch.float64)
+        found = [own for task in self.tasks for own in task.divisors(batch).values()]
+        return torch.stack([absent, *(absent if own is None else own for own in found)])[1:]
 
     def losses(
         self, logits: Mapping[str, Tensor], batch: Batch, totals: Tensor | None = None
     ) -> dict[str, Tensor]:
         """``{"binary_cross_entropy_ctr": weight * sum(w l) / sum(w)}``; the objective is their sum.
 
-        A batch in which nothing counts for a task has loss 0. ``totals`` (T,) replace the tasks'
-        sum(w) where the batch is a part of a larger one. A loss of pairs or sessions always divides
-        by its own count, since those do not extend beyond a batch.
+        A batch in which nothing counts for a loss has loss 0. ``totals`` (L,) replace the
+        ``divisors`` where the batch is a part of a larger one; NaN: the batch's own counts.
         """
         losses = {}
-        of_task = {} if totals is None else {t.name: totals[i] for i, t in enumerate(self.tasks)}
-        for task, word, weighted, total in self.loss_sums(logits, batch):
-            if task.losses[word].per_row:
-                total = of_task.get(task.name, total)
-            mean = weighted / torch.where(total > 0, total, 1.0)
-            losses[f"{word}_{task.name}"] = task.weight * mean.float()
+        for index, (task, word, part, total) in enumerate(self.loss_sums(logits, batch)):
+            if totals is not None:
+                total = torch.where(totals[index].isnan(), total, totals[index])
+            mean = part / torch.where(total > 0, total, 1.0)
+            key = f"{word}_{task.name}"
+            losses[key] = self.weighting.weighted(key, mean.float(), total > 0)
         return losses
 
     def loss_sums(
@@ -125,7 +141,7 @@ class TaskSet:
 
     def unlearned_keys(self) -> set[str]:
         """Of losses whose weight is 0."""
-        return {f"{word}_{t.name}" for t in self.tasks if not t.is_learned for word in t.losses}
+        return {key for key in self.loss_keys() if self.weighting.is_idle(key)}
 
     def release(self) -> None:
         """Forget the rows, of which some metrics keep every one; baselines stay."""
@@ -140,3 +156,8 @@ class TaskSet:
         """By key of an evaluation, whether larger is better; None: neither."""
         metrics = {key: metric.larger_is_better for key, metric in self.named_metrics().items()}
         return {**metrics, **dict.fromkeys(self.loss_keys(), False), "val_loss": False}
+
+
+def fixed_weights(tasks: Sequence[Task]) -> dict[str, float]:
+    """The weight of each loss in the total, by its key."""
+    return {f"{word}_{t.name}": t.loss_weight(word) for t in tasks for word in t.losses}
