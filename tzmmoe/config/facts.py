@@ -110,7 +110,7 @@ TrainConfig.save_checkpoints_epochs GradScaler.growth_interval
 TrainConfig.gradient_accumulation_steps TrainConfig.num_samples TrainConfig.num_val_samples
 TrainSpeedLogger.every_batches EvalConfig.num_steps EvalConfig.log_step_count_steps
 EvalConfig.batch_size Accuracy.top_k RecallAtTopK.topk DataConfig.batch_size
-DataConfig.eval_batch_size
+MaxF1.thresholds DataConfig.eval_batch_size
 DataConfig.shuffle_buffer_size IdFeature.embedding_dim RawFeature.value_dim
 AutoDisEmbedding.num_channels MLP.hidden_units MMoE.num_expert MMoE.expert_num TaskTower.num_class
 ExtractionNetwork.expert_num_per_task MMoEV2.num_experts MMoEV2.expert_layers TaskStruct.units

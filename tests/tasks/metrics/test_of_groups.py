@@ -49,7 +49,7 @@ def test_an_unknown_reduction_and_a_missing_column_are_refused() -> None:
         parts.metric("session_auc {}")
 
 
-@pytest.mark.parametrize("thresholds", [2, 5, 200])
+@pytest.mark.parametrize("thresholds", [1, 2, 5, 200])
 def test_the_largest_f1_equals_a_loop_over_thresholds(thresholds: int) -> None:
     """Among the predictions are 0, 1, and thresholds themselves."""
     source = parts.generator(6)

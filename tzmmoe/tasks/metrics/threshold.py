@@ -83,19 +83,19 @@ class MaxF1(Metric):
 
     def __init__(self, *, thresholds: int) -> None:
         super().__init__()
-        if not 2 <= thresholds <= MOST_THRESHOLDS:
-            words = f"is {thresholds:,}; give 2 to {MOST_THRESHOLDS:,}"
+        if not 1 <= thresholds <= MOST_THRESHOLDS:
+            words = f"is {thresholds:,}; give 1 to {MOST_THRESHOLDS:,}"
             raise ConfigError.at("thresholds", words)
-        self.thresholds = thresholds
+        self.spaces = max(thresholds - 1, 1)  # between thresholds
         # By the number of inner thresholds that predictions are above.
-        self.add_sum("positives", thresholds - 1, dtype=torch.int64)
-        self.add_sum("negatives", thresholds - 1, dtype=torch.int64)
+        self.add_sum("positives", self.spaces, dtype=torch.int64)
+        self.add_sum("negatives", self.spaces, dtype=torch.int64)
 
     def update(self, predictions: Tensor, labels: Tensor) -> None:
-        last = self.thresholds - 1
-        inner = torch.arange(1, last, dtype=torch.float64, device=predictions.device) / last
+        device = predictions.device
+        inner = torch.arange(1, self.spaces, dtype=torch.float64, device=device) / self.spaces
         bins = torch.bucketize(predictions.double(), inner)
-        counts = torch.bincount(2 * bins + (labels > 0.5), minlength=2 * last)
+        counts = torch.bincount(2 * bins + (labels > 0.5), minlength=2 * self.spaces)
         self.negatives += counts[::2]
         self.positives += counts[1::2]
 
