@@ -80,7 +80,7 @@ WRITTEN = [
     ("losses { binary_cross_entropy {} }", "losses { bce {} }", "'binary_cross_entropy'"),
     ("losses { binary_cross_entropy {} }", "losses { focal_loss {} }", "'binary_focal_loss'"),
     ("metrics { auc {} }", "metrics_set { auc {} }", "'metrics'"),
-    ("metrics { auc {} }", "metrics { gauc {} }", "'grouped_auc'"),
+    ("metrics { auc {} }", "metrics { group_auc {} }", "'grouped_auc'"),
     ('tower_name: "ctr"', 'task_name: "ctr"', "'tower_name'"),
     ("feature_groups {", "feature_groups { wide_deep: DEEP", "'group_type'"),
     ("task_towers {", "towers {", "'task_towers'"),

@@ -131,8 +131,8 @@ class PairLoss(Loss):
         total = divisor = inputs.weights.new_zeros(())
         # Else no gradient, not even 0, would reach the logits of a batch without pairs.
         total = total + 0.0 * inputs.logits.sum()
-        for first, last in pairs.spans():
-            some = partial(self._part, pairs, first, last, inputs, kept)
+        for span in pairs.spans():
+            some = partial(self._part, pairs, span, inputs, kept)
             part, count = (
                 checkpoint(some, inputs.logits, use_reentrant=False, preserve_rng_state=False)
                 if inputs.logits.requires_grad and len(pairs) > PAIRS_AT_ONCE
@@ -153,10 +153,10 @@ class PairLoss(Loss):
         return Pairs.of(inputs.labels, inputs.weights, sessions)
 
     def _losses(
-        self, pairs: Pairs, first: int, last: int, inputs: LossInputs, logits: Tensor
+        self, pairs: Pairs, span: tuple[int, int], inputs: LossInputs, logits: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Loss and weight of some pairs."""
-        high, low = pairs.numbered(first, last)
+        high, low = pairs.numbered(*span)
         lead = (logits.index_select(0, high) - logits.index_select(0, low)) / self.temperature
         weights = inputs.weights[high]
         if (out := self.left_out(lead)) is not None:
@@ -166,23 +166,20 @@ class PairLoss(Loss):
     def _part(
         self,
         pairs: Pairs,
-        first: int,
-        last: int,
+        span: tuple[int, int],
         inputs: LossInputs,
         kept: Tensor | None,
         logits: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        losses, weights = self._losses(pairs, first, last, inputs, logits)
+        losses, weights = self._losses(pairs, span, inputs, logits)
         if kept is not None:
-            weights = weights * kept[first:last]
+            weights = weights * kept[slice(*span)]
         return (losses * weights).sum(), weights.sum()
 
     @torch.no_grad()
     def _hardest(self, pairs: Pairs, inputs: LossInputs) -> Tensor:
         """How much of each pair is kept."""
-        parts = [
-            self._losses(pairs, first, last, inputs, inputs.logits) for first, last in pairs.spans()
-        ]
+        parts = [self._losses(pairs, span, inputs, inputs.logits) for span in pairs.spans()]
         if not parts:
             return inputs.weights.new_zeros(0)
         losses, weights = (torch.cat(each) for each in zip(*parts, strict=True))
