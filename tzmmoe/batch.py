@@ -9,6 +9,8 @@ from torch import Tensor
 
 from tzmmoe.jagged import Jagged
 
+NO_GROUP = -(2**63)  # the group of rows without a value
+
 
 @dataclass(frozen=True)
 class Inputs:

@@ -133,6 +133,14 @@ PLACES: dict[str, tuple[list[tuple[str, str]], dict[str, str]]] = {
     "MMoE": ([("num_expert: 2", "FIELDS")], {}),
     "DNN": ([(METRIC + LOSS, f"{METRIC + LOSS} dnn {{ FIELDS }}")], {}),
     "MLP": ([("hidden_units: [4]", "FIELDS")], {}),
+    "MaxF1": ([(METRIC, "metrics { max_f1 { FIELDS } }")], {}),
+    "RecallAtTopK": (
+        [
+            (METRIC, "num_class: 3 metrics { recall_at_topk { FIELDS } }"),
+            (LOSS, "losses { softmax_cross_entropy {} }"),
+        ],
+        {},
+    ),
     "TaskTower": ([(METRIC + LOSS, "FIELDS")], {}),
     "ExtractionNetwork": ([(MODEL, LEVEL)], {"expert_num_per_task": "2", "share_num": "1"}),
     "MMoEV2": ([(MODEL, V2)], V2_FIELDS),

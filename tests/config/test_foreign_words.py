@@ -78,7 +78,7 @@ WRITTEN = [
     ("losses { binary_cross_entropy {} }", "loss { binary_cross_entropy {} }", "'losses'"),
     ("losses { binary_cross_entropy {} }", "losses { bce {} }", "'binary_cross_entropy'"),
     ("losses { binary_cross_entropy {} }", "losses { focal_loss {} }", "'binary_focal_loss'"),
-    ("metrics { auc {} }", "metrics { gauc {} }", "'grouped_auc'"),
+    ("metrics { auc {} }", "metrics { group_auc {} }", "'grouped_auc'"),
     ('tower_name: "ctr"', 'task_name: "ctr"', "'tower_name'"),
     ("task_towers {", "towers {", "'task_towers'"),
     ('model_dir: "model"', 'output_dir: "model"', "'model_dir'"),

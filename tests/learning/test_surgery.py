@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tzmmoe.learning.surgery import Surgery, coefficients
 from tzmmoe.system.world import World
-from tzmmoe.tasks.task import TaskSet
+from tzmmoe.tasks.taskset import TaskSet
 
 ROWS, TRAINED, WIDTH = 9, 7, 3
 Losses = Callable[[Mapping[str, nn.Parameter]], list[Tensor]]

@@ -15,7 +15,7 @@ from tzmmoe.batch import Batch
 from tzmmoe.errors import ConfigError
 from tzmmoe.learning.step import TrainStep
 from tzmmoe.run.session import Session
-from tzmmoe.tasks.task import TaskSet
+from tzmmoe.tasks.taskset import TaskSet
 
 STEPS = "train_config__num_steps"
 SURGERY = {"train_config__grad_process": "pcgrad"}

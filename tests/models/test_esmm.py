@@ -20,7 +20,8 @@ from tzmmoe.batch import Batch
 from tzmmoe.config.dialects.keras import by_label
 from tzmmoe.models.esmm import ESMM
 from tzmmoe.run.session import Session
-from tzmmoe.tasks.task import Task, TaskSet
+from tzmmoe.tasks.task import Task
+from tzmmoe.tasks.taskset import TaskSet
 
 WIDTH = 6
 BOTTOM = parts.PLAIN | {"hidden_units": [5]}

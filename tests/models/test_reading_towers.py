@@ -16,7 +16,7 @@ from tzmmoe.models.rank import RankModel
 from tzmmoe.models.tower import Tower
 from tzmmoe.nn.mlp import MLP
 from tzmmoe.tables.table import fill_tables
-from tzmmoe.tasks.task import TaskSet
+from tzmmoe.tasks.taskset import TaskSet
 
 
 class Related(Tower):

@@ -17,7 +17,8 @@ from tzmmoe.models import RankModel
 from tzmmoe.run.evaluate import evaluate
 from tzmmoe.system.world import World
 from tzmmoe.tables.penalties import Penalty, penalize
-from tzmmoe.tasks.task import TaskSet, TaskSpace
+from tzmmoe.tasks.task import TaskSpace
+from tzmmoe.tasks.taskset import TaskSet
 
 NAN = math.nan
 ROWS = 203

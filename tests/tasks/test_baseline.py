@@ -13,7 +13,8 @@ from torch import Tensor
 from tzmmoe.run.results import baselines, results_table
 from tzmmoe.system.world import World
 from tzmmoe.tasks.baseline import LabelSpread
-from tzmmoe.tasks.task import TaskSet, TaskSpace
+from tzmmoe.tasks.task import TaskSpace
+from tzmmoe.tasks.taskset import TaskSet
 
 
 def fed(predictions: Tensor, labels: Tensor, batch: int = 7) -> LabelSpread:

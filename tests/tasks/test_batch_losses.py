@@ -18,7 +18,8 @@ from tzmmoe.models.rank import RankModel
 from tzmmoe.run.evaluate import evaluate
 from tzmmoe.system.world import World
 from tzmmoe.tasks.losses.base import LabelKind, Loss, LossInputs
-from tzmmoe.tasks.task import Task, TaskSet
+from tzmmoe.tasks.task import Task
+from tzmmoe.tasks.taskset import TaskSet
 
 NAN = math.nan
 
@@ -246,16 +247,23 @@ def test_a_model_learns_by_them(losses: Sequence[Loss]) -> None:
         assert results[key] == pytest.approx(part / count, rel=1e-9)
 
 
-def gradient(world: World, cut: Sequence[slice], name: str) -> tuple[list[float], Tensor]:
+def gradient(
+    world: World, cut: Sequence[slice], name: str, apart: bool = False
+) -> tuple[list[float], Tensor]:
     """Losses and the gradient of a process's part, as loss_mean: GLOBAL_BATCH has them."""
-    kinds = {"pairs": Pairs(), "together": Together("ctr")}
+    kinds = {"pairs": Pairs(), "together": Together("ctr")} | {
+        text: next(iter(parts.losses(text).values())) for text in OF_SCHEMA if text == name
+    }
     model, tasks = of_model(kinds[name])
     whole, part = rows(64), cut[world.rank]
+    if apart:
+        whole.columns["user"][:40] *= 2
+        whole.columns["user"][40:] = 2 * whole.columns["user"][40:] + 1
     kept = {n: column[part] for n, column in whole.columns.items()}
     inputs = whole.inputs
     logits = {n: each[part] for n, each in model(inputs).items()}
     batch = parts.batch(kept)
-    totals = world.total(tasks.weight_sums(batch)) / world.size
+    totals = world.total(tasks.divisors(batch)) / world.size
     losses = tasks.losses(logits, batch, totals)
     sum(losses.values()).backward()
     grads = torch.cat([p.grad.to_dense().flatten() for p in model.parameters()])
@@ -264,6 +272,26 @@ def gradient(world: World, cut: Sequence[slice], name: str) -> tuple[list[float]
 
 
 CUT = (slice(0, 40), slice(40, 64))
+USER = 'session_name: "user"'
+OF_SCHEMA = [
+    f"pair_wise_loss {{ {USER} }}",
+    f"pairwise_logistic_loss {{ use_label_margin: true {USER} }}",
+    f"pairwise_focal_loss {{ {USER} }}",
+    f"pairwise_hinge_loss {{ {USER} }}",
+    "binary_cross_entropy { ignore_weights: true }",
+    'order_calibrate_loss { tower_names: "ctr" }',
+]
+
+
+@pytest.mark.parametrize("text", OF_SCHEMA)
+def test_two_processes_learn_from_pairs_and_unweighted_rows_as_one_would(
+    two: Ranks, text: str
+) -> None:
+    """Users of the first process are even, those of the second odd, so no session is in both."""
+    alone = gradient(World(), [slice(None)], text, apart=True)
+    for losses, grads in two.run(gradient, CUT, text, True):
+        assert losses == pytest.approx(alone[0], rel=1e-6)
+        assert_close(grads, alone[1], rtol=1e-5, atol=1e-8)
 
 
 def test_in_two_processes_a_loss_of_rows_that_sees_two_tasks_is_that_of_the_global_batch(

@@ -11,7 +11,8 @@ from torch.autograd import gradcheck
 from torch.testing import assert_close
 
 from tzmmoe.tasks.relations import Conditional, Product, Relation, logit_of_product
-from tzmmoe.tasks.task import Task, TaskSet
+from tzmmoe.tasks.task import Task
+from tzmmoe.tasks.taskset import TaskSet
 
 NAN = math.nan
 getcontext().prec = 400

@@ -19,7 +19,8 @@ from written import built, changed, loaded, said_of_all
 from tzmmoe.errors import ConfigError
 from tzmmoe.serving.exporter import describe_outputs
 from tzmmoe.serving.program import program_inputs, trace
-from tzmmoe.tasks.task import Task, TaskSet, TaskSpace
+from tzmmoe.tasks.task import Task, TaskSpace
+from tzmmoe.tasks.taskset import TaskSet
 
 BCE = "binary_cross_entropy {}"
 NUMBERS = ["l2_loss {}", "l1_loss {}", "huber_loss {}", "msle_loss {}"]

@@ -13,7 +13,8 @@ from torch.testing import assert_close
 
 from tzmmoe.batch import Column
 from tzmmoe.errors import ConfigError
-from tzmmoe.tasks.task import TaskSet, TaskSpace
+from tzmmoe.tasks.task import TaskSpace
+from tzmmoe.tasks.taskset import TaskSet
 
 NAN = math.nan
 BCE = "binary_cross_entropy {}"

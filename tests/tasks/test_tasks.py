@@ -14,7 +14,8 @@ from torch.testing import assert_close
 
 from tzmmoe.batch import Batch
 from tzmmoe.errors import DataError
-from tzmmoe.tasks.task import Task, TaskSet, TaskSpace
+from tzmmoe.tasks.task import Task, TaskSpace
+from tzmmoe.tasks.taskset import TaskSet
 
 NAN = math.nan
 BCE = "binary_cross_entropy {}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from tzmmoe.build.features import build_features, feature_settings, feature_specs, with_helpers
 from tzmmoe.build.tasks import chosen_model, task_sets
@@ -26,7 +27,7 @@ from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import Modules, OwnErrors, fields
 from tzmmoe.registry.modules import NO_MODULES
 from tzmmoe.tables.table import fill_tables
-from tzmmoe.tasks.task import TaskSet
+from tzmmoe.tasks.taskset import TaskSet
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,8 @@ def build(
             _check_memory(_tables(features, body), specs, faults, free * spread)
         towers = _towers(by_path, body, faults, modules)
         if body and not faults:
-            model = _model(pipeline, features, body, towers)
+            weighting = tasks.weighting if any(True for _ in tasks.weighting.parameters()) else None
+            model = _model(pipeline, features, body, towers, weighting)
         if model and spread == 1:
             fill_tables(model)
     if faults or model is None:
@@ -99,14 +101,18 @@ def build(
 
 
 def _model(
-    pipeline: Pipeline, features: Sequence[Feature], body: Body, towers: Mapping[str, Tower]
+    pipeline: Pipeline,
+    features: Sequence[Feature],
+    body: Body,
+    towers: Mapping[str, Tower],
+    weighting: nn.Module | None,
 ) -> RankModel:
     config, seed = pipeline.model_config, pipeline.runtime_config.seed
     encoder = Encoder(features, body, seed=seed, regularization=config.embedding_regularization)
     if config.dense_start == KERAS:
         for part in (*([] if body.starts_itself else [body]), *towers.values()):
             start_as_keras(part)
-    return RankModel(encoder, body, towers)
+    return RankModel(encoder, body, towers, weighting)
 
 
 def _classes(config: ModelConfig, specs: Mapping[str, FeatureSpec]) -> dict[str, str]:

@@ -6,17 +6,22 @@ from dataclasses import replace
 from typing import Any
 
 from tzmmoe.build.features import check_name
-from tzmmoe.config.walk import missing_towers, task_towers
+from tzmmoe.config.walk import features, missing_towers, task_towers
+from tzmmoe.data.labels import group_of
 from tzmmoe.errors import ConfigError, Faults, did_you_mean, few, within
+from tzmmoe.features.shared import Origin
 from tzmmoe.models import MODELS, Body
 from tzmmoe.protos import loss_pb2, metric_pb2
-from tzmmoe.protos.model_pb2 import ModelConfig, TaskTower
+from tzmmoe.protos.data_pb2 import FG_DAG, FG_NORMAL
+from tzmmoe.protos.model_pb2 import ModelConfig, Random, TaskTower
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import Modules, OwnErrors, Registry
 from tzmmoe.registry.modules import NO_MODULES
 from tzmmoe.tasks.losses import LOSSES, Loss
 from tzmmoe.tasks.metrics import METRICS
-from tzmmoe.tasks.task import Task, TaskSet, TaskSpace
+from tzmmoe.tasks.task import Task, TaskSpace
+from tzmmoe.tasks.taskset import TaskSet, fixed_weights
+from tzmmoe.tasks.weighting import RandomWeighting, Uncertainty, Weighting
 
 
 def build_tasks(pipeline: Pipeline, faults: Faults, modules: Modules = NO_MODULES) -> list[Task]:
@@ -28,7 +33,7 @@ def build_tasks(pipeline: Pipeline, faults: Faults, modules: Modules = NO_MODULE
         with faults.under(path), OwnErrors(modules, ConfigError):
             if tower.tower_name:
                 check_name("tower_name", tower.tower_name)
-            tasks.append(_task(tower, label, modules))
+            tasks.append(_task(tower, label, pipeline, modules))
     word = config.WhichOneof("model")
     if word is None or len(tasks) < len(towers) or any(missing_towers(config)):
         return tasks
@@ -52,7 +57,8 @@ def task_sets(
     pipeline: Pipeline, faults: Faults, modules: Modules = NO_MODULES
 ) -> tuple[TaskSet, TaskSet]:
     """The tasks, and those of the final evaluation, with every fault that they have together."""
-    tasks = TaskSet(build_tasks(pipeline, faults, modules))
+    made = build_tasks(pipeline, faults, modules)
+    tasks = TaskSet(made, _weighting(made, pipeline))
     final = final_tasks(pipeline, tasks, faults, modules)
     for check in (tasks.columns, tasks.check):
         with faults.under("model_config"):
@@ -88,31 +94,68 @@ def final_tasks(
             in_space = copy.deepcopy(metrics) if task.space else {}
             by_name[task.name] = replace(task, metrics=metrics, space_metrics=in_space)
             by_name[task.name].check()
-    return TaskSet(list(by_name.values())) if seen else tasks
+    return TaskSet(list(by_name.values()), tasks.weighting) if seen else tasks
 
 
-def _task(tower: TaskTower, label: str, modules: Modules) -> Task:
-    losses = list(tower.losses) or [loss_pb2.Loss(binary_cross_entropy={})]
-    space = None
+def _weighting(tasks: Sequence[Task], pipeline: Pipeline) -> Weighting:
+    """As model_config.loss_weight_strategy says."""
+    weights, strategy = fixed_weights(tasks), pipeline.model_config.loss_weight_strategy
+    if strategy == Random:
+        return RandomWeighting(weights, pipeline.runtime_config.seed)
+    learned = {f"{n}_{t.name}": t.losses[n].precision for t in tasks for n in t.learned_weights}
+    learned = {key: factor for key, factor in learned.items() if key in weights}
+    return Uncertainty(weights, learned) if learned else Weighting(weights)
+
+
+def _space(tower: TaskTower, pipeline: Pipeline) -> TaskSpace | None:
+    factors = tower.in_task_space_weight, tower.out_task_space_weight
     if tower.task_space_indicator_label:
-        space = TaskSpace(
-            tower.task_space_indicator_label,
-            tower.in_task_space_weight,
-            tower.out_task_space_weight,
-        )
-    faults, by_word, measured = Faults(), {}, {}
+        return TaskSpace(tower.task_space_indicator_label, *factors)
+    if not tower.task_space_indicator_name:
+        return None
+    with within("task_space_indicator_name"):
+        column = _column_of(tower.task_space_indicator_name, pipeline)
+    return TaskSpace(column, *factors, group_of(tower.task_space_indicator_value))
+
+
+def _column_of(name: str, pipeline: Pipeline) -> str:
+    """The column that a feature reads; a name that no feature has is itself that of a column."""
+    if pipeline.data_config.fg_mode not in (FG_NORMAL, FG_DAG):
+        return name
+    for _, _, message in features(pipeline):
+        expression = getattr(message, "expression", "")
+        if message.feature_name == name and isinstance(expression, str):
+            origin = Origin.parse(expression, name)
+            if origin.kind == "column":
+                return origin.name
+            words = f"{name!r} reads {origin}; name a feature that reads a column, or a column"
+            raise ConfigError.at("", words)
+    return name
+
+
+def _task(tower: TaskTower, label: str, pipeline: Pipeline, modules: Modules) -> Task:
+    losses = list(tower.losses) or [loss_pb2.Loss(binary_cross_entropy={})]
+    is_random = pipeline.model_config.loss_weight_strategy == Random
+    faults, by_word, measured, space = Faults(), {}, {}, None
+    with faults.under(""):
+        space = _space(tower, pipeline)
     with faults.under(""):
         by_word = _by_word("losses", LOSSES, losses, modules)
     with faults.under(""):
         metrics = list(tower.metrics) or _default_metrics(by_word, tower.num_class)
         measured = _by_word("metrics", METRICS, metrics, modules)
     faults.stop()
+    weights = dict(zip(by_word, (loss.weight for loss in losses), strict=True))
+    learned = [n for n, loss in zip(by_word, losses, strict=True) if loss.learn_loss_weight]
+    are_replaced = is_random or len(learned) == len(losses)
     task = Task(
         name=tower.tower_name,
         label=label,
         num_class=tower.num_class,
-        weight=tower.weight,
-        sample_weight=tower.sample_weight_name or None,
+        weight=1.0 if are_replaced else tower.weight,
+        loss_weights={} if are_replaced else weights,
+        learned_weights=learned,
+        sample_weight=(tower.sample_weight_name or None) if tower.use_sample_weight else None,
         space=space,
         losses=by_word,
         metrics=measured,
@@ -131,8 +174,8 @@ def _default_metrics(losses: Mapping[str, Loss], num_class: int) -> list[metric_
 
 
 def _by_word(field: str, registry: Registry, messages: Sequence, modules: Modules) -> dict:
-    """Objects by their words, or by the names of the user's classes. Each may occur once, since
-    results are named after it."""
+    """Objects by their words, the names of the user's classes, or their own names. Each may occur
+    once, since results are named after it."""
     by_word, faults = {}, Faults()
     for index, message in enumerate(messages):
         with faults.under(f"{field}[{index}]"), OwnErrors(modules, ConfigError):
@@ -142,9 +185,13 @@ def _by_word(field: str, registry: Registry, messages: Sequence, modules: Module
                 raise ConfigError.at("", f"is empty; give one of {', '.join(words)}")
             with within(word):
                 name = registry.name(message)
-                if name not in by_word:
-                    by_word[name] = registry.create(message, modules)
-                    continue
-            raise ConfigError.at("", f"{name} is listed twice; remove one")
+            if own := getattr(message, "loss_name", ""):
+                check_name("loss_name", own)
+                name = own
+            if name in by_word:
+                remedy = ", or give it a loss_name" if field == "losses" else ""
+                raise ConfigError.at("", f"{name} is listed twice; remove one{remedy}")
+            with within(word):
+                by_word[name] = registry.create(message, modules)
     faults.stop()
     return by_word

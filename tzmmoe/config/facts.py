@@ -24,7 +24,7 @@ commitment_loss contrastive_loss dat data_type dbmtl dc2vr dcn_v1 dcn_v2 deepfm
 delta_embedding_dump_config din_encoder dlrm dlrm_hstu dssm dssm_v2 dynamicemb ema
 embedding_name_suffix enable_global_grad_clip expr_feature fg_value_type force_base_data_group fused
 grouped_xauc hard_negative_sampler hard_negative_sampler_v2 hstu_match in_order is_orderby_partition
-is_profiling jrc_loss kernel kv_dot_product lamb_optimizer lars_sgd_optimizer listwise_rank_loss
+is_profiling kernel kv_dot_product lamb_optimizer lars_sgd_optimizer listwise_rank_loss
 lookup_feature mask_net match_feature min_batch_size mind multi_tower multi_tower_din
 multi_window_din_encoder multiclass_auc negative_sample_mask_prob negative_sampler
 negative_sampler_v2 odps_data_compression overlap_feature pareto_min_loss_weight part_optimizers
@@ -41,10 +41,7 @@ variational_dropout wide_and_deep wide_embedding_dim wukong xauc xdeepfm zch
 """
 
 _EASY_REC = """
-feature_config gauc
-learn_loss_weight loss_name loss_weight_strategy max_f1
-optimizer_config relation_dnn relation_tower_names sequence_features
-session_auc tag_feature use_sample_weight
+feature_config optimizer_config relation_dnn relation_tower_names sequence_features tag_feature
 """
 
 WORDS = dict.fromkeys(_TORCH_EASY_REC.split(), "TorchEasyRec") | dict.fromkeys(
@@ -113,7 +110,8 @@ TrainConfig.save_checkpoints_steps TrainConfig.log_step_count_steps
 TrainConfig.save_checkpoints_epochs GradScaler.growth_interval
 TrainConfig.gradient_accumulation_steps TrainConfig.num_samples TrainConfig.num_val_samples
 TrainSpeedLogger.every_batches EvalConfig.num_steps EvalConfig.log_step_count_steps
-EvalConfig.batch_size Accuracy.top_k DataConfig.batch_size DataConfig.eval_batch_size
+EvalConfig.batch_size Accuracy.top_k RecallAtTopK.topk DataConfig.batch_size
+MaxF1.thresholds DataConfig.eval_batch_size
 DataConfig.shuffle_buffer_size IdFeature.embedding_dim RawFeature.value_dim
 AutoDisEmbedding.num_channels MLP.hidden_units MMoE.num_expert MMoE.expert_num TaskTower.num_class
 ExtractionNetwork.expert_num_per_task MMoEV2.num_experts MMoEV2.expert_layers TaskStruct.units

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tzmmoe.batch import Column
+from tzmmoe.batch import NO_GROUP, Column
 from tzmmoe.errors import exactly
 from tzmmoe.features.column import decoded, is_list
 from tzmmoe.features.forms import (
@@ -24,7 +24,6 @@ from tzmmoe.features.hashing import hash_texts
 
 ANSWERS = ("yes", "no", "y", "n", "t", "f", "true", "false", "on", "off")
 SUM_TOLERANCE = 1e-3  # of a distribution, whose numbers may have few digits
-NO_GROUP = -(2**63)  # the group of rows without a value
 WHOLE = r"^(0|[1-9][0-9]{0,18}|-[1-9][0-9]{0,17})$"  # as an integer is written; fits into 64 bits
 
 
@@ -37,7 +36,7 @@ def read(column: Column, array: pa.Array) -> np.ndarray:
     """
     array = decoded(array)
     if column.role == "group":
-        return _groups(array)
+        return groups_of(array)
     if column.num_classes and is_list(array.type) and _has_numbers(array.type.value_type):
         return _distributions(column, array)
     if not _has_numbers(array.type):
@@ -145,7 +144,12 @@ def _distributions(column: Column, array: pa.Array) -> np.ndarray:
     return labels.astype(np.float32)
 
 
-def _groups(array: pa.Array) -> np.ndarray:
+def group_of(text: str) -> int:
+    """The group of rows with this text."""
+    return int(groups_of(pa.array([text], pa.string()))[0])
+
+
+def groups_of(array: pa.Array) -> np.ndarray:
     """Whole numbers as they are, also where they are texts; other values by the hash of their
     text; NO_GROUP where missing."""
     kind = array.type

@@ -24,7 +24,7 @@ from tzmmoe.tables.optimizers import SparseOptimizer, sparse_optimizer
 from tzmmoe.tables.penalties import penalized, regularization
 from tzmmoe.tables.sharded import ShardedTables
 from tzmmoe.tables.table import Tables
-from tzmmoe.tasks.task import TaskSet
+from tzmmoe.tasks.taskset import TaskSet
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +37,8 @@ class TrainStep:
     """The stages of a step. Each receives all that it needs, so that a compiled or hand-written
     stage replaces another without touching the rest.
 
-    ``losses`` takes the logits, the batch, and each task's sum of weights if the batch is part of a
-    larger one. ``backward`` leaves the mean gradients of all processes in the parameters.
+    ``losses`` takes the logits, the batch, and what each loss is divided by if the batch is part of
+    a larger one. ``backward`` leaves the mean gradients of all processes in the parameters.
     ``tables`` and ``dense`` update the parameters with them, at their learning rates.
     """
 

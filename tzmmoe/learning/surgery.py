@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tzmmoe import private_torch
 from tzmmoe.learning.replicas import Replicas
 from tzmmoe.system.world import World
-from tzmmoe.tasks.task import TaskSet
+from tzmmoe.tasks.taskset import TaskSet
 
 
 class Surgery:

@@ -14,10 +14,18 @@ PENALTY = "embeddings/penalty"  # no tower has a name with a slash
 
 
 class RankModel(nn.Module):
-    """Encoder, body, towers."""
+    """Encoder, body, towers; and the learned weights of the losses if there are any, which are
+    trained and saved with them."""
 
-    def __init__(self, encoder: Encoder, body: Body, towers: Mapping[str, Tower]) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        body: Body,
+        towers: Mapping[str, Tower],
+        loss_weights: nn.Module | None = None,
+    ) -> None:
         super().__init__()
+        self.loss_weights = loss_weights
         self.encoder = encoder
         self.body = body
         self.names = list(towers)

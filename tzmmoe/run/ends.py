@@ -30,7 +30,7 @@ from tzmmoe.system import checkpoint
 from tzmmoe.system.environment import HANGUP, STOPPING
 from tzmmoe.system.tensorfiles import NamedTensors, tensors
 from tzmmoe.system.world import World
-from tzmmoe.tasks.task import TaskSet
+from tzmmoe.tasks.taskset import TaskSet
 
 log = logging.getLogger(__name__)
 

@@ -37,7 +37,7 @@ from tzmmoe.system.durable import check_writable, claimed, unwritable
 from tzmmoe.system.lock import BusyError
 from tzmmoe.system.world import World
 from tzmmoe.tables.penalties import penalized, regularization
-from tzmmoe.tasks.task import TaskSet
+from tzmmoe.tasks.taskset import TaskSet
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,6 @@ def evaluate(
     tasks.reset()
     tasks.move(device)
     sums: dict[str, Tensor] = {}  # by the key of a loss: sum(w l) and sum(w)
-    weights: dict[str, float] = {}
     was_training = model.training
     model.eval()
     for host_batch in _with_bar(islice(batches, most), bar_every):
@@ -77,7 +76,6 @@ def evaluate(
         tasks.update(outputs, batch)
         for task, word, weighted, total in tasks.loss_sums(logits, batch):
             key = f"{word}_{task.name}"
-            weights[key] = task.weight
             sums[key] = sums.get(key, 0.0) + torch.stack([weighted, total]).double()
         if sink:
             sink(outputs, batch)
@@ -85,7 +83,8 @@ def evaluate(
     sums = {key: (world or World()).total(pair) for key, pair in sums.items()}
     results = tasks.compute()
     tasks.release()
-    losses = {key: float(weights[key] * part / whole) for key, (part, whole) in sums.items()}
+    means = {key: float(part / whole) for key, (part, whole) in sums.items()}
+    losses = {key: tasks.weighting.evaluated(key, mean) for key, mean in means.items()}
     counted = [losses[key] for key, (_, whole) in sums.items() if whole > 0]
     penalty = regularization(penalized(model))
     if penalty is not None:

@@ -244,11 +244,11 @@ class TrainRun:
         return Finite(keys, device, self.session.model_dir, refuse)
 
     def _loader(self, resumes: bool) -> Loader:
-        """Of train_input_path. The columns that group rows are for metrics only."""
-        settings, columns = self.session.settings, self.session.built.tasks.columns()
+        """Of train_input_path. Columns of metrics are read only if metrics are computed."""
+        settings = self.session.settings
         logger = settings.training.train_speed_logger
-        if not (logger and logger["with_metrics"]):
-            columns = [column for column in columns if column.role != "group"]
+        measured = bool(logger and logger["with_metrics"])
+        columns = self.session.built.tasks.columns(measured=measured)
         path = settings.files.train_input_path
         try:
             return self.session.loader(path, "--train_input_path", columns, training=True)

@@ -21,7 +21,7 @@ from tzmmoe.batch import Batch
 from tzmmoe.learning.schedules import Rates
 from tzmmoe.learning.step import Logits, Losses
 from tzmmoe.system.world import World
-from tzmmoe.tasks.task import TaskSet
+from tzmmoe.tasks.taskset import TaskSet
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tzmmoe.system import durable
-from tzmmoe.tasks.task import TaskSet
+from tzmmoe.tasks.taskset import TaskSet
 
 TRAINING_RESULTS = "train_eval_result_v2.txt"
 EVALUATION_RESULTS = "eval_result.txt"

@@ -26,7 +26,7 @@ from tzmmoe.run.profile import Profile
 from tzmmoe.run.progress import Progress, Speed
 from tzmmoe.run.session import Session
 from tzmmoe.system import checkpoint
-from tzmmoe.tasks.task import TaskSet
+from tzmmoe.tasks.taskset import TaskSet
 
 Delivered = tuple[Batch, Position]  # a batch, and the position after it
 
@@ -38,8 +38,8 @@ class Evaluate(Protocol):
 
 
 class GlobalBatch(NamedTuple):
-    """The batches of all processes together: their rows, and each task's sum of weights divided by
-    the number of processes (T,), so that the mean of their losses is that of the global batch.
+    """The batches of all processes together: their rows, and what each loss is divided by, divided
+    by the number of processes (L,), so that the mean of their losses is that of the global batch.
     None: each loss is a mean over the process's own batch."""
 
     rows: int
@@ -165,6 +165,7 @@ class Trainer:
         """Take one step and keep account of it."""
         epoch, exchange = self.position.epoch, self.world.named(f"taking step {self.steps}")
         rates = self.schedules.at(self.steps, epoch)
+        self.tasks.weighting.begin(self.steps)
         with self.profile.batch(self.steps + 1), exchange:
             batch = batch.to(self.device)
             logits, losses = self.step(batch, rates, whole.totals)
@@ -187,7 +188,7 @@ class Trainer:
         def weigh(delivered: Delivered) -> Tensor:
             batch, _ = delivered
             rows = torch.tensor([float(len(batch))], dtype=torch.float64)
-            return torch.cat([rows, self.tasks.weight_sums(batch)]) if is_global else rows
+            return torch.cat([rows, self.tasks.divisors(batch)]) if is_global else rows
 
         def idle() -> Delivered:
             return self.loader.no_rows(), self.position

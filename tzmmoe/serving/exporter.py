@@ -25,7 +25,7 @@ from tzmmoe.serving.signature import FORMAT
 from tzmmoe.system.digest import sha256
 from tzmmoe.system.durable import check_writable, unwritable, written_aside
 from tzmmoe.system.lock import BusyError
-from tzmmoe.tasks.task import TaskSet
+from tzmmoe.tasks.taskset import TaskSet
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from tzmmoe.jagged import Jagged
 from tzmmoe.models.rank import RankModel
 from tzmmoe.serving import archive, memory, operators
 from tzmmoe.serving.memory import CANNOT_RUN, Need, ProgramError
-from tzmmoe.tasks.task import TaskSet
+from tzmmoe.tasks.taskset import TaskSet
 
 # What torch, zipfile and json raise for a damaged file, besides private_torch.violation().
 UNREADABLE = (

@@ -1,9 +1,7 @@
-"""Tasks: an output of a model with its label, losses and metrics, and the set of all."""
+"""A task: an output of a model with its label, losses and metrics."""
 
 import copy
-import logging
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -11,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tzmmoe.batch import Batch, Column
-from tzmmoe.errors import ConfigError, DataError, Faults, did_you_mean, within
+from tzmmoe.errors import ConfigError, DataError, Faults, within
 from tzmmoe.nn.activations import output_activation
 from tzmmoe.tasks.baseline import LabelSpread
 from tzmmoe.tasks.losses import Loss
@@ -19,27 +17,44 @@ from tzmmoe.tasks.losses.base import LossInputs
 from tzmmoe.tasks.metrics import Metric
 from tzmmoe.tasks.relations import Relation
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class TaskSpace:
-    """The factors of rows by their indicator: above 0 they are ``inside``, at 0 or below
-    ``outside``; rows without an indicator do not count."""
+    """The factors of rows by a column, their indicator.
+
+    A label: above 0 they are ``inside``, at 0 or below ``outside``; rows without it do not count.
+    With ``group``, a group of the column: those of that group are ``inside``, all others
+    ``outside``.
+    """
 
     indicator: str
     inside: float
     outside: float
+    group: int | None = None
+
+    def column(self) -> Column:
+        return Column(self.indicator, "label" if self.group is None else "group")
+
+    def contains(self, column: Tensor) -> Tensor:
+        """(B,) bool."""
+        return column > 0 if self.group is None else column == self.group
+
+    def factors(self, column: Tensor) -> Tensor:
+        """(B,)"""
+        inside = self.contains(column)
+        outside = column <= 0 if self.group is None else ~inside
+        return inside * self.inside + outside * self.outside
 
 
 @dataclass(frozen=True)
 class Task:
-    """One output's label, losses and metrics, both by their words of the schema.
+    """One output's label, losses and metrics, by their words of the schema or other names.
 
     Logits and label are those of the tower ``name`` and the column ``label``, or what ``relation``
     makes of several. A loss gets the logits, with ``activation`` applied unless that is the loss's
-    own link. ``links``: for a task without losses, which is not learned by itself, the losses that
-    say what its logits mean.
+    own link. ``loss_weights``: of the losses, 1 where there is none; ``learned_weights``: the
+    losses whose weights are learned instead. ``links``: for a task without losses, which is not
+    learned by itself, the losses that say what its logits mean.
     """
 
     name: str
@@ -51,6 +66,8 @@ class Task:
     losses: Mapping[str, Loss]
     metrics: Mapping[str, Metric]
     space_metrics: Mapping[str, Metric] = field(default_factory=dict)
+    loss_weights: Mapping[str, float] = field(default_factory=dict)
+    learned_weights: Sequence[str] = ()
     activation: str = ""  # of the logits, by a name of Keras
     relation: Relation = field(default_factory=Relation)
     links: Sequence[Loss] = ()
@@ -80,10 +97,11 @@ class Task:
         many = f" of {self.num_class} classes" if self.num_class > 1 else ""
         for index, (word, metric) in enumerate(self.metrics.items()):
             if word in self.losses:
-                words = f"{word} is also the name of a loss, and results carry it; rename a class"
+                words = f"{word} is also the name of a loss, and results carry it; rename one"
                 faults.add(f"metrics[{index}]", words)
             if self.consumed(metric) is None:
                 one = " of one class" if many and not metric.several_classes else ""
+                one = one if metric.one_class else " of several classes"
                 faults.add(
                     f"metrics[{index}]",
                     f"{word} takes {' or '.join(metric.consumes)}{one}, but the losses give "
@@ -105,7 +123,7 @@ class Task:
 
     def consumed(self, metric: Metric) -> str | None:
         """The kind of output that a metric consumes, or None."""
-        names = self.outputs()
+        names = self.outputs() if self.num_class > 1 or metric.one_class else []
         if self.num_class > 1 and not metric.several_classes:
             names = [name for name in names if name not in ("logits", "probs")]
         return next((name for name in metric.consumes if name in names), None)
@@ -113,23 +131,28 @@ class Task:
     @property
     def is_learned(self) -> bool:
         """Whether a loss teaches the task, by itself or through those that are derived from it."""
-        return self.weight != 0 or not self.losses
+        return not self.losses or any(self.loss_weight(word) != 0 for word in self.losses)
+
+    def loss_weight(self, word: str) -> float:
+        """The weight of a loss in the total, unless a strategy replaces it."""
+        return 1.0 if word in self.learned_weights else self.weight * self.loss_weights.get(word, 1)
 
     def measured(self) -> str | None:
         """The output that a constant could be in place of: a number, a probability, or neither."""
         kinds = ("y", "probs") if self.num_class == 1 else ("probs1",)
         return next((kind for kind in kinds if kind in self.outputs()), None)
 
-    def columns(self) -> list[Column]:
-        """The columns that the task reads in addition to the features."""
+    def columns(self, *, measured: bool = True) -> list[Column]:
+        """The columns that the task reads in addition to the features; ``measured``: also those
+        that only metrics read."""
         kinds = [loss.label_kind(self.num_class) for loss in self._links]
         columns = [Column(self.label, "label", k.low, k.high, k.num_classes) for k in kinds]
         columns += self.relation.columns()
         if self.sample_weight:
             columns.append(Column(self.sample_weight, "weight", low=0))
         if self.space:
-            columns.append(Column(self.space.indicator, "label"))
-        readers = [*self.metrics.values(), *self.losses.values()]
+            columns.append(self.space.column())
+        readers = [*self.losses.values(), *(self.metrics.values() if measured else ())]
         groups = {name for reader in readers for name in reader.columns}
         return columns + [Column(name, "group") for name in sorted(groups)]
 
@@ -144,9 +167,7 @@ class Task:
         if self.sample_weight:
             weights = weights * batch.columns[self.sample_weight]
         if self.space:
-            indicator = self.indicator(batch)
-            inside = (indicator > 0) * self.space.inside + (indicator <= 0) * self.space.outside
-            weights = weights * inside
+            weights = weights * self.space.factors(self.indicator(batch))
         return labels.nan_to_num(0.0), weights
 
     def indicator(self, batch: Batch) -> Tensor:
@@ -163,22 +184,35 @@ class Task:
         self, logits: Mapping[str, Tensor], batch: Batch
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """``Loss.sums`` by word, from the logits of all tasks."""
+        sums = {}
+        for word, inputs in self._inputs(batch).items():
+            loss = self.losses[word]
+            own = self._seen_by(loss, logits[self.name])
+            others = {name: logits[name] for name in loss.others}
+            sums[word] = loss.sums(replace(inputs, logits=own, others=others))
+        return sums
+
+    def divisors(self, batch: Batch) -> dict[str, Tensor | None]:
+        """``Loss.divisor`` by word."""
+        inputs = self._inputs(batch)
+        return {word: self.losses[word].divisor(each) for word, each in inputs.items()}
+
+    def _inputs(self, batch: Batch) -> dict[str, LossInputs]:
+        """What each loss gets, by word, but for logits."""
         if not self.losses:
             return {}
         labels, weights = self.weights(batch)
-        weights = weights.double()  # in float32, a sum of large weights may be infinite
-        return {
-            word: loss.sums(
-                LossInputs(
-                    self._seen_by(loss, logits[self.name]),
-                    labels,
-                    weights,
-                    {name: batch.columns[name] for name in loss.columns},
-                    {name: logits[name] for name in loss.others},
-                )
-            )
-            for word, loss in self.losses.items()
-        }
+        inputs = {}
+        for word, loss in self.losses.items():
+            counted = weights
+            if loss.rows == "labelled":
+                counted = ~missing(self.labels(batch))
+            elif loss.rows == "all":
+                counted = torch.ones_like(weights)
+            columns = {name: batch.columns[name] for name in loss.columns}
+            # In float32, a sum of large weights may be infinite.
+            inputs[word] = LossInputs(None, labels, counted.double(), columns, {})
+        return inputs
 
     def predict(self, logits: Tensor) -> dict[str, Tensor]:
         """``logits_<name>``, ``probs_<name>``, ... of the losses and of a sigmoid or softmax."""
@@ -198,7 +232,7 @@ class Task:
         labelled = present.nonzero().squeeze(1)  # to index by a mask starts threads at any size
         measured = [(self.metrics, labelled)]
         if self.space:
-            inside = (present & (self.indicator(batch) > 0)).nonzero().squeeze(1)
+            inside = (present & self.space.contains(self.indicator(batch))).nonzero().squeeze(1)
             measured.append((self.space_metrics, inside))
         for metrics, rows in measured:
             for metric in metrics.values():
@@ -271,130 +305,3 @@ class Task:
 def missing(labels: Tensor) -> Tensor:
     """(B,) bool, True for rows without a label; a distribution is missing if any part of it is."""
     return labels.isnan() if labels.dim() == 1 else labels.isnan().any(dim=1)
-
-
-class TaskSet:
-    """All tasks of a model. The methods take the logits of its towers by name."""
-
-    def __init__(self, tasks: Sequence[Task]) -> None:
-        self.tasks = list(tasks)
-        self._remarked: set[str] = set()  # keys of the metrics whose remarks were logged
-
-    def columns(self) -> list[Column]:
-        """The columns that the tasks read in addition to the features, each once."""
-        columns: dict[str, Column] = {}
-        for column in (column for task in self.tasks for column in task.columns()):
-            first = columns.setdefault(column.name, column)
-            if first.role != column.role:
-                words = f"{column.name!r} is used as {first.role} and as {column.role}"
-                raise ConfigError.at("", f"{words}; use a different column for one of them")
-            columns[column.name] = first.meet(column)
-        return list(columns.values())
-
-    def check(self) -> None:
-        """Raise ConfigError for each loss that reads an unknown task."""
-        names, faults = [task.name for task in self.tasks], Faults()
-        for task in self.tasks:
-            for word, loss in task.losses.items():
-                for name in set(loss.others) - set(names):
-                    hint = did_you_mean(name, names) or f"; give one of {', '.join(names)}"
-                    text = f"{word} of {task.name!r} reads {name!r}, which is not a task{hint}"
-                    faults.add("", text)
-        faults.stop()
-
-    def learned(self) -> list[Task]:
-        """The tasks with losses of their own."""
-        return [task for task in self.tasks if task.losses]
-
-    def logits(self, towers: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The logits by task, from those of the towers."""
-        return {task.name: task.relation.logits(task.name, towers) for task in self.tasks}
-
-    def weight_sums(self, batch: Batch) -> Tensor:
-        """sum(w) of each task over the rows of a batch (T,), float64."""
-        return torch.stack([task.weights(batch)[1].double().sum() for task in self.tasks])
-
-    def losses(
-        self, logits: Mapping[str, Tensor], batch: Batch, totals: Tensor | None = None
-    ) -> dict[str, Tensor]:
-        """``{"binary_cross_entropy_ctr": weight * sum(w l) / sum(w)}``; the objective is their sum.
-
-        A batch in which nothing counts for a task has loss 0. ``totals`` (T,) replace the tasks'
-        sum(w) where the batch is a part of a larger one. A loss of pairs or sessions always divides
-        by its own count, since those do not extend beyond a batch.
-        """
-        losses = {}
-        of_task = {} if totals is None else {t.name: totals[i] for i, t in enumerate(self.tasks)}
-        for task, word, weighted, total in self.loss_sums(logits, batch):
-            if task.losses[word].per_row:
-                total = of_task.get(task.name, total)
-            mean = weighted / torch.where(total > 0, total, 1.0)
-            losses[f"{word}_{task.name}"] = task.weight * mean.float()
-        return losses
-
-    def loss_sums(
-        self, logits: Mapping[str, Tensor], batch: Batch
-    ) -> Iterator[tuple[Task, str, Tensor, Tensor]]:
-        """For each task and word of a loss: sum(w l) and sum(w), or what ``Loss.sums`` returns."""
-        of_tasks = self.logits(logits)
-        for task in self.tasks:
-            for word, sums in task.loss_sums(of_tasks, batch).items():
-                yield task, word, *sums
-
-    def predict(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """All named outputs."""
-        of_tasks = self.logits(logits)
-        outputs = {}
-        for task in self.tasks:
-            outputs |= task.predict(of_tasks[task.name])
-        return outputs
-
-    def update(self, outputs: Mapping[str, Tensor], batch: Batch) -> None:
-        """Take a batch into the metrics; rows without label are left out."""
-        for task in self.tasks:
-            task.update(outputs, batch)
-
-    def compute(self) -> dict[str, float]:
-        """``{"auc_ctr": 0.71, "auc_ctr_in_space": ...}``; NaN where a metric is undefined."""
-        results = {}
-        for task in self.tasks:
-            for key, metric in task.named_metrics().items():
-                with metric.sync_context():  # over the rows of all processes
-                    num_nan = int(metric.nan_predictions)
-                    results[key] = math.nan if num_nan else task.value(metric)
-                    remark = None if key in self._remarked else metric.remark()
-                if remark:
-                    self._remarked.add(key)
-                    log.warning("%s: %s", key, remark)
-                if num_nan:
-                    log.warning("%s is undefined: %s predictions are NaN", key, f"{num_nan:,}")
-        return results
-
-    def move(self, device: torch.device) -> None:
-        """Keep all metrics on a device."""
-        for metric in (*self.named_metrics().values(), *(task.baseline for task in self.tasks)):
-            metric.to(device)
-
-    def named_metrics(self) -> dict[str, Metric]:
-        return {k: metric for task in self.tasks for k, metric in task.named_metrics().items()}
-
-    def loss_keys(self) -> list[str]:
-        return [f"{word}_{task.name}" for task in self.tasks for word in task.losses]
-
-    def unlearned_keys(self) -> set[str]:
-        """Of losses whose weight is 0."""
-        return {f"{word}_{t.name}" for t in self.tasks if not t.is_learned for word in t.losses}
-
-    def release(self) -> None:
-        """Forget the rows, of which some metrics keep every one; baselines stay."""
-        for metric in self.named_metrics().values():
-            metric.reset()
-
-    def reset(self) -> None:
-        for metric in (*self.named_metrics().values(), *(task.baseline for task in self.tasks)):
-            metric.reset()
-
-    def larger_is_better(self) -> dict[str, bool | None]:
-        """By key of an evaluation, whether larger is better; None: neither."""
-        metrics = {key: metric.larger_is_better for key, metric in self.named_metrics().items()}
-        return {**metrics, **dict.fromkeys(self.loss_keys(), False), "val_loss": False}

@@ -13,7 +13,7 @@ from torch import Tensor
 from tzmmoe.system.world import World
 from tzmmoe.tasks.metrics.auc import AUC
 from tzmmoe.tasks.metrics.thinning import CAPACITY, error_bound
-from tzmmoe.tasks.task import TaskSet
+from tzmmoe.tasks.taskset import TaskSet
 
 DENORMAL = 2.0**-149
 

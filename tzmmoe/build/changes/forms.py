@@ -17,7 +17,7 @@ from tzmmoe.protos.model_pb2 import MMoEV2
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 
 UNSET = {"learning_rate": "constant_learning_rate"}  # the word that an unset oneof stands for
-OF_NUMBERS = ("l1_loss", "l2_loss", "huber_loss", "msle_loss")
+OF_NUMBERS = ("l1_loss", "l2_loss", "huber_loss", "msle_loss", "sigmoid_l2_loss")
 OWN_LINKS = {"sigmoid": "binary_cross_entropy", "softmax": "softmax_cross_entropy"}
 
 

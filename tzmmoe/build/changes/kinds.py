@@ -111,7 +111,7 @@ _FIELDS: dict[str, dict[Kind, str]] = {
     },
     "ModelConfig": {
         Kind.LEARNING: "dense_start",
-        Kind.RESULTS: "embedding_regularization",
+        Kind.RESULTS: "embedding_regularization loss_weight_strategy",
     },
     "MMoE": {Kind.SHAPE: "num_expert", Kind.RESULTS: "l2_regularization"},
     "ExtractionNetwork": {
@@ -142,16 +142,38 @@ _FIELDS: dict[str, dict[Kind, str]] = {
     },
     "TaskTower": {
         Kind.KEY: "tower_name",
-        Kind.MEANING: "label_name task_space_indicator_label output_activation",
+        Kind.MEANING: "label_name task_space_indicator_label task_space_indicator_name "
+        "task_space_indicator_value output_activation",
         Kind.FINGERPRINT: "num_class",
-        Kind.RESULTS: "weight sample_weight_name in_task_space_weight out_task_space_weight",
+        Kind.RESULTS: "weight sample_weight_name use_sample_weight in_task_space_weight "
+        "out_task_space_weight",
     },
     "Loss.loss": {
         Kind.MEANING: "binary_cross_entropy softmax_cross_entropy l2_loss binary_focal_loss "
-        "l1_loss huber_loss msle_loss hinge_loss kld_loss custom_loss",
+        "l1_loss huber_loss msle_loss hinge_loss kld_loss sigmoid_l2_loss jrc_loss pair_wise_loss "
+        "pairwise_logistic_loss pairwise_focal_loss pairwise_hinge_loss f1_reweighted_loss "
+        "order_calibrate_loss custom_loss",
     },
-    "BinaryCrossEntropy": {Kind.RESULTS: "label_smoothing pos_weight"},
-    "BinaryFocalLoss": {Kind.RESULTS: "gamma alpha"},
+    "Loss": {
+        Kind.RESULTS: "weight",
+        Kind.FINGERPRINT: "learn_loss_weight",
+        Kind.NONE: "loss_name",
+    },
+    "BinaryCrossEntropy": {Kind.RESULTS: "label_smoothing pos_weight ignore_weights"},
+    "BinaryFocalLoss": {Kind.RESULTS: "gamma alpha use_alpha label_smoothing ohem_ratio"},
+    "JRCLoss": {Kind.RESULTS: "session_name alpha same_label_loss"},
+    "PairWiseLoss": {Kind.RESULTS: "margin session_name temperature"},
+    "PairwiseLogisticLoss": {
+        Kind.RESULTS: "temperature session_name hinge_margin ohem_ratio use_label_margin",
+    },
+    "PairwiseFocalLoss": {
+        Kind.RESULTS: "gamma alpha hinge_margin session_name ohem_ratio temperature",
+    },
+    "PairwiseHingeLoss": {
+        Kind.RESULTS: "temperature session_name hinge_margin ohem_ratio use_label_margin",
+    },
+    "F1ReweightedLoss": {Kind.RESULTS: "f1_beta_square label_smoothing"},
+    "OrderCalibrateLoss": {Kind.RESULTS: "tower_names"},
     "SoftmaxCrossEntropy": {Kind.RESULTS: "label_smoothing"},
     "HuberLoss": {Kind.RESULTS: "delta"},
     "Custom": {Kind.MEANING: "class", Kind.RESULTS: "args"},  # of a loss; metrics are a subtree

@@ -116,7 +116,7 @@ SYNONYMS = {
     "losses": "loss loss_fn loss_function criterion objective",
     "num_class": "num_classes n_classes n_class classes num_outputs",
     "weight": "loss_weight task_weight",
-    "sample_weight_name": "sample_weight use_sample_weight weight_name weight_column",
+    "sample_weight_name": "sample_weight weight_name weight_column",
     "output_activation": "activation final_activation task_type",
     # losses and metrics
     "binary_cross_entropy": "bce bce_loss BCELoss BCEWithLogitsLoss binary_crossentropy log_loss "
@@ -133,7 +133,7 @@ SYNONYMS = {
     "pos_weight": "positive_weight scale_pos_weight class_weight weight",
     "label_smoothing": "smoothing",
     "auc": "AUC roc_auc roc_auc_score",
-    "grouped_auc": "gauc group_auc GroupedAUC session_auc",
+    "grouped_auc": "group_auc GroupedAUC",
     "mean_squared_error": "mse",
     "mean_absolute_error": "mae",
     "root_mean_squared_error": "rmse",
@@ -143,6 +143,7 @@ SYNONYMS = {
     "normalized_entropy": "ne normalised_entropy nce",
     "f1": "f1_score f1score",
     "grouping_key": "group_key group_by group uid_field session_id_field user_field group_column",
+    "uid_field": "user_field uid group_key grouping_key user_id",
     "thresholds": "num_bins bins",
     # top level
     "train_input_path": "train_path train_data train_file train_files train_data_path "

@@ -14,7 +14,7 @@ from tzmmoe.config.walk import (
 )
 from tzmmoe.errors import Faults, few
 from tzmmoe.protos.data_pb2 import DataConfig
-from tzmmoe.protos.model_pb2 import ModelConfig
+from tzmmoe.protos.model_pb2 import LossWeightStrategy, ModelConfig, Random, Uncertainty
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 
 
@@ -49,6 +49,7 @@ def check(pipeline: Pipeline, faults: Faults) -> None:
         )
     for path, tower in towers:
         _tower(path, tower, data, faults)
+    _strategy(model, faults)
     for path, label in further_labels(model):
         defined(label, data.label_fields, path, "data_config.label_fields", faults)
 
@@ -75,19 +76,46 @@ def _tower(path: str, tower: Tower, data: DataConfig, faults: Faults) -> None:
     indicator = tower.task_space_indicator_label
     spaces = ("in_task_space_weight", "out_task_space_weight")
     at_least(0, tower, path, ["weight", *spaces], faults)
-    for name in spaces if not indicator else ():
+    by_name = tower.task_space_indicator_name
+    for name in spaces if not (indicator or by_name) else ():
         if tower.HasField(name):
             words = "has no effect without task_space_indicator_label; set that, or remove this"
             faults.add(f"{path}.{name}", words)
-    if indicator and tower.in_task_space_weight == tower.out_task_space_weight == 0:
+    _named_space(path, tower, faults)
+    if (indicator or by_name) and tower.in_task_space_weight == tower.out_task_space_weight == 0:
         words = "is 0, and so is out_task_space_weight, so no row counts; raise one"
         faults.add(f"{path}.in_task_space_weight", words)
     at_least(1, tower, path, ["num_class"], faults)
+    for index, loss in enumerate(tower.losses):
+        at_least(0, loss, f"{path}.losses[{index}]", ["weight"], faults)
+
+
+def _named_space(path: str, tower: Tower, faults: Faults) -> None:
+    """A task space by a feature's value needs both, and no label beside them."""
+    name, value = "task_space_indicator_name", "task_space_indicator_value"
+    for field, other in ((name, value), (value, name)):
+        if getattr(tower, field) and not getattr(tower, other):
+            words = f"is {getattr(tower, field)!r}, but {other} is not set; set both"
+            faults.add(f"{path}.{field}", words)
+    if tower.task_space_indicator_name and tower.task_space_indicator_label:
+        words = f"is {tower.task_space_indicator_name!r}, beside task_space_indicator_label"
+        faults.add(f"{path}.{name}", f"{words} {tower.task_space_indicator_label!r}; remove one")
+
+
+def _strategy(model: ModelConfig, faults: Faults) -> None:
+    """Weights are learned by the strategy for that alone."""
+    strategy = LossWeightStrategy.Name(model.loss_weight_strategy)
+    for path, tower in task_towers(model) if strategy != "Uncertainty" else ():
+        for index, loss in enumerate(tower.losses):
+            if loss.learn_loss_weight:
+                words = f"is true, but model_config.loss_weight_strategy is {strategy}"
+                remedy = "set that to Uncertainty, or remove this"
+                faults.add(f"{path}.losses[{index}].learn_loss_weight", f"{words}; {remedy}")
 
 
 def notes(pipeline: Pipeline) -> Iterator[str]:
     towers, data = task_towers(pipeline.model_config), pipeline.data_config
-    weights = {tower.sample_weight_name for _, tower in towers}
+    weights = {tower.sample_weight_name for _, tower in towers if tower.use_sample_weight}
     unused = [name for name in data.sample_weight_fields if name not in weights]
     if unused:
         yield f"no tower uses these sample_weight_fields: {few(unused)}"
@@ -98,13 +126,32 @@ def notes(pipeline: Pipeline) -> Iterator[str]:
     if any(labels) and spare:
         yield f"no tower uses these label_fields: {few(spare)}"
     for path, tower in towers:
-        if tower.weight == 0:
+        yield from _weight_notes(path, tower, pipeline.model_config.loss_weight_strategy)
+        if not tower.use_sample_weight and not tower.sample_weight_name:
+            yield f"{path}.use_sample_weight has no effect: sample_weight_name is not set"
+        if tower.weight == 0 and not any(loss.learn_loss_weight for loss in tower.losses):
             yield f"{path}.weight is 0: the task {tower.tower_name!r} is not learned"
         for metric in tower.metrics:
             if metric.accuracy.top_k > 1 and metric.accuracy.top_k >= tower.num_class:
                 classes = "class" if tower.num_class == 1 else "classes"
                 count = f"{tower.num_class} {classes}"
                 yield f"{path}.metrics: accuracy.top_k says nothing about {count}"
+
+    learns = any(loss.learn_loss_weight for _, tower in towers for loss in tower.losses)
+    if pipeline.model_config.loss_weight_strategy == Uncertainty and not learns:
+        words = "is Uncertainty, but no loss has learn_loss_weight, so all weights are fixed"
+        yield f"model_config.loss_weight_strategy {words}"
+
+
+def _weight_notes(path: str, tower: Tower, strategy: int) -> Iterator[str]:
+    """A line for each weight that the strategy replaces."""
+    by = "a random one" if strategy == Random else "a learned one"
+    replaced = [strategy == Random or loss.learn_loss_weight for loss in tower.losses]
+    for index, loss in enumerate(tower.losses):
+        if replaced[index] and loss.weight != 1:
+            yield f"{path}.losses[{index}].weight has no effect: {by} replaces it"
+    if all(replaced or [strategy == Random]) and tower.weight != 1:
+        yield f"{path}.weight has no effect: {by} replaces it"
 
 
 RULES = Rules(rewrite, check, notes)

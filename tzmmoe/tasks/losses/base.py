@@ -27,12 +27,13 @@ class LabelKind:
 class LossInputs:
     """A batch as a loss sees it.
 
-    logits: float32 (B,), or (B, C) for several classes. labels: 0 where missing. weights: float64
-    (B,), 0 where a row does not count. columns: those that the loss names in ``columns``, int64
-    (B,). others: the model's logits of the tasks that the loss names in ``others``.
+    logits: float32 (B,), or (B, C) for several classes; None for ``Loss.divisor``. labels: 0 where
+    missing. weights: float64 (B,), 0 where a row does not count. columns: those that the loss names
+    in ``columns``, int64 (B,). others: the model's logits of the tasks that the loss names in
+    ``others``.
     """
 
-    logits: Tensor
+    logits: Tensor | None
     labels: Tensor
     weights: Tensor
     columns: Mapping[str, Tensor]
@@ -44,13 +45,17 @@ class Loss(ABC):
     """A loss of a task with ``num_class`` logits.
 
     Most define ``forward``. A loss that compares rows with each other, as pairs or sessions, or
-    that sees several tasks defines ``sums``, and by ``per_row`` whether their second is sum(w).
+    that sees several tasks defines ``sums``, and by ``per_row`` whether their second is sum(w). If
+    it is not, but does not depend on the logits either, ``divisor`` gives it.
     """
 
     outputs: tuple[str, ...]  # the keys that ``predict`` returns
     columns: tuple[str, ...] = ()  # further columns of the data, such as a session's id
     others: tuple[str, ...] = ()  # further tasks whose logits it sees
+    needs_one_logit: bool = False  # of each of those tasks
     per_row: bool = True
+    rows: str = "weighted"  # its weights: the rows' own; 1 for "labelled" ones; 1 for "all"
+    precision: float = 1.0  # factor of exp(-s) where its weight is learned; 1/2 of squared errors
 
     def __init_subclass__(cls) -> None:
         """TypeError for ``sums`` without ``per_row``, on which the mean over processes depends."""
@@ -82,6 +87,11 @@ class Loss(ABC):
             raise ValueError(f"forward returned {shapes}; return one loss of each row")
         return (torch.where(weights > 0, rows, 0.0) * weights).sum(), weights.sum()
 
+    def divisor(self, inputs: LossInputs) -> Tensor | None:
+        """The second of ``sums``, from inputs without logits; None if it depends on them. Several
+        processes divide by its sum, or else average what each has."""
+        return inputs.weights.sum() if self.per_row else None
+
     @abstractmethod
     def predict(self, logits: Tensor) -> dict[str, Tensor]:
         """What the logits mean: ``logits``, ``probs``, ``probs1``, ``y``."""
@@ -90,6 +100,27 @@ class Loss(ABC):
 def one_logit(num_class: int, loss: str) -> None:
     if num_class != 1:
         raise ConfigError.at("num_class", f"is {num_class}; {loss} takes 1 logit")
+
+
+def share(field: str, value: float) -> float:
+    if not 0 < value <= 1:
+        raise ConfigError.at(field, f"is {exactly(value)}; give above 0, at most 1")
+    return value
+
+
+def hardest(losses: Tensor, weights: Tensor, ratio: float) -> Tensor:
+    """How much of each element (N,) is kept, in [0, 1], so that the largest losses are, and
+    sum(w kept) = ratio sum(w). Those that are equal to the smallest loss kept share the rest."""
+    if not len(losses):
+        return weights
+    ordered, order = losses.detach().sort(descending=True, stable=True)
+    target = ratio * weights.sum()
+    last = torch.searchsorted(weights[order].cumsum(0), target.unsqueeze(0))
+    bound = ordered[last.clamp(max=len(losses) - 1)]
+    above, at = losses > bound, losses == bound
+    at_bound = (weights * at).sum()
+    rest = (target - (weights * above).sum()) / torch.where(at_bound > 0, at_bound, 1.0)
+    return above + at * rest.clamp(0, 1)
 
 
 def smoothing(value: float) -> float:

@@ -13,13 +13,14 @@ from tzmmoe.tasks.losses.base import LOSSES, LabelKind, Loss, one_logit, smoothi
 class BinaryCrossEntropy(Loss):
     """-w y log p - (1 - y) log(1 - p), p = sigmoid(logit), y smoothed to y (1 - e) + e / 2.
 
-    w, ``pos_weight``, is torch's.
+    w, ``pos_weight``, is torch's. With ``ignore_weights`` each labelled row counts once.
     """
 
     outputs = ("logits", "probs")
 
-    def __init__(self, *, label_smoothing: float, pos_weight: float) -> None:
+    def __init__(self, *, label_smoothing: float, pos_weight: float, ignore_weights: bool) -> None:
         self.label_smoothing = smoothing(label_smoothing)
+        self.rows = "labelled" if ignore_weights else "weighted"
         if not 0 < pos_weight < math.inf:
             raise ConfigError.at("pos_weight", f"is {exactly(pos_weight)}; give a number above 0")
         self.pos_weight = pos_weight

@@ -7,7 +7,7 @@ from tzmmoe.errors import ConfigError
 from tzmmoe.tasks.losses.base import LOSSES, LabelKind, Loss
 from tzmmoe.tasks.losses.cross_entropy import BinaryCrossEntropy, SoftmaxCrossEntropy
 
-BINARY = BinaryCrossEntropy(label_smoothing=0.0, pos_weight=1.0)
+BINARY = BinaryCrossEntropy(label_smoothing=0.0, pos_weight=1.0, ignore_weights=False)
 SOFTMAX = SoftmaxCrossEntropy(label_smoothing=0.0)
 
 

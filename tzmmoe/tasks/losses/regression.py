@@ -1,4 +1,4 @@
-"""Losses of regression, whose prediction is the logit."""
+"""Losses of regression, whose prediction is the logit or, for one, its sigmoid."""
 
 import math
 
@@ -29,6 +29,7 @@ class L2Loss(NumberLoss):
     """(logit - y)^2."""
 
     word = "l2_loss"
+    precision = 0.5
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         return (logits - labels).square()
@@ -74,3 +75,24 @@ class MSLELoss(NumberLoss):
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         return (labels.log1p() - logits.clamp(min=1e-7).log1p()).square()
+
+
+@LOSSES.register("sigmoid_l2_loss")
+class SigmoidL2Loss(Loss):
+    """(sigmoid(logit) - y)^2; the prediction is the sigmoid."""
+
+    outputs = ("y",)
+    precision = 0.5
+
+    def label_kind(self, num_class: int) -> LabelKind:
+        one_logit(num_class, "sigmoid_l2_loss")
+        return LabelKind()
+
+    def link(self, num_class: int) -> str:
+        return "sigmoid"
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return (logits.sigmoid() - labels).square()
+
+    def predict(self, logits: Tensor) -> dict[str, Tensor]:
+        return {"y": logits.sigmoid()}

@@ -1,4 +1,4 @@
-"""Area under the ROC curve: exact, thinned, binned, or by group."""
+"""Area under the ROC curve: exact, thinned, or binned."""
 
 import torch
 from torch import Tensor
@@ -84,35 +84,6 @@ class AUC(Metric):
         )
 
 
-@METRICS.register("grouped_auc")
-class GroupedAUC(Metric):
-    """Mean of the exact AUCs of the groups with both classes. Takes 13 bytes for each row."""
-
-    consumes = ("probs1", "probs")
-    larger_is_better = True
-
-    def __init__(self, *, grouping_key: str | None) -> None:
-        super().__init__()
-        if not grouping_key:
-            raise ConfigError.at("grouping_key", "is not set; name the column of the groups")
-        self.columns = (grouping_key,)
-        self.add_state("predictions", [], dist_reduce_fx="cat")
-        self.add_state("labels", [], dist_reduce_fx="cat")
-        self.add_state("groups", [], dist_reduce_fx="cat")
-
-    def update(self, predictions: Tensor, labels: Tensor, **columns: Tensor) -> None:
-        self.predictions.append(predictions.float())
-        self.labels.append(labels > 0.5)
-        self.groups.append(columns[self.columns[0]])
-
-    def compute(self) -> Tensor:
-        groups = joined(self.groups)
-        _, dense = torch.unique(groups, return_inverse=True)
-        aucs = group_aucs(joined(self.predictions), joined(self.labels) > 0, dense)
-        defined = ~aucs.isnan()
-        return ratio(aucs[defined].sum(), defined.sum())
-
-
 def bin_of(predictions: Tensor, thresholds: int) -> Tensor:
     """How many of N evenly spaced thresholds in [0, 1] each prediction reaches."""
     edges = torch.linspace(0, 1, thresholds, device=predictions.device)
@@ -148,25 +119,3 @@ def thinned_auc(predictions: Tensor, places: Tensor) -> Tensor:
             area += twice.double() / 2 * 2.0 ** (i + j)
     p, q = (sum(len(rows) << i for i, rows in enumerate(one)) for one in (positives, negatives))
     return ratio(area, torch.full_like(area, p * q))
-
-
-def group_aucs(predictions: Tensor, positive: Tensor, groups: Tensor) -> Tensor:
-    """Exact AUC of each group (G,), NaN where a class is missing. groups: (N,), 0 to G - 1.
-
-    By ranks (Mann and Whitney, 1947): AUC = (sum of the positives' ranks - P (P + 1) / 2) / (P Q),
-    equal predictions sharing their mean rank.
-    """
-    num_groups = int(groups.max()) + 1 if len(groups) else 1
-    order = torch.argsort(predictions, stable=True)
-    order = order[torch.argsort(groups[order], stable=True)]
-    predictions, positive, groups = predictions[order], positive[order], groups[order]
-    new = torch.ones_like(positive)
-    new[1:] = (predictions[1:] != predictions[:-1]) | (groups[1:] != groups[:-1])
-    tie = new.long().cumsum(0) - 1
-    size = torch.bincount(tie)
-    count = torch.bincount(groups, minlength=num_groups)
-    # Doubled ranks are whole numbers: their sums are exact, and deterministic on a GPU too.
-    twice = (2 * size.cumsum(0) - size + 1)[tie] - 2 * (count.cumsum(0) - count)[groups]
-    p = torch.zeros_like(count).index_add_(0, groups, positive.long())
-    ranks = torch.zeros_like(count).index_add_(0, groups, twice * positive)
-    return ratio((ranks - p * (p + 1)).double(), (2 * p * (count - p)).double())

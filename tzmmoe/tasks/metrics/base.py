@@ -16,7 +16,8 @@ class Metric(torchmetrics.Metric):
     """A metric over the rows that have a label. Sums are float64; states add up or join.
 
     ``consumes`` names the outputs of a tower that it can take, the preferred one first; with
-    ``several_classes`` also those of more than one class (B, C). ``columns`` are further columns of
+    ``several_classes`` also those of more than one class (B, C), without ``one_class`` those alone.
+    ``columns`` are further columns of
     the data, which ``update`` gets by name. ``update`` may get no rows. ``compute`` returns NaN
     where the metric is undefined, such as an AUC without positives. NaN predictions do not reach
     ``update``: they are counted, and make the metric undefined.
@@ -25,6 +26,7 @@ class Metric(torchmetrics.Metric):
     full_state_update = False
     consumes: tuple[str, ...]
     several_classes = False
+    one_class = True
     larger_is_better: bool | None  # None: neither, so it cannot choose a checkpoint
     columns: tuple[str, ...] = ()
 

@@ -37,6 +37,18 @@ class Accuracy(Metric):
         return ratio(self.right.double(), self.rows.double())
 
 
+@METRICS.register("recall_at_topk")
+class RecallAtTopK(Accuracy):
+    """Share of rows whose class is among the ``topk`` most likely of several."""
+
+    one_class = False
+
+    def __init__(self, *, topk: int) -> None:
+        if topk < 1:
+            raise ConfigError.at("topk", f"is {topk}; give 1 or more")
+        super().__init__(threshold=0.5, top_k=topk)
+
+
 @METRICS.register("logloss")
 class LogLoss(Metric):
     """Mean of -y log p - (1 - y) log(1 - p), with p clamped to [eta, 1 - eta]."""

@@ -67,6 +67,44 @@ class BalancedAccuracy(Thresholded):
         return (positives + ratio(self.tn.double(), self.tn + self.fp)) / 2
 
 
+MOST_THRESHOLDS = 10_000_000  # 160 MB of counts
+
+
+@METRICS.register("max_f1")
+class MaxF1(Metric):
+    """The largest F1 of ``thresholds`` evenly spaced ones in [0, 1], NaN without positives.
+
+    A prediction above a threshold is positive; at the first one all are, at the last none. A label
+    is positive above 0.5.
+    """
+
+    consumes = ("probs1", "probs")
+    larger_is_better = True
+
+    def __init__(self, *, thresholds: int) -> None:
+        super().__init__()
+        if not 1 <= thresholds <= MOST_THRESHOLDS:
+            words = f"is {thresholds:,}; give 1 to {MOST_THRESHOLDS:,}"
+            raise ConfigError.at("thresholds", words)
+        self.spaces = max(thresholds - 1, 1)  # between thresholds
+        # By the number of inner thresholds that predictions are above.
+        self.add_sum("positives", self.spaces, dtype=torch.int64)
+        self.add_sum("negatives", self.spaces, dtype=torch.int64)
+
+    def update(self, predictions: Tensor, labels: Tensor) -> None:
+        device = predictions.device
+        inner = torch.arange(1, self.spaces, dtype=torch.float64, device=device) / self.spaces
+        bins = torch.bucketize(predictions.double(), inner)
+        counts = torch.bincount(2 * bins + (labels > 0.5), minlength=2 * self.spaces)
+        self.negatives += counts[::2]
+        self.positives += counts[1::2]
+
+    def compute(self) -> Tensor:
+        tp = self.positives.flip(0).cumsum(0).double()  # entry k: above all but k inner thresholds
+        fp = self.negatives.flip(0).cumsum(0).double()
+        return ratio(2 * tp, torch.where(tp[-1] > 0, tp[-1] + tp + fp, 0)).max()
+
+
 @METRICS.register("f1")
 class F1(Thresholded):
     """2 TP / (2 TP + FP + FN), NaN where no row is positive or predicted so."""

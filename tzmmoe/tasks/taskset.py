@@ -1,0 +1,163 @@
+"""All tasks of a model together: their columns, losses, outputs and metrics."""
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from tzmmoe.batch import Batch, Column
+from tzmmoe.errors import ConfigError, Faults, did_you_mean
+from tzmmoe.tasks.metrics import Metric
+from tzmmoe.tasks.task import Task
+from tzmmoe.tasks.weighting import Weighting
+
+log = logging.getLogger(__name__)
+
+
+class TaskSet:
+    """All tasks of a model. The methods take the logits of its towers by name.
+
+    ``weighting``: how their losses make up the total; by the tasks' weights if it is not given.
+    """
+
+    def __init__(self, tasks: Sequence[Task], weighting: Weighting | None = None) -> None:
+        self.tasks = list(tasks)
+        self.weighting = weighting or Weighting(fixed_weights(self.tasks))
+        self._remarked: set[str] = set()  # keys of the metrics whose remarks were logged
+
+    def columns(self, *, measured: bool = True) -> list[Column]:
+        """The columns that the tasks read in addition to the features, each once; ``measured``:
+        also those that only metrics read."""
+        columns: dict[str, Column] = {}
+        for column in (c for task in self.tasks for c in task.columns(measured=measured)):
+            first = columns.setdefault(column.name, column)
+            if first.role != column.role:
+                words = f"{column.name!r} is used as {first.role} and as {column.role}"
+                raise ConfigError.at("", f"{words}; use a different column for one of them")
+            columns[column.name] = first.meet(column)
+        return list(columns.values())
+
+    def check(self) -> None:
+        """Raise ConfigError for each loss that reads a task which it cannot read."""
+        by_name, faults = {task.name: task for task in self.tasks}, Faults()
+        for task in self.tasks:
+            names = [name for name in by_name if name != task.name]
+            one_of = f"; give one of {', '.join(names)}" if names else "; remove it"
+            for word, loss in task.losses.items():
+                for name in dict.fromkeys(loss.others):
+                    reads, other = f"{word} of {task.name!r} reads {name!r}", by_name.get(name)
+                    if other is None:
+                        hint = did_you_mean(name, names) or one_of
+                        faults.add("", f"{reads}, which is not a task{hint}")
+                    elif other is task:
+                        faults.add("", f"{reads}, which is the task itself{one_of}")
+                    elif loss.needs_one_logit and other.num_class > 1:
+                        many = f"which has {other.num_class} logits instead of 1"
+                        faults.add("", f"{reads}, {many}; name another task")
+        faults.stop()
+
+    def learned(self) -> list[Task]:
+        """The tasks with losses of their own."""
+        return [task for task in self.tasks if task.losses]
+
+    def logits(self, towers: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The logits by task, from those of the towers."""
+        return {task.name: task.relation.logits(task.name, towers) for task in self.tasks}
+
+    def divisors(self, batch: Batch) -> Tensor:
+        """What each loss is divided by (L,), float64, in the order of ``loss_keys``; NaN where that
+        depends on the logits."""
+        absent = torch.full((), math.nan, dtype=torch.float64)
+        found = [own for task in self.tasks for own in task.divisors(batch).values()]
+        return torch.stack([absent, *(absent if own is None else own for own in found)])[1:]
+
+    def losses(
+        self, logits: Mapping[str, Tensor], batch: Batch, totals: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """``{"binary_cross_entropy_ctr": weight * sum(w l) / sum(w)}``; the objective is their sum.
+
+        A batch in which nothing counts for a loss has loss 0. ``totals`` (L,) replace the
+        ``divisors`` where the batch is a part of a larger one; NaN: the batch's own counts.
+        """
+        losses = {}
+        for index, (task, word, part, total) in enumerate(self.loss_sums(logits, batch)):
+            if totals is not None:
+                total = torch.where(totals[index].isnan(), total, totals[index])
+            mean = part / torch.where(total > 0, total, 1.0)
+            key = f"{word}_{task.name}"
+            losses[key] = self.weighting.weighted(key, mean.float(), total > 0)
+        return losses
+
+    def loss_sums(
+        self, logits: Mapping[str, Tensor], batch: Batch
+    ) -> Iterator[tuple[Task, str, Tensor, Tensor]]:
+        """For each task and word of a loss: sum(w l) and sum(w), or what ``Loss.sums`` returns."""
+        of_tasks = self.logits(logits)
+        for task in self.tasks:
+            for word, sums in task.loss_sums(of_tasks, batch).items():
+                yield task, word, *sums
+
+    def predict(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """All named outputs."""
+        of_tasks = self.logits(logits)
+        outputs = {}
+        for task in self.tasks:
+            outputs |= task.predict(of_tasks[task.name])
+        return outputs
+
+    def update(self, outputs: Mapping[str, Tensor], batch: Batch) -> None:
+        """Take a batch into the metrics; rows without label are left out."""
+        for task in self.tasks:
+            task.update(outputs, batch)
+
+    def compute(self) -> dict[str, float]:
+        """``{"auc_ctr": 0.71, "auc_ctr_in_space": ...}``; NaN where a metric is undefined."""
+        results = {}
+        for task in self.tasks:
+            for key, metric in task.named_metrics().items():
+                with metric.sync_context():  # over the rows of all processes
+                    num_nan = int(metric.nan_predictions)
+                    results[key] = math.nan if num_nan else task.value(metric)
+                    remark = None if key in self._remarked else metric.remark()
+                if remark:
+                    self._remarked.add(key)
+                    log.warning("%s: %s", key, remark)
+                if num_nan:
+                    log.warning("%s is undefined: %s predictions are NaN", key, f"{num_nan:,}")
+        return results
+
+    def move(self, device: torch.device) -> None:
+        """Keep all metrics on a device."""
+        for metric in (*self.named_metrics().values(), *(task.baseline for task in self.tasks)):
+            metric.to(device)
+
+    def named_metrics(self) -> dict[str, Metric]:
+        return {k: metric for task in self.tasks for k, metric in task.named_metrics().items()}
+
+    def loss_keys(self) -> list[str]:
+        return [f"{word}_{task.name}" for task in self.tasks for word in task.losses]
+
+    def unlearned_keys(self) -> set[str]:
+        """Of losses whose weight is 0."""
+        return {key for key in self.loss_keys() if self.weighting.is_idle(key)}
+
+    def release(self) -> None:
+        """Forget the rows, of which some metrics keep every one; baselines stay."""
+        for metric in self.named_metrics().values():
+            metric.reset()
+
+    def reset(self) -> None:
+        for metric in (*self.named_metrics().values(), *(task.baseline for task in self.tasks)):
+            metric.reset()
+
+    def larger_is_better(self) -> dict[str, bool | None]:
+        """By key of an evaluation, whether larger is better; None: neither."""
+        metrics = {key: metric.larger_is_better for key, metric in self.named_metrics().items()}
+        return {**metrics, **dict.fromkeys(self.loss_keys(), False), "val_loss": False}
+
+
+def fixed_weights(tasks: Sequence[Task]) -> dict[str, float]:
+    """The weight of each loss in the total, by its key."""
+    return {f"{word}_{t.name}": t.loss_weight(word) for t in tasks for word in t.losses}
