@@ -21,6 +21,8 @@ WORDS = {
     "FeatureGroup": ("wide_deep",),
     "MMoE": ("expert_dnn", "experts"),
     "TaskTower": ("dnn", "loss_type", "metrics_set"),
+    "Loss": ("loss_type", "pairwise_loss"),
+    "PairwiseHingeLoss": ("margin",),
 }
 CLASSES = {"MMoE": "mmoe", "PLE": "ple", "ESMM": "esmm", "MultiTaskModel": "backbone"}
 DEFAULT_L2 = 1e-4  # of EasyRec's built-in models
