@@ -87,7 +87,7 @@ def parse_lambda(text: str, arity: Sequence[int] = (1,)) -> Expression:
     """``arity``: how many arguments it may take, of x and i. Raises ConfigError."""
     tree = _parsed(text, text)
     if not isinstance(tree, ast.Lambda):
-        raise _fault(text, f"is not a lambda; write lambda x: {_words(text)}")
+        raise _fault(text, f"is not a lambda; write lambda x: {_short(text.strip())}")
     names = _argument_names(tree, arity)
     run = _Compiler(names, f"the arguments are {', '.join(names)}").term(tree.body).run
     return Expression(ast.unparse(tree), len(names), run)
@@ -113,12 +113,10 @@ def parse_slice(text: str, allow_i: bool = False) -> Slice:
 def _parsed(text: str, shown: str) -> ast.expr:
     """The tree, which is not deep, so that it can be walked by recursion."""
     if len(text) > MOST_CHARACTERS:
-        raise _fault(shown, f"is longer than {MOST_CHARACTERS:,} characters; write a shorter one")
+        raise _too_long(shown)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # such as of an escape in a text, which is refused anyway
+            warnings.simplefilter("ignore")  # of an odd escape in a text, which is refused anyway
             tree = ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
         raise _fault(shown, f"is not valid Python: {error.msg}; correct it") from error
@@ -130,6 +128,8 @@ def _parsed(text: str, shown: str) -> ast.expr:
         raise _too_deep(shown)
     if any(isinstance(node, ast.JoinedStr) for node in ast.walk(tree)):
         raise _fault(shown, "has a text in it; write numbers")  # not all of them can be unparsed
+    if len(ast.unparse(tree)) > MOST_CHARACTERS:  # which a copy is made from
+        raise _too_long(shown)
     return tree
 
 
@@ -347,10 +347,6 @@ def _check_result(text: str, value: Value) -> None:
         _check_result(text, item)
 
 
-def _words(text: str) -> str:
-    return _short(text.strip()) or "x"
-
-
 def _short(text: str) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
@@ -362,6 +358,11 @@ def _naming(node: ast.AST) -> Iterator[None]:
         yield
     except Refused as error:
         raise _fault(node, str(error)) from error
+
+
+def _too_long(shown: str) -> ConfigError:
+    most = f"{MOST_CHARACTERS:,} characters"
+    return _fault(shown, f"is longer than {most}, with usual spacing; write a shorter one")
 
 
 def _too_deep(shown: str) -> ConfigError:
