@@ -1,0 +1,22 @@
+"""EasyRec's short form of many names: ``f[1-21]`` is f1, f2, ..., f21."""
+
+import re
+
+RANGE = re.compile(r"(?P<name>[A-Za-z_]+)\[(?P<first>\d+)-(?P<last>\d+)\]")
+MOST_NAMES = 100_000  # of one range
+
+
+def names_of(text: str) -> list[str]:
+    """The names that a text stands for; a text that is no range is the only one.
+
+    Raises ValueError, with words that go on from a path.
+    """
+    match = RANGE.fullmatch(text)
+    if match is None:
+        return [text]
+    first, last = int(match["first"]), int(match["last"])
+    if last < first:
+        raise ValueError(f"{text!r} ends before it begins; swap the numbers")
+    if last - first >= MOST_NAMES:
+        raise ValueError(f"{text!r} is {last - first + 1:,} names; give {MOST_NAMES:,} at most")
+    return [f"{match['name']}{number}" for number in range(first, last + 1)]
