@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tzmmoe.config.dialects.pipelines import conversion_of
+from tzmmoe.config.dialects.easyrec.pipelines import conversion_of
 from tzmmoe.config.facts import FACTS
 from tzmmoe.config.rulebook import Rules
 from tzmmoe.errors import ConfigError, Fault, Faults, did_you_mean, lies_in

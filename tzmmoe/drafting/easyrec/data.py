@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tzmmoe.config.dialects.ranges import names_of
+from tzmmoe.config.dialects.easyrec.ranges import names_of
 from tzmmoe.drafting.easyrec.source import Part
 from tzmmoe.drafting.easyrec.words import DATASETS, OF_DATA, QUOTING, REFUSED_DATA
 from tzmmoe.drafting.section import Entry

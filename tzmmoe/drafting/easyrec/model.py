@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from google.protobuf.message import Message
 
 from tzmmoe.build.rules import rules
-from tzmmoe.config.dialects.ranges import names_of
+from tzmmoe.config.dialects.easyrec.ranges import names_of
 from tzmmoe.config.walk import messages
 from tzmmoe.drafting.easyrec.source import Part, tell_difference
 from tzmmoe.drafting.report import Report

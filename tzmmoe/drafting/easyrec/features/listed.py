@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 
-from tzmmoe.config.dialects.ranges import names_of
+from tzmmoe.config.dialects.easyrec.ranges import names_of
 from tzmmoe.drafting.easyrec.features.ids import put_id
 from tzmmoe.drafting.easyrec.features.numbers import put_number
 from tzmmoe.drafting.easyrec.source import SEQUENCES, Part
