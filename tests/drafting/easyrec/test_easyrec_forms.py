@@ -33,7 +33,9 @@ model_dir: "experiments/mmoe"
 train_config {{
   optimizer {{
     adam_optimizer {{ lr: 0.001 }}
-    exponential_decay_learning_rate {{ decay_size: 1000 decay_factor: 0.5 min_learning_rate: 1e-07 }}
+    exponential_decay_learning_rate {{
+      decay_size: 1000 decay_factor: 0.5 min_learning_rate: 1e-07
+    }}
   }}
   num_steps: 6 save_checkpoints_steps: 5 log_step_count_steps: 2 keep_checkpoint_max: 10
 }}
