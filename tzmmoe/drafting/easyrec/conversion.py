@@ -21,7 +21,7 @@ from tzmmoe.drafting.easyrec.source import Part, Source
 from tzmmoe.drafting.easyrec.training import put_training
 from tzmmoe.drafting.report import Report
 from tzmmoe.drafting.traced import TracedDraft
-from tzmmoe.errors import ConfigError, Fault, Faults, lies_in
+from tzmmoe.errors import Fault, Faults, lies_in
 
 
 def converted(path: Path) -> TracedDraft:
@@ -40,8 +40,7 @@ def converted(path: Path) -> TracedDraft:
     if not faults:
         written = faults_of(draft.pipeline)
         faults.extend(_by_own_path(fault, draft, rewritten) for fault in written)
-    if faults:
-        raise ConfigError(dict.fromkeys(_located(fault, found, path) for fault in faults))
+    faults.stop(lambda fault: _located(fault, found, path))
     return draft
 
 

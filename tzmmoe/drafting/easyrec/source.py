@@ -56,7 +56,7 @@ def _unknown_field(word: str, owner: Descriptor) -> str:
     if owner.file != EasyRecConfig.DESCRIPTOR.file:
         return FACTS.unknown_field(word, owner)
     hint = did_you_mean(word, owner.fields_by_name)
-    return f"no such field in EasyRec{hint or f'; use one of {few(list(owner.fields_by_name))}'}"
+    return f"no such field{hint or f'; EasyRec has {few(list(owner.fields_by_name))}'}"
 
 
 def _unknown_value(word: str, values: Collection[str]) -> str:
