@@ -27,7 +27,8 @@ def conversion_of(outline: Outline, path: str) -> str:
         for owner, name in MARKS
         if any(node.name == name for node in _inside(outline.fields, owner))
     }
-    if len(found) < NEEDED:
+    others = any(node.name == "feature_configs" for node in outline.fields)
+    if len(found) < NEEDED or (others and "feature_config" not in found):  # features are of ours
         return ""
     return (
         "is a pipeline of EasyRec; convert it to a config first: python -m tzmmoe.convert easyrec "

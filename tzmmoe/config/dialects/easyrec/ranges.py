@@ -2,7 +2,7 @@
 
 import re
 
-RANGE = re.compile(r"(?P<name>[A-Za-z_]+)\[(?P<first>\d+)-(?P<last>\d+)\]")
+RANGE = re.compile(r"(?P<before>.*)\[(?P<first>\d+)-(?P<last>\d+)\](?P<after>.*)")
 MOST_NAMES = 100_000  # of one range
 
 
@@ -19,4 +19,5 @@ def names_of(text: str) -> list[str]:
         raise ValueError(f"{text!r} ends before it begins; swap the numbers")
     if last - first >= MOST_NAMES:
         raise ValueError(f"{text!r} is {last - first + 1:,} names; give {MOST_NAMES:,} at most")
-    return [f"{match['name']}{number}" for number in range(first, last + 1)]
+    numbers = range(first, last + 1)
+    return [f"{match['before']}{number}{match['after']}" for number in numbers]
