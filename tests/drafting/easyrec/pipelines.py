@@ -135,6 +135,34 @@ model_config: {{
   }}
 }}
 """
+START, END = BUILT_IN.index("  mmoe {"), BUILT_IN.index("  embedding_regularization")
+COMPONENTS = (
+    BUILT_IN[:START].replace('model_class: "MMoE"', 'model_class: "MultiTaskModel"')
+    + f"""
+  backbone {{
+    blocks {{
+      name: "all" inputs {{ feature_group_name: "all" }}
+      input_layer {{ only_output_feature_list: true }}
+    }}
+    blocks {{
+      name: "senet" inputs {{ block_name: "all" }}
+      keras_layer {{ class_name: "SENet" senet {{ reduction_ratio: 4 }} }}
+    }}
+    blocks {{
+      name: "mmoe" inputs {{ block_name: "senet" }}
+      keras_layer {{
+        class_name: "MMoE"
+        mmoe {{ num_task: 2 num_expert: 3 expert_mlp {{ hidden_units: [8, 6] }} }}
+      }}
+    }}
+  }}
+  model_params {{
+    {TOWERS}
+    l2_regularization: 1e-06
+  }}
+"""
+    + BUILT_IN[END:]
+)
 ODPS = (
     BUILT_IN.replace('"train.csv"', '"odps://project/tables/train"')
     .replace('"eval.csv"', '""')
@@ -143,6 +171,7 @@ ODPS = (
     .replace('label_fields: "clk"\n  label_fields: "buy"', 'label_fields: ["clk", "buy"]')
 )
 FORMS = {"built_in": BUILT_IN, "deprecated": DEPRECATED, "hive": HIVE, "odps": ODPS}
+FORMS |= {"components": COMPONENTS}
 
 
 def rows(columns: list[str], count: int, seed: int) -> str:

@@ -7,6 +7,7 @@ import pytest
 from drafting.easyrec.pipelines import (
     BUILT_IN,
     CENSUS,
+    COMPONENTS,
     DEPRECATED,
     FORMS,
     HIVE,
@@ -141,3 +142,16 @@ def test_what_was_converted_trains_evaluates_and_exports(tmp_path: Path, form: s
     assert (tmp_path / "model/model.ckpt-5").exists(), "six steps"
     run.export(tmp_path / "export")
     assert list((tmp_path / "export").iterdir())
+
+
+def test_components_keep_their_blocks_and_their_towers_say_what_they_were(tmp_path: Path) -> None:
+    made = convert(tmp_path, COMPONENTS)
+    body = made.pipeline.model_config.backbone
+    assert [block.name for block in body.blocks] == ["all", "senet", "mmoe"]
+    assert [tower.tower_name for tower in body.task_towers] == ["ctr", "cvr"]
+    assert list(body.task_towers[0].mlp.hidden_units) == [6, 4]
+    assert body.task_towers[0].mlp.use_bn, "EasyRec's default is written out"
+    own = "model_config.model_params.task_towers[0].dnn"
+    assert f"{own} -> model_config.backbone.task_towers[0].mlp" in made.plain
+    assert "hidden_units: [6, 4]  # default" not in made.text
+    assert "in the experts of the built-in MMoE" not in made.plain

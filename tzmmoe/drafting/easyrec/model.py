@@ -58,23 +58,29 @@ def put_model(draft: TracedDraft, model: ModelConfig, faults: Faults) -> dict[st
 
 def own_path(path: str, rewritten: Mapping[str, str]) -> str:
     """A path of the canonical form as the pipeline has it."""
-    found = [(new, own) for new, own in rewritten.items() if lies_in(path, new)]
-    if not found:
-        return path
-    new, own = max(found, key=lambda pair: len(pair[0]))
-    return own + path.removeprefix(new)
+    for _ in rewritten:  # what one rule has made, another may have moved
+        found = [new for new in rewritten if lies_in(path, new) and rewritten[new] != new]
+        if not found:
+            return path
+        new = max(found, key=len)
+        path = rewritten[new] + path.removeprefix(new)
+    return path
 
 
 def _tell_rewriting(draft: TracedDraft, model: ModelConfig, rewritten: Mapping[str, str]) -> None:
     """Report and comment on what has another name, and on defaults that are written out."""
     before, after = dict(_leaves(model, PATH)), dict(_leaves(draft.pipeline.model_config, PATH))
     blocks = dict(messages(draft.pipeline.model_config, PATH))
-    for new, own in rewritten.items():
-        if new == own or (new not in after and new not in blocks):
+    told: set[str] = set()
+    for new in rewritten:
+        own, inside = own_path(new, rewritten), new.rpartition(".")[0] in rewritten
+        if inside or own in told or (new not in after and new not in blocks):
             continue
+        told.add(own)
         value = after[new] if new in after else in_braces(blocks[new])
         draft.report.became.append((own, new, value))
-        draft.comments[new] = own.rpartition(".")[2]
+        if own.rpartition(".")[2] != new.rpartition(".")[2]:
+            draft.comments[new] = own.rpartition(".")[2]
     for path, value in after.items():
         own = own_path(path, rewritten)
         if own not in before and path not in rewritten:
@@ -94,7 +100,7 @@ def tell_differences(model: ModelConfig, report: Report) -> None:
     """Of what the model has, in the words of EasyRec."""
     if model.WhichOneof("model") == "mmoe":
         networks = [m for p, m in messages(model.mmoe) if p.startswith("expert")]
-        if any(not _is_off(m, "use_bn") or _is_set(m, "dropout_ratio") for m in networks):
+        if any(getattr(m, "use_bn", False) or _is_set(m, "dropout_ratio") for m in networks):
             tell_difference(report, "experts")
     groups: list[str] = []
     for _, message in messages(model):
@@ -132,5 +138,5 @@ def _is_off(message: Message, name: str) -> bool:
 # Message: the difference that it makes, and when. Layers have the names of their fields.
 MODEL_DIFFERENCES = {
     "MMoELayer": ("mmoe_layer", lambda layer: not _is_set(layer, "expert_mlp")),
-    "BiLinear": ("bilinear", lambda layer: _is_set(layer, "type") and layer.type == "interaction"),
+    "BiLinear": ("bilinear", lambda layer: layer.type == "interaction"),
 }
