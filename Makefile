@@ -97,7 +97,7 @@ $(STAMP): setup.py pyproject.toml constraints.txt
 proto: install
 	$(BIN)/python setup.py --quiet compile_schema
 
-$(SCHEMA): $(STAMP) $(wildcard protos/*.proto)
+$(SCHEMA): $(STAMP) $(wildcard protos/*.proto protos/compat/*.proto)
 	$(BIN)/python setup.py --quiet compile_schema
 	touch $@
 

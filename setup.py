@@ -9,7 +9,8 @@ from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
 COMPILED = HERE / "tzmmoe/protos"
-COMPILED.mkdir(exist_ok=True)  # setuptools looks for the package before it is compiled
+(COMPILED / "compat").mkdir(parents=True, exist_ok=True)  # setuptools looks for both packages first
+SCHEMA = ("tzmmoe.protos", "tzmmoe.protos.compat")
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "tzmmoe/__init__.py").read_text())[1]
 # Of pyfarmhash; elsewhere it needs a C++ compiler, and this package does without.
 HAS_WHEELS = (
@@ -19,7 +20,7 @@ HAS_WHEELS = (
 
 
 class CompileSchema(Command):
-    """protos/*.proto -> tzmmoe/protos/*_pb2.py."""
+    """protos/**/*.proto -> tzmmoe/protos/**/*_pb2.py."""
 
     description = "compile the schema"
     user_options: ClassVar[list] = []
@@ -34,14 +35,17 @@ class CompileSchema(Command):
         from grpc_tools import protoc
 
         (COMPILED / "__init__.py").write_text('"""Generated from protos/ by protoc."""\n')
-        names = [f"tzmmoe/protos/{path.name}" for path in sorted((HERE / "protos").glob("*.proto"))]
+        said = '"""Generated from protos/compat/ by protoc: texts of other systems."""\n'
+        (COMPILED / "compat/__init__.py").write_text(said)
+        files = sorted((HERE / "protos").rglob("*.proto"))
+        names = [f"tzmmoe/protos/{path.relative_to(HERE / 'protos')}" for path in files]
         options = [
             f"-Itzmmoe/protos={HERE / 'protos'}",
             f"--python_out={HERE}",
             f"--pyi_out={HERE}",
         ]
         if protoc.main(["protoc", *options, *names]) != 0:
-            raise SystemExit("protoc could not compile protos/*.proto")
+            raise SystemExit("protoc could not compile protos/**/*.proto")
 
 
 class BuildWithSchema(build_py):
@@ -61,7 +65,7 @@ setup(
     license="Apache-2.0",
     entry_points={"console_scripts": ["tzmmoe = tzmmoe.__main__:run"]},
     python_requires=">=3.10",
-    packages=sorted({*find_packages(include=["tzmmoe", "tzmmoe.*"]), "tzmmoe.protos"}),
+    packages=sorted({*find_packages(include=["tzmmoe", "tzmmoe.*"]), *SCHEMA}),
     install_requires=[
         "torch>=2.13,<2.14",  # private_torch.py was tried with no other
         "protobuf>=6.31.1,<8",  # the generated code asks for the version that protoc stands for

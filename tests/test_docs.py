@@ -278,7 +278,10 @@ def test_the_readme_lists_the_flags_that_there_are(reader: Path) -> None:
         run([sys.executable, "-m", f"tzmmoe.{name}", "--help"], reader)
         for name in ("train", "eval", "export", "predict", "init")
     ]
-    helps.append(run([sys.executable, "-m", "tzmmoe.convert", "tencent", "--help"], reader))
+    helps += [
+        run([sys.executable, "-m", "tzmmoe.convert", source, "--help"], reader)
+        for source in ("tencent", "easyrec")
+    ]
     known = set(re.findall(r"--\w+", "\n".join(helps)))
     assert flags <= known, flags - known
 

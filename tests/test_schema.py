@@ -27,12 +27,13 @@ from tzmmoe.learning import schedules
 from tzmmoe.models import MODELS
 from tzmmoe.nn.mlp import MLP
 from tzmmoe.nn.numbers import AutoDis, LinearEmbedding
+from tzmmoe.protos.compat.easyrec_pb2 import EasyRecConfig
 from tzmmoe.registry import Registry
 from tzmmoe.tables import ftrl, optimizers
 from tzmmoe.tasks.losses import LOSSES
 from tzmmoe.tasks.metrics import METRICS
 
-PROTOS = sorted((ROOT / "protos").glob("*.proto"))
+PROTOS = sorted((ROOT / "protos").rglob("*.proto"))
 REGISTRIES = {"feature": FEATURES, "loss": LOSSES, "metric": METRICS, "model": MODELS}
 # What a constructor gets beside the fields of its message.
 GIVEN = {"feature": ["shared"], "loss": [], "metric": [], "model": ["groups", "towers"]}
@@ -47,7 +48,7 @@ MESSAGES, ENUMS, FIELDS, NESTED_MESSAGES, NESTED_ENUMS, VALUES = 4, 5, 2, 3, 4, 
 @pytest.fixture
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[FileDescriptorProto]:
     out = tmp_path_factory.mktemp("schema") / "set"
-    names = [f"tzmmoe/protos/{path.name}" for path in PROTOS]
+    names = [f"tzmmoe/protos/{path.relative_to(ROOT / 'protos')}" for path in PROTOS]
     options = ["--include_source_info", f"--descriptor_set_out={out}"]
     place = f"-Itzmmoe/protos={ROOT / 'protos'}"
     assert protoc.main(["protoc", place, *options, *names]) == 0
@@ -76,7 +77,10 @@ def elements(file: FileDescriptorProto) -> Iterator[tuple[str, tuple[int, ...]]]
 
 
 def test_every_message_field_enum_and_value_has_a_comment(files):
+    """Of our own schema; words of other systems are explained by what they become."""
     for file in files:
+        if "/compat/" in file.name:
+            continue
         comments = {
             tuple(each.path): each.leading_comments.strip()
             for each in file.source_code_info.location
@@ -103,7 +107,9 @@ def test_the_compiled_schema_is_that_of_the_proto_files(files):
     """A forgotten `make proto` would test and run an old schema."""
     written = {file.name: file for file in files}
     assert len(written) == len(PROTOS)
-    for descriptor in {each.file for each in message_types().values()}:
+    types = message_types() | message_types(EasyRecConfig.DESCRIPTOR)
+    assert len({each.file.name for each in types.values()}) == len(PROTOS)
+    for descriptor in {each.file for each in types.values()}:
         compiled = FileDescriptorProto.FromString(descriptor.serialized_pb)
         source = written[descriptor.name]
         assert normalised(compiled) == normalised(source), f"{source.name}: run make proto"
@@ -225,3 +231,11 @@ def test_every_shipped_config_has_a_tower_for_each_of_its_labels(path: Path):
     built = build(config.pipeline, config.folder, Faults())
     labels = dict.fromkeys(task.label for task in built.tasks.tasks)
     assert list(labels) == list(config.pipeline.data_config.label_fields)
+
+
+def test_words_of_other_systems_are_compiled_and_shipped_but_not_in_the_reference():
+    reference = (ROOT / "docs/reference.md").read_text()
+    assert "easyrec.proto" not in reference
+    assert "EasyRecConfig" not in reference
+    assert "tzmmoe.protos.compat" in (ROOT / "setup.py").read_text()
+    assert EasyRecConfig.DESCRIPTOR.file.name == "tzmmoe/protos/compat/easyrec.proto"

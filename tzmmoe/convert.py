@@ -16,8 +16,8 @@ def main(argv: Sequence[str]) -> None:
     forms = "".join(f"\n  {name}  {what}" for name, (what, _) in COMMANDS.items())
     parser = cli.Parser(
         prog="python -m tzmmoe.convert",
-        usage="%(prog)s COMMAND --job FILE --out FILE ...",
-        description=f"Write a config that does what a job of another system does.{forms}",
+        usage="%(prog)s COMMAND (--job | --config) FILE --out FILE ...",
+        description=f"Write a config that does what one of another system does.{forms}",
         formatter_class=cli.RAW,
     )
     known = f"available: {', '.join(COMMANDS)}"
@@ -40,7 +40,6 @@ def tencent(argv: Sequence[str]) -> None:
         arguments.inputs = local(arguments.inputs, "--inputs")
     out = command.output(arguments, [arguments.job, arguments.inputs])
 
-    from tzmmoe import build, config
     from tzmmoe.drafting.placeholders import Placeholders, variables
     from tzmmoe.drafting.report import Report
     from tzmmoe.drafting.tencent import conversion
@@ -53,8 +52,7 @@ def tencent(argv: Sequence[str]) -> None:
     for name in placeholders.unused():
         draft.report.idle[f"--var {name}"] = "no placeholder has this name"
     command.show(draft.report.text(), out)
-    faults = config.load(out, rules=build.rules()).faults
-    assert not faults, "\n".join([OURS, *(str(fault) for fault in faults)])
+    _load(out)
 
 
 def _tencent_parser() -> command.CommandParser:
@@ -78,7 +76,42 @@ def _tencent_parser() -> command.CommandParser:
     return parser
 
 
-COMMANDS = {"tencent": ("a JSON job of the MMoE V2 template, with its JSON of inputs", tencent)}
+def easyrec(argv: Sequence[str]) -> None:
+    """A pipeline of EasyRec as a config."""
+    arguments = command.CommandParser(
+        "tzmmoe.convert easyrec",
+        "Write a config that does what a pipeline of EasyRec does, with every default that differs "
+        "written out, and report what became what, what has no counterpart and what differs.",
+        needed=("--config", "--out"),
+    )
+    arguments.add_argument("--config", metavar="FILE", help="the pipeline of EasyRec")
+    given = arguments.parse_args(argv)
+    given.config = local(given.config, "--config")
+    out = command.output(given, [given.config])
+
+    from tzmmoe.drafting.easyrec import conversion
+    from tzmmoe.drafting.easyrec.data import missing_flags
+
+    draft = conversion.converted(Path(given.config))
+    flags = missing_flags(draft.pipeline)
+    train = command.training(out, flags)
+    command.write(out, draft.text(conversion.heading(Path(given.config), train)))
+    command.show(draft.report.text(), out, flags)
+    _load(out)
+
+
+def _load(out: Path) -> None:
+    """The written config has no faults."""
+    from tzmmoe import build, config
+
+    faults = config.load(out, rules=build.rules()).faults
+    assert not faults, "\n".join([OURS, *(str(fault) for fault in faults)])
+
+
+COMMANDS = {
+    "tencent": ("a JSON job of the MMoE V2 template, with its JSON of inputs", tencent),
+    "easyrec": ("a whole pipeline of EasyRec, in text form", easyrec),
+}
 
 
 if __name__ == "__main__":

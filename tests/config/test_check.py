@@ -137,7 +137,6 @@ FAULTS = [
     (CVR, f"{CVR}num_class: 0", f"{TOWERS}[1].num_class", "is 0; give 1 or more"),
     (EPOCHS, "num_epochs: 0", "train_config.num_epochs", "is 0; give 1 or more"),
     (EPOCHS, "num_steps: 0", "train_config.num_steps", "is 0; give 1 or more"),
-    (EPOCHS, f"{EPOCHS} num_steps: 5", "train_config.num_steps", "is set, and so is num_epochs"),
     (EPOCHS, "num_samples: 0", "train_config.num_samples", "is 0; give 1 or more"),
     (EPOCHS, "num_val_samples: 0", "train_config.num_val_samples", "is 0; give 1 or more"),
     (

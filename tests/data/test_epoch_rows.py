@@ -110,6 +110,7 @@ def test_an_epoch_that_is_over_no_longer_needs_its_unread_files(tmp_path) -> Non
 def test_files_of_unknown_length_are_assumed_to_have_enough_rows(tmp_path) -> None:
     files = numbered.write_csv(tmp_path, [7, 8])
     assert loader(files).steps(None, 3) is None
+    assert loader(files).steps(5, 3) is None, "the epochs may be shorter"
     assert loader(files, epoch_rows=9).steps(None, 3) == 9
     assert loader(files, epoch_rows=9).steps(5, None) == 5
 
@@ -123,6 +124,8 @@ def test_an_epoch_that_read_such_files_to_their_end_determines_the_steps(
     count = len(read(made))
     assert made.steps(None, 3) == 3 * count
     assert made.steps(5, None) == 5
+    assert made.steps(5, 3) == min(5, 3 * count)
+    assert made.steps(99, 3) == 3 * count
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,8 @@ def loading_threads() -> list[str]:
         ({"train_config__num_steps": 11}, [5, 10]),
         ({"train_config__num_epochs": 1}, [5, 10, 12]),
         ({"train_config__num_steps": 30}, [5, 10, 15, 20, 25, 29]),
+        ({"train_config__num_epochs": 2, "train_config__num_steps": 11}, [5, 10]),
+        ({"train_config__num_epochs": 1, "train_config__num_steps": 30}, [5, 10, 12]),
         ({"train_config__num_epochs": 3, "train_config__save_checkpoints_epochs": 1}, [12, 25, 38]),
         ({"train_config__num_epochs": 3, "train_config__save_checkpoints_epochs": 2}, [25, 38]),
         ({"train_config__num_steps": 20, "train_config__save_checkpoints_epochs": 1}, [12, 19]),

@@ -503,3 +503,20 @@ def test_any_edit_is_made_or_raises_a_config_error_and_then_changes_nothing(path
     except ConfigError:
         refused = True
     assert not refused or pipeline == read(CONFIG)
+
+
+def test_an_edit_of_the_length_of_a_run_replaces_the_other_length_unless_that_is_edited_too():
+    """A config may have both; a flag that gives one means that one."""
+    steps, epochs = "train_config.num_steps", "train_config.num_epochs"
+    for flags, wanted in [
+        ([f"{steps}=5"], (5, 0)),
+        ([f"{epochs}=3"], (0, 3)),
+        ([f"{steps}=5", f"{epochs}=3"], (5, 3)),
+        ([f"{epochs}=3", f"{steps}=5"], (5, 3)),
+    ]:
+        pipeline = read(changed(("num_epochs: 1", "num_epochs: 1 num_steps: 9")))
+        faults = Faults()
+        edits.apply(edits.from_flags(flags, {}, None, faults), pipeline, FACTS, faults)
+        train = pipeline.train_config
+        assert (train.num_steps, train.num_epochs) == wanted
+        assert not faults

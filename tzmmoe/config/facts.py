@@ -131,7 +131,6 @@ FACTS = SchemaFacts(
     unknown_value=unknown_value,
     exclusive={
         "TrainConfig": [
-            {"num_steps", "num_epochs"},
             {"save_checkpoints_steps", "save_checkpoints_epochs"},
             *({"optimizer", name} for name in ("sparse_optimizer", "dense_optimizer")),
         ],
@@ -143,6 +142,7 @@ FACTS = SchemaFacts(
         **{name: [{*pair} for pair in aliases.items()] for name, aliases in ALIASES.items()},
     },
     positive=frozenset(POSITIVE.split()),
+    replacing={"TrainConfig": [{"num_steps", "num_epochs"}]},
     units={
         f"RuntimeConfig.{name}": "s" for name in ("timeout", "grace_period", "collective_timeout")
     },

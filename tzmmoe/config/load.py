@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tzmmoe.config.dialects.easyrec.pipelines import conversion_of
 from tzmmoe.config.facts import FACTS
 from tzmmoe.config.rulebook import Rules
 from tzmmoe.errors import ConfigError, Fault, Faults, did_you_mean, lies_in
@@ -64,11 +65,14 @@ def load(
     ``settings`` are ``PATH=VALUE`` texts, or values by path; ``flags`` are the values of fields by
     path, where the last part of the path is the name of the flag; ``edits_json`` is a JSON object
     of edits; ``modules`` may hold classes of the user's, as they may for the rules. Faults are
-    collected, not raised, so that building can add its own; only an unreadable file raises.
+    collected, not raised, so that building can add its own; only an unreadable file, and one that
+    is to be converted first, raise.
     """
     path = Path(local(path, "--pipeline_config"))
     pipeline, faults = Pipeline(), Faults()
     outline = reader.parse(path, _content(path), pipeline, FACTS, faults)
+    if words := conversion_of(outline, str(path)):
+        raise ConfigError.at("--pipeline_config", f"{path} {words}")
     edits = edit.from_flags(settings, flags or {}, edits_json, faults)
     changes = edit.apply(edits, pipeline, FACTS, faults)
     written = rules.rewrite(pipeline, faults)

@@ -124,14 +124,20 @@ class Loader:
                     )
 
     def steps(self, num_steps: int | None, num_epochs: int | None) -> int | None:
-        """The number of steps of a run; None if it takes reading the files to know.
+        """The number of steps of a run, which ends at whichever comes first; None if it takes
+        reading the files to know.
 
         Once an epoch has been read, its rows are known. Until then, with ``epoch_rows``, files of
         unknown length are assumed to have enough rows. A resumed run has its earlier steps, the
         rest of the epoch in which it resumed, and those after it.
         """
-        if num_steps or not num_epochs:
-            return num_steps
+        of_epochs = self._steps_of(num_epochs) if num_epochs else None
+        if num_steps and of_epochs is not None:
+            return min(num_steps, of_epochs)
+        return of_epochs if num_epochs else num_steps
+
+    def _steps_of(self, num_epochs: int) -> int | None:
+        """The number of steps of a run of so many epochs, as ``steps`` describes it."""
         most = self.delivery.epoch_rows
         limits = [self._batches_of(most, part_too=True)] if most else []  # whichever is less
         counts = [self._known(file) for file in self.source.files]

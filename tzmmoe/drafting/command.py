@@ -53,9 +53,10 @@ def output(arguments: argparse.Namespace, inputs: Sequence[str | None]) -> Path:
     return out
 
 
-def training(out: Path) -> str:
-    """The command that trains with a config."""
-    return f"python -m tzmmoe.train --pipeline_config {shlex.quote(str(out))}"
+def training(out: Path, flags: Sequence[str] = ()) -> str:
+    """The command that trains with a config. ``flags`` give what it lacks."""
+    filled = "".join(f" {flag} {flag[2:].upper()}" for flag in flags)
+    return f"python -m tzmmoe.train --pipeline_config {shlex.quote(str(out))}{filled}"
 
 
 def write(out: Path, text: str) -> None:
@@ -66,10 +67,11 @@ def write(out: Path, text: str) -> None:
         raise ConfigError.at("--out", unwritable(out, error)) from error
 
 
-def show(report: str, out: Path) -> None:
+def show(report: str, out: Path, flags: Sequence[str] = ()) -> None:
     """Print what was done, and the commands to go on with."""
+    train = training(out, flags)
     next_steps = [f"wrote {out}; try it on one batch, then train:"]
-    print("\n".join([report, *next_steps, f"  {training(out)} --check", f"  {training(out)}"]))
+    print("\n".join([report, *next_steps, f"  {train} --check", f"  {train}"]))
 
 
 def _listed(names: Sequence[str]) -> str:

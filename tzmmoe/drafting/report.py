@@ -1,7 +1,7 @@
 """What a conversion did, for the person who asked for it."""
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 WIDTH = 100
@@ -12,7 +12,8 @@ class Report:
     """values: {placeholder: (value, where it comes from)}. expansions: {path: (before, after)}.
     towers: a line for each, and why. became: (path in the job, path in the config, value).
     features: a line for each. idle: {path: why it has no effect}. defaults: {path in the config:
-    value}. notes: what a reader should know.
+    value}. left_out: {path: why, and what fills it}. differences: what works differently here.
+    notes: what a reader should know. source: what is converted.
     """
 
     values: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -21,21 +22,25 @@ class Report:
     became: list[tuple[str, str, str]] = field(default_factory=list)
     features: list[str] = field(default_factory=list)
     idle: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
     defaults: dict[str, str] = field(default_factory=dict)
+    differences: list[str] = field(default_factory=list)
+    source: str = "the job"
     notes: list[str] = field(default_factory=list)
 
     def text(self) -> str:
         """Sections of lines, without empty ones."""
         expansions = [f"{path}: {new}" for path, (_, new) in self.expansions.items()]
         values = [f"{name} = {value} ({source})" for name, (value, source) in self.values.items()]
-        idle = [f"{path}{f': {why}' if why else ''}" for path, why in self.idle.items()]
         sections = {
             "placeholders": values + expansions,
             "towers, and the labels that they learn": self.towers,
             "what became what": list(dict.fromkeys(self._became())),
             "features": self.features,
-            "no effect here": idle,
-            "not in the job, and written with their defaults": list(self._defaults()),
+            "no effect here": _with_reasons(self.idle),
+            "left out": _with_reasons(self.left_out),
+            f"not in {self.source}, and written with their defaults": list(self._defaults()),
+            "works differently here": self.differences,
             "take note": self.notes,
         }
         return "\n".join(
@@ -53,7 +58,7 @@ class Report:
                 settings = kept.setdefault((owner, place), [])
                 settings += [text] if (text := f"{name} {value}") not in settings else []
         for (owner, place), settings in kept.items():
-            yield f"{owner or 'the job'} -> {place}: {', '.join(settings)}"
+            yield f"{owner or self.source} -> {place or 'the config'}: {', '.join(settings)}"
         for source, path, value in self.became:
             if source.rpartition(".")[2] != path.rpartition(".")[2]:
                 yield f"{source} -> {path} {value}"
@@ -66,6 +71,10 @@ class Report:
             found.setdefault(place, []).append(f"{name} {value}")
         for place, settings in found.items():
             yield ": ".join(filter(None, [place, ", ".join(settings)]))
+
+
+def _with_reasons(reasons: Mapping[str, str]) -> list[str]:
+    return [f"{path}: {why}" if why else path for path, why in reasons.items()]
 
 
 def _wrapped(line: str) -> list[str]:

@@ -24,11 +24,13 @@ class TracedDraft(Draft):
         return TracedPart(self, self.pipeline, "")
 
     def mark(self, path: str, key: str, why: str = "") -> None:
-        """Comment on a setting with the key that it comes from; without one it is a default."""
+        """Comment on a setting with the key that it comes from, if that is not its own path;
+        without a key it is a default."""
         if key:
             self.origins[path] = key
-        origin = key.removeprefix(DETAIL) or "default"
-        self.comments[path] = f"{origin}: {why}" if why else origin
+        origin = "" if key == path else key.removeprefix(DETAIL) or "default"
+        if words := ": ".join(filter(None, [origin, why])):
+            self.comments[path] = words
 
 
 @dataclass(frozen=True)

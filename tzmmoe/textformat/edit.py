@@ -8,7 +8,7 @@ value has the syntax of a config or of JSON: ``{lr: 0.1}``, ``auc {}``, ``[{"auc
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -110,7 +110,9 @@ def apply(edits: Iterable[Edit], pipeline: Message, facts: SchemaFacts, faults: 
                     del getattr(target.owner, target.field.name)[target.index]
                     changes.remove(target.full_path)
                 continue
-            changes.changed += [(full, flag) for full in edit(pipeline, path, value, facts)]
+            earlier = {changed for changed, _ in changes.changed}
+            edited = edit(pipeline, path, value, facts, earlier)
+            changes.changed += [(full, flag) for full in edited]
         except ConfigError as error:
             for fault in error.faults:
                 faults.add(f"{flag} {fault.path}", fault.text)
@@ -146,8 +148,12 @@ def _split(setting: str) -> tuple[str, str, str]:
     return setting, "", ""
 
 
-def edit(pipeline: Message, path: str, value: Any, facts: SchemaFacts) -> list[str]:
+def edit(
+    pipeline: Message, path: str, value: Any, facts: SchemaFacts, earlier: Set[str] = frozenset()
+) -> list[str]:
     """Set the field or fields at ``path``; their full paths. An empty text clears a message.
+
+    ``earlier``: the full paths that earlier edits set.
 
     Raises:
         ConfigError: the field or element does not exist, or the value does not fit it. Then nothing
@@ -170,7 +176,7 @@ def edit(pipeline: Message, path: str, value: Any, facts: SchemaFacts) -> list[s
     fresh = type(targets[0].owner)()
     _Value(targets[0], path, facts).read_into(fresh, value)
     for target in targets:
-        _write(target, fresh, facts)
+        _write(target, fresh, facts, earlier)
     return [target.full_path for target in targets]
 
 
@@ -227,7 +233,7 @@ class _Value:
             setattr(message, field.name, values[0])
 
 
-def _write(target: Target, message: Message, facts: SchemaFacts) -> None:
+def _write(target: Target, message: Message, facts: SchemaFacts, earlier: Set[str]) -> None:
     """Copy the target's field from a message, which has no other."""
     owner, name = target.owner, target.field.name
     if target.index is not None:
@@ -240,8 +246,10 @@ def _write(target: Target, message: Message, facts: SchemaFacts) -> None:
     owner.ClearField(name)
     owner.MergeFrom(message)
     if is_set(owner, name):
+        stays = facts.replaced(owner.DESCRIPTOR, name)
         for rival in facts.rivals(owner.DESCRIPTOR, name):
-            owner.ClearField(rival)
+            if not (rival in stays and join(target.path, rival) in earlier):
+                owner.ClearField(rival)
 
 
 def _as_fields(field: FieldDescriptor, value: str) -> str:

@@ -1,7 +1,7 @@
 """What a schema's descriptors cannot express, so that the text engine knows no field by name."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from google.protobuf.descriptor import Descriptor
 
@@ -12,9 +12,10 @@ class SchemaFacts:
 
     ``unknown_field(word, owner)`` and ``unknown_value(word, values)`` phrase the fault of a field
     that the message lacks and of a value that the enum lacks; both continue a path. ``exclusive``:
-    by message, sets of fields of which at most one may be set. ``units``: by ``Message.field``, the
-    unit to suggest where a string field is set to a bare number. ``positive``: as
-    ``Message.field``, the unsigned fields that must not be 0.
+    by message, sets of fields of which at most one may be set. ``replacing``: by message, sets of
+    fields that may be set together, but of which an edit of one unsets those that no edit sets.
+    ``units``: by ``Message.field``, the unit to suggest where a string field is set to a bare
+    number. ``positive``: as ``Message.field``, the unsigned fields that must not be 0.
     """
 
     unknown_field: Callable[[str, Descriptor], str]
@@ -22,8 +23,18 @@ class SchemaFacts:
     exclusive: Mapping[str, Sequence[Set[str]]]
     units: Mapping[str, str]
     positive: Collection[str] = ()
+    replacing: Mapping[str, Sequence[Set[str]]] = field(default_factory=dict)
 
     def rivals(self, owner: Descriptor, name: str) -> set[str]:
-        """The fields that must not be set together with the field ``name``."""
-        groups = (group for group in self.exclusive.get(owner.name, ()) if name in group)
-        return {rival for group in groups for rival in group} - {name}
+        """The fields that an edit of the field ``name`` unsets."""
+        return _others(self.exclusive, owner, name) | self.replaced(owner, name)
+
+    def replaced(self, owner: Descriptor, name: str) -> set[str]:
+        """Those of them that stay if an edit has set them."""
+        return _others(self.replacing, owner, name)
+
+
+def _others(groups: Mapping[str, Sequence[Set[str]]], owner: Descriptor, name: str) -> set[str]:
+    """The fields in the same sets as the field ``name``."""
+    sharing = (group for group in groups.get(owner.name, ()) if name in group)
+    return {other for group in sharing for other in group} - {name}

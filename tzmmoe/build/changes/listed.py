@@ -103,7 +103,9 @@ def _choice(message: Message, oneof: str, place: Place) -> Iterator[tuple[str, S
     # What a list of words holds is told as a whole.
     if message.DESCRIPTOR.name not in BY_WORD:
         yield _setting(place.at("", f"<{oneof}>", owner), kind, word, word or "not set")
-    if word:
+    if known is not None and known.message_type is None:
+        yield _plain(message, known, place)
+    elif word:
         yield from _settings(getattr(message, word), place.at(word, owner=owner))
 
 

@@ -15,15 +15,14 @@ COUNTS = (
     *("save_checkpoints_steps", "save_checkpoints_epochs"),
     *("log_step_count_steps", "gradient_accumulation_steps"),
 )
-EITHER = (("num_steps", "num_epochs"), ("save_checkpoints_steps", "save_checkpoints_epochs"))
 
 
 def check(pipeline: Pipeline, faults: Faults) -> None:
     config = pipeline.train_config
     at_least(1, config, PATH, COUNTS, faults)
-    for one, other in EITHER:
-        if config.HasField(one) and config.HasField(other):
-            faults.add(f"{PATH}.{one}", f"is set, and so is {other}; keep one")
+    one, other = "save_checkpoints_steps", "save_checkpoints_epochs"
+    if config.HasField(one) and config.HasField(other):
+        faults.add(f"{PATH}.{one}", f"is set, and so is {other}; keep one")
     one_of(("", "BF16", "FP16"), config, PATH, "mixed_precision", faults)
     one_of(("", "pcgrad"), config, PATH, "grad_process", faults)
     _gradients(config, faults)

@@ -1,24 +1,17 @@
 """A job's file and its inputs' file -> a draft of a config, and its text."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tzmmoe.build.features import build_features, feature_settings, feature_specs
-from tzmmoe.build.rules import rules
-from tzmmoe.build.tasks import task_sets
-from tzmmoe.config.walk import task_towers
+from tzmmoe.drafting.check import by_origin, faults_of
 from tzmmoe.drafting.placeholders import PLACEHOLDER, Placeholders
 from tzmmoe.drafting.section import Entry
 from tzmmoe.drafting.tencent import inputs
 from tzmmoe.drafting.tencent.job import Job, convert
 from tzmmoe.drafting.traced import TracedDraft
 from tzmmoe.errors import ConfigError, Fault, Faults
-from tzmmoe.protos.pipeline_pb2 import Pipeline
-from tzmmoe.run.ends import Watch
-from tzmmoe.run.settings import RunSettings
 from tzmmoe.system.localpath import local
 from tzmmoe.textformat import json_text
 from tzmmoe.textformat.scalars import json_kind
@@ -102,27 +95,4 @@ def _located(faults: Faults, path: Path) -> list[Fault]:
 
 def check(draft: TracedDraft) -> list[Fault]:
     """The faults that need neither data nor the memory of a model."""
-    pipeline, faults = Pipeline(), Faults()
-    pipeline.CopyFrom(draft.pipeline)
-    every = rules()
-    every.rewrite(pipeline, faults)
-    every.check(pipeline, faults)
-    setting = feature_settings(pipeline.data_config, Path())
-    build_features(feature_specs(pipeline), setting, faults)
-    tasks, _ = task_sets(pipeline, faults)
-    settings = RunSettings.of(pipeline, faults, trains=True)
-    if len(tasks.tasks) == len(task_towers(pipeline.model_config)):
-        with faults.under(""):
-            Watch.of(settings, tasks)
-    return [_by_key(fault, draft.origins) for fault in faults]
-
-
-def _by_key(fault: Fault, origins: dict[str, str]) -> Fault:
-    """A fault at the key that its setting, or the nearest message around it, comes from."""
-    path = fault.path
-    while path and path not in origins:
-        path = re.sub(r"(\.?[^.\[\]]+|\[\d+\])$", "", path)
-    if not path:
-        return replace(fault, where="the config")
-    rest = fault.path.removeprefix(path).lstrip(".")
-    return replace(fault, path=origins[path], text=f"{rest}: {fault.text}" if rest else fault.text)
+    return [by_origin(fault, draft.origins) for fault in faults_of(draft.pipeline)]

@@ -1,11 +1,10 @@
 """EasyRec's models in their built-in form: one message for each."""
 
-import re
-
 from google.protobuf.message import Message
 
 from tzmmoe.config.dialects.easyrec.backbone import rewrite_backbone
 from tzmmoe.config.dialects.easyrec.networks import fill, rewrite_network
+from tzmmoe.config.dialects.easyrec.ranges import names_of
 from tzmmoe.config.dialects.easyrec.rewriting import Rewriting
 from tzmmoe.config.dialects.easyrec.towers import rewrite_tower
 from tzmmoe.config.walk import features, task_towers
@@ -26,7 +25,6 @@ WORDS = {
 }
 CLASSES = {"MMoE": "mmoe", "PLE": "ple", "ESMM": "esmm", "MultiTaskModel": "backbone"}
 DEFAULT_L2 = 1e-4  # of EasyRec's built-in models
-RANGE = re.compile(r"(.*)\[(\d+)-(\d+)\](.*)")
 PATH = "model_config"
 
 
@@ -72,22 +70,14 @@ def _groups(pipeline: Pipeline, rewriting: Rewriting) -> None:
         if rewriting.take(group, path, "wide_deep", "group_type"):
             group.group_type = group.wide_deep
         group.ClearField("wide_deep")
-        members = [
-            member
-            for name in group.feature_names
-            for member in ([name] if name in names else spread(name))
-        ]
+        members = []
+        for place, name in enumerate(group.feature_names):
+            try:
+                members += [name] if name in names else names_of(name)
+            except ValueError as error:
+                rewriting.faults.add(f"{path}.feature_names[{place}]", str(error))
         if members != list(group.feature_names):
             group.feature_names[:] = members
-
-
-def spread(name: str) -> list[str]:
-    """``f[1-3]`` stands for f1, f2 and f3; any other name for itself."""
-    found = RANGE.fullmatch(name)
-    if not found:
-        return [name]
-    before, first, last, after = found.groups()
-    return [f"{before}{number}{after}" for number in range(int(first), int(last) + 1)]
 
 
 def _experts(model: MMoE, path: str, rewriting: Rewriting) -> None:

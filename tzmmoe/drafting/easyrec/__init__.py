@@ -1,0 +1,1 @@
+"""Pipelines of EasyRec -> a commented config, with a report of what became what."""

@@ -1,0 +1,101 @@
+"""A pipeline's file -> a draft of a config, and its text."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from tzmmoe.drafting.check import by_origin, faults_of
+from tzmmoe.drafting.easyrec import source
+from tzmmoe.drafting.easyrec.data import columns, put_data, put_paths
+from tzmmoe.drafting.easyrec.evaluation import put_evaluation, put_export
+from tzmmoe.drafting.easyrec.features.listed import Features, given_features
+from tzmmoe.drafting.easyrec.model import (
+    PATH,
+    expand_names,
+    own_path,
+    put_model,
+    tell_differences,
+    weigh_towers,
+)
+from tzmmoe.drafting.easyrec.source import Part, Source
+from tzmmoe.drafting.easyrec.training import put_training
+from tzmmoe.drafting.report import Report
+from tzmmoe.drafting.traced import TracedDraft
+from tzmmoe.errors import Fault, Faults, lies_in
+
+
+def converted(path: Path) -> TracedDraft:
+    """The draft.
+
+    Raises:
+        ConfigError: all faults of the file, each with its line.
+    """
+    faults, draft = Faults(), TracedDraft(report=Report(source="the pipeline"))
+    found = source.read(path, faults)
+    whole = Part(found.config, "", faults, draft.report)
+    _put(draft, whole, found, path.parent)
+    rewritten: dict[str, str] = {}
+    if not faults:
+        rewritten = put_model(draft, found.config.model_config, faults)
+    if not faults:
+        written = faults_of(draft.pipeline)
+        faults.extend(_by_own_path(fault, draft, rewritten) for fault in written)
+    faults.stop(lambda fault: _located(fault, found, path))
+    return draft
+
+
+def heading(path: Path, command: str) -> list[str]:
+    """What the config begins with. ``command`` trains with it."""
+    return [
+        f"Converted by python -m tzmmoe.convert easyrec from {path}:\n    {command}",
+        "Comments name the settings of EasyRec behind these; default: not in its pipeline, and "
+        "written because EasyRec's default is not ours.",
+    ]
+
+
+def _put(draft: TracedDraft, whole: Part, found: Source, folder: Path) -> None:
+    """All but the model."""
+    root, data, training = draft.root, whole.part("data_config"), whole.part("train_config")
+    model = whole.part("model_config")
+    for name in ("train_config", "data_config", "model_config"):
+        if not whole.has(name):
+            whole.fault(name, "is not set; give a whole pipeline of EasyRec")
+    put_paths(root, whole, found.places)
+    if whole.has("fg_json_path"):
+        words = "features are read from this file there; write them out, as feature_config"
+        whole.fault("fg_json_path", words)
+    put_training(root, training, data)
+    put_evaluation(root, whole.part("eval_config"), data)
+    put_export(root, whole.part("export_config"), training)
+    put_data(root, data)
+    grouped = expand_names(model)
+    features = Features(root, dict(columns(data)), grouped, _placing(folder))
+    for given in given_features(whole):
+        features.add(given)
+    if data.value("sample_weight"):
+        weigh_towers(model.message, data.value("sample_weight"))
+        data.differs("weights")
+    tell_differences(model.message, draft.report)
+
+
+def _placing(folder: Path) -> Callable[[str], str]:
+    """Finds a file that EasyRec's pipeline names, beside it or from here, and keeps other paths."""
+
+    def place(text: str) -> str:
+        beside = folder / text
+        return str(beside.resolve()) if beside.is_file() else text
+
+    return place
+
+
+def _by_own_path(fault: Fault, draft: TracedDraft, rewritten: dict[str, str]) -> Fault:
+    if lies_in(fault.path, PATH):
+        return replace(fault, path=own_path(fault.path, rewritten))
+    return by_origin(fault, draft.origins)
+
+
+def _located(fault: Fault, found: Source, path: Path) -> Fault:
+    """The fault with its line."""
+    if fault.where or fault.path.startswith("--"):
+        return fault
+    return replace(fault, where=found.outline.locate(fault.path) or str(path))

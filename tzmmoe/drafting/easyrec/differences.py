@@ -1,0 +1,80 @@
+"""What works differently from EasyRec, on purpose; docs/convert.md has the same lines."""
+
+DIFFERENCES = {
+    "experts": (
+        "Batch norm and dropout in the experts of the built-in MMoE train like those elsewhere. "
+        "EasyRec leaves them in inference mode: statistics keep their first values, and nothing "
+        "is dropped."
+    ),
+    "weights": (
+        "A weighted loss is divided by the sum of the weights, and each loss of a tower has a "
+        "weight of its own. EasyRec divides by the number of rows whose weight is not 0."
+    ),
+    "adam": (
+        "Adam moves the rows of a table that are in the batch. EasyRec's Adam moves all rows at "
+        "each step; its lazy_adam_optimizer works as ours."
+    ),
+    "momentum": (
+        "Tables have no momentum: they take plain steps with the same rate. EasyRec gives "
+        "momentum to the rows of the batch too."
+    ),
+    "decay": (
+        "A step takes lr times weight_decay off the weights, and of tables off the rows of the "
+        "batch. EasyRec takes weight_decay whatever the rate is, so it is divided by the first "
+        "rate."
+    ),
+    "rmsprop": (
+        "RMSprop divides by sqrt(v) + eps. EasyRec divides by sqrt(v + eps), which differs while "
+        "v is not far above its large eps."
+    ),
+    "multiplier": (
+        "embedding_learning_rate_multiplier multiplies the rate of the tables. EasyRec multiplies "
+        "their gradients, which Adam and its like hardly notice."
+    ),
+    "clipping": (
+        "The norm that is bounded is that of the gradient of the dense part. EasyRec's includes "
+        "the tables."
+    ),
+    "labels": (
+        "A row whose label is missing does not count in the loss of that task. EasyRec reads a "
+        "missing number as 0."
+    ),
+    "shuffle": (
+        "Rows are shuffled within windows of whole batches that are taken from all files. "
+        "EasyRec's buffer counts rows, and is filled in the order of the files."
+    ),
+    "identities": (
+        "In an integer column that num_buckets reads, an empty cell and -1 add nothing. In "
+        "EasyRec an empty cell is 0, or default_val, and only -1 adds nothing."
+    ),
+    "hashes": (
+        "Text such as 102.0 or True is hashed as 102 or 1, so that CSV and Parquet files agree. "
+        "EasyRec hashes the text as it stands."
+    ),
+    "projections": (
+        "The linear map of a number to its embedding starts uniform within 1 / "
+        "sqrt(raw_input_dim). EasyRec's starts as its tables do."
+    ),
+    "stopping": (
+        "Early stopping counts evaluations without gain. EasyRec counts max_check_steps, which "
+        "are divided by save_checkpoints_steps."
+    ),
+    "mmoe_layer": (
+        "An MMoE component without expert_mlp mixes the experts that its inputs list, the last of "
+        "which the gates read. In EasyRec it fails."
+    ),
+    "bilinear": (
+        "BiLinear multiplies embeddings in pairs, whatever its type. In EasyRec the type "
+        "interaction fails."
+    ),
+    "reset_input": (
+        "reset_input holds for the call of the package that sets it. In EasyRec it also holds for "
+        "later calls."
+    ),
+    "max_f1": "max_f1 puts its thresholds on probabilities. EasyRec puts them on logits.",
+    "input_blocks": "Two input blocks may read the same feature group. In EasyRec they may not.",
+    "relations": (
+        "A tower that others relate to may have no relation_dnn: they then read the output of its "
+        "dnn. In EasyRec it fails."
+    ),
+}

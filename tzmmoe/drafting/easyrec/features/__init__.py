@@ -1,0 +1,1 @@
+"""feature_config, whichever form it has -> feature_configs."""

@@ -1,0 +1,142 @@
+"""model_config, which is in words that we read: EasyRec's own are written as ours."""
+
+from collections.abc import Iterator, Mapping
+
+from google.protobuf.message import Message
+
+from tzmmoe.build.rules import rules
+from tzmmoe.config.dialects.easyrec.ranges import names_of
+from tzmmoe.config.walk import messages
+from tzmmoe.drafting.easyrec.source import Part, tell_difference
+from tzmmoe.drafting.report import Report
+from tzmmoe.drafting.traced import TracedDraft
+from tzmmoe.errors import Faults, join, lies_in
+from tzmmoe.protos.model_pb2 import ModelConfig
+from tzmmoe.protos.pipeline_pb2 import Pipeline
+from tzmmoe.textformat.paths import is_set
+from tzmmoe.textformat.writer import in_braces, written
+
+PATH = "model_config"
+
+
+def expand_names(model: Part) -> set[str]:
+    """Write out ranges of names in feature groups; the names of all features that are read."""
+    names: set[str] = set()
+    for group in model.parts("feature_groups"):
+        expanded = []
+        for index, name in enumerate(group.value("feature_names")):
+            try:
+                expanded += names_of(name)
+            except ValueError as error:
+                group.fault(f"feature_names[{index}]", str(error))
+        group.message.feature_names[:] = expanded
+        names |= set(expanded)
+    return names
+
+
+def weigh_towers(model: Message, weight: str) -> None:
+    """Refer to the column of row weights in each tower that does not say otherwise."""
+    for _, message in messages(model):
+        if "sample_weight_name" not in message.DESCRIPTOR.fields_by_name:
+            continue
+        if not (message.HasField("sample_weight_name") or _is_off(message, "use_sample_weight")):
+            message.sample_weight_name = weight
+
+
+def put_model(draft: TracedDraft, model: ModelConfig, faults: Faults) -> dict[str, str]:
+    """Write the canonical form; {path in it: path in the pipeline of EasyRec}."""
+    pipeline = Pipeline()
+    pipeline.CopyFrom(draft.pipeline)
+    pipeline.model_config.CopyFrom(model)
+    rewritten = {
+        path: own for path, own in rules().rewrite(pipeline, faults).items() if lies_in(path, PATH)
+    }
+    draft.pipeline.model_config.CopyFrom(pipeline.model_config)
+    _tell_rewriting(draft, model, rewritten)
+    return rewritten
+
+
+def own_path(path: str, rewritten: Mapping[str, str]) -> str:
+    """A path of the canonical form as the pipeline has it."""
+    for _ in rewritten:  # what one rule has made, another may have moved
+        found = [new for new in rewritten if lies_in(path, new) and rewritten[new] != new]
+        if not found:
+            return path
+        new = max(found, key=len)
+        path = rewritten[new] + path.removeprefix(new)
+    return path
+
+
+def _tell_rewriting(draft: TracedDraft, model: ModelConfig, rewritten: Mapping[str, str]) -> None:
+    """Report and comment on what has another name, and on defaults that are written out."""
+    before, after = dict(_leaves(model, PATH)), dict(_leaves(draft.pipeline.model_config, PATH))
+    blocks = dict(messages(draft.pipeline.model_config, PATH))
+    told: set[str] = set()
+    for new in rewritten:
+        own, inside = own_path(new, rewritten), new.rpartition(".")[0] in rewritten
+        if inside or own in told or (new not in after and new not in blocks):
+            continue
+        told.add(own)
+        value = after[new] if new in after else in_braces(blocks[new])
+        draft.report.became.append((own, new, value))
+        if own.rpartition(".")[2] != new.rpartition(".")[2]:
+            draft.comments[new] = own.rpartition(".")[2]
+    for path, value in after.items():
+        own = own_path(path, rewritten)
+        if own not in before and path not in rewritten:
+            draft.report.defaults[path] = value
+            draft.comments.setdefault(path, "default")
+
+
+def _leaves(message: Message, path: str) -> Iterator[tuple[str, str]]:
+    """Path and text of each value that is set."""
+    for here, inner in messages(message, path):
+        for field, value in inner.ListFields():
+            if field.message_type is None:
+                yield join(here, field.name), written(field, value)
+
+
+def tell_differences(model: ModelConfig, report: Report) -> None:
+    """Of what the model has, in the words of EasyRec."""
+    if model.WhichOneof("model") == "mmoe":
+        networks = [m for p, m in messages(model.mmoe) if p.startswith("expert")]
+        if any(getattr(m, "use_bn", False) or _is_set(m, "dropout_ratio") for m in networks):
+            tell_difference(report, "experts")
+    groups: list[str] = []
+    for _, message in messages(model):
+        kind = message.DESCRIPTOR.name
+        if kind in MODEL_DIFFERENCES and MODEL_DIFFERENCES[kind][1](message):
+            tell_difference(report, MODEL_DIFFERENCES[kind][0])
+        if _is_set(message, "max_f1"):
+            tell_difference(report, "max_f1")
+        if _is_set(message, "reset_input"):
+            tell_difference(report, "reset_input")
+        if _is_set(message, "input_layer"):
+            groups += [each.feature_group_name for each in message.inputs]
+    if len(set(groups)) < len(groups):
+        tell_difference(report, "input_blocks")
+    _tell_relations(model, report)
+
+
+def _tell_relations(model: ModelConfig, report: Report) -> None:
+    towers = [
+        m for _, m in messages(model) if "relation_tower_names" in m.DESCRIPTOR.fields_by_name
+    ]
+    named = {name for tower in towers for name in tower.relation_tower_names}
+    if any(t.tower_name in named and not _is_set(t, "relation_dnn") for t in towers):
+        tell_difference(report, "relations")
+
+
+def _is_set(message: Message, name: str) -> bool:
+    return name in message.DESCRIPTOR.fields_by_name and is_set(message, name)
+
+
+def _is_off(message: Message, name: str) -> bool:
+    return _is_set(message, name) and not getattr(message, name)
+
+
+# Message: the difference that it makes, and when. Layers have the names of their fields.
+MODEL_DIFFERENCES = {
+    "MMoELayer": ("mmoe_layer", lambda layer: not _is_set(layer, "expert_mlp")),
+    "BiLinear": ("bilinear", lambda layer: layer.type == "interaction"),
+}

@@ -1,0 +1,146 @@
+"""optimizer_config: one optimizer for everything, or one of the tables and one of the rest."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tzmmoe.drafting.easyrec.rates import Rate, put_rate
+from tzmmoe.drafting.easyrec.source import Part
+from tzmmoe.drafting.traced import TracedPart
+from tzmmoe.errors import join
+
+AVERAGES = "averages of the weights are not supported yet; set it to false"
+
+
+@dataclass(frozen=True)
+class Words:
+    """Our optimizer, and its fields by those of EasyRec. ``dense``: fields that tables lack;
+    ``decayed``: the dense optimizer where weights decay. ``differs``: what to tell."""
+
+    word: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+    dense: Mapping[str, str] = field(default_factory=dict)
+    differs: tuple[str, ...] = ()
+    decayed: str = ""
+
+
+_BETAS = {"beta1": "beta1", "beta2": "beta2"}
+_ADAMW = Words("adam_optimizer", _BETAS, {}, ("adam", "decay"), "adamw_optimizer")
+OPTIMIZERS = {
+    "adam_optimizer": Words("adam_optimizer", _BETAS, differs=("adam",)),
+    "adam_async_optimizer": Words("adam_optimizer", _BETAS, differs=("adam",)),
+    "lazy_adam_optimizer": Words("adam_optimizer", _BETAS),
+    "adamw_optimizer": _ADAMW,
+    "adam_asyncw_optimizer": _ADAMW,
+    "adagrad_optimizer": Words(
+        "adagrad_optimizer", {"initial_accumulator_value": "initial_accumulator_value"}
+    ),
+    "momentum_optimizer": Words(
+        "sgd_optimizer", {}, {"momentum_optimizer_value": "momentum"}, ("momentum",)
+    ),
+    "sgd_optimizer": Words("sgd_optimizer"),
+    "rms_prop_optimizer": Words(
+        "rmsprop_optimizer",
+        {"decay": "alpha", "epsilon": "eps"},
+        {"momentum_optimizer_value": "momentum"},
+        ("rmsprop", "momentum"),
+    ),
+    "ftrl_optimizer": Words(
+        "ftrl_optimizer",
+        {
+            name: name
+            for name in ("learning_rate_power", "initial_accumulator_value", "l1_reg", "l2_reg")
+        },
+    ),
+}
+OTHERS = {
+    "momentumw_optimizer": "decay with momentum is not supported; give adamw_optimizer",
+}
+
+
+def put_optimizers(target: TracedPart, training: Part) -> None:
+    """optimizer, or sparse_optimizer and dense_optimizer."""
+    given = training.parts("optimizer_config")
+    if not given:
+        training.fault(
+            "optimizer_config", "is not set; give adam_optimizer { learning_rate { ... } }"
+        )
+    elif len(given) > 2:
+        words = f"has {len(given)} optimizers; give one, or one of the tables and one of the rest"
+        training.fault("optimizer_config", words)
+    elif len(given) == 2:
+        for name, part in zip(("sparse_optimizer", "dense_optimizer"), given, strict=True):
+            _Optimizer(part).put(target, name)
+    else:
+        one = _Optimizer(given[0])
+        names = ("sparse_optimizer", "dense_optimizer") if one.is_apart() else ("optimizer",)
+        for name in names:
+            one.put(target, name)
+        for name in ("sparse_optimizer", "dense_optimizer"):  # which the one becomes
+            target.draft.origins[join(target.path, name)] = given[0].path
+
+
+class _Optimizer:
+    """One of the optimizers, as it is written for tables, for the rest, or for both."""
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        name = part.message.WhichOneof("optimizer")
+        self.words = OPTIMIZERS.get(name or "")
+        self.inner = part.part(name) if name else None
+        if name is None:
+            part.faults.add(part.path, f"has no optimizer; give one of {', '.join(OPTIMIZERS)}")
+        elif self.words is None:
+            part.fault(name, OTHERS[name])
+        part.refuse({"use_moving_average": AVERAGES})
+        part.idle({"moving_average_decay": "use_moving_average is not set"})
+        if part.message.WhichOneof("optimizer") == "ftrl_optimizer":
+            self.inner.refuse({"l2_shrinkage_reg": "is not supported; give l2_reg"})
+
+    def is_apart(self) -> bool:
+        """Whether tables and the rest need settings of their own."""
+        if self.words is None:
+            return False
+        has_own = any(self.inner.value(name) for name in self.words.dense)
+        return has_own or bool(self.words.decayed) or self._multiplier() != 1
+
+    def _multiplier(self) -> float:
+        name = "embedding_learning_rate_multiplier"
+        return self.part.value(name) if self.part.has(name) else 1.0
+
+    def put(self, target: TracedPart, name: str) -> None:
+        """Write it in a field of train_config."""
+        if self.words is None:
+            return
+        is_dense = name != "sparse_optimizer"
+        made = target.part(name)
+        rate = Rate.of(self.inner)
+        word = self.words.decayed if self.words.decayed and is_dense else self.words.word
+        inner = made.part(word)
+        factor = 1.0 if is_dense else self._multiplier()
+        inner.set("lr", rate.lr * factor)
+        for theirs, ours in self._fields(is_dense).items():
+            value = self.inner.value(theirs)
+            if value != inner.message.DESCRIPTOR.fields_by_name[ours].default_value:
+                inner.set(ours, value)
+        if self.words.decayed and self.inner.value("weight_decay"):
+            inner.set("weight_decay", self._decay(rate.lr))
+        put_rate(made, rate, factor)
+        made.made_from(self.part.path)
+        self._tell(name)
+
+    def _fields(self, is_dense: bool) -> dict[str, str]:
+        return {**self.words.fields, **(self.words.dense if is_dense else {})}
+
+    def _decay(self, lr: float) -> Any:
+        return self.inner.value("weight_decay") / lr if lr else 0.0
+
+    def _tell(self, name: str) -> None:
+        """What differs, of tables only where the optimizer reaches them."""
+        reaches_tables = name != "dense_optimizer"
+        for difference in self.words.differs:
+            is_of_tables = difference in ("adam", "momentum")
+            if reaches_tables or not is_of_tables:
+                self.part.differs(difference)
+        if reaches_tables and self._multiplier() != 1:
+            self.part.differs("multiplier")
