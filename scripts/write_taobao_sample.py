@@ -16,11 +16,24 @@ from pyarrow import csv
 
 # Different values of each column, at most; those of the samples' tables are as many or more.
 VALUES = {
-    **{"pid": 2, "adgroup_id": 9000, "cate_id": 2000, "campaign_id": 5000, "customer": 4000},
-    **{"brand": 3000, "user_id": 20000, "cms_segid": 97, "cms_group_id": 13},
-    **{"final_gender_code": 2, "age_level": 7, "pvalue_level": 4, "shopping_level": 3},
-    **{"occupation": 2, "new_user_class_level": 5, "tag_category_list": 500},
-    **{"tag_brand_list": 900, "price": 50},
+    "pid": 2,
+    "adgroup_id": 9000,
+    "cate_id": 2000,
+    "campaign_id": 5000,
+    "customer": 4000,
+    "brand": 3000,
+    "user_id": 20000,
+    "cms_segid": 97,
+    "cms_group_id": 13,
+    "final_gender_code": 2,
+    "age_level": 7,
+    "pvalue_level": 4,
+    "shopping_level": 3,
+    "occupation": 2,
+    "new_user_class_level": 5,
+    "tag_category_list": 500,
+    "tag_brand_list": 900,
+    "price": 50,
 }
 LISTS = ("tag_category_list", "tag_brand_list")
 
@@ -49,7 +62,9 @@ def columns(num_rows: int, seed: int) -> dict[str, np.ndarray]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for train.csv and eval.csv")
-    parser.add_argument("--rows", type=int, default=50_000, help="of train.csv; a fifth in eval.csv")
+    parser.add_argument(
+        "--rows", type=int, default=50_000, help="of train.csv, five times eval.csv"
+    )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -63,7 +63,7 @@ def test_s1_18_predictions_of_the_export_are_those_of_the_evaluation(
         )
         assert not done.returncode, done.stderr
         table = pq.read_table(target)
-        probs, labels = np.array(table["probs_ctr"]), np.array(table["clk"])
+        probs, labels = np.array(table["probs_ctr"]), np.array(table["clk"]).astype(int)
         clipped = np.clip(probs.astype(np.float64), 1e-12, 1 - 1e-12)
         loss = -np.mean(np.where(labels == 1, np.log(clipped), np.log(1 - clipped)))
         assert loss == pytest.approx(results["binary_cross_entropy_ctr"], abs=1e-6)
@@ -72,9 +72,7 @@ def test_s1_18_predictions_of_the_export_are_those_of_the_evaluation(
 
 
 @pytest.mark.parametrize("form", ["built_in", "backbone"])
-def test_a_resumed_run_is_bit_for_bit_one_that_was_never_stopped(
-    tmp_path: Path, form: str
-) -> None:
+def test_a_resumed_run_is_bit_for_bit_one_that_was_never_stopped(tmp_path: Path, form: str) -> None:
     whole = taobao.write(tmp_path / "whole", text(form), dim=4, rows=40, steps=6)
     Pipeline.load(whole).fit()
     parts = taobao.write(tmp_path / "parts", text(form), dim=4, rows=40, steps=6)

@@ -10,6 +10,7 @@ from functools import cache
 
 from google.protobuf.descriptor import Descriptor
 
+from tzmmoe.config.dialects.easyrec.near import refusal
 from tzmmoe.config.dialects.torcheasyrec import ALIASES
 from tzmmoe.config.dialects.words import counterpart
 from tzmmoe.errors import did_you_mean, few, join, parts_with
@@ -55,7 +56,7 @@ MODELS = [field.message_type for field in ModelConfig.DESCRIPTOR.oneofs_by_name[
 
 def unknown_field(word: str, owner: Descriptor) -> str:
     """The fault of a field that the message ``owner`` lacks."""
-    if words := counterpart(word, owner):
+    if words := counterpart(word, owner) or refusal(word):
         return words
     if not word.strip(".…"):
         return "stands for lines that a document left out; write them, or remove it"

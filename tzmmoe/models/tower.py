@@ -13,7 +13,8 @@ class Tower(nn.Module):
     """Layers, then a linear layer to the logits.
 
     ``mlp``: the fields of an MLP, or the layers themselves; None for none. The input of the linear
-    layer is the tower's hidden state, of width ``state_features``.
+    layer is the tower's hidden state, of width ``state_features``. Without ``linear``, the state
+    itself is the logits.
     """
 
     def __init__(
@@ -23,11 +24,13 @@ class Tower(nn.Module):
         mlp: Mapping[str, Any] | Network | None,
         *,
         bias: bool = True,
+        linear: bool = True,
     ) -> None:
         super().__init__()
         self.mlp = MLP(in_features, **mlp) if isinstance(mlp, Mapping) else mlp
         self.state_features = in_features if self.mlp is None else self.mlp.out_features
-        self.linear = nn.Linear(self.state_features, num_class, bias=bias)
+        self.num_class = num_class
+        self.linear = nn.Linear(self.state_features, num_class, bias=bias) if linear else None
 
     def state(self, x_BH: Tensor, read: Sequence[Tensor] = ()) -> Tensor:
         """Hidden state (B, state_features), from the body's input for the tower, concatenated with
@@ -37,10 +40,10 @@ class Tower(nn.Module):
 
     def logits(self, state: Tensor, addend_B1: Tensor | None = None) -> Tensor:
         """(B,), or (B, C) for several classes."""
-        logits = self.linear(state)
+        logits = state if self.linear is None else self.linear(state)
         if addend_B1 is not None:
             logits = logits + addend_B1
-        return logits.squeeze(-1) if self.linear.out_features == 1 else logits
+        return logits.squeeze(-1) if self.num_class == 1 else logits
 
     def forward(self, x_BH: Tensor, addend_B1: Tensor | None = None) -> Tensor:
         """The logits of a tower that reads no other tower."""

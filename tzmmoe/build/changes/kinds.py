@@ -101,7 +101,7 @@ _FIELDS: dict[str, dict[Kind, str]] = {
     },
     "ModelConfig.model": {Kind.SHAPE: "mmoe ple mmoe_v2 esmm custom_model backbone"},
     "Backbone": {
-        Kind.MEANING: "concat_blocks output_blocks",
+        Kind.MEANING: "concat_blocks output_blocks logits_from_blocks",
         Kind.RESULTS: "l2_regularization",
     },
     "MLP": {

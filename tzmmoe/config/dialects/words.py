@@ -197,7 +197,6 @@ ELSEWHERE = {
         "num_expert": "model_config.mmoe.num_expert",
         "num_experts": "model_config.mmoe.num_expert",
         "feature_configs": "feature_configs",
-        "losses": "model_config.mmoe.task_towers.losses",
         "metrics": "model_config.mmoe.task_towers.metrics",
     },
     "DataConfig": {

@@ -12,6 +12,7 @@ from tzmmoe.models.backbone.flow import Context, Value, merged, shape, tensors
 from tzmmoe.models.backbone.graph import Graph, Scope
 from tzmmoe.models.backbone.steps import Slot
 from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec
+from tzmmoe.models.tower import Tower
 from tzmmoe.nn.gates import Gates
 from tzmmoe.nn.keras_mlp import KerasMLP
 from tzmmoe.registry.modules import NO_MODULES, Modules
@@ -45,10 +46,12 @@ class Backbone(Body):
         output_blocks: Sequence[str],
         top_mlp: Mapping[str, Any] | None,
         l2_regularization: float,
+        logits_from_blocks: bool,
         modules: Modules = NO_MODULES,
     ) -> None:
         super().__init__()
         faults = Faults()
+        self.logits_from_blocks = logits_from_blocks
         with faults.under(""):
             self.kernel_penalty = half_of_squares(l2_regularization)
         scope = Scope(groups, modules)
@@ -179,6 +182,12 @@ class Backbone(Body):
         if isinstance(value, Tensor):
             return TowerInputs([value] * len(self.out_features))
         return TowerInputs(list(value))
+
+    def tower(self, index: int, spec: TowerSpec, read: Sequence[Tower] = ()) -> Tower:
+        width = self.out_features[index]
+        if self.logits_from_blocks and spec.mlp is None and not read and width == spec.num_class:
+            return Tower(width, spec.num_class, None, linear=False)
+        return super().tower(index, spec, read)
 
     def table(self) -> Iterator[tuple[str, str, str, int]]:
         """Of each block: its name, what it reads, the shape of what it gives, and how many numbers

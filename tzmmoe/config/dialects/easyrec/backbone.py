@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from tzmmoe.config.dialects.easyrec.near import refusal
 from tzmmoe.config.dialects.easyrec.rewriting import Rewriting
 from tzmmoe.config.walk import messages
 from tzmmoe.errors import did_you_mean, join
@@ -87,6 +88,8 @@ def rewrite_backbone(config: ModelConfig, rewriting: Rewriting) -> None:
         if isinstance(message, KerasLayer):
             _rewrite(message, path, rewriting)
         elif message.DESCRIPTOR.name == "KerasMLP":
+            if message.add_to_outputs:
+                rewriting.faults.add(join(path, "add_to_outputs"), refusal("add_to_outputs"))
             message.ClearField("add_to_outputs")
 
 

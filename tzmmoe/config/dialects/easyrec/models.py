@@ -2,6 +2,7 @@
 
 from google.protobuf.message import Message
 
+from tzmmoe.config.dialects.easyrec import near
 from tzmmoe.config.dialects.easyrec.backbone import rewrite_backbone
 from tzmmoe.config.dialects.easyrec.networks import fill, rewrite_network
 from tzmmoe.config.dialects.easyrec.ranges import names_of
@@ -14,7 +15,10 @@ from tzmmoe.protos.pipeline_pb2 import Pipeline
 
 # Message: EasyRec's fields, which are rewritten to others.
 WORDS = {
-    "ModelConfig": ("model_class", "model_name", "model_params"),
+    "ModelConfig": (
+        *("model_class", "model_name", "model_params"),
+        *("label_name", "num_class", "loss_type", "losses"),
+    ),
     "KerasLayer": ("class_name", "st_params"),
     "KerasMLP": ("add_to_outputs",),
     "FeatureGroup": ("wide_deep",),
@@ -24,6 +28,8 @@ WORDS = {
     "PairwiseHingeLoss": ("margin",),
 }
 CLASSES = {"MMoE": "mmoe", "PLE": "ple", "ESMM": "esmm", "MultiTaskModel": "backbone"}
+CLASSES["RankModel"] = "backbone"
+OF_RANK_MODEL = ("label_name", "num_class", "loss_type", "losses")
 DEFAULT_L2 = 1e-4  # of EasyRec's built-in models
 PATH = "model_config"
 
@@ -33,6 +39,7 @@ def canonicalize(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
     config, rewriting = pipeline.model_config, Rewriting(faults)
     rewrite_backbone(config, rewriting)
     _check_class(config, faults)
+    _rank_model(pipeline, rewriting)
     config.ClearField("model_class")
     config.ClearField("model_name")
     _groups(pipeline, rewriting)
@@ -44,6 +51,30 @@ def canonicalize(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
         config.dense_start = KERAS
         rewriting.written[f"{PATH}.dense_start"] = rewriting.keras
     return rewriting.written
+
+
+def _rank_model(pipeline: Pipeline, rewriting: Rewriting) -> None:
+    """The one task of a RankModel becomes a tower without layers, named after its label."""
+    config, labels = pipeline.model_config, pipeline.data_config.label_fields
+    is_one = config.model_class == "RankModel" and config.WhichOneof("model") == "backbone"
+    if is_one and not config.backbone.task_towers:
+        label = config.label_name or next(iter(labels), "")
+        tower = config.backbone.task_towers.add(tower_name=label, label_name=label)
+        tower.num_class = config.num_class or 1
+        if config.HasField("loss_type"):
+            tower.loss_type = config.loss_type
+        tower.losses.extend(config.losses)
+        config.backbone.logits_from_blocks = True
+        own = f"{PATH}.backbone.task_towers[0]"
+        rewriting.written[own] = f"{PATH}.model_class"
+        rewriting.written |= {f"{own}.{name}": f"{PATH}.{name}" for name in OF_RANK_MODEL}
+        rewriting.keras = rewriting.keras or f"{PATH}.backbone"
+    for name in OF_RANK_MODEL:
+        is_list = name == "losses"
+        if not is_one and (config.losses if is_list else config.HasField(name)):
+            words = 'is for model_class: "RankModel" alone; give it to the towers'
+            rewriting.faults.add(f"{PATH}.{name}", words)
+        config.ClearField(name)
 
 
 def _check_class(config: ModelConfig, faults: Faults) -> None:
@@ -58,7 +89,8 @@ def _check_class(config: ModelConfig, faults: Faults) -> None:
         faults.add(path, f"is {name!r}, but the model is {model}; {remedy}")
     elif name not in CLASSES:
         names = ", ".join(CLASSES)
-        words = f"is {name!r}, which tzmmoe does not have; it has {names}"
+        why = f"; {near.CLASSES[name]}" if name in near.CLASSES else ""
+        words = f"is {name!r}, which tzmmoe does not have{why}; it has {names}"
         faults.add(path, words + did_you_mean(name, CLASSES))
 
 

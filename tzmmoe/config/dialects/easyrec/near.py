@@ -1,0 +1,41 @@
+"""Words of EasyRec's models that this schema lacks, and what is near."""
+
+_SEQUENCES = "sequences are not supported yet; leave the sequence features out"
+
+NEAR = {
+    **dict.fromkeys(
+        ("sequence_features", "output_seq_and_normal_feature", "concat_seq_feature"), _SEQUENCES
+    ),
+    **dict.fromkeys(
+        ("din", "bst", "text_cnn", "seq_aug", "transformer", "text_encoder", "seq_att_groups"),
+        _SEQUENCES,
+    ),
+    "wide_output_dim": "a WIDE group is not supported yet; mmoe_v2 has a wide side",
+    "raw_input": "write input_layer {}; raw features are numbers in it",
+    "embedding_layer": "write input_layer {}, and embedding_dim in the feature",
+    "nary_dis_embedding": "write auto_dis_embedding or periodic_embedding",
+    "overlap": "make the overlap a column of the data",
+    "dot_product": "write dot, with a dense layer before it",
+    "variational_dropout": "write feature_dropout_rate in an input_layer, which drops features",
+    "kd": "train the tower on the teacher's prediction as its label",
+    "cmbf": "it is for images and texts; write backbone",
+    "uniter": "it is for images and texts; write backbone",
+    "dssm": "it matches users and items; write backbone for one network of both",
+    **dict.fromkeys(
+        ("user_tower_idx_in_output", "item_tower_idx_in_output", "simi_func", "scale_simi"),
+        "it is for matching users and items, which is not supported",
+    ),
+    "add_to_outputs": "outputs of blocks are not exported; give the block's value a tower",
+    "outputs": "outputs of blocks are not exported; give the block's value a tower",
+}
+CLASSES = {
+    "MatchModel": "it matches users and items by two networks",
+    "CMBF": NEAR["cmbf"],
+    "Uniter": NEAR["uniter"],
+}
+
+
+def refusal(word: str) -> str:
+    """The fault of a word that is here, or an empty text."""
+    near = NEAR.get(word)
+    return f"a word of EasyRec that tzmmoe does not have; {near}" if near else ""
