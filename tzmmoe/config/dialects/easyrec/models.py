@@ -72,7 +72,7 @@ def _rank_model(pipeline: Pipeline, rewriting: Rewriting) -> None:
     for name in OF_RANK_MODEL:
         is_list = name == "losses"
         if not is_one and (config.losses if is_list else config.HasField(name)):
-            words = 'is for model_class: "RankModel" alone; give it to the towers'
+            words = f'is for model_class: "RankModel" alone; write task_towers.{name}'
             rewriting.faults.add(f"{PATH}.{name}", words)
         config.ClearField(name)
 
