@@ -41,10 +41,10 @@ variational_dropout wide_and_deep wide_embedding_dim wukong xauc xdeepfm zch
 """
 
 _EASY_REC = """
-backbone feature_config gauc
+backbone bias_tower bottom_cmbf bottom_uniter feature_config gauc
 learn_loss_weight loss_name loss_weight_strategy max_f1
-model_params optimizer_config relation_dnn relation_tower_names sequence_features
-session_auc tag_feature use_sample_weight
+model_params optimizer_config sequence_dnn sequence_features
+session_auc tag_feature use_feature_bn use_feature_ln use_sample_weight
 """
 
 WORDS = dict.fromkeys(_TORCH_EASY_REC.split(), "TorchEasyRec") | dict.fromkeys(

@@ -136,7 +136,8 @@ _FIELDS: dict[str, dict[Kind, str]] = {
     },
     "TaskTower": {
         Kind.KEY: "tower_name",
-        Kind.MEANING: "label_name task_space_indicator_label output_activation",
+        Kind.MEANING: "label_name task_space_indicator_label output_activation "
+        "relation_tower_names",
         Kind.FINGERPRINT: "num_class",
         Kind.RESULTS: "weight sample_weight_name in_task_space_weight out_task_space_weight",
     },

@@ -17,7 +17,7 @@ WORDS = {
     "ModelConfig": ("model_class", "model_name"),
     "FeatureGroup": ("wide_deep",),
     "MMoE": ("expert_dnn", "experts"),
-    "TaskTower": ("dnn", "loss_type", "metrics_set"),
+    "TaskTower": ("dnn", "relation_dnn", "loss_type", "metrics_set"),
 }
 CLASSES = {"MMoE": "mmoe", "PLE": "ple", "ESMM": "esmm"}
 DEFAULT_L2 = 1e-4  # of EasyRec's built-in models

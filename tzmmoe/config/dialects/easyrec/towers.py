@@ -16,8 +16,10 @@ LOSSES = {"L2_LOSS": "l2_loss"}  # CLASSIFICATION depends on the number of class
 
 
 def rewrite_tower(tower: Message, path: str, rewriting: Rewriting) -> None:
-    """``dnn``, ``loss_type`` and ``metrics_set`` become ``mlp``, ``losses`` and ``metrics``."""
+    """``dnn``, ``relation_dnn``, ``loss_type`` and ``metrics_set`` become ``mlp``,
+    ``relation_mlp``, ``losses`` and ``metrics``."""
     rewrite_network(tower, path, "dnn", "mlp", rewriting)
+    rewrite_network(tower, path, "relation_dnn", "relation_mlp", rewriting)
     if tower.HasField("loss_type"):
         if tower.losses:
             log.warning("%s.loss_type has no effect beside losses; remove it", path)
