@@ -1,5 +1,6 @@
 """Relations between towers in a config: what is refused, and what any model makes of them."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -72,16 +73,21 @@ def test_other_faults_are_told_beside_those_of_relations(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("model", models_of_tiny.TEXTS)
 def test_towers_of_any_model_may_read_each_other(model: str, tmp_path: Path) -> None:
-    """A config's first tower reads a later one."""
+    """Here the one that the config names first reads the other."""
     text = models_of_tiny.text(model).format(train="train", eval="eval")
-    own, other = ("ctr_tower {", "cvr") if model == "esmm" else (CTR, "cvr")
+    text = re.sub('relation_tower_names: "ctr"( relation_mlp { hidden_units: \\[3] })?', "", text)
+    name = "cvr" if model == "dbmtl" else "ctr"
+    own, other = ("ctr_tower {" if model == "esmm" else f'"{name}"'), CTR_CVR.replace(name, "")
     reads = f'relation_tower_names: "{other}" relation_mlp {{ hidden_units: [3] }}'
     made, lines = built(loaded(tmp_path, text.replace(own, f"{own} {reads}", 1)))
     assert not lines
-    first, last = made.model.towers.values()
-    assert made.model.order == ["cvr", "ctr"]
-    widths = (tower.mlp.out_features if tower.mlp else None for tower in (first, last))
-    of_body = made.model.body.out_features
-    read = sum(own or width for own, width in zip(widths, of_body, strict=True))
-    assert first.relation.layers[0].linear.weight.shape == (1, 3, read)
+    assert made.model.order == [other, name]
+    read, (reader, last) = 0, made.model.towers.values()
+    for tower, of_body in zip((reader, last), made.model.body.out_features, strict=True):
+        read += tower.mlp.out_features if tower.mlp else of_body
+    assert reader.relation.layers[0].linear.weight.shape == (1, 3, read)
     assert last.relation is None
+    assert reader.linear.in_features == 3
+
+
+CTR_CVR = "ctrcvr"

@@ -97,7 +97,9 @@ _FIELDS: dict[str, dict[Kind, str]] = {
         Kind.FINGERPRINT: "feature_names",
         Kind.MEANING: "group_type",
     },
-    "ModelConfig.model": {Kind.SHAPE: "mmoe ple mmoe_v2 esmm custom_model"},
+    "ModelConfig.model": {
+        Kind.SHAPE: "mmoe ple mmoe_v2 esmm simple_multi_task shared_bottom dbmtl custom_model",
+    },
     "MLP": {
         Kind.SHAPE: "hidden_units use_bn bias use_ln",
         Kind.MEANING: "activation",
@@ -108,6 +110,11 @@ _FIELDS: dict[str, dict[Kind, str]] = {
         Kind.RESULTS: "embedding_regularization",
     },
     "MMoE": {Kind.SHAPE: "num_expert", Kind.RESULTS: "l2_regularization"},
+    "DBMTL": {Kind.SHAPE: "num_expert", Kind.RESULTS: "l2_regularization"},
+    "SharedBottom": {Kind.RESULTS: "l2_regularization"},
+    "SimpleMultiTask": {Kind.RESULTS: "l2_regularization"},
+    "PLE": {Kind.RESULTS: "l2_regularization"},
+    "GroupNetwork": {Kind.SHAPE: "input"},
     "ExtractionNetwork": {
         Kind.SHAPE: "expert_num_per_task share_num",
         Kind.NONE: "network_name",

@@ -1,9 +1,10 @@
-"""EasyRec's models in their built-in form: one message for each."""
+"""EasyRec's ``model_config``, with MMoE in its built-in form."""
 
 import re
 
 from google.protobuf.message import Message
 
+from tzmmoe.config.dialects.easyrec.built_in import DEFAULT_L2, PATH, rewrite_built_in
 from tzmmoe.config.dialects.easyrec.networks import fill, rewrite_network
 from tzmmoe.config.dialects.easyrec.rewriting import Rewriting
 from tzmmoe.config.dialects.easyrec.towers import rewrite_tower
@@ -17,18 +18,25 @@ WORDS = {
     "ModelConfig": ("model_class", "model_name"),
     "FeatureGroup": ("wide_deep",),
     "MMoE": ("expert_dnn", "experts"),
+    "DBMTL": ("bottom_dnn", "expert_dnn"),
+    "ESMM": ("groups",),
     "TaskTower": ("dnn", "relation_dnn", "loss_type", "metrics_set"),
 }
-CLASSES = {"MMoE": "mmoe", "PLE": "ple", "ESMM": "esmm"}
-DEFAULT_L2 = 1e-4  # of EasyRec's built-in models
+CLASSES = {
+    "MMoE": "mmoe",
+    "DBMTL": "dbmtl",
+    "PLE": "ple",
+    "ESMM": "esmm",
+    "SimpleMultiTask": "simple_multi_task",
+}
 RANGE = re.compile(r"(.*)\[(\d+)-(\d+)\](.*)")
-PATH = "model_config"
 
 
 def canonicalize(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
     """Rewrite EasyRec's words in place; {path set: path that the user wrote}."""
     config, rewriting = pipeline.model_config, Rewriting(faults)
     _check_class(config, faults)
+    rewrite_built_in(pipeline, rewriting)
     config.ClearField("model_class")
     config.ClearField("model_name")
     _groups(pipeline, rewriting)

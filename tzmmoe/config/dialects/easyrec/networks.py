@@ -42,6 +42,16 @@ def rewrite_network(owner: Message, path: str, alias: str, name: str, rewriting:
     owner.ClearField(alias)
 
 
+def as_dnn(mlp: MLP) -> None:
+    """Give an MLP that was written as a DNN a DNN's defaults and activation. Names that begin with
+    ``nn.`` are torch's in either."""
+    if not mlp.HasField("use_bn") and not mlp.use_ln:
+        mlp.use_bn = True
+    activation = canonical_activation(mlp.activation)
+    if activation is not None and not mlp.activation.startswith("nn."):
+        mlp.activation = activation
+
+
 def fill(mlp: MLP, dnn: DNN, path: str, rewriting: Rewriting) -> None:
     """Write the layers of a DNN, with those defaults that an MLP does not have."""
     mlp.hidden_units[:], mlp.dropout_ratio[:] = dnn.hidden_units, dnn.dropout_ratio
