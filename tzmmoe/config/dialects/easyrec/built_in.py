@@ -32,7 +32,7 @@ def rewrite_built_in(pipeline: Pipeline, rewriting: Rewriting) -> None:
     if word == "dbmtl":
         _dbmtl(model, path, rewriting)
     elif word == "ple":
-        _ple(model)
+        _ple(model, path, rewriting)
     elif word == "esmm":
         _bind(pipeline, model, path, rewriting)
         _groups(model, path, rewriting)
@@ -64,12 +64,13 @@ def _dbmtl(model: DBMTL, path: str, rewriting: Rewriting) -> None:
         rewrite_network(model, path, alias, name, rewriting)
 
 
-def _ple(model: PLE) -> None:
+def _ple(model: PLE, path: str, rewriting: Rewriting) -> None:
     """The networks have the same names in both forms, so they lie in an MLP already."""
-    for network in model.extraction_networks:
+    for index, network in enumerate(model.extraction_networks):
         for name in ("task_expert_net", "share_expert_net"):
             if network.HasField(name):
-                as_dnn(getattr(network, name))
+                place = f"{path}.extraction_networks[{index}].{name}"
+                as_dnn(getattr(network, name), place, rewriting)
 
 
 def _groups(model: ESMM, path: str, rewriting: Rewriting) -> None:
