@@ -7,11 +7,15 @@ import pytest
 import torch
 from e2e import tiny
 from models import models_of_tiny
+from parts import normal, task
 from pcgrad import all_orders, by_loops
 from torch import Tensor
+from torch.nn import functional as F
 from torch.testing import assert_close
 
+from tzmmoe.learning.surgery import Surgery
 from tzmmoe.run.session import Session
+from tzmmoe.tasks.task import TaskSet
 
 READS = {
     "mmoe": 'relation_tower_names: "ctr" relation_mlp { hidden_units: [3] }',
@@ -71,8 +75,8 @@ def test_the_update_is_that_of_networks_that_are_not_stacked(folder: Path) -> No
     conflicts = 0
     for batch in tiny.batches(session, 12):
         losses, found = session.built.tasks.losses(model(batch.inputs), batch), []
-        for task in session.built.tasks.tasks:
-            loss = sum(losses[f"{word}_{task.name}"] for word in task.losses)
+        for each in session.built.tasks.tasks:
+            loss = sum(losses[f"{word}_{each.name}"] for word in each.losses)
             grads = torch.autograd.grad(loss, named.values(), retain_graph=True, allow_unused=True)
             there = {n: g for n, g in zip(named, grads, strict=True) if g is not None}
             parts = apart(dense(session, there))
@@ -90,3 +94,46 @@ def test_the_update_is_that_of_networks_that_are_not_stacked(folder: Path) -> No
         plain = {name: sum(g[name] for g in found if name in g) for name in expected}
         conflicts += any((moved[n] - plain[n]).abs().max() > 1e-4 for n in plain if "ctr]" in n)
     assert conflicts
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("dim", [0, 1])
+def test_parts_along_either_dimension_are_those_of_parameters_of_their_own(
+    dim: int, sparse: bool
+) -> None:
+    """Of towers a, b and c, b reads a, and c has no loss of its own; a table's parts are its
+    columns, and its last rows are not trained."""
+    rows, trained = (6, 4) if dim else (3, 3)
+    stack = torch.nn.Parameter(normal(rows, 3, seed=1))
+    common = torch.nn.Parameter(normal(4, seed=2))
+    ids = torch.tensor([[0, 2, 5], [2, 1, 0]]) if dim else torch.tensor([[0, 1, 2], [1, 2, 0]])
+
+    def losses() -> dict[str, Tensor]:
+        by_id = [F.embedding(each, stack, sparse=sparse) for each in ids]  # (3, 3) of each task
+        if dim:
+            a, b = by_id[0][:, 0].sum(), by_id[1][:, 0].prod() - 2 * by_id[1][:, 1].sum()
+        else:
+            a, b = by_id[0][0].sum(), by_id[1][2].square().sum() - 2 * by_id[1][0].sum()
+        pulls = common[:2].sum() - common[2], 20 * common[2] - 3 * common[0]
+        keys = ("binary_cross_entropy_a", "binary_cross_entropy_b")
+        return dict(zip(keys, (a + pulls[0], b * 3 + pulls[1]), strict=True))
+
+    found = []
+    for loss in losses().values():
+        grads = torch.autograd.grad(loss, [stack, common], retain_graph=True)
+        parts = grads[0].to_dense()[:trained].chunk(3, dim)
+        named = {f"stack[{place}]": part for place, part in enumerate(parts) if part.any()}
+        found.append(named | {"common": grads[1]})
+    assert [len(each) for each in found] == [2, 3]
+    tasks = TaskSet([task("a"), task("b")])
+    table = {stack: trained} if dim else {}
+    surgery = Surgery(tasks, [stack, common], table, {stack: dim}, [{0, 1}, {1}, set()])
+    surgery.backward(losses())
+    assert stack.grad.is_sparse == sparse
+    moved = dict(enumerate(stack.grad.to_dense()[:trained].chunk(3, dim)))
+    expected = by_loops(found, all_orders(2)[0])
+    assert_close(common.grad, torch.from_numpy(expected["common"]))
+    assert not torch.allclose(common.grad, sum(each["common"] for each in found))
+    for place, part in moved.items():
+        wanted = expected.get(f"stack[{place}]")
+        assert_close(part, torch.zeros_like(part) if wanted is None else torch.from_numpy(wanted))
