@@ -4,8 +4,9 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
 from google.protobuf.message import Message
 
-from tzmmoe.build.model import tower_specs
+from tzmmoe.build.towers import tower_specs
 from tzmmoe.config.walk import name_towers
+from tzmmoe.errors import Faults
 from tzmmoe.protos.model_pb2 import TaskTower
 
 
@@ -36,9 +37,10 @@ def test_fields_that_only_a_models_own_towers_have_reach_its_body() -> None:
         def WhichOneof(self, oneof: str) -> str:
             return f"{oneof}_of_test"
 
-    config = Config()
+    config, faults = Config(), Faults()
     name_towers(config)
-    specs = tower_specs(config)
+    specs = tower_specs(config, faults)
+    assert not faults
     place = "model_config.model_of_test"
     assert list(specs) == [f"{place}.towers[0]", f"{place}.last_tower"]
     one, last = specs.values()

@@ -131,6 +131,14 @@ PLACES: dict[str, tuple[list[tuple[str, str]], dict[str, str]]] = {
         {"class": '"tzmmoe.features.id.IdFeature"', "embedding_dim": "4", "args": ARGUMENTS},
     ),
     "MMoE": ([("num_expert: 2", "FIELDS")], {}),
+    "DBMTL": (
+        [
+            ("mmoe {", "dbmtl {"),
+            ("expert_mlp { hidden_units: [4] }", ""),
+            ("num_expert: 2", "FIELDS"),
+        ],
+        {},
+    ),
     "DNN": ([(METRIC + LOSS, f"{METRIC + LOSS} dnn {{ FIELDS }}")], {}),
     "MLP": ([("hidden_units: [4]", "FIELDS")], {}),
     "MaxF1": ([(METRIC, "metrics { max_f1 { FIELDS } }")], {}),

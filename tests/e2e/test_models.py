@@ -1,4 +1,4 @@
-"""PLE and ESMM from their config to predictions."""
+"""Models besides MMoE, from their config to predictions."""
 
 from pathlib import Path
 
@@ -10,8 +10,10 @@ from models import models_of_tiny
 
 from tzmmoe import predict
 
-OUTPUTS = {"ple": ("ctr", "cvr"), "esmm": ("ctr", "cvr", "ctcvr")}
-LEARNED = {
+BOTH = ("ctr", "cvr")
+OUTPUTS = dict.fromkeys(models_of_tiny.TEXTS, BOTH) | {"esmm": (*BOTH, "ctcvr")}
+OF_BOTH = ("binary_cross_entropy_ctr", "binary_cross_entropy_cvr")
+LEARNED = dict.fromkeys(models_of_tiny.TEXTS, OF_BOTH) | {
     "ple": ("binary_cross_entropy_ctr", "binary_cross_entropy_cvr", "l2_loss_cvr"),
     "esmm": ("binary_cross_entropy_ctr", "binary_cross_entropy_ctcvr"),
 }
@@ -38,7 +40,8 @@ def test_it_learns_is_measured_and_predicts_from_its_export_as_in_evaluation(
         f"auc_{task}" for task in OUTPUTS[model]
     }
     assert results["binary_cross_entropy_ctr"] < first["binary_cross_entropy_ctr"]
-    penalties = ["regularization"] if model == "esmm" else []
+    is_penalized = "l2_regularization" in models_of_tiny.TEXTS[model]
+    penalties = ["regularization"] if is_penalized else []
     losses = sum(results[key] for key in (*LEARNED[model], *penalties))
     assert results["val_loss"] == pytest.approx(losses)
     run.evaluate(predictions_path=str(tmp_path / "evaluated.parquet"))

@@ -21,6 +21,11 @@ CLIPPED = "adam_optimizer { lr: 0.01 gradient_clipping: true max_gradient: 0.001
 OTHERS = {
     "clipped": {SPARSE: CLIPPED, "train_config__grad_clipping": 'clipping_type: "norm"'},
     "surgery": {"train_config__grad_process": "pcgrad"},
+    "relations and surgery": {
+        "train_config__grad_process": "pcgrad",
+        f"{TOWERS}[0]__relation_tower_names": '["cvr"]',  # so the later tower runs first
+        f"{TOWERS}[0]__relation_mlp": "hidden_units: [3] use_bn: true",
+    },
     "no accumulation": {"train_config__gradient_accumulation_steps": 1},
     "pos_weight": {
         f"{TOWERS}[0]__losses": "binary_cross_entropy { pos_weight: 3 label_smoothing: 0.1 }",
@@ -54,6 +59,10 @@ def test_clipping_accumulation_and_surgery_are_those_of_the_global_batch(
     folders, tmp_path, two, name
 ) -> None:
     assert max(compare(folders, tmp_path, two, OTHERS[name])) < 1e-5
+
+
+def test_towers_that_read_others_learn_as_in_one_process(folders, tmp_path, two) -> None:
+    assert max(compare(folders, tmp_path, two, OTHERS["relations and surgery"])) < 1e-5
 
 
 @pytest.mark.parametrize("name", ["pos_weight", "focal"])

@@ -61,7 +61,7 @@ def losses_of(num_tasks: int, *, sparse: Sequence[bool] | None = None) -> Losses
 def surgery(named: Mapping[str, nn.Parameter], num_tasks: int) -> Surgery:
     tasks = TaskSet([task(str(number)) for number in range(num_tasks)])
     trained = {named["table"]: TRAINED} if "table" in named else {}
-    return Surgery(tasks, list(named.values()), trained, set())
+    return Surgery(tasks, list(named.values()), trained, {})
 
 
 def operated(

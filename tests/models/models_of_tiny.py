@@ -34,7 +34,46 @@ ESMM = """
   }
 }
 """
-TEXTS = {"ple": PLE, "esmm": ESMM}
+# The first tower reads the second.
+DBMTL = """
+  dbmtl {
+    bottom_mlp { hidden_units: [8] }
+    expert_mlp { hidden_units: [6] } gate_mlp { hidden_units: [3] } num_expert: 2
+    task_towers {
+      tower_name: "cvr" label_name: "buy" sample_weight_name: "importance"
+      mlp { hidden_units: [4] } relation_tower_names: "ctr" relation_mlp { hidden_units: [3] }
+    }
+    task_towers { tower_name: "ctr" label_name: "click" mlp { hidden_units: [4] use_bn: true } }
+    l2_regularization: 0.001
+  }
+}
+"""
+SHARED_BOTTOM = """
+  shared_bottom {
+    bottom_mlp { hidden_units: [8] }
+    task_towers { tower_name: "ctr" label_name: "click" mlp { hidden_units: [4] } }
+    task_towers { tower_name: "cvr" label_name: "buy" relation_tower_names: "ctr" }
+  }
+}
+"""
+SIMPLE_MULTI_TASK = """
+  simple_multi_task {
+    task_towers { tower_name: "ctr" label_name: "click" mlp { hidden_units: [4] } }
+    task_towers {
+      tower_name: "cvr" label_name: "buy" sample_weight_name: "importance"
+      mlp { hidden_units: [4] }
+    }
+    l2_regularization: 0.001
+  }
+}
+"""
+TEXTS = {
+    "ple": PLE,
+    "esmm": ESMM,
+    "dbmtl": DBMTL,
+    "shared_bottom": SHARED_BOTTOM,
+    "simple_multi_task": SIMPLE_MULTI_TASK,
+}
 
 
 def text(model: str) -> str:

@@ -37,6 +37,7 @@ class Model(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         defaults = {"bottom_mlp": BOTTOM, "share_bottom": False, "l2_regularization": 0.0}
+        defaults |= {"group_networks": ()}
         specs = parts.specs(ctr=1, cvr=1)
         self.body = ESMM({"all": parts.group(a=WIDTH)}, specs, **defaults | settings)
         made = [self.body.tower(place, spec) for place, spec in enumerate(specs)]

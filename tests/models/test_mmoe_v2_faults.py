@@ -76,7 +76,13 @@ def test_a_tower_has_no_mlp_and_no_other_number_of_classes_than_its_units() -> N
     """S0.11: task_structs alone gives the layers and the width of the output."""
     tower = 'task_towers { tower_name: "a"'
     content = text(SMALL, GROUPS)
-    for more, path in (("mlp { hidden_units: 4 }", "mlp"), ("num_class: 3", "num_class")):
+    for more, path in (
+        ("mlp { hidden_units: 4 }", "mlp"),
+        ("num_class: 3", "num_class"),
+        ('relation_tower_names: "b"', "relation_tower_names"),
+        ("relation_mlp { hidden_units: 4 }", "relation_mlp"),
+        ("relation_dnn { hidden_units: 4 }", "relation_mlp"),
+    ):
         with pytest.raises(ConfigError) as error:
             made(content.replace(tower, f"{tower} {more}"))
         paths = [fault.path for fault in error.value.faults]

@@ -16,6 +16,7 @@ from torch.testing import assert_close
 from tzmmoe.errors import ConfigError
 from tzmmoe.models.ple import PLE
 from tzmmoe.protos.pipeline_pb2 import Pipeline
+from tzmmoe.tables.penalties import penalized, regularization
 
 WIDTH = 6
 Weights = Mapping[str, Tensor]
@@ -58,7 +59,8 @@ def made(shapes: Sequence[Shape], num_tasks: int, **of_nets: Any) -> PLE:
             each[name] = each[name] and each[name] | of_nets
     towers = parts.specs(**{f"t{t}": 1 for t in range(num_tasks)})
     groups = {"all": parts.group(a=WIDTH)}
-    return parts.shaken(PLE(groups, towers, extraction_networks=networks))
+    made = PLE(groups, towers, extraction_networks=networks, l2_regularization=0.0)
+    return parts.shaken(made)
 
 
 def expert(weights: Weights, prefix: str, number: int, layers: int, x_D: Tensor) -> Tensor:
@@ -232,6 +234,24 @@ def test_more_levels_have_more_parameters_and_none_that_nothing_reads() -> None:
     assert all(fewer < more for fewer, more in pairwise(counts))
 
 
+def of_two(networks: Sequence[Mapping[str, Any]], l2: float = 0.0) -> PLE:
+    groups, towers = {"all": parts.group(a=3)}, parts.specs(a=1, b=1)
+    return PLE(groups, towers, extraction_networks=networks, l2_regularization=l2)
+
+
+def test_regularization_is_half_of_the_squares_of_all_kernels() -> None:
+    """Of experts, gates and towers; biases are left out."""
+    model = of_two([network((2, 1, [4])), network((1, 2, [3]))], l2=0.3).double()
+    parts_of_it = nn.ModuleList([model, model.tower(0, parts.specs(a=1)[0])]).double()
+    kernels = [w for n, w in parts_of_it.named_parameters() if n.endswith("weight")]
+    assert len(kernels) == 2 + 2 + 2 + 1 + 1  # experts of two kinds, gates of tasks, one shared
+    wanted = 0.3 * sum(float(w.detach().square().sum()) for w in kernels) / 2
+    found = regularization(penalized(parts_of_it))
+    assert float(found.detach()) == pytest.approx(wanted, rel=1e-12)
+    with pytest.raises(ConfigError, match="l2_regularization: is -1; give 0 or more"):
+        of_two([network((1, 1, [4]))], l2=-1.0)
+
+
 NET = parts.PLAIN | {"hidden_units": [4]}
 FAULTS = [
     ({"expert_num_per_task": None}, "expert_num_per_task", "is not set; give 1"),
@@ -253,7 +273,7 @@ def test_a_bad_setting_is_a_fault_at_its_field(
     networks = [network((1, 1, [4])) for _ in range(2)]
     networks[place] = networks[place] | change
     with pytest.raises(ConfigError) as error:
-        PLE({"all": parts.group(a=3)}, parts.specs(a=1, b=1), extraction_networks=networks)
+        of_two(networks)
     [fault] = error.value.faults
     assert fault.path == f"extraction_networks[{place}].{path}"
     assert words in fault.text
@@ -261,12 +281,11 @@ def test_a_bad_setting_is_a_fault_at_its_field(
 
 def test_the_faults_of_all_levels_are_named_at_once() -> None:
     bad = network((1, 1, [4]), expert_num_per_task=0, task_expert_net=None)
-    groups, towers = {"all": parts.group(a=3)}, parts.specs(a=1, b=1)
     with pytest.raises(ConfigError) as error:
-        PLE(groups, towers, extraction_networks=[bad, bad])
+        of_two([bad, bad])
     assert len(error.value.faults) == 4
     with pytest.raises(ConfigError) as error:
-        PLE(groups, towers, extraction_networks=[])
+        of_two([])
     assert [fault.path for fault in error.value.faults] == ["extraction_networks"]
 
 

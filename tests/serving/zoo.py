@@ -94,6 +94,23 @@ def mmoe() -> Iterator[tuple[str, str]]:
         yield f"only {', '.join(names)}", text(model, names=names)
 
 
+def relations() -> Iterator[tuple[str, str]]:
+    """Models whose towers may read each other, with and without layers for that."""
+    mlp = {"hidden_units": [4]}
+    for related in ({}, {"relation_mlp": {"hidden_units": [3], "use_bn": True}}):
+        reads = {"relation_tower_names": ["a"], **related}
+        two = [tower("b", "l2_loss", **reads), tower("a", "binary_cross_entropy", mlp=mlp)]
+        kind = "with layers" if related else "plain"
+        yield f"simple_multi_task, {kind}", text({"simple_multi_task": {"task_towers": two}})
+        yield (
+            f"shared_bottom, {kind}",
+            text({"shared_bottom": {"bottom_mlp": mlp, "task_towers": two}}),
+        )
+        for experts in ({}, {"expert_mlp": mlp, "gate_mlp": mlp}):
+            dbmtl = {"bottom_mlp": mlp, **experts, "task_towers": two}
+            yield f"dbmtl, {kind}, {'no ' * (not experts)}experts", text({"dbmtl": dbmtl})
+
+
 def ple_and_esmm() -> Iterator[tuple[str, str]]:
     two = [tower("a", "binary_cross_entropy"), tower("b", "l2_loss")]
     for share in (0, 2):
@@ -113,6 +130,9 @@ def ple_and_esmm() -> Iterator[tuple[str, str]]:
         }
         esmm = {"bottom_mlp": {"hidden_units": [4]}, "share_bottom": shared, **ends}
         yield f"esmm, share_bottom {shared}", text({"esmm": esmm})
+    groups = {"one": ["mean", "plain"], "two": ["bucket"]}
+    networks = [{"input": "two", "mlp": {"hidden_units": [4]}}, {"input": "one"}]
+    yield "esmm, groups", text({"esmm": {"group_networks": networks, **ends}}, groups)
 
 
 def mmoe_v2() -> Iterator[tuple[str, str]]:
@@ -145,4 +165,4 @@ def mmoe_v2() -> Iterator[tuple[str, str]]:
         yield f"mmoe_v2 {spelled(chosen)}", text({"mmoe_v2": small | chosen}, groups)
 
 
-ALL = dict([*mmoe(), *ple_and_esmm(), *mmoe_v2()])
+ALL = dict([*mmoe(), *ple_and_esmm(), *relations(), *mmoe_v2()])

@@ -339,9 +339,9 @@ def test_setting_a_member_of_a_oneof_clears_the_others(kind):
         ("data_config.batch_sise", "1", "'batch_sise': no such field; did you mean 'batch_size'?"),
         ("batch_size", "1", "'batch_size': no such field here; it belongs in eval_config or"),
         (
-            "model_config.dbmtl.x",
+            "model_config.pepnet.x",
             "1",
-            "'dbmtl': a word of TorchEasyRec .*not support",
+            "'pepnet': a word of TorchEasyRec .*not support",
         ),
         ("data_config.batch_size", "", "is empty; .*whole number"),
         ("data_config.batch_size", "many", "is many; .*whole number"),

@@ -288,8 +288,8 @@ def test_what_cannot_be_read_is_not_also_said_to_be_missing(tmp_path, old, new, 
 @pytest.mark.parametrize(
     ("old", "word", "system"),
     [
-        ("mmoe {", "dbmtl {", "TorchEasyRec"),
-        ("expert_mlp {", "relation_dnn {", "EasyRec"),
+        ("mmoe {", "pepnet {", "TorchEasyRec"),
+        ("expert_mlp {", "backbone {", "EasyRec"),
         ("{ id_feature {", "{ sequence_feature {", "TorchEasyRec"),
         ("{ auc {", "{ xauc {", "TorchEasyRec"),
         ("batch_size:", "batch_cost_size:", "TorchEasyRec"),

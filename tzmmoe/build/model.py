@@ -13,8 +13,9 @@ from torch import nn
 
 from tzmmoe.build.features import build_features, feature_settings, feature_specs, with_helpers
 from tzmmoe.build.tasks import chosen_model, task_sets
+from tzmmoe.build.towers import build_towers, tower_specs
 from tzmmoe.config.walk import task_towers, tower_fields
-from tzmmoe.errors import ConfigError, Faults, few, within
+from tzmmoe.errors import ConfigError, Faults, few
 from tzmmoe.features import Feature, FeatureSettings, FeatureSpec
 from tzmmoe.models import MODELS, Body
 from tzmmoe.models.base import Group, TowerSpec
@@ -22,9 +23,9 @@ from tzmmoe.models.encoder import Encoder
 from tzmmoe.models.rank import RankModel
 from tzmmoe.models.tower import Tower
 from tzmmoe.nn.keras import start_as_keras
-from tzmmoe.protos.model_pb2 import KERAS, ModelConfig, TaskTower
+from tzmmoe.protos.model_pb2 import KERAS, ModelConfig
 from tzmmoe.protos.pipeline_pb2 import Pipeline
-from tzmmoe.registry import Modules, OwnErrors, fields
+from tzmmoe.registry import Modules, OwnErrors
 from tzmmoe.registry.modules import NO_MODULES
 from tzmmoe.tables.table import fill_tables
 from tzmmoe.tasks.taskset import TaskSet
@@ -72,7 +73,7 @@ def build(
     torch.manual_seed(pipeline.runtime_config.seed)
     model = None
     with _allocating(faults), faults.under(""), OwnErrors(modules, ConfigError):
-        by_path = tower_specs(pipeline.model_config)
+        by_path = tower_specs(pipeline.model_config, faults)
         of_body = (_groups(groups, by_name), list(by_path.values()))
         body = _body(pipeline.model_config, of_body, faults, modules)
         if body:
@@ -81,7 +82,7 @@ def build(
         features = [by_name[name] for name in names if name in by_name]
         if free is not None:
             _check_memory(_tables(features, body), specs, faults, free * spread)
-        towers = _towers(by_path, body, faults, modules)
+        towers = build_towers(by_path, body, faults, modules)
         if body and not faults:
             weighting = tasks.weighting if any(True for _ in tasks.weighting.parameters()) else None
             model = _model(pipeline, features, body, towers, weighting)
@@ -191,18 +192,6 @@ def _allocating(faults: Faults) -> Iterator[None]:
         faults.add("model_config", words)
 
 
-def tower_specs(config: ModelConfig) -> dict[str, TowerSpec]:
-    """The specification of each tower, by its path."""
-    of_tasks = TaskTower.DESCRIPTOR.fields_by_name
-    specs = {}
-    for path, message in task_towers(config):
-        values = fields(message)
-        further = {name: value for name, value in values.items() if name not in of_tasks}
-        num_class = message.num_class or 1  # 0 is a fault of its own
-        specs[path] = TowerSpec(message.tower_name, num_class, values["mlp"], further)
-    return specs
-
-
 def _body(
     config: ModelConfig,
     given: tuple[Mapping[str, Group], Sequence[TowerSpec]],
@@ -222,25 +211,6 @@ def _body(
             arguments["modules"] = modules
         is_custom = word == MODELS.custom
         body = MODELS.make(kind, given, arguments) if is_custom else kind(*given, **arguments)
-        body.order([tower.name for tower in given[1]])
+        body.connect(given[1])
         return body
     return None
-
-
-def _towers(
-    by_path: Mapping[str, TowerSpec], body: Body | None, faults: Faults, modules: Modules
-) -> dict[str, Tower]:
-    """The towers by name, in the order of the config. Each is made after those that it reads."""
-    names = [spec.name for spec in by_path.values()]
-    by_name = {spec.name: (i, path, spec) for i, (path, spec) in enumerate(by_path.items())}
-    towers: dict[str, Tower] = {}
-    for name in body.order(names) if body else by_name:
-        index, path, spec = by_name[name]
-        with faults.under(path), OwnErrors(modules, ConfigError):
-            if body:
-                sources = [towers[other] for other in body.reads.get(name, ()) if other in towers]
-                towers[name] = body.tower(index, spec, sources)
-            else:
-                with within("mlp"):
-                    Tower(1, spec.num_class, spec.mlp)
-    return {name: towers[name] for name in names if name in towers}

@@ -21,7 +21,7 @@ from tzmmoe.textformat.named import has_any_names
 
 _TORCH_EASY_REC = """
 asset_dir batch_cost_size bool_mask_feature combine_feature combo_feature
-commitment_loss contrastive_loss dat data_type dbmtl dc2vr dcn_v1 dcn_v2 deepfm
+commitment_loss contrastive_loss dat data_type dc2vr dcn_v1 dcn_v2 deepfm
 delta_embedding_dump_config din_encoder dlrm dlrm_hstu dssm dssm_v2 dynamicemb ema
 embedding_name_suffix enable_global_grad_clip expr_feature fg_value_type force_base_data_group fused
 grouped_xauc hard_negative_sampler hard_negative_sampler_v2 hstu_match in_order is_orderby_partition
@@ -36,13 +36,14 @@ sequence_bool_mask_feature sequence_combine_feature sequence_combo_feature seque
 sequence_delim sequence_encoders sequence_expr_feature sequence_feature sequence_fields
 sequence_groups sequence_id_feature sequence_kv_dot_product sequence_length sequence_lookup_feature
 sequence_match_feature sequence_overlap_feature sequence_raw_feature sequence_tokenize_feature
-sid_rqkmeans sid_rqvae simple_attention simple_multi_task stub_type tdm tdm_sampler
+sid_rqkmeans sid_rqvae simple_attention stub_type tdm tdm_sampler
 tensorboard_summaries tokenize_feature train_metrics ultra_hstu use_dense_ema use_pareto_loss_weight
 variational_dropout wide_and_deep wide_embedding_dim wukong xauc xdeepfm zch
 """
 
 _EASY_REC = """
-feature_config optimizer_config relation_dnn relation_tower_names sequence_features tag_feature
+bias_tower bottom_cmbf bottom_uniter feature_config optimizer_config sequence_dnn sequence_features
+tag_feature use_feature_bn use_feature_ln
 """
 
 WORDS = dict.fromkeys(_TORCH_EASY_REC.split(), "TorchEasyRec") | dict.fromkeys(

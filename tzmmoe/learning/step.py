@@ -239,7 +239,7 @@ def _losses(
     return losses
 
 
-def _surgery(model: nn.Module, tasks: TaskSet, settings: LearningSettings) -> Surgery | None:
+def _surgery(model: RankModel, tasks: TaskSet, settings: LearningSettings) -> Surgery | None:
     if settings.grad_process != "pcgrad":
         return None
     if len(tasks.learned()) == 1:
@@ -247,8 +247,11 @@ def _surgery(model: nn.Module, tasks: TaskSet, settings: LearningSettings) -> Su
         return None
     tables = trained_rows(model)
     modules = [part for part in model.modules() if getattr(part, "by_task", False)]
-    by_task = {parameter for part in modules for parameter in part.parameters()}
-    return Surgery(tasks, [*dense_parameters(model).values(), *tables], tables, by_task)
+    by_task = {p: getattr(part, "task_dim", 0) for part in modules for p in part.parameters()}
+    learned = [task.name for task in tasks.learned()]
+    reached = [{p for p, name in enumerate(learned) if name in read} for read in model.readers()]
+    parameters = [*dense_parameters(model).values(), *tables]
+    return Surgery(tasks, parameters, tables, by_task, reached)
 
 
 def _backward(

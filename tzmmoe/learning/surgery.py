@@ -1,7 +1,7 @@
 """Combines conflicting gradients of tasks so that no task works against another."""
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,11 @@ class Surgery:
 
     ``trained_rows``: of each table; its other rows do not count. A gradient that is sparse for all
     tasks stays sparse. The order is drawn from torch's global generator.
+
+    ``by_task``: along which dimension a parameter's parts, one for each tower, follow each other.
+    ``reached``: for each tower, the tasks that reach its part, by their places among those that
+    learn. Where towers read each other, these are several, and the part then counts as a parameter
+    that they share.
     """
 
     def __init__(
@@ -33,12 +38,14 @@ class Surgery:
         tasks: TaskSet,
         parameters: Sequence[nn.Parameter],
         trained_rows: Mapping[nn.Parameter, int],
-        by_task: Set[nn.Parameter],
+        by_task: Mapping[nn.Parameter, int],
+        reached: Sequence[Set[int]] = (),
     ) -> None:
         self._keys = [[f"{word}_{task.name}" for word in task.losses] for task in tasks.learned()]
         self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
         self._trained = trained_rows
         self._by_task = by_task
+        self._reached = reached if any(len(tasks) > 1 for tasks in reached) else ()
 
     def backward(self, losses: Mapping[str, Tensor], replicas: Replicas | None = None) -> None:
         """In place of ``sum(losses.values()).backward()``: adds to the parameters' gradients.
@@ -80,7 +87,10 @@ class Surgery:
             if own:
                 is_shared = len(own) > 1 and parameter not in self._by_task
                 trained = self._trained.get(parameter)
-                parts.append(ParameterGradients.of(parameter, own, trained, is_shared))
+                part = ParameterGradients.of(parameter, own, trained, is_shared)
+                if self._reached and parameter in self._by_task:
+                    part = PartGradients.of(part, self._by_task[parameter], self._reached)
+                parts.append(part)
         device, num_tasks = self._parameters[0].device, len(by_task)
         products_TT = torch.zeros(num_tasks, num_tasks, dtype=torch.float64, device=device)
         for part in parts:
@@ -162,9 +172,17 @@ class ParameterGradients:
 
     def sum(self, coefficients_T: Tensor) -> Tensor:
         """The weighted sum, sparse if all gradients were; unweighted unless shared."""
+        return self.as_gradient(self.total(coefficients_T))
+
+    def total(self, coefficients_T: Tensor) -> Tensor:
+        """The weighted sum of ``grads``, in their shape."""
         total = torch.zeros_like(next(iter(self.grads.values())))
         for task, grad in self.grads.items():
             total += coefficients_T[task] * grad if self.is_shared else grad
+        return total
+
+    def as_gradient(self, total: Tensor) -> Tensor:
+        """The gradient of the whole parameter that the ``rows`` of ``total`` stand for."""
         if self.rows is None:
             return total
         return torch.sparse_coo_tensor(
@@ -174,3 +192,43 @@ class ParameterGradients:
             is_coalesced=True,
             check_invariants=False,
         )
+
+
+@dataclass(frozen=True)
+class PartGradients:
+    """The gradients of a parameter with a part for each tower, where towers read each other.
+
+    Each of ``parts`` has those of the tasks that reach it; they follow each other along ``dim``.
+    """
+
+    whole: ParameterGradients
+    parts: Sequence[ParameterGradients]
+    dim: int
+
+    @property
+    def parameter(self) -> nn.Parameter:
+        return self.whole.parameter
+
+    @classmethod
+    def of(
+        cls, whole: ParameterGradients, dim: int, reached: Sequence[Set[int]]
+    ) -> "PartGradients":
+        by_task = {task: g.chunk(len(reached), dim) for task, g in whole.grads.items()}
+        parts = []
+        for place, tasks in enumerate(reached):
+            grads = {task: chunks[place] for task, chunks in by_task.items() if task in tasks}
+            if not grads:  # a task that does not learn
+                some = next(iter(by_task.values()))[place]
+                grads = {0: torch.zeros_like(some)}
+            parts.append(replace(whole, grads=grads, is_shared=len(grads) > 1))
+        return cls(whole, parts, dim)
+
+    def add_products(self, products_TT: Tensor) -> None:
+        """Add the dot products of the tasks' gradients."""
+        for part in self.parts:
+            part.add_products(products_TT)
+
+    def sum(self, coefficients_T: Tensor) -> Tensor:
+        """As that of ``ParameterGradients``; parts of one task are unweighted."""
+        totals = [part.total(coefficients_T) for part in self.parts]
+        return self.whole.as_gradient(torch.cat(totals, self.dim))

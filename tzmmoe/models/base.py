@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor, nn
 
 from tzmmoe.config.rulebook import Rules
-from tzmmoe.errors import ConfigError, within
+from tzmmoe.errors import ConfigError
 from tzmmoe.models.tower import Tower
 from tzmmoe.protos.model_pb2 import ModelConfig
 from tzmmoe.registry import Registry
@@ -56,12 +56,15 @@ class Factor:
 @dataclass(frozen=True)
 class TowerSpec:
     """A tower as the config describes it: its name, its number of logits, and the fields of its
-    ``mlp``, None if unset. ``further``: fields that only this model's towers have."""
+    ``mlp`` and ``relation_mlp``, None if unset. ``relations``: the towers whose hidden states it
+    reads. ``further``: fields that only this model's towers have."""
 
     name: str
     num_class: int
     mlp: Mapping[str, Any] | None
     further: Mapping[str, Any]
+    relations: Sequence[str] = ()
+    relation_mlp: Mapping[str, Any] | None = None
 
 
 class TowerInputs(NamedTuple):
@@ -106,11 +109,25 @@ class Body(nn.Module, ABC):
 
         Raises ConfigError, with paths in the tower's message.
         """
-        width = self.out_features[index] + sum(tower.state_features for tower in read)
-        with within("mlp"):
-            made = Tower(width, spec.num_class, spec.mlp)
+        made = Tower(
+            self.out_features[index],
+            spec.num_class,
+            spec.mlp,
+            read_features=sum(tower.state_features for tower in read),
+            relation=spec.relation_mlp,
+        )
         penalize(made, self.kernel_penalty)
         return made
+
+    def connect(self, towers: Sequence[TowerSpec]) -> None:
+        """Let each tower read its ``relations`` too, after those that the body itself says.
+
+        Raises ConfigError if the towers then have no order.
+        """
+        joined = {t.name: [*self.reads.get(t.name, ()), *t.relations] for t in towers}
+        own = {name: read for name, read in self.reads.items() if name not in joined}
+        self.reads = own | {name: list(dict.fromkeys(read)) for name, read in joined.items()}
+        self.order([tower.name for tower in towers])
 
     def order(self, names: Sequence[str]) -> list[str]:
         """The towers, each after those it reads. Raises ConfigError if there is no such order."""

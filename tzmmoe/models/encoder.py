@@ -53,6 +53,8 @@ class TablesByWidth(nn.ModuleDict):
 class FactorInput(nn.Module):
     """One of a body's factors: a batch -> (B, N, dim), fields in the factor's order."""
 
+    task_dim = 1  # of its parameters, along which those of each task lie if they are by_task
+
     def __init__(self, name: str, factor: Factor, layout: Layout, *, seed: int) -> None:
         super().__init__()
 

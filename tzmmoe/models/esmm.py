@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from tzmmoe.errors import Faults
 from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec, only_group
+from tzmmoe.models.grouped_input import GroupedInput
 from tzmmoe.nn.mlp import MLP
 from tzmmoe.tables.penalties import half_of_squares, penalize
 from tzmmoe.tasks.relations import Conditional, Product
@@ -34,12 +35,16 @@ class ESMM(Body):
         *,
         bottom_mlp: dict[str, Any] | None,
         share_bottom: bool,
+        group_networks: Sequence[Mapping[str, Any]],
         l2_regularization: float,
     ) -> None:
         super().__init__()
-        self.group = only_group(groups, "esmm")
-        self.groups = {self.group: list(groups[self.group].widths)}
-        width, faults = groups[self.group].width, Faults()
+        faults, width = Faults(), 1
+        networks = group_networks or [{"input": only_group(groups, "esmm"), "mlp": None}]
+        with faults.under(""):
+            self.input = GroupedInput(groups, networks, "group_networks")
+            width = self.input.out_features
+            self.groups = {name: list(groups[name].widths) for name in self.input.names}
         with faults.under(""):
             self.kernel_penalty = half_of_squares(l2_regularization)
         if share_bottom and bottom_mlp is None:
@@ -74,7 +79,7 @@ class ESMM(Body):
         ]
 
     def forward(self, inputs: Mapping[str, Tensor]) -> TowerInputs:
-        x_BD = inputs[self.group]
+        x_BD = self.input(inputs)
         hidden = [bottom(x_BD).squeeze(1) for bottom in self.bottoms] or [x_BD]
         each = len(self.out_features) // len(hidden)
         return TowerInputs(hidden * each)

@@ -12,6 +12,7 @@ from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec, only
 from tzmmoe.nn.gates import Gates
 from tzmmoe.nn.mlp import MLP
 from tzmmoe.protos.pipeline_pb2 import Pipeline
+from tzmmoe.tables.penalties import half_of_squares, penalize
 
 
 def _notes(pipeline: Pipeline) -> Iterator[str]:
@@ -41,6 +42,7 @@ class PLE(Body):
         towers: Sequence[TowerSpec],
         *,
         extraction_networks: Sequence[Mapping[str, Any]],
+        l2_regularization: float,
     ) -> None:
         super().__init__()
         self.group = only_group(groups, "ple")
@@ -56,8 +58,11 @@ class PLE(Body):
                 _check(network)
                 levels.append(Level(width, len(towers), network, later))
             width = _width(network["task_expert_net"])
+        with faults.under(""):
+            self.kernel_penalty = half_of_squares(l2_regularization)
         faults.stop()
         self.levels = nn.ModuleList(levels)
+        penalize(self, self.kernel_penalty)
         self.out_features = [width] * len(towers)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> TowerInputs:

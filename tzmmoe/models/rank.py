@@ -44,11 +44,19 @@ class RankModel(nn.Module):
             tower, (part, addend) = self.towers[f"tower_{name}"], parts[name]
             read = [states[other] for other in self.body.reads.get(name, ())]
             states[name] = tower.state(part, read)
-            logits[name] = tower.logits(states[name], addend)
+            logits[name] = tower.logits(states[name], addend, read)
         outputs = {name: logits[name] for name in self.names}
         if self.training and self.encoder.regularization:
             outputs[PENALTY] = self.encoder.embedding_penalty(encoded)
         return outputs
+
+    def readers(self) -> list[set[str]]:
+        """For each tower in order, itself and those that read it, directly or through others."""
+        found = {name: {name} for name in self.names}
+        for name in reversed(self.order):  # a tower's readers come after it
+            for other in self.body.reads.get(name, ()):
+                found[other] |= found[name]
+        return [found[name] for name in self.names]
 
     @property
     def is_regularized(self) -> bool:

@@ -6,15 +6,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tzmmoe.errors import Faults
 from tzmmoe.nn.mlp import MLP, Network
 
 
 class Tower(nn.Module):
-    """Layers, then a linear layer to the logits.
+    """Layers, a relation to other towers, then a linear layer to the logits.
 
-    ``mlp``: the fields of an MLP, or the layers themselves; None for none. The input of the linear
-    layer is the tower's hidden state, of width ``state_features``. Without ``linear``, the state
-    itself is the logits.
+    h = mlp(x); with a relation, r = relation([h, h_1, h_2, ...]) of the hidden states h_i that the
+    tower reads, and logits = linear(r). Without one, logits = linear([h, h_1, h_2, ...]).
+    Wang et al., "Deep Bayesian Multi-Target Learning for Recommender Systems", 2019, section 3.
+
+    ``mlp``, ``relation``: the fields of an MLP, or the layers themselves; None for none.
+    ``read_features``: the width of what is read of other towers, together. Other towers read this
+    one's r or, without a relation, h, of width ``state_features``.
+    Without ``linear``, the state itself is the logits.
     """
 
     def __init__(
@@ -25,22 +31,38 @@ class Tower(nn.Module):
         *,
         bias: bool = True,
         linear: bool = True,
+        read_features: int = 0,
+        relation: Mapping[str, Any] | Network | None = None,
     ) -> None:
         super().__init__()
-        self.mlp = MLP(in_features, **mlp) if isinstance(mlp, Mapping) else mlp
-        self.state_features = in_features if self.mlp is None else self.mlp.out_features
+        self.mlp = self.relation = None
+        faults = Faults()
+        with faults.under("mlp"):
+            self.mlp = _network(in_features, mlp)
+        hidden = in_features if self.mlp is None else self.mlp.out_features
+        with faults.under("relation_mlp"):
+            self.relation = _network(hidden + read_features, relation)
+        faults.stop()
+        self.state_features = hidden if self.relation is None else self.relation.out_features
+        self.joins = self.relation is None and read_features > 0
+        width = self.state_features + (read_features if self.joins else 0)
         self.num_class = num_class
-        self.linear = nn.Linear(self.state_features, num_class, bias=bias) if linear else None
+        self.linear = nn.Linear(width, num_class, bias=bias) if linear else None
 
     def state(self, x_BH: Tensor, read: Sequence[Tensor] = ()) -> Tensor:
-        """Hidden state (B, state_features), from the body's input for the tower, concatenated with
-        the states of the towers that it reads."""
-        x_BD = torch.cat([x_BH, *read], dim=1) if read else x_BH
-        return x_BD if self.mlp is None else self.mlp(x_BD).squeeze(1)
+        """What other towers read (B, state_features), from the body's input for the tower and the
+        states that it reads."""
+        hidden_BH = x_BH if self.mlp is None else self.mlp(x_BH).squeeze(1)
+        if self.relation is None:
+            return hidden_BH
+        return self.relation(_joined(hidden_BH, read)).squeeze(1)
 
-    def logits(self, state: Tensor, addend_B1: Tensor | None = None) -> Tensor:
+    def logits(
+        self, state_BH: Tensor, addend_B1: Tensor | None = None, read: Sequence[Tensor] = ()
+    ) -> Tensor:
         """(B,), or (B, C) for several classes."""
-        logits = state if self.linear is None else self.linear(state)
+        read_BD = _joined(state_BH, read) if self.joins else state_BH
+        logits = read_BD if self.linear is None else self.linear(read_BD)
         if addend_B1 is not None:
             logits = logits + addend_B1
         return logits.squeeze(-1) if self.num_class == 1 else logits
@@ -48,3 +70,11 @@ class Tower(nn.Module):
     def forward(self, x_BH: Tensor, addend_B1: Tensor | None = None) -> Tensor:
         """The logits of a tower that reads no other tower."""
         return self.logits(self.state(x_BH), addend_B1)
+
+
+def _network(in_features: int, layers: Mapping[str, Any] | Network | None) -> Network | None:
+    return MLP(in_features, **layers) if isinstance(layers, Mapping) else layers
+
+
+def _joined(state_BH: Tensor, read: Sequence[Tensor]) -> Tensor:
+    return torch.cat([state_BH, *read], dim=1) if read else state_BH

@@ -99,7 +99,10 @@ _FIELDS: dict[str, dict[Kind, str]] = {
         Kind.FINGERPRINT: "feature_names",
         Kind.MEANING: "group_type",
     },
-    "ModelConfig.model": {Kind.SHAPE: "mmoe ple mmoe_v2 esmm custom_model backbone"},
+    "ModelConfig.model": {
+        Kind.SHAPE: "mmoe ple mmoe_v2 esmm simple_multi_task shared_bottom dbmtl custom_model "
+        "backbone",
+    },
     "Backbone": {
         Kind.MEANING: "concat_blocks output_blocks logits_from_blocks",
         Kind.RESULTS: "l2_regularization",
@@ -114,6 +117,11 @@ _FIELDS: dict[str, dict[Kind, str]] = {
         Kind.RESULTS: "embedding_regularization loss_weight_strategy",
     },
     "MMoE": {Kind.SHAPE: "num_expert", Kind.RESULTS: "l2_regularization"},
+    "DBMTL": {Kind.SHAPE: "num_expert", Kind.RESULTS: "l2_regularization"},
+    "SharedBottom": {Kind.RESULTS: "l2_regularization"},
+    "SimpleMultiTask": {Kind.RESULTS: "l2_regularization"},
+    "PLE": {Kind.RESULTS: "l2_regularization"},
+    "GroupNetwork": {Kind.SHAPE: "input"},
     "ExtractionNetwork": {
         Kind.SHAPE: "expert_num_per_task share_num",
         Kind.NONE: "network_name",
@@ -143,7 +151,7 @@ _FIELDS: dict[str, dict[Kind, str]] = {
     "TaskTower": {
         Kind.KEY: "tower_name",
         Kind.MEANING: "label_name task_space_indicator_label task_space_indicator_name "
-        "task_space_indicator_value output_activation",
+        "task_space_indicator_value output_activation relation_tower_names",
         Kind.FINGERPRINT: "num_class",
         Kind.RESULTS: "weight sample_weight_name use_sample_weight in_task_space_weight "
         "out_task_space_weight",

@@ -49,6 +49,7 @@ def fill_towers(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
 def check(pipeline: Pipeline, faults: Faults) -> None:
     """Add a fault for each contradiction."""
     model, config = pipeline.model_config, pipeline.model_config.mmoe_v2
+    _check_relations(config, faults)
     names = [group.group_name for group in model.feature_groups]
     if not config.use_wide or config.wide_group in names:
         return
@@ -59,6 +60,17 @@ def check(pipeline: Pipeline, faults: Faults) -> None:
     elif config.HasField("use_wide"):
         words = f"is true, but there is no feature group {wide!r}; add it, or name it in wide_group"
         faults.add(f"{PATH}.use_wide", words + hint)
+
+
+def _check_relations(config: MMoEV2, faults: Faults) -> None:
+    for index, tower in enumerate(config.task_towers):
+        for name, value in (
+            ("relation_tower_names", bool(tower.relation_tower_names)),
+            ("relation_mlp", tower.HasField("relation_mlp")),
+        ):
+            if value:
+                words = "is set, but the towers of mmoe_v2 read no other towers; remove it"
+                faults.add(f"{PATH}.task_towers[{index}].{name}", words)
 
 
 def notes(pipeline: Pipeline) -> Iterator[str]:

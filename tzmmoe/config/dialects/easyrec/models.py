@@ -1,9 +1,10 @@
-"""EasyRec's models in their built-in form: one message for each."""
+"""EasyRec's ``model_config``, with MMoE in its built-in form."""
 
 from google.protobuf.message import Message
 
 from tzmmoe.config.dialects.easyrec import near
 from tzmmoe.config.dialects.easyrec.backbone import rewrite_backbone
+from tzmmoe.config.dialects.easyrec.built_in import DEFAULT_L2, PATH, rewrite_built_in
 from tzmmoe.config.dialects.easyrec.networks import fill, rewrite_network
 from tzmmoe.config.dialects.easyrec.ranges import names_of
 from tzmmoe.config.dialects.easyrec.rewriting import Rewriting
@@ -23,15 +24,22 @@ WORDS = {
     "KerasMLP": ("add_to_outputs",),
     "FeatureGroup": ("wide_deep",),
     "MMoE": ("expert_dnn", "experts"),
-    "TaskTower": ("dnn", "loss_type", "metrics_set"),
+    "DBMTL": ("bottom_dnn", "expert_dnn"),
+    "ESMM": ("groups",),
+    "TaskTower": ("dnn", "relation_dnn", "loss_type", "metrics_set"),
     "Loss": ("loss_type", "pairwise_loss"),
     "PairwiseHingeLoss": ("margin",),
 }
-CLASSES = {"MMoE": "mmoe", "PLE": "ple", "ESMM": "esmm", "MultiTaskModel": "backbone"}
-CLASSES["RankModel"] = "backbone"
+CLASSES = {
+    "MMoE": "mmoe",
+    "DBMTL": "dbmtl",
+    "PLE": "ple",
+    "ESMM": "esmm",
+    "SimpleMultiTask": "simple_multi_task",
+    "MultiTaskModel": "backbone",
+    "RankModel": "backbone",
+}
 OF_RANK_MODEL = ("label_name", "num_class", "loss_type", "losses")
-DEFAULT_L2 = 1e-4  # of EasyRec's built-in models
-PATH = "model_config"
 
 
 def canonicalize(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
@@ -40,6 +48,7 @@ def canonicalize(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
     rewrite_backbone(config, rewriting)
     _check_class(config, faults)
     _rank_model(pipeline, rewriting)
+    rewrite_built_in(pipeline, rewriting)
     config.ClearField("model_class")
     config.ClearField("model_name")
     _groups(pipeline, rewriting)

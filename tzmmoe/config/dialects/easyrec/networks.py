@@ -42,15 +42,28 @@ def rewrite_network(owner: Message, path: str, alias: str, name: str, rewriting:
     owner.ClearField(alias)
 
 
+def as_dnn(mlp: MLP, path: str, rewriting: Rewriting) -> None:
+    """Give an MLP that was written as a DNN a DNN's defaults and activation. Names that begin with
+    ``nn.`` are torch's in either."""
+    if not mlp.HasField("use_bn") and not mlp.use_ln:
+        mlp.use_bn = True
+    if not mlp.activation.startswith("nn."):
+        _name_activation(mlp, mlp.activation, path, rewriting)
+
+
 def fill(mlp: MLP, dnn: DNN, path: str, rewriting: Rewriting) -> None:
     """Write the layers of a DNN, with those defaults that an MLP does not have."""
     mlp.hidden_units[:], mlp.dropout_ratio[:] = dnn.hidden_units, dnn.dropout_ratio
     mlp.use_bn = dnn.use_bn
-    activation = canonical_activation(dnn.activation)
+    _name_activation(mlp, dnn.activation, path, rewriting)
+
+
+def _name_activation(mlp: MLP, name: str, path: str, rewriting: Rewriting) -> None:
+    activation = canonical_activation(name)
     if activation is None:
         names = [word for word in ACTIVATIONS if word]
-        words = f"is {dnn.activation!r}; give one of {', '.join(names)}"
-        hint = did_you_mean(dnn.activation, names)
-        rewriting.faults.add(join(path, "activation"), words + hint)
+        words = f"is {name!r}; give one of {', '.join(names)}"
+        rewriting.faults.add(join(path, "activation"), words + did_you_mean(name, names))
+        mlp.ClearField("activation")
         return
     mlp.activation = activation
