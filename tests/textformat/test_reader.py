@@ -289,14 +289,13 @@ def test_what_cannot_be_read_is_not_also_said_to_be_missing(tmp_path, old, new, 
     ("old", "word", "system"),
     [
         ("mmoe {", "pepnet {", "TorchEasyRec"),
-        ("expert_mlp {", "backbone {", "EasyRec"),
+        ("expert_mlp {", "bias_tower {", "EasyRec"),
         ("{ id_feature {", "{ sequence_feature {", "TorchEasyRec"),
         ("{ auc {", "{ xauc {", "TorchEasyRec"),
         ("batch_size:", "batch_cost_size:", "TorchEasyRec"),
-        ("losses {", "learn_loss_weight: true losses {", "EasyRec"),
-        ("metrics {", "loss_weight_strategy: Random metrics {", "EasyRec"),
+        ("losses {", "bottom_cmbf {} losses {", "EasyRec"),
         ("feature_groups {", "feature_groups { sequence_groups {}", "TorchEasyRec"),
-        ("feature_names:", "sequence_features {} feature_names:", "EasyRec"),
+        ("feature_names:", "tag_feature {} feature_names:", "EasyRec"),
     ],
 )
 def test_a_neighbours_word_is_not_supported_yet_rather_than_unknown(tmp_path, old, word, system):

@@ -128,6 +128,9 @@ Cross.projection_dim MaskBlock.output_size MaskBlock.aggregation_size MaskBlock.
 GateNN.hidden_dim Highway.emb_size AITM.project_dim
 """
 
+# EasyRec's models that may stand on a backbone, where only their towers are read.
+ON_BACKBONE = dict.fromkeys(("dbmtl", "simple_multi_task"), "model_params")
+
 FACTS = SchemaFacts(
     unknown_field=unknown_field,
     unknown_value=unknown_value,
@@ -143,6 +146,7 @@ FACTS = SchemaFacts(
         "DataConfig": [{"input_fields", "input_fields_str"}, {"fg_mode", "fg_encoded"}],
         **{name: [{*pair} for pair in aliases.items()] for name, aliases in ALIASES.items()},
     },
+    beside={"ModelConfig": {"backbone": ON_BACKBONE}},
     positive=frozenset(POSITIVE.split()),
     replacing={"TrainConfig": [{"num_steps", "num_epochs"}]},
     units={

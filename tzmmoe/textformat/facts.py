@@ -15,7 +15,8 @@ class SchemaFacts:
     by message, sets of fields of which at most one may be set. ``replacing``: by message, sets of
     fields that may be set together, but of which an edit of one unsets those that no edit sets.
     ``units``: by ``Message.field``, the unit to suggest where a string field is set to a bare
-    number. ``positive``: as ``Message.field``, the unsigned fields that must not be 0.
+    number. ``positive``: as ``Message.field``, the unsigned fields that must not be 0. ``beside``:
+    by message, for a field of a text, the fields that are read as another while it is there too.
     """
 
     unknown_field: Callable[[str, Descriptor], str]
@@ -24,6 +25,7 @@ class SchemaFacts:
     units: Mapping[str, str]
     positive: Collection[str] = ()
     replacing: Mapping[str, Sequence[Set[str]]] = field(default_factory=dict)
+    beside: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
 
     def rivals(self, owner: Descriptor, name: str) -> set[str]:
         """The fields that an edit of the field ``name`` unsets."""
@@ -32,6 +34,12 @@ class SchemaFacts:
     def replaced(self, owner: Descriptor, name: str) -> set[str]:
         """Those of them that stay if an edit has set them."""
         return _others(self.replacing, owner, name)
+
+    def read_as(self, owner: Descriptor, names: Collection[str]) -> dict[str, str]:
+        """Of the fields of a text, those that are read as others."""
+        rules = self.beside.get(owner.name, {})
+        pairs = (pair for name in rules.keys() & set(names) for pair in rules[name].items())
+        return {name: other for name, other in pairs if other not in names}
 
 
 def _others(groups: Mapping[str, Sequence[Set[str]]], owner: Descriptor, name: str) -> set[str]:

@@ -98,7 +98,8 @@ class TextReading:
         if named.has_any_names(kind) and not named.is_spelt_out(kind, nodes):
             named.fill(message, named.from_nodes(nodes, path, self._add), path, Faults())
             return
-        for node in nodes:
+        others = self.facts.read_as(kind, [node.name for node in nodes])
+        for node in (replace(n, name=others.get(n.name, n.name)) for n in nodes):
             here = join(path, node.name)
             field = message.DESCRIPTOR.fields_by_name.get(node.name)
             if field is None:

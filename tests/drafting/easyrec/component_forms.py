@@ -82,7 +82,19 @@ SEVERAL_LOSSES = (
     "loss_type: CLASSIFICATION",
     "losses { loss_type: CLASSIFICATION weight: 1 } losses { loss_type: PAIR_WISE_LOSS weight: 1 }",
 )
+DBMTL_ON_BACKBONE = changed(
+    ("model_params {", "dbmtl {"),
+    ('model_class: "MultiTaskModel"', 'model_class: "DBMTL"'),
+    text=components(MASKS + "concat_blocks: ['mask_net']", CTR + RELATED),
+)
+SIMPLE_ON_BACKBONE = changed(
+    ("model_params {", "simple_multi_task {"),
+    ('model_class: "MultiTaskModel"', 'model_class: "SimpleMultiTask"'),
+    text=components(f'blocks {{ name: "identity" {GROUP} }}'),
+)
 FORMS = {
+    "DBMTL on a backbone": DBMTL_ON_BACKBONE,
+    "simple multi-task on a backbone": SIMPLE_ON_BACKBONE,
     "several losses": changed(SEVERAL_LOSSES, text=BUILT_IN),
     "mirrored strategy": changed(MIRRORED, text=COMPONENTS),
     "case 8, MMoE": components(mmoe("mmoe", GROUP)),

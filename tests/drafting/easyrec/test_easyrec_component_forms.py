@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from drafting.easyrec.component_forms import FORMS
-from drafting.easyrec.pipelines import convert, write_rows
+from drafting.easyrec.pipelines import convert, line_of, refused, write_rows
 
 from tzmmoe import Pipeline as Runs
 
@@ -27,3 +27,25 @@ def test_settings_of_another_strategy_are_reported_as_without_effect(tmp_path: P
     said = convert(tmp_path, FORMS["mirrored strategy"]).plain
     assert "train_distribute" in said
     assert "num_gpus_per_worker" in said
+
+
+def test_the_towers_of_a_built_in_model_on_a_backbone_are_those_of_the_backbone(
+    tmp_path: Path,
+) -> None:
+    """With EasyRec's default of their penalty, if that is not written."""
+    text = FORMS["DBMTL on a backbone"].replace("l2_regularization: 1e-6", "")
+    model = convert(tmp_path, text).pipeline.model_config
+    assert model.WhichOneof("model") == "backbone"
+    ctr, cvr = model.backbone.task_towers
+    assert (ctr.tower_name, cvr.tower_name) == ("ctr", "cvr")
+    assert list(cvr.relation_tower_names) == ["ctr"]
+    assert list(cvr.relation_mlp.hidden_units) == [4]
+    assert model.backbone.l2_regularization == 1e-4
+
+
+def test_a_fault_of_a_tower_on_a_backbone_has_the_users_path_and_line(tmp_path: Path) -> None:
+    text = FORMS["DBMTL on a backbone"].replace('label_name: "buy"', 'label_name: "bye"')
+    [line] = refused(tmp_path, text)
+    number = line_of(text, 'label_name: "bye"')
+    assert f":{number}: " in line
+    assert "model_config.dbmtl.task_towers[1].label_name: 'bye'" in line

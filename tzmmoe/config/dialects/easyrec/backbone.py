@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from tzmmoe.config.dialects.easyrec.built_in import DEFAULT_L2
 from tzmmoe.config.dialects.easyrec.near import refusal
 from tzmmoe.config.dialects.easyrec.rewriting import Rewriting
 from tzmmoe.config.walk import messages
@@ -74,6 +75,8 @@ NEAR = {
     "BiasNet": "EasyRec has it as no layer either; Dense and Add do it in two layers",
     "AutoInt": "MultiHeadAttention is its layer",
 }
+# Built-in models of EasyRec that may stand on a backbone, which gives their towers the input.
+ON_BACKBONE = {"DBMTL": "dbmtl", "SimpleMultiTask": "simple_multi_task"}
 IGNORED = {"name", "dtype", "trainable"}  # of every Keras layer, without a meaning here
 
 
@@ -94,7 +97,8 @@ def rewrite_backbone(config: ModelConfig, rewriting: Rewriting) -> None:
 
 
 def _move(config: ModelConfig, own: str, rewriting: Rewriting) -> None:
-    path = "model_config.model_params"
+    word = ON_BACKBONE.get(config.model_class, "model_params")
+    path = f"model_config.{word}"
     if config.WhichOneof("model") not in (None, "backbone"):
         words = f"is for a backbone, but the model is {config.WhichOneof('model')}; remove one"
         rewriting.faults.add(path, words)
@@ -110,6 +114,9 @@ def _move(config: ModelConfig, own: str, rewriting: Rewriting) -> None:
     backbone.task_towers.extend(params.task_towers)
     if params.HasField("l2_regularization"):
         backbone.l2_regularization = params.l2_regularization
+    elif word != "model_params":
+        backbone.l2_regularization = DEFAULT_L2
+        rewriting.written[f"{own}.l2_regularization"] = path
     rewriting.keras = rewriting.keras or path
     config.ClearField("model_params")
 

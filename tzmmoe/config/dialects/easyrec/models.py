@@ -3,7 +3,7 @@
 from google.protobuf.message import Message
 
 from tzmmoe.config.dialects.easyrec import near
-from tzmmoe.config.dialects.easyrec.backbone import rewrite_backbone
+from tzmmoe.config.dialects.easyrec.backbone import ON_BACKBONE, rewrite_backbone
 from tzmmoe.config.dialects.easyrec.built_in import DEFAULT_L2, PATH, rewrite_built_in
 from tzmmoe.config.dialects.easyrec.networks import fill, rewrite_network
 from tzmmoe.config.dialects.easyrec.ranges import names_of
@@ -89,7 +89,7 @@ def _rank_model(pipeline: Pipeline, rewriting: Rewriting) -> None:
 def _check_class(config: ModelConfig, faults: Faults) -> None:
     """Add a fault if ``model_class`` is not that of the model."""
     name, model = config.model_class, config.WhichOneof("model")
-    if not name or CLASSES.get(name) == model:
+    if not name or CLASSES.get(name) == model or (model == "backbone" and name in ON_BACKBONE):
         return
     path = f"{PATH}.model_class"
     if model is not None and name in CLASSES:
