@@ -138,7 +138,7 @@ class AnyTensor(Row):
 
 def dropout(*, rate: float | None) -> nn.Module:
     """Keras's Dropout."""
-    check_dropout("rate", [rate or 0.0])
+    check_dropout("rate", rate or 0.0)
     return Dropout(rate or 0.0)
 
 

@@ -70,12 +70,12 @@ class Recurrent(nn.Module):
         self.fixed = fixed
 
     def forward(self, value: Value) -> Value:
-        with within("keras_layer"):
-            if self.fixed is None:
-                for step in self.steps:
-                    value = step(value)
-                return value
+        if self.fixed is not None:
             return self._around(value)
+        with within("keras_layer"):
+            for step in self.steps:
+                value = step(value)
+        return value
 
     def _around(self, value: Value) -> Value:
         if isinstance(value, Tensor) or not self.fixed < len(value):
@@ -85,7 +85,8 @@ class Recurrent(nn.Module):
         rest: Any = [part for place, part in enumerate(value) if place != self.fixed]
         for step in self.steps:
             parts = list(rest) if isinstance(rest, list | tuple) else [rest]
-            rest = step([*parts[: self.fixed], fixed, *parts[self.fixed :]])
+            with within("keras_layer"):
+                rest = step([*parts[: self.fixed], fixed, *parts[self.fixed :]])
         return rest[0] if isinstance(rest, list) and len(rest) == 1 else rest
 
 
