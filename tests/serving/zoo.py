@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from itertools import product
 
+from models.backbone import tiny_blocks
 from models.small_v2 import spelled
 
 from tzmmoe.nn.activations import KERAS, OF_LOGITS, TORCH
@@ -145,4 +146,19 @@ def mmoe_v2() -> Iterator[tuple[str, str]]:
         yield f"mmoe_v2 {spelled(chosen)}", text({"mmoe_v2": small | chosen}, groups)
 
 
-ALL = dict([*mmoe(), *ple_and_esmm(), *mmoe_v2()])
+def backbones() -> Iterator[tuple[str, str]]:
+    """Every layer, and every function that an expression may call."""
+    members = {"all": ["one", "mean", "still"], "mixed": ["one", "weighted"], "numbers": ["plain"]}
+    towers = "".join(spelled({"task_towers": tower(name, "binary_cross_entropy")}) for name in "ab")
+    for name, blocks in tiny_blocks.MODELS.items():
+        found = text({}, members)
+        assert found.count(" }\ntrain_config") == 1
+        yield (
+            name,
+            found.replace(
+                " }\ntrain_config", f" backbone {{ {blocks} {towers} }} }}\ntrain_config"
+            ),
+        )
+
+
+ALL = dict([*mmoe(), *ple_and_esmm(), *mmoe_v2(), *backbones()])

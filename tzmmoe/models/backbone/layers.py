@@ -35,7 +35,9 @@ from tzmmoe.nn.keras_mlp import KerasMLP
 from tzmmoe.nn.mlp import Dropout, check_dropout
 from tzmmoe.nn.numbers import AutoDisEmbedding, PeriodicEmbedding
 from tzmmoe.protos.layer_pb2 import KerasLayer
+from tzmmoe.protos.layer_pb2 import SENet as SENetMessage
 from tzmmoe.registry import Registry
+from tzmmoe.registry import fields as fields_of
 from tzmmoe.registry.modules import Modules, make
 
 LAYERS: Registry = Registry(KerasLayer, "params")
@@ -160,6 +162,17 @@ def mixture(
     return MMoE(widths, num_task=num_task, num_expert=num_expert, expert_mlp=expert_mlp)
 
 
+def fibinet(
+    widths: Sequence[int],
+    *,
+    senet: Mapping[str, Any] | None,
+    bilinear: Mapping[str, Any] | None,
+    mlp: Mapping[str, Any] | None,
+) -> nn.Module:
+    """FiBiNet; SENet with its defaults where it is unset."""
+    return FiBiNet(widths, senet=senet or fields_of(SENetMessage()), bilinear=bilinear, mlp=mlp)
+
+
 ROWS: dict[str, Row] = {
     "mlp": LastAxis(KerasMLP),
     "senet": Matrices(SENet),
@@ -169,7 +182,7 @@ ROWS: dict[str, Row] = {
     "cross": Matrices(Cross),
     "cin": Fields(CIN),
     "bilinear": Matrices(BiLinear),
-    "fibinet": Matrices(FiBiNet),
+    "fibinet": Matrices(fibinet),
     "mask_block": MatrixOrMatrices(MaskBlock),
     "masknet": Matrix(MaskNet),
     "ppnet": Matrices(PPNet),
