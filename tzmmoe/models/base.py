@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tzmmoe.config.rulebook import Rules
 from tzmmoe.errors import ConfigError, within
+from tzmmoe.models.parts import Part, parts_of_children
 from tzmmoe.models.tower import Tower
 from tzmmoe.protos.model_pb2 import ModelConfig
 from tzmmoe.registry import Registry
@@ -111,6 +112,14 @@ class Body(nn.Module, ABC):
             made = Tower(width, spec.num_class, spec.mlp)
         penalize(made, self.kernel_penalty)
         return made
+
+    def parts(self) -> Sequence[Part]:
+        """The body's parts, for people to read."""
+        return list(parts_of_children(self, [f"group {name}" for name in self.groups]))
+
+    def ends(self) -> Sequence[str]:
+        """The names of those parts that the towers read."""
+        return [part.name for part in self.parts()]
 
     def order(self, names: Sequence[str]) -> list[str]:
         """The towers, each after those it reads. Raises ConfigError if there is no such order."""

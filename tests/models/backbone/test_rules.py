@@ -453,9 +453,13 @@ def test_the_table_says_what_each_block_reads_gives_and_learns(tmp_path: Path) -
         "wide", 5, "pair", "inputs { block_name: 'list' input_fn: 'lambda x: x[0]' }"
     )
     text += PACKAGE + block("a", "wide", USE)
-    rows = list(body(tmp_path, text).table())
+    rows = [
+        (part.name, list(part.reads), part.layer, part.gives, part.parameters)
+        for part in body(tmp_path, text).parts()
+    ]
     assert rows == [
-        ("list", "group all", "[3 x (B, 4)]", 0),
-        ("wide", "group pair, list", "(B, 5)", 12 * 5 + 5),
-        ("a", "wide, package shared", "(B, 8)", 0),
+        ("list", ["group all"], "input_layer", "[3 x (B, 4)]", 0),
+        ("wide", ["group pair", "list"], "dense", "(B, 5)", 12 * 5 + 5),
+        ("a", ["wide", "package shared"], "join", "(B, 8)", 0),
+        ("package shared", ["group all"], "input_layer, dense", "", 12 * 3 + 3),
     ]

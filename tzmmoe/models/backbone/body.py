@@ -1,17 +1,20 @@
 """A body that is put together from blocks."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tzmmoe.errors import ConfigError, Faults, few, within
+from tzmmoe.models.backbone.block import Block
 from tzmmoe.models.backbone.flow import Context, Value, merged, shape, tensors
 from tzmmoe.models.backbone.graph import Graph, Scope, checked_name
+from tzmmoe.models.backbone.inputs import InputBlock
 from tzmmoe.models.backbone.steps import Slot
 from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec
+from tzmmoe.models.parts import Part, part_of, trained
 from tzmmoe.nn.gates import Gates
 from tzmmoe.nn.keras_mlp import KerasMLP
 from tzmmoe.registry.modules import NO_MODULES, Modules
@@ -177,13 +180,35 @@ class Backbone(Body):
             return TowerInputs([value] * len(self.out_features))
         return TowerInputs(list(value))
 
-    def table(self) -> Iterator[tuple[str, str, str, int]]:
-        """Of each block: its name, what it reads, the shape of what it gives, and how many numbers
-        it learns."""
-        for name in self.graph.order:
-            block = self.graph.made[name]
-            count = sum(p.numel() for p in block.parameters() if p.requires_grad)
-            yield name, ", ".join(self.graph.read_by(name)), self.shapes[name], count
+    def parts(self) -> list[Part]:
+        """The blocks in order, then those of packages, whose weights count once."""
+        found = [
+            Part(
+                name,
+                self.graph.read_by(name),
+                _kind(self.graph.made[name]),
+                self.shapes[name],
+                trained(self.graph.made[name]),
+            )
+            for name in self.graph.order
+        ]
+        for package in self.packages.values():
+            reads = dict.fromkeys(each for name in package.order for each in package.read_by(name))
+            outside = [name for name in reads if name not in package.specs]
+            layers = ", ".join(_kind(package.made[name]) for name in package.order)
+            name = f"package {package.package}"
+            found.append(Part(name, outside, layers, "", trained(package)))
+        return found + ([part_of("top_mlp", self.top, self.graph.outputs)] if self.top else [])
+
+    def ends(self) -> list[str]:
+        return ["top_mlp"] if self.top else self.graph.outputs
+
+
+def _kind(block: Block | InputBlock) -> str:
+    """A block's layers by their words."""
+    if isinstance(block, InputBlock):
+        return "input_layer"
+    return ", ".join(map(str, block.steps)) or "join"
 
 
 def _make_packages(

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tzmmoe.errors import Faults, within
+from tzmmoe.errors import Faults
 from tzmmoe.models.backbone.flow import Value, one, several, tensors
 from tzmmoe.nn.attention.aitm import AITMTower
 from tzmmoe.nn.attention.dot_product import Attention
@@ -228,6 +228,4 @@ def layer(word: str, fields: Mapping[str, Any], value: Value, modules: Modules) 
     arguments = dict(fields["args"] or {})
     if "shapes" in inspect.signature(kind).parameters:
         arguments["shapes"] = [tuple(part.shape[1:]) for part in tensors(value)]
-        with within("args"):
-            return kind(**arguments)
     return make(kind, (), arguments)

@@ -43,6 +43,9 @@ class Slot(nn.Module):
         """Keep no input."""
         self._first = None
 
+    def __str__(self) -> str:
+        return self.word
+
 
 class Function(nn.Module):
     """A lambda."""
@@ -54,6 +57,9 @@ class Function(nn.Module):
 
     def forward(self, value: Value) -> Value:
         return self.function(value)
+
+    def __str__(self) -> str:
+        return "lambda"
 
 
 class Recurrent(nn.Module):
@@ -76,6 +82,9 @@ class Recurrent(nn.Module):
             for step in self.steps:
                 value = step(value)
         return value
+
+    def __str__(self) -> str:
+        return f"{len(self.steps)} times {self.steps[0]}"
 
     def _around(self, value: Value) -> Value:
         if isinstance(value, Tensor) or not self.fixed < len(value):
@@ -117,6 +126,9 @@ class Repeat(nn.Module):
         if len(outputs) == 1:
             return outputs[0]
         return outputs if self.axis is None else torch.cat(outputs, dim=self.axis)
+
+    def __str__(self) -> str:
+        return f"{len(self.steps)} x {self.steps[0]}"
 
 
 def _count(field: str, count: int) -> None:
