@@ -205,6 +205,8 @@ def test_classes_of_ones_own_train_export_and_predict_as_the_page_says(extended:
     last = (extended / "experiments/mine/train_eval_result_v2.txt").read_text().splitlines()[-1]
     results = json.loads(last)
     truth = pq.read_table(extended / "data/synthetic/eval")["click"].to_numpy()
+    squashed = pq.read_table(extended / "squash.parquet")["probs_ctr"].to_numpy()
+    assert ((squashed > 0) & (squashed < 1)).all()
     predicted = pq.read_table(extended / "mine.parquet")["probs_ctr"].to_numpy()
     assert results["Brier_ctr"] == pytest.approx(np.square(predicted - truth).mean(), rel=1e-5)
     assert results["auc_ctr"] > 0.55

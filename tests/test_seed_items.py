@@ -1,4 +1,5 @@
-"""Each item of Tencent's MMoE V2 document, S0.1 to S0.83, has tests that show it.
+"""Each item of Tencent's MMoE V2 document, S0.1 to S0.83, and of EasyRec's MMoE document, S1.1 to
+S1.36, has tests that show it.
 
 ``seed_items.json`` names them. That a test shows its item is for a reader to judge; this holds that
 no item is forgotten and that every test named there exists.
@@ -11,7 +12,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 TABLE = HERE / "seed_items.json"
-ITEMS = [f"S0.{number}" for number in range(1, 84)]
+ITEMS = [f"S0.{number}" for number in range(1, 84)] + [f"S1.{number}" for number in range(1, 37)]
 
 
 def mapped() -> dict[str, dict]:

@@ -18,6 +18,7 @@ from tzmmoe.run.evaluate import Evaluation
 from tzmmoe.run.fit import TrainRun
 from tzmmoe.run.results import EVALUATION_RESULTS, append_results
 from tzmmoe.run.session import Session, check_config
+from tzmmoe.run.shown.picture import check_path, picture
 from tzmmoe.serving.exporter import Export, check_directory
 from tzmmoe.serving.predictions import PredictionWriter, check_form, write_predictions
 from tzmmoe.serving.seal import Key
@@ -160,16 +161,25 @@ class Pipeline:
         ignore_restore_optimizer: bool = False,
         accept_changes: bool = False,
         map_path: str | Sequence[str] = (),
+        graph: str | None = None,
     ) -> None:
-        """Build everything and read the first batch, without training."""
+        """Build everything and read the first batch, without training. ``graph``: an SVG file to
+        draw the model's parts to."""
+        target = None if graph is None else Path(local(graph, "--graph"))
+        if target:
+            check_path(target)
+        session = self._training()
         TrainRun(
-            self._training(),
+            session,
             began=time.monotonic(),
             continue_train=continue_train,
             ignore_restore_optimizer=ignore_restore_optimizer,
             accept_changes=accept_changes,
             map_path=map_path,
         ).check_only()
+        if target and session.runtime.world.is_first:
+            target.write_text(picture(session.built.model))
+            log.info("drew the model to %s", target)
 
     @_spoken
     def evaluate(

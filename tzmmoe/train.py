@@ -1,6 +1,7 @@
 """python -m tzmmoe.train: train a model, evaluating it and saving checkpoints along the way."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from tzmmoe.system import cli
 
@@ -28,9 +29,12 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--check", action="store_true", help="build everything, read the first batch, then stop"
     )
+    parser.add_argument("--graph", metavar="FILE.svg", help="with --check: draw the model's parts")
     arguments = parser.parse_args(argv)
     if not arguments.pipeline_config:
         parser.error("--pipeline_config is required")
+    if arguments.graph and not arguments.check:
+        parser.error("--graph has no effect without --check; add that")
     from tzmmoe.pipeline import Pipeline
 
     fields = (
@@ -38,7 +42,7 @@ def main(argv: Sequence[str]) -> None:
         *("train_config.fine_tune_checkpoint", "eval_config.predictions_path"),
     )
     pipeline = Pipeline.of_command(arguments.pipeline_config, **cli.changes(arguments, fields))
-    act = pipeline.check if arguments.check else pipeline.fit
+    act = partial(pipeline.check, graph=arguments.graph) if arguments.check else pipeline.fit
     act(
         continue_train=arguments.continue_train,
         ignore_restore_optimizer=arguments.ignore_restore_optimizer,

@@ -14,6 +14,11 @@ from tzmmoe.errors import Faults
 FEATURES = CONFIG[CONFIG.index("feature_configs") : CONFIG.index("model_config")]
 GROUPS = '  feature_groups { group_name: "all" feature_names: ["user", "item", "price"] }\n'
 TOWERS = "model_config.mmoe.task_towers"
+LOSS = "      losses { binary_cross_entropy {} }\n"
+LEARNED = LOSS.replace("{} }", "{} learn_loss_weight: true }")
+LIGHT = LOSS.replace("{} }", "{} weight: -1 }")
+HALF = '      task_space_indicator_name: "user"\n'
+NAMED = f'{HALF}      task_space_indicator_value: "7"\n'
 MODEL = CONFIG[CONFIG.index("  mmoe {") : CONFIG.rindex("}")]
 TOWER = CONFIG[CONFIG.index("    task_towers") : CONFIG.index("  }\n}\n", CONFIG.index("mmoe {"))]
 CVR = '      label_name: "buy"\n'
@@ -102,6 +107,10 @@ FAULTS = [
         "name one of click, buy",
     ),
     (TOWER, "", TOWERS, "is empty; give one tower for each task"),
+    (LOSS, LEARNED, f"{TOWERS}[0].losses[0].learn_loss_weight", "loss_weight_strategy is Fixed"),
+    (LOSS, LIGHT, f"{TOWERS}[0].losses[0].weight", "is -1; give 0 or more"),
+    (CVR, f"{CVR}{NAMED}", f"{TOWERS}[1].task_space_indicator_name", "beside task_space_ind"),
+    (LOSS, f"{LOSS}{HALF}", f"{TOWERS}[0].task_space_indicator_name", "is not set; set both"),
     ('tower_name: "cvr"', 'tower_name: "ctr"', TOWERS, "'ctr' is listed twice; give each its own"),
     ('tower_name: "cvr"', "", f"{TOWERS}[1].tower_name", "is not set; give the task a name"),
     (CVR, "", f"{TOWERS}[1].label_name", "is not set, but other towers"),

@@ -1,6 +1,7 @@
 """What is told or refused before the first step, so that no run fails at its end."""
 
 import logging
+import re
 
 import pyarrow.parquet as pq
 import pytest
@@ -69,9 +70,16 @@ def test_the_summary_counts_rows_and_bytes_of_tables(tiny_folder, tmp_path, capl
     assert lines["user_emb"] == ["20", "4", "320", "B"]
     assert lines["city_emb"] == ["9", "3", "108", "B", "(not", "trained)"]
     model = tiny.session(tiny_folder).built.model
-    for name in ("body", "towers"):
-        count = sum(parameter.numel() for parameter in model.get_submodule(name).parameters())
-        assert lines[name] == [f"{count:,}", "parameters"]
+    rows = {re.split(r"  +", line)[0]: re.split(r"  +", line)[1:] for line in summary.splitlines()}
+    assert rows["part"] == ["reads", "gives", "parameters"]
+    for part, path, gives in (
+        ("experts", "body.experts", "3 x (B, 8)"),
+        ("gates", "body.gates", "2 x (B, 3)"),
+        ("tower ctr", "towers.tower_ctr", "(B, 1)"),
+    ):
+        count = sum(parameter.numel() for parameter in model.get_submodule(path).parameters())
+        reads = "experts, gates" if part == "tower ctr" else "group all"
+        assert rows[part] == [reads, gives, f"{count:,}"]
 
 
 @pytest.mark.parametrize("which", ["train", "eval"])

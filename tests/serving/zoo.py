@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from itertools import product
 
+from models.backbone import tiny_blocks
 from models.small_v2 import spelled
 
 from tzmmoe.nn.activations import KERAS, OF_LOGITS, TORCH
@@ -23,8 +24,12 @@ FEATURES = [
     'raw_feature { feature_name: "linear" embedding_dim: 3 value_dim: 2 mlp {} }',
 ]
 NAMES = [feature.split('"')[1] for feature in FEATURES]
-BINARY = ["binary_cross_entropy", "binary_focal_loss", "hinge_loss"]
-NUMBERS = ["l2_loss", "l1_loss", "huber_loss", "msle_loss"]
+BINARY = [
+    *("binary_cross_entropy", "binary_focal_loss", "hinge_loss", "f1_reweighted_loss"),
+    *("pair_wise_loss", "pairwise_logistic_loss", "pairwise_focal_loss", "pairwise_hinge_loss"),
+]
+NUMBERS = ["l2_loss", "l1_loss", "huber_loss", "msle_loss", "sigmoid_l2_loss"]
+ORDERED = {"order_calibrate_loss": {"tower_names": ["binary_cross_entropy"]}}
 CONFIG = """
 data_config {{ label_fields: ["label", "other"] num_workers: 0 fg_mode: FG_DAG }}
 {features}
@@ -66,6 +71,8 @@ def towers() -> list[dict]:
     made += [
         tower("out_softmax", "softmax_cross_entropy", num_class=3, output_activation="softmax"),
         tower("sure", "l2_loss", output_activation="sigmoid"),
+        tower("ranked", "jrc_loss", num_class=2),
+        tower("ordered", "order_calibrate_loss", losses=ORDERED),
     ]
     for place, (norm, name) in enumerate(product(NORMS, ACTIVATIONS)):
         mlp = {"hidden_units": [4], "activation": name, **NORMS[norm], "dropout_ratio": [0.5]}
@@ -165,4 +172,19 @@ def mmoe_v2() -> Iterator[tuple[str, str]]:
         yield f"mmoe_v2 {spelled(chosen)}", text({"mmoe_v2": small | chosen}, groups)
 
 
-ALL = dict([*mmoe(), *ple_and_esmm(), *relations(), *mmoe_v2()])
+def backbones() -> Iterator[tuple[str, str]]:
+    """Every layer, and every function that an expression may call."""
+    members = {"all": ["one", "mean", "still"], "mixed": ["one", "weighted"], "numbers": ["plain"]}
+    towers = "".join(spelled({"task_towers": tower(name, "binary_cross_entropy")}) for name in "ab")
+    for name, blocks in tiny_blocks.MODELS.items():
+        found = text({}, members)
+        assert found.count(" }\ntrain_config") == 1
+        yield (
+            name,
+            found.replace(
+                " }\ntrain_config", f" backbone {{ {blocks} {towers} }} }}\ntrain_config"
+            ),
+        )
+
+
+ALL = dict([*mmoe(), *ple_and_esmm(), *relations(), *mmoe_v2(), *backbones()])

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tzmmoe.config.rulebook import Rules
 from tzmmoe.errors import ConfigError
+from tzmmoe.models.parts import Part, parts_of_children
 from tzmmoe.models.tower import Tower
 from tzmmoe.protos.model_pb2 import ModelConfig
 from tzmmoe.registry import Registry
@@ -128,6 +129,14 @@ class Body(nn.Module, ABC):
         own = {name: read for name, read in self.reads.items() if name not in joined}
         self.reads = own | {name: list(dict.fromkeys(read)) for name, read in joined.items()}
         self.order([tower.name for tower in towers])
+
+    def parts(self) -> Sequence[Part]:
+        """The body's parts, for people to read."""
+        return list(parts_of_children(self, [f"group {name}" for name in self.groups]))
+
+    def ends(self) -> Sequence[str]:
+        """The names of those parts that the towers read."""
+        return [part.name for part in self.parts()]
 
     def order(self, names: Sequence[str]) -> list[str]:
         """The towers, each after those it reads. Raises ConfigError if there is no such order."""

@@ -178,7 +178,9 @@ class MLP(Network):
         super().__init__(in_features, layers, copies=copies)
 
 
-def check_dropout(field: str, ratios: Sequence[float]) -> None:
-    """Raise ConfigError unless each ratio is a probability below 1."""
-    if any(not 0 <= ratio < 1 for ratio in ratios):
-        raise ConfigError.at(field, f"is {list(ratios)}; give 0 to below 1")
+def check_dropout(field: str, ratios: Sequence[float] | float) -> None:
+    """Raise ConfigError unless the ratio, or each of them, is a probability below 1."""
+    several = not isinstance(ratios, int | float)
+    if any(not 0 <= ratio < 1 for ratio in (ratios if several else [ratios])):
+        shown = list(ratios) if several else f"{ratios:g}"
+        raise ConfigError.at(field, f"is {shown}; give 0 to below 1")

@@ -28,8 +28,8 @@ from tzmmoe.run.profile import Profile
 from tzmmoe.run.progress import Progress, Speed
 from tzmmoe.run.results import TRAINING_RESULTS, results_of_step
 from tzmmoe.run.session import Session
+from tzmmoe.run.shown.summary import Memory, summary
 from tzmmoe.run.state import MismatchError
-from tzmmoe.run.summary import Memory, summary
 from tzmmoe.run.trainer import Trainer
 from tzmmoe.system import checkpoint, durable
 from tzmmoe.system.runtime import short_bytes, versions

@@ -25,52 +25,53 @@ from tzmmoe import private_torch
 OURS = frozenset(
     "torch.ops.aten." + name
     for name in """
-    _assert_tensor_metadata.default add.Tensor alias.default batch_norm.default bmm.default
-    cat.default clamp.default cumsum.default div.Tensor einsum.default elu.default
-    embedding_bag.padding_idx expand_as.default flatten.using_ints gelu.default index.Tensor
-    layer_norm.default leaky_relu.default lift_fresh_copy.default linear.default logsumexp.default
-    matmul.default mul.Tensor neg.default new_zeros.default prelu.default relu.default
-    repeat_interleave.self_Tensor repeat_interleave.self_int rsub.Scalar select.int selu.default
-    sigmoid.default silu.default slice.Tensor softmax.int square.default squeeze.dim stack.default
-    sub.Tensor sum.dim_IntList sym_size.int tanh.default to.dtype transpose.int unbind.int
-    unflatten.int unsqueeze.default view.default view_as.default where.ScalarOther zeros.default
+    _assert_tensor_metadata.default abs.default add.Tensor alias.default amax.default amin.default
+    batch_norm.default bmm.default cat.default clamp.default cos.default cumsum.default
+    detach.default div.Tensor einsum.default elu.default embedding_bag.padding_idx exp.default
+    expand_as.default flatten.using_ints floor.default ge.Scalar gelu.default gt.Scalar index.Tensor
+    layer_norm.default leaky_relu.default lift_fresh_copy.default linear.default log.default
+    logsumexp.default masked_fill.Scalar matmul.default maximum.default mean.dim minimum.default
+    mul.Tensor neg.default new_zeros.default ones_like.default permute.default pow.Scalar
+    pow.Tensor_Scalar prelu.default reciprocal.default relu.default repeat.default
+    repeat_interleave.self_Tensor repeat_interleave.self_int reshape.default rsqrt.default
+    rsub.Scalar select.int selu.default sigmoid.default silu.default sin.default slice.Tensor
+    softmax.int split.Tensor split_with_sizes.default sqrt.default square.default squeeze.dim
+    squeeze.dims stack.default sub.Tensor sum.dim_IntList sym_size.int tanh.default to.dtype
+    transpose.int tril.default triu.default unbind.int unflatten.int unsqueeze.default view.default
+    view_as.default where.ScalarOther where.self zeros.default zeros_like.default
     """.split()
 )
 OF_USERS = frozenset(
     "torch.ops.aten." + name
     for name in """
-    abs.default acos.default asin.default atan.default atan2.default ceil.default celu.default
-    cos.default cosh.default erf.default erfc.default exp.default exp2.default expm1.default
-    floor.default hardsigmoid.default hardswish.default hardtanh.default isfinite.default
-    isinf.default isnan.default log.default log10.default log1p.default log2.default
-    log_sigmoid.default logit.default mish.default nan_to_num.default reciprocal.default
-    relu6.default round.default rsqrt.default sign.default sin.default sinh.default
-    softplus.default sqrt.default tan.default trunc.default
+    acos.default asin.default atan.default atan2.default ceil.default celu.default cosh.default
+    erf.default erfc.default exp2.default expm1.default hardsigmoid.default hardswish.default
+    hardtanh.default isfinite.default isinf.default isnan.default log10.default log1p.default
+    log2.default log_sigmoid.default logit.default mish.default nan_to_num.default relu6.default
+    round.default sign.default sinh.default softplus.default tan.default trunc.default
 
-    add.Scalar addcmul.default clamp.Tensor clamp_max.default clamp_min.default div.Scalar
-    div.Tensor_mode eq.Scalar eq.Tensor floor_divide.default fmod.Scalar fmod.Tensor ge.Scalar
-    ge.Tensor gt.Scalar gt.Tensor le.Scalar le.Tensor lerp.Scalar lerp.Tensor logaddexp.default
-    logical_and.default logical_not.default logical_or.default logical_xor.default lt.Scalar
-    lt.Tensor maximum.default minimum.default mul.Scalar ne.Scalar ne.Tensor pow.Scalar
-    pow.Tensor_Scalar pow.Tensor_Tensor remainder.Scalar remainder.Tensor rsub.Tensor sub.Scalar
-    where.Scalar where.ScalarSelf where.self xlogy.Tensor bitwise_and.Tensor bitwise_not.default
-    bitwise_or.Tensor
+    add.Scalar addcmul.default bitwise_and.Tensor bitwise_not.default bitwise_or.Tensor clamp.Tensor
+    clamp_max.default clamp_min.default div.Scalar div.Tensor_mode eq.Scalar eq.Tensor
+    floor_divide.default fmod.Scalar fmod.Tensor ge.Tensor gt.Tensor le.Scalar le.Tensor lerp.Scalar
+    lerp.Tensor logaddexp.default logical_and.default logical_not.default logical_or.default
+    logical_xor.default lt.Scalar lt.Tensor mul.Scalar ne.Scalar ne.Tensor pow.Tensor_Tensor
+    remainder.Scalar remainder.Tensor rsub.Tensor sub.Scalar where.Scalar where.ScalarSelf
+    xlogy.Tensor
 
-    all.default all.dim amax.default amin.default any.default any.dim argmax.default argmin.default
-    cummax.default cumprod.default linalg_vector_norm.default log_softmax.int max.default max.dim
-    mean.default mean.dim min.default min.dim norm.ScalarOpt_dim prod.default prod.dim_int
-    std.correction std.dim sum.default topk.default sort.default var.correction var.dim
+    all.default all.dim any.default any.dim argmax.default argmin.default cummax.default
+    cumprod.default linalg_vector_norm.default log_softmax.int max.default max.dim mean.default
+    min.default min.dim norm.ScalarOpt_dim prod.default prod.dim_int std.correction std.dim
+    sum.default topk.default sort.default var.correction var.dim
 
     addmm.default baddbmm.default dot.default embedding.default mm.default mv.default
     rms_norm.default scaled_dot_product_attention.default
 
     arange.default arange.start arange.start_step broadcast_to.default chunk.default clone.default
-    contiguous.default detach.default diagonal.default dropout.default expand.default flip.default
-    full.default full_like.default gather.default index_select.default masked_fill.Scalar
-    movedim.int narrow.default new_full.default new_ones.default ones.default ones_like.default
-    permute.default repeat.default reshape.default roll.default scalar_tensor.default split.Tensor
-    split_with_sizes.default squeeze.default squeeze.dims swapaxes.default t.default tile.default
-    to.device to.dtype_layout tril.default triu.default type_as.default zeros_like.default
+    contiguous.default diagonal.default dropout.default expand.default flip.default full.default
+    full_like.default gather.default index_select.default movedim.int narrow.default
+    new_full.default new_ones.default ones.default roll.default scalar_tensor.default
+    squeeze.default swapaxes.default t.default tile.default to.device to.dtype_layout
+    type_as.default
     """.split()
 )
 # Arithmetic on sizes.

@@ -1,6 +1,6 @@
 """One form for settings that mean the same: defaults that depend on others, synonyms, order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from google.protobuf.message import Message
@@ -9,11 +9,13 @@ from tzmmoe.config.walk import features, task_towers
 from tzmmoe.errors import ConfigError
 from tzmmoe.features.normalizer import canonical
 from tzmmoe.features.shared import Origin
+from tzmmoe.models.backbone.lambdas import parse_lambda, parse_slice
 from tzmmoe.models.mmoe_v2.layers import per_layer
 from tzmmoe.nn.activations import KERAS
 from tzmmoe.nn.calls import parse_call
+from tzmmoe.protos.backbone_pb2 import Block, BlockPackage
 from tzmmoe.protos.data_pb2 import FG_DAG, FG_NORMAL
-from tzmmoe.protos.model_pb2 import MMoEV2
+from tzmmoe.protos.model_pb2 import Backbone, MMoEV2
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 
 UNSET = {"learning_rate": "constant_learning_rate"}  # the word that an unset oneof stands for
@@ -42,6 +44,8 @@ def complete(pipeline: Pipeline) -> None:
         _complete_tower(tower)
     if pipeline.model_config.WhichOneof("model") == "mmoe_v2":
         _complete_layers(pipeline.model_config.mmoe_v2)
+    if pipeline.model_config.WhichOneof("model") == "backbone":
+        _complete_blocks(pipeline.model_config.backbone)
 
 
 def _complete_tower(tower: Message) -> None:
@@ -72,9 +76,38 @@ def _complete_layers(model: MMoEV2) -> None:
         model.ClearField(name)
 
 
+def _complete_blocks(backbone: Backbone) -> None:
+    """The blocks that the output is made of, and what each input names."""
+    packages = {package.name: package for package in backbone.packages}
+    outside = {block.name for block in backbone.blocks}
+    for graph in (backbone, *backbone.packages):
+        names = outside | {block.name for block in graph.blocks}
+        for block in graph.blocks:
+            # A feature group that a block has the name of is that block, except in its own input.
+            for source in () if block.HasField("input_layer") else block.inputs:
+                if source.feature_group_name in names:
+                    source.block_name = source.feature_group_name
+        if not (graph.output_blocks or graph.concat_blocks):
+            read = set(_read(graph.blocks, packages))
+            leaves = [block.name for block in graph.blocks if block.name not in read]
+            graph.concat_blocks.extend(leaves)
+
+
+def _read(blocks: Iterable[Block], packages: Mapping[str, BlockPackage]) -> Iterator[str]:
+    """The blocks that others read, also in packages that they use."""
+    for source in (source for block in blocks for source in block.inputs):
+        yield from (source.block_name, source.package_input)
+        if source.package_name in packages:
+            others = {name: each for name, each in packages.items() if name != source.package_name}
+            inner = packages[source.package_name].blocks
+            yield from set(_read(inner, others)) - {block.name for block in inner}
+
+
 def of(message: Message, name: str, value: Any) -> Any:
     """The form of a field's value."""
     form = FORMS.get(name)
+    if message.DESCRIPTOR.name == "Lambda":
+        return _function(message, value)
     if name == "expression":  # unset, it is that of the feature's own column
         return _origin(message, value)
     if value == "" and name != "fg_encoded_default_value":
@@ -123,15 +156,26 @@ def _dropout(message: Message, value: list[float]) -> list[float]:
     return per_layer(value or [0.0], len(message.hidden_units), 0.0)
 
 
+def _function(message: Message, value: str | None) -> Any:
+    """A lambda or a slice, however it is spaced."""
+    text = (value or "").strip()
+    try:
+        is_slice = text.startswith("[")
+        return parse_slice(text, allow_i=True).text if is_slice else parse_lambda(text, (1, 2)).text
+    except ConfigError:
+        return value
+
+
 FORMS: dict[str, Callable[[Message, Any], Any]] = {
     "normalizer": lambda message, value: canonical(value),
     "default_value": _number,
     "dropout_ratio": _dropout,
     **dict.fromkeys(("activation", "hidden_act", "expert_act", "task_output_act"), _activation),
+    **dict.fromkeys(("input_fn", "extra_input_fn", "package_input_fn", "input_slice"), _function),
     **dict.fromkeys(("na_values", "null_values", "units"), lambda m, value: _set(m, value)),
 }
 
 
 def _set(message: Message, value: list) -> list:
     """``units`` are texts of a number's format, or widths of layers, whose order counts."""
-    return value if message.DESCRIPTOR.name == "TaskStruct" else sorted(set(value))
+    return value if message.DESCRIPTOR.name in ("TaskStruct", "Dense") else sorted(set(value))

@@ -28,11 +28,19 @@ SUBTREES = {
     **dict.fromkeys(("GradClipping", "EarlyStopping"), Kind.LEARNING),
     **dict.fromkeys(("ParameterConstraints", "TrainSpeedLogger", "TensorBoard"), Kind.NONE),
     **dict.fromkeys(("ExportConfig", "EvalConfig"), Kind.NONE),
-    # Swapped inputs, another slice or function leave all shapes as they are.
+    # Swapped inputs, another slice or function leave all shapes as they are. See also OF_LAYERS.
     **dict.fromkeys(("Block", "BlockPackage", "KerasMLP"), Kind.MEANING),
     "EvalSplit": Kind.RESULTS,  # a resumed run refuses another one by itself
     "Metric": Kind.RESULTS,
 }
+
+# Settings of blocks that the weights, once learned, do not depend on: dropout, how weights start,
+# how fast statistics move, and what is not trained.
+OF_LAYERS = frozenset(
+    "dropout_ratio dropout_rate feature_dropout_rate dropout rate momentum initializer "
+    "kernel_initializer bias_initializer alpha_initializer init_gate_bias sigma "
+    "stop_gradient".split()
+)
 
 _FORM = "separator list_format na_values"
 _DATES = "date_part date_format time_zone"

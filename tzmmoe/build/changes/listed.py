@@ -10,7 +10,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from tzmmoe.build.changes import forms
-from tzmmoe.build.changes.kinds import SUBTREES, Kind, kind_of
+from tzmmoe.build.changes.kinds import OF_LAYERS, SUBTREES, Kind, kind_of
 from tzmmoe.build.features import feature_settings
 from tzmmoe.config.walk import features
 from tzmmoe.errors import join
@@ -84,6 +84,10 @@ def _settings(message: Message, place: Place) -> Iterator[tuple[str, Setting]]:
         elif is_message and field.is_repeated:
             yield from _elements(value, field.name, place)
         elif is_message:
+            if field.name == "reset_input":  # empty, it replaces settings too
+                has_one = message.HasField(field.name)
+                shown_as = "set" if has_one else "not set"
+                yield _setting(place.at(field.name), place.kind, has_one, shown_as)
             yield from _settings(value, place.at(field.name))
         else:
             yield _plain(message, field, place)
@@ -117,12 +121,14 @@ def _elements(
         label = _label(element)
         words[label] = count = words.get(label, 0) + 1
         key = f"{name}[{label or number}{f' {count}' if label and count > 1 else ''}]"
-        owner = label if element.DESCRIPTOR.name == "TaskTower" else ""
+        owner = label if element.DESCRIPTOR.name in ("TaskTower", "Block") else ""
         yield from _settings(element, place.at(f"{name}[{number}]", key, owner))
     kind = elements and elements[0].DESCRIPTOR.name
     if kind in BY_WORD:
         own = Kind.MEANING if kind == "Loss" else Kind.RESULTS
         yield _setting(place.at(name), place.kind or own, sorted(words), ", ".join(words))
+    elif place.kind and not any(words):  # inputs and layers of a block, which have no names
+        yield _setting(place.at(name), place.kind, len(elements), f"{len(elements)} of them")
     elif name == "input_fields":
         yield _setting(place.at(name), Kind.MEANING, tuple(words), ", ".join(words) or "not set")
 
@@ -150,6 +156,8 @@ def _plain(message: Message, field: FieldDescriptor, place: Place) -> tuple[str,
     elif field.enum_type is not None:
         value = field.enum_type.values_by_number[value].name
     kind = place.kind or kind_of(field)
+    if place.kind is Kind.MEANING and field.name in OF_LAYERS:
+        kind = Kind.LEARNING
     form = forms.of(message, field.name, value)
     text = value if field.enum_type is not None else shown(value)
     return _setting(place.at(field.name), kind, form, text or "not set")

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from tzmmoe.errors import ConfigError, Fault, Faults, join
-from tzmmoe.models.backbone.flow import Value, merged, shape, tensors
+from tzmmoe.models.backbone.flow import Value, is_value, merged, shape, tensors
 from tzmmoe.models.backbone.inputs import Trim, chosen
 from tzmmoe.models.backbone.lambdas import parse_lambda
 from tzmmoe.models.backbone.layers import LAYERS
@@ -74,13 +74,17 @@ class Block(nn.Module):
             made = list(steps(fields, modules))
             self.paths = [own for own, _ in made]
             self.steps = nn.ModuleList(step for _, step in made)
+        if self.axis == 0:
+            faults.add(
+                "input_concat_axis", "is 0, the axis of the rows; give 1, or -1 for the last"
+            )
+        if fields["inputs"] and not faults and not any(source.is_read for source in self.sources):
+            words = f"have ignore_input, so block {self.name!r} gets nothing; let it read one"
+            faults.add("inputs", f"all {words}")
         faults.stop()
-        self.is_built = False
 
     def forward(self, values: Sequence[Value]) -> Value:
         """``values``: of the sources that are read."""
-        if not self.is_built:
-            return self._build(values)
         value = self._joined(values)
         for step in self.steps:
             value = step(value)
@@ -90,21 +94,35 @@ class Block(nn.Module):
         value = list(values) if self.lists else merged(values, self.axis)
         return value if self.extra is None else self.extra(value)
 
-    def _build(self, values: Sequence[Value]) -> Value:
-        """The same, where the steps may get their first input: an error tells what it was."""
-        with self.telling("", values):
+    def build(self, values: Sequence[Value], rows: int, whence: str) -> Value:
+        """What ``forward`` gives, where the steps get their first input. ``whence``: where the
+        values come from, as a message names it.
+
+        Raises ConfigError for what does not fit, and for a result without one entry for each row.
+        """
+        with self.telling("", values, whence):
             value = self._joined(values)
         for path, step in zip(self.paths, self.steps, strict=True):
-            with self.telling(path, [value]):
+            with self.telling(path, [value], whence):
                 value = step(value)
+        self._check(value, rows)
         return value
 
+    def _check(self, value: Value, rows: int) -> None:
+        """Raise ConfigError for what is neither a tensor nor a list of such, each with its rows."""
+        if not is_value(value):
+            words = f"block {self.name!r} gives a {type(value).__name__}, which is neither a tensor"
+            raise ConfigError.at("", f"{words} nor a list of tensors; return one of these")
+        for tensor in tensors(value):
+            if not tensor.dim() or tensor.shape[0] != rows:
+                sizes = tuple(tensor.shape)
+                words = f"block {self.name!r} gives {sizes} for {rows} rows"
+                raise ConfigError.at("", f"{words}; keep the axis of the rows first")
+
     @contextmanager
-    def telling(self, path: str, values: Sequence[Value]) -> Iterator[None]:
+    def telling(self, path: str, values: Sequence[Value], whence: str) -> Iterator[None]:
         """Errors about shapes become those of this block, with what it got and from where."""
-        got = ", ".join(shape(value) for value in values) or "nothing"
-        from_where = ", ".join(source.said for source in self.sources if source.is_read)
-        head = f"block {self.name!r} gets {got} from {from_where}"
+        head = f"block {self.name!r} gets {', '.join(map(shape, values))} from {whence}"
         try:
             yield
         except ConfigError as error:
@@ -115,17 +133,9 @@ class Block(nn.Module):
 
 
 def _told(fault: Fault, path: str, head: str) -> Fault:
-    """A fault about shapes is at a step or a layer's word; one of a setting needs no shapes."""
+    """A fault about shapes is at a step or a layer's word, or speaks of the input; one of a setting
+    by itself needs no shapes."""
     last, text = fault.path.rpartition(".")[2], fault.text.removeprefix("gets ")
-    if last in ("", "keras_layer") or last in LAYERS.words:
+    if last in ("", "keras_layer") or last in LAYERS.words or "input" in text:
         text = f"{head}; it {text}" if text.startswith("needs ") else f"{head}: {text}"
     return replace(fault, path=join(path, fault.path), text=text)
-
-
-def check_rows(block: Block, value: Value, rows: int) -> None:
-    """Raise ConfigError if a tensor in it has not one entry for each row."""
-    for tensor in tensors(value):
-        if not tensor.dim() or tensor.shape[0] != rows:
-            sizes = tuple(tensor.shape)
-            words = f"block {block.name!r} gives {sizes} for {rows} rows; keep the rows' axis first"
-            raise ConfigError.at("", words)

@@ -1,17 +1,20 @@
 """A body that is put together from blocks."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tzmmoe.errors import ConfigError, Faults, few
+from tzmmoe.errors import ConfigError, Faults, few, within
+from tzmmoe.models.backbone.block import Block
 from tzmmoe.models.backbone.flow import Context, Value, merged, shape, tensors
-from tzmmoe.models.backbone.graph import Graph, Scope
+from tzmmoe.models.backbone.graph import Graph, Scope, checked_name
+from tzmmoe.models.backbone.inputs import InputBlock
 from tzmmoe.models.backbone.steps import Slot
 from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec
+from tzmmoe.models.parts import Part, part_of, trained
 from tzmmoe.models.tower import Tower
 from tzmmoe.nn.gates import Gates
 from tzmmoe.nn.keras_mlp import KerasMLP
@@ -54,24 +57,23 @@ class Backbone(Body):
         self.logits_from_blocks = logits_from_blocks
         with faults.under(""):
             self.kernel_penalty = half_of_squares(l2_regularization)
-        scope = Scope(groups, modules)
-        scope.outside = [str(block["name"]) for block in blocks]
-        for place, fields in enumerate(packages):
-            with faults.under(f"packages[{place}]"):
-                scope.packages[_name(fields, scope)] = Graph(f"packages[{place}]", fields, scope)
-        faults.stop()
-        scope.outside = ()
         main = {
             "blocks": blocks,
             "concat_blocks": concat_blocks,
             "output_blocks": output_blocks,
         }
-        self.graph = Graph("", main, scope)
-        self.packages = nn.ModuleDict({f"package_{n}": g for n, g in scope.packages.items()})
+        scope = Scope(groups, modules)
+        with torch.device("meta"):
+            _make_packages(packages, [str(block["name"]) for block in blocks], scope, faults)
+            faults.stop()
+            self.graph = Graph("", main, scope)
+        used = self.graph.uses()
+        self.packages = nn.ModuleDict({f"package_{name}": scope.packages[name] for name in used})
         self.top: KerasMLP | None = None
         read = self.graph.groups()
         self.groups = {name: list(groups[name].widths) for name in read}
-        self._say_unused([name for name in groups if name not in read])
+        _say_unread("feature groups", [name for name in groups if name not in read])
+        _say_unread("packages", [name for name in scope.packages if name not in used])
         self._build(groups, towers, top_mlp)
 
     def _build(
@@ -108,19 +110,21 @@ class Backbone(Body):
     def _bind(self, value: Value, towers: Sequence[TowerSpec]) -> None:
         """Check that the output suits the towers, and find the gates that each serve one."""
         where = ", ".join(repr(name) for name in self.graph.outputs)
-        is_one = isinstance(value, Tensor)
-        if not is_one and len(value) != len(towers):
-            words = f"block {where} gives {shape(value)}, a list of {len(value)}"
-            raise ConfigError.at(
-                "output_blocks" if not self.graph.joins else "blocks",
-                f"{words}, but there are {len(towers)} task_towers; give one element for each, "
-                "such as num_task",
-            )
+        is_one, place = isinstance(value, Tensor), self.graph.place_of_output()
         parts = [value] * len(towers) if is_one else list(value)
         for part in parts:
-            if not (isinstance(part, Tensor) and part.dim() == 2):
+            if not isinstance(part, Tensor):
+                words = f"the output {where} has the list {shape(part)} for a tower"
+                remedy = "name the block in concat_blocks instead, so that its elements are the"
+                raise ConfigError.at(place, f"{words}, which needs (B, D); {remedy} towers' inputs")
+            if part.dim() != 2:
                 words = f"the output {where} has {shape(part)} for a tower, which needs (B, D)"
-                raise ConfigError.at("blocks", f"{words}; add a Flatten layer")
+                raise ConfigError.at(place, f"{words}; add a Flatten layer")
+        if len(parts) != len(towers):
+            words = f"block {where} gives {shape(value)}, a list of {len(value)}"
+            remedy = "give one element for each, or join them by a Concatenate layer"
+            words += f", but there are {len(towers)} task_towers; {remedy}"
+            raise ConfigError.at(place, words)
         self.out_features = [part.shape[-1] for part in parts]
 
     @torch.enable_grad()
@@ -132,10 +136,10 @@ class Backbone(Body):
         names = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
         outputs = self(inputs).hidden
         total = sum(each.sum() for each in outputs)
-        if not names or not total.requires_grad:
-            return set()
         parameters = [parameter for _, parameter in names]
-        grads = torch.autograd.grad(total, parameters, allow_unused=True)
+        grads: Sequence[Tensor | None] = [None] * len(parameters)
+        if parameters and total.requires_grad:
+            grads = torch.autograd.grad(total, parameters, allow_unused=True)
         found = [name for (name, _), g in zip(names, grads, strict=True) if g is None]
         if found:
             words = "no output depends on these weights, so they are not trained"
@@ -171,10 +175,6 @@ class Backbone(Body):
                 if isinstance(part, Gates):
                     part.by_task = len(part.final.weight) > 1
 
-    def _say_unused(self, unused: Sequence[str]) -> None:
-        if unused:
-            log.warning("no block reads these feature groups: %s", few(unused))
-
     def forward(self, inputs: Mapping[str, Tensor]) -> TowerInputs:
         value = self.graph(Context(inputs))
         if self.top is not None:
@@ -189,13 +189,53 @@ class Backbone(Body):
             return Tower(width, spec.num_class, None, linear=False)
         return super().tower(index, spec, read)
 
-    def table(self) -> Iterator[tuple[str, str, str, int]]:
-        """Of each block: its name, what it reads, the shape of what it gives, and how many numbers
-        it learns."""
-        for name in self.graph.order:
-            block = self.graph.made[name]
-            count = sum(p.numel() for p in block.parameters() if p.requires_grad)
-            yield name, self.graph.read_by(name), self.shapes[name], count
+    def parts(self) -> list[Part]:
+        """The blocks in order, then those of packages, whose weights count once."""
+        found = [
+            Part(
+                name,
+                self.graph.read_by(name),
+                _kind(self.graph.made[name]),
+                self.shapes[name],
+                trained(self.graph.made[name]),
+            )
+            for name in self.graph.order
+        ]
+        for package in self.packages.values():
+            reads = dict.fromkeys(each for name in package.order for each in package.read_by(name))
+            outside = [name for name in reads if name not in package.specs]
+            layers = ", ".join(_kind(package.made[name]) for name in package.order)
+            name = f"package {package.package}"
+            found.append(Part(name, outside, layers, "", trained(package)))
+        return found + ([part_of("top_mlp", self.top, self.graph.outputs)] if self.top else [])
+
+    def ends(self) -> list[str]:
+        return ["top_mlp"] if self.top else self.graph.outputs
+
+
+def _kind(block: Block | InputBlock) -> str:
+    """A block's layers by their words."""
+    if isinstance(block, InputBlock):
+        return "input_layer"
+    return ", ".join(map(str, block.steps)) or "join"
+
+
+def _make_packages(
+    packages: Sequence[Mapping[str, Any]], outside: Sequence[str], scope: Scope, faults: Faults
+) -> None:
+    """Put the packages into the scope. ``outside``: the blocks that they may read."""
+    scope.outside = outside
+    for place, fields in enumerate(packages):
+        with faults.under(f"packages[{place}]"):
+            with within("name"):
+                name = checked_name(fields["name"], "package", scope.packages)
+            scope.packages[name] = Graph(f"packages[{place}]", fields, scope, name)
+    scope.outside = ()
+
+
+def _say_unread(what: str, names: Sequence[str]) -> None:
+    if names:
+        log.warning("no block that reaches an output reads these %s: %s", what, few(names))
 
 
 def _rows_of(groups: Mapping[str, Group], rows: int) -> Context:
@@ -207,13 +247,3 @@ def _joined(value: Value) -> Tensor:
         return value
     parts = list(tensors(value))
     return parts[0] if len(parts) == 1 else merged(parts, -1)
-
-
-def _name(fields: Mapping[str, Any], scope: Scope) -> str:
-    name = fields["name"]
-    if not name:
-        raise ConfigError.at("name", "is not set; give the package a name")
-    if name in scope.packages:
-        words = f"{name!r} is the name of an earlier package too; choose another"
-        raise ConfigError.at("name", words)
-    return name

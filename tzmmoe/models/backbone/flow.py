@@ -21,6 +21,13 @@ def tensors(value: Value) -> Iterator[Tensor]:
             yield from tensors(part)
 
 
+def is_value(value: object) -> bool:
+    """Whether it is a tensor, or a list of at least one value."""
+    if isinstance(value, list | tuple):
+        return bool(value) and all(map(is_value, value))
+    return isinstance(value, Tensor)
+
+
 def shape(value: Value) -> str:
     """``(B, 16)``, ``17 x (B, 16)`` or ``[(B, 4), (B, 8)]``."""
     if isinstance(value, Tensor):
@@ -45,13 +52,19 @@ def merged(values: Sequence[Value], axis: int) -> Value:
 class Context:
     """What a graph reads besides its own blocks: the inputs of ``groups``, the results of the
     blocks ``outside`` it, and what a package is used with: its input, and the settings that
-    replace those of its input layers, ``reset_key`` telling the uses apart."""
+    replace those of its input layers, which stand at ``reset_path``; ``reset_key`` tells the uses
+    apart."""
 
     groups: Mapping[str, Tensor]
     outside: Mapping[str, Value] = field(default_factory=dict)
     package_input: Value | None = None
     reset: Mapping[str, Any] | None = None
     reset_key: str = ""
+    reset_path: str = ""
+
+    def named(self, name: str) -> Value:
+        """A block outside, or else a feature group."""
+        return self.outside[name] if name in self.outside else self.groups[name]
 
 
 def one(value: Value, rank: int | None, needs: str) -> Tensor:

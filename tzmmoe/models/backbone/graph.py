@@ -1,17 +1,17 @@
 """A graph of blocks: their order, and what they hand on."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from torch import nn
 
-from tzmmoe.errors import ConfigError, Faults, few, join
-from tzmmoe.models.backbone.block import Block, Source, check_rows
+from tzmmoe.errors import ConfigError, Faults, few, join, within
+from tzmmoe.models.backbone.block import Block, Source
 from tzmmoe.models.backbone.flow import Context, Value, merged
 from tzmmoe.models.backbone.inputs import InputBlock
-from tzmmoe.models.backbone.steps import unknown
+from tzmmoe.models.backbone.steps import Slot, unknown
 from tzmmoe.models.base import Group
 from tzmmoe.registry.modules import Modules
 
@@ -33,12 +33,16 @@ class Graph(nn.Module):
     ``concat_blocks`` joined, or of all blocks that no other reads, joined in the order of the
     config. Blocks that the value does not need are left out.
 
-    ``fields``: those of the message at ``path``, one with blocks.
+    ``fields``: those of the message at ``path``, one with blocks; ``package``: its name, if it has
+    one.
     """
 
-    def __init__(self, path: str, fields: Mapping[str, Any], scope: Scope) -> None:
+    def __init__(
+        self, path: str, fields: Mapping[str, Any], scope: Scope, package: str = ""
+    ) -> None:
         super().__init__()
-        self.path, self._scope, faults = path, scope, Faults()
+        self.path, self.package, self._scope, faults = path, package, scope, Faults()
+        self.listed = next((f for f in ("output_blocks", "concat_blocks") if fields[f]), None)
         self.specs = _named(fields["blocks"], faults)
         self.made: dict[str, Block | InputBlock] = {}
         self.places: dict[str, str] = {}
@@ -54,7 +58,7 @@ class Graph(nn.Module):
                     self._check(name, source)
         self._listed(fields, faults)
         faults.stop()
-        edges = {name: self._before(name) for name in self.specs}
+        edges = {name: self.before(name) for name in self.specs}
         order = _ordered(edges, self.places)
         self.joins = not fields["output_blocks"]
         read = {name for before in edges.values() for name in before}
@@ -85,7 +89,8 @@ class Graph(nn.Module):
             raise ConfigError.at("inputs[0].feature_group_name", words)
         if spec["layers"]:
             raise ConfigError.at("layers", "is set, and so is input_layer; keep one")
-        self.made[name] = InputBlock(group, self._scope.groups[group], spec["input_layer"])
+        with within("input_layer"):
+            self.made[name] = InputBlock(group, self._scope.groups[group], spec["input_layer"])
         self.sources[name] = []
 
     def _check(self, name: str, source: Source) -> None:
@@ -115,7 +120,7 @@ class Graph(nn.Module):
                     words = unknown(name, list(self.specs), "a block")
                     faults.add(f"{field}[{place}]", words)
 
-    def _before(self, name: str) -> list[str]:
+    def before(self, name: str) -> list[str]:
         """The blocks of this graph that a block needs."""
         found = []
         for source in self.sources[name]:
@@ -129,13 +134,22 @@ class Graph(nn.Module):
     def needs(self) -> list[str]:
         """The blocks outside that a package reads, itself or through another."""
         found = []
-        for sources in self.sources.values():
-            for source in sources:
+        for name in self.order:
+            for source in self.sources[name]:
                 if source.kind == "package_name":
                     found += self._scope.packages[source.name].needs()
                 found += [source.name] if source.name not in self.specs else []
                 found += [source.package_input] if source.package_input else []
         return found
+
+    def uses(self) -> list[str]:
+        """The packages that it uses, itself or through another."""
+        found = []
+        for name in self.order:
+            for source in self.sources[name]:
+                if source.kind == "package_name":
+                    found += [source.name, *self._scope.packages[source.name].uses()]
+        return list(dict.fromkeys(found))
 
     def groups(self) -> list[str]:
         """The feature groups that it reads, packages included."""
@@ -153,101 +167,114 @@ class Graph(nn.Module):
     def _warn(self, dead: Sequence[str]) -> None:
         if dead:
             words = "these blocks reach no output, and are not built"
-            log.warning("%s: %s: %s", self.path, words, few([repr(name) for name in dead]))
+            names = few([repr(name) for name in dead])
+            log.warning("%s: %s", f"{self.path}: {words}" if self.path else words, names)
 
     def forward(self, context: Context) -> Value:
-        results = self.results(context)
-        values = [results[name] for name in self.outputs]
-        if not self.joins:
-            return values
-        return merged(values, -1)
+        return self._value(self.results(context))
 
-    def results(
-        self, context: Context, visit: Callable[[Block | InputBlock, Value], None] | None = None
-    ) -> dict[str, Value]:
-        """What each block gives; ``visit`` sees it too."""
+    def _value(self, results: Mapping[str, Value]) -> Value:
+        values = [results[name] for name in self.outputs]
+        return merged(values, -1) if self.joins else values
+
+    def results(self, context: Context) -> dict[str, Value]:
+        """What each block gives."""
         results: dict[str, Value] = {}
         for name in self.order:
             block = self.made[name]
             if isinstance(block, InputBlock):
                 results[name] = block(context)
-            else:
-                values = [
-                    source.trim(self._fetch(f"{name}_{place}", source, results, context))
-                    for place, source in enumerate(block.sources)
-                    if source.is_read
-                ]
-                results[name] = block(values)
-            if visit:
-                visit(block, results[name])
+                continue
+            values = []
+            for place, source in enumerate(block.sources):
+                if source.is_read:
+                    value = self._fetch(source, results, context)
+                    if source.kind == "package_name":
+                        inner = self._within(name, place, results, context)
+                        value = self._scope.packages[source.name](inner)
+                    values.append(source.trim(value))
+            results[name] = block(values)
         return results
 
     def _fetch(
-        self, key: str, source: Source, results: Mapping[str, Value], context: Context
-    ) -> Value:
-        """The value that a source names: a block's, before a group's of the same name."""
+        self, source: Source, results: Mapping[str, Value], context: Context
+    ) -> Value | None:
+        """The value that a source names: a block's, before a group's of the same name. None for a
+        package, which has to be run."""
         if source.kind == "use_package_input":
             return context.package_input
-        if source.kind != "package_name":
-            outer = context.outside | context.groups if context.outside else context.groups
-            return results[source.name] if source.name in results else outer[source.name]
-        given = None
+        if source.kind == "package_name":
+            return None
+        return results[source.name] if source.name in results else context.named(source.name)
+
+    def _within(
+        self, name: str, place: int, results: Mapping[str, Value], context: Context
+    ) -> Context:
+        """What a package reads that is input ``place`` of a block."""
+        source, given = self.sources[name][place], None
+        outside = {**context.outside, **results}
         if source.package_input is not None:
-            known = {**context.outside, **results}
-            given = source.package_trim(known[source.package_input])
-        inner = Context(context.groups, {**context.outside, **results}, given, source.reset, key)
-        return self._scope.packages[source.name](inner)
+            given = source.package_trim(outside[source.package_input])
+        # No name has a "+", so that the key is that of one use.
+        key = f"{self.package}+{name}_{place}" if self.package else f"{name}_{place}"
+        path = join(self.path, self.places[name], f"inputs[{place}]", "reset_input")
+        return Context(context.groups, outside, given, source.reset, key, path)
 
     def build(self, context: Context, rows: int, faults: Faults) -> Value | None:
         """Run it, making what is not made yet, and check that each result has its rows. None if
-        something does not fit, which is added to ``faults``."""
+        something does not fit, which is added to ``faults`` with its path in the model's message;
+        blocks that do not depend on that are tried all the same."""
         results: dict[str, Value] = {}
         for name in self.order:
-            block = self.made[name]
-            found = len(faults)
-            with faults.under(join(self.path, self.places[name])):
-                if isinstance(block, InputBlock):
-                    with_faults = "input_layer" if context.reset is None else "reset_input"
-                    results[name] = _prepared(block, context, with_faults)
-                    continue
-                values = []
-                for place, source in enumerate(block.sources):
-                    if not source.is_read:
-                        continue
-                    fetched = self._built_source(name, place, source, (results, context, rows))
-                    with block.telling(f"inputs[{place}]", [fetched]):
-                        values.append(source.trim(fetched))
-                results[name] = block(values)
-                check_rows(block, results[name], rows)
-            if len(faults) > found:
-                return None
-        values = [results[name] for name in self.outputs]
-        return values if not self.joins else merged(values, -1)
+            if all(each in results for each in self.before(name)):
+                with faults.under(join(self.path, self.places[name])):
+                    value = self._built(name, (results, context, rows), faults)
+                    if value is not None:
+                        results[name] = value
+        return self._value(results) if len(results) == len(self.order) else None
 
-    def _built_source(
-        self,
-        name: str,
-        place: int,
-        source: Source,
-        state: tuple[Mapping[str, Value], Context, int],
-    ) -> Value:
-        """As ``_fetch``, while the graph is built."""
+    def _built(
+        self, name: str, state: tuple[Mapping[str, Value], Context, int], faults: Faults
+    ) -> Value | None:
+        """What a block gives. Raises ConfigError if it does not fit; None if that is a fault of
+        another one, which is added to ``faults``."""
         results, context, rows = state
-        if source.kind != "package_name":
-            if source.kind == "use_package_input" and context.package_input is None:
+        block = self.made[name]
+        if isinstance(block, InputBlock):
+            found = len(faults)
+            with faults.under(context.reset_path):
+                block.prepare(context)
+            return block(context) if len(faults) == found else None
+        values = []
+        whence = ", ".join(self._said(source, context) for source in block.sources)
+        for place, source in enumerate(block.sources):
+            if not source.is_read:
+                continue
+            value = self._fetch(source, results, context)
+            if source.kind == "package_name":
+                given = {**context.outside, **results}.get(source.package_input)
+                got = [] if given is None else [given]
+                with block.telling(f"inputs[{place}]", got, repr(source.package_input)):
+                    inner = self._within(name, place, results, context)
+                value = self._scope.packages[source.name].build(inner, rows, faults)
+                if value is None:
+                    return None
+            elif value is None:
                 words = "is set, but the package is used without package_input; give that"
                 raise ConfigError.at(f"inputs[{place}].use_package_input", words)
-            return self._fetch("", source, results, context)
-        given = None
-        if source.package_input is not None:
-            given = source.package_trim({**context.outside, **results}[source.package_input])
-        outside = {**context.outside, **results}
-        key = f"{name}_{place}"
-        inner = Context(context.groups, outside, given, source.reset, key)
-        faults = Faults()
-        value = self._scope.packages[source.name].build(inner, rows, faults)
-        faults.stop()
-        return value
+            with block.telling(f"inputs[{place}]", [value], whence):
+                values.append(source.trim(value))
+        return block.build(values, rows, whence)
+
+    def _said(self, source: Source, context: Context) -> str:
+        """A source in a message, with the widths of the features that it gives if they differ."""
+        block, said = self.made.get(source.name), repr(source.name or "package input")
+        if not isinstance(block, InputBlock) or context.reset is not None:
+            return said
+        widths = self._scope.groups[block.name].widths
+        if len(set(widths.values())) == 1 or block.layers["own"].form == "2d":
+            return said
+        return f"{said} ({', '.join(f'{name} {width}' for name, width in widths.items())})"
 
     def remake(self) -> None:
         """Make the layers of input blocks anew, on the current device."""
@@ -258,51 +285,66 @@ class Graph(nn.Module):
     def sole_output(self) -> Block | None:
         """The block whose value is the graph's and that no other reads, if there is one."""
         name = self.outputs[0]
-        read = {each for other in self.order for each in self._before(other)}
+        read = {each for other in self.order for each in self.before(other)}
         block = self.made[name]
         is_sole = self.joins and len(self.outputs) == 1 and name not in read
         return block if is_sole and isinstance(block, Block) else None
 
-    def read_by(self, name: str) -> str:
+    def place_of_output(self) -> str:
+        """The path of what decides about the number of outputs: the number of tasks of an MMoE, or
+        the blocks that are listed, or the block that no other reads."""
+        block = self.sole_output()
+        step = block.steps[-1] if block is not None and len(block.steps) else None
+        if isinstance(step, Slot) and step.word == "mmoe":
+            return join(self.places[block.name], block.paths[-1], "mmoe.num_task")
+        return self.listed or self.places[self.outputs[0]]
+
+    def read_by(self, name: str) -> list[str]:
         """What a block reads, in words."""
         block = self.made[name]
         if isinstance(block, InputBlock):
-            return f"group {block.name}"
-        return ", ".join(source.name or "package input" for source in block.sources)
+            return [f"group {block.name}"]
+        return [self._in_words(source) for source in block.sources if source.is_read]
 
-
-def _prepared(block: InputBlock, context: Context, field: str) -> Value:
-    faults = Faults()
-    with faults.under(field):
-        block.prepare(context)
-    faults.stop()
-    return block(context)
+    def _in_words(self, source: Source) -> str:
+        if source.kind == "package_name":
+            given = f" of {source.package_input}" if source.package_input else ""
+            return f"package {source.name}{given}"
+        is_group = source.kind == "feature_group_name" and source.name not in self.specs
+        return f"group {source.name}" if is_group else source.name or "package input"
 
 
 def _named(blocks: Sequence[Mapping[str, Any]], faults: Faults) -> dict[str, Mapping[str, Any]]:
     """The blocks by name."""
     specs: dict[str, Mapping[str, Any]] = {}
     for place, spec in enumerate(blocks):
-        name, path = spec["name"] or "", f"blocks[{place}].name"
-        if not name:
-            faults.add(path, "is not set; give the block a name")
-        elif not all(letter.isalnum() or letter in "_-" for letter in name) or not name.isascii():
-            faults.add(path, f"is {name!r}; use letters, digits, _ and - only")
-        elif name in specs:
-            faults.add(path, f"{name!r} is the name of an earlier block too; choose another")
-        else:
-            specs[name] = spec
+        with faults.under(f"blocks[{place}].name"):
+            specs[checked_name(spec["name"], "block", specs)] = spec
     if not blocks:
         faults.add("blocks", "is empty; give blocks { ... }")
     faults.stop()
     return specs
 
 
+def checked_name(name: str | None, what: str, others: Collection[str]) -> str:
+    """The name of a block or package. Raises ConfigError if it may not have that."""
+    if not name:
+        raise ConfigError.saying(f"is not set; give the {what} a name")
+    if not name.isascii() or not all(letter.isalnum() or letter in "_-" for letter in name):
+        raise ConfigError.saying(f"is {name!r}; use letters, digits, _ and - only")
+    if name in others:
+        raise ConfigError.saying(f"{name!r} is the name of an earlier {what} too; choose another")
+    return name
+
+
 def _ordered(edges: Mapping[str, Sequence[str]], places: Mapping[str, str]) -> list[str]:
     try:
         return list(TopologicalSorter(edges).static_order())
     except CycleError as error:
-        ring = [name for name in error.args[1] if name in places]
+        ring = list(error.args[1])
+        if len(ring) == 2:
+            words = f"block {ring[0]!r} reads itself; rename the block, or let it read another"
+            raise ConfigError.at(f"{places[ring[0]]}.inputs", words) from error
         words = f"the blocks read each other in a ring: {' <- '.join(ring)}; remove one input"
         raise ConfigError.at(f"{places[ring[0]]}.inputs", words) from error
 

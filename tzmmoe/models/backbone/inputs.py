@@ -115,7 +115,7 @@ def _check(settings: Mapping[str, Any]) -> None:
     if settings["do_batch_norm"] and settings["do_layer_norm"]:
         raise ConfigError.at("do_layer_norm", "is set, and so is do_batch_norm; keep one")
     for field in ("dropout_rate", "feature_dropout_rate"):
-        check_dropout(field, [settings[field]])
+        check_dropout(field, settings[field])
 
 
 def _batch_norm(width: int) -> nn.Module:

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tzmmoe.errors import Faults, within
+from tzmmoe.errors import Faults
 from tzmmoe.models.backbone.flow import Value, one, several, tensors
 from tzmmoe.nn.attention.aitm import AITMTower
 from tzmmoe.nn.attention.dot_product import Attention
@@ -35,7 +35,9 @@ from tzmmoe.nn.keras_mlp import KerasMLP
 from tzmmoe.nn.mlp import Dropout, check_dropout
 from tzmmoe.nn.numbers import AutoDisEmbedding, PeriodicEmbedding
 from tzmmoe.protos.layer_pb2 import KerasLayer
+from tzmmoe.protos.layer_pb2 import SENet as SENetMessage
 from tzmmoe.registry import Registry
+from tzmmoe.registry import fields as fields_of
 from tzmmoe.registry.modules import Modules, make
 
 LAYERS: Registry = Registry(KerasLayer, "params")
@@ -138,7 +140,7 @@ class AnyTensor(Row):
 
 def dropout(*, rate: float | None) -> nn.Module:
     """Keras's Dropout."""
-    check_dropout("rate", [rate or 0.0])
+    check_dropout("rate", rate or 0.0)
     return Dropout(rate or 0.0)
 
 
@@ -160,6 +162,17 @@ def mixture(
     return MMoE(widths, num_task=num_task, num_expert=num_expert, expert_mlp=expert_mlp)
 
 
+def fibinet(
+    widths: Sequence[int],
+    *,
+    senet: Mapping[str, Any] | None,
+    bilinear: Mapping[str, Any] | None,
+    mlp: Mapping[str, Any] | None,
+) -> nn.Module:
+    """FiBiNet; SENet with its defaults where it is unset."""
+    return FiBiNet(widths, senet=senet or fields_of(SENetMessage()), bilinear=bilinear, mlp=mlp)
+
+
 ROWS: dict[str, Row] = {
     "mlp": LastAxis(KerasMLP),
     "senet": Matrices(SENet),
@@ -169,7 +182,7 @@ ROWS: dict[str, Row] = {
     "cross": Matrices(Cross),
     "cin": Fields(CIN),
     "bilinear": Matrices(BiLinear),
-    "fibinet": Matrices(FiBiNet),
+    "fibinet": Matrices(fibinet),
     "mask_block": MatrixOrMatrices(MaskBlock),
     "masknet": Matrix(MaskNet),
     "ppnet": Matrices(PPNet),
@@ -215,6 +228,4 @@ def layer(word: str, fields: Mapping[str, Any], value: Value, modules: Modules) 
     arguments = dict(fields["args"] or {})
     if "shapes" in inspect.signature(kind).parameters:
         arguments["shapes"] = [tuple(part.shape[1:]) for part in tensors(value)]
-        with within("args"):
-            return kind(**arguments)
     return make(kind, (), arguments)

@@ -37,6 +37,8 @@ def arithmetic(symbol: str, left: Value, right: Value) -> Value:
     if not (isinstance(left, Tensor) or isinstance(right, Tensor)):
         return _of_numbers(symbol, left, right)
     same_rank([value for value in (left, right) if isinstance(value, Tensor)])
+    if symbol == "//":
+        return torch.floor(left / right)  # torch's own has no derivative
     return ARITHMETIC[symbol](left, right)
 
 

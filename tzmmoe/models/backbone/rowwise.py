@@ -248,7 +248,8 @@ def matmul(a: Tensor, b: Tensor, transpose_a: bool = False, transpose_b: bool = 
             f"multiplies {described(a)} by {described(b)}, which would mix rows; give two tensors "
             "with 3 axes"
         )
-    return (a.mT if transpose_a else a) @ (b.mT if transpose_b else b)
+    a, b = (a.transpose(1, 2) if transpose_a else a), (b.transpose(1, 2) if transpose_b else b)
+    return a @ b
 
 
 def _library(

@@ -43,6 +43,9 @@ class Slot(nn.Module):
         """Keep no input."""
         self._first = None
 
+    def __str__(self) -> str:
+        return self.word
+
 
 class Function(nn.Module):
     """A lambda."""
@@ -54,6 +57,9 @@ class Function(nn.Module):
 
     def forward(self, value: Value) -> Value:
         return self.function(value)
+
+    def __str__(self) -> str:
+        return "lambda"
 
 
 class Recurrent(nn.Module):
@@ -70,12 +76,15 @@ class Recurrent(nn.Module):
         self.fixed = fixed
 
     def forward(self, value: Value) -> Value:
-        with within("keras_layer"):
-            if self.fixed is None:
-                for step in self.steps:
-                    value = step(value)
-                return value
+        if self.fixed is not None:
             return self._around(value)
+        with within("keras_layer"):
+            for step in self.steps:
+                value = step(value)
+        return value
+
+    def __str__(self) -> str:
+        return f"{len(self.steps)} times {self.steps[0]}"
 
     def _around(self, value: Value) -> Value:
         if isinstance(value, Tensor) or not self.fixed < len(value):
@@ -85,7 +94,8 @@ class Recurrent(nn.Module):
         rest: Any = [part for place, part in enumerate(value) if place != self.fixed]
         for step in self.steps:
             parts = list(rest) if isinstance(rest, list | tuple) else [rest]
-            rest = step([*parts[: self.fixed], fixed, *parts[self.fixed :]])
+            with within("keras_layer"):
+                rest = step([*parts[: self.fixed], fixed, *parts[self.fixed :]])
         return rest[0] if isinstance(rest, list) and len(rest) == 1 else rest
 
 
@@ -116,6 +126,9 @@ class Repeat(nn.Module):
         if len(outputs) == 1:
             return outputs[0]
         return outputs if self.axis is None else torch.cat(outputs, dim=self.axis)
+
+    def __str__(self) -> str:
+        return f"{len(self.steps)} x {self.steps[0]}"
 
 
 def _count(field: str, count: int) -> None:

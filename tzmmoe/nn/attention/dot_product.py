@@ -45,7 +45,7 @@ class Attention(nn.Module):
         if scale_by_dim and (use_scale or score_mode == "concat"):
             other = "use_scale" if use_scale else "score_mode 'concat'"
             raise ConfigError.at("scale_by_dim", f"has no effect with {other}; keep one")
-        check_dropout("dropout", [dropout])
+        check_dropout("dropout", dropout)
         self.scale = nn.Parameter(torch.ones(())) if use_scale else None
         self.factor = 1 / math.sqrt(widths[0]) if scale_by_dim else 1.0
         self.concat_weight = nn.Parameter(torch.ones(())) if score_mode == "concat" else None

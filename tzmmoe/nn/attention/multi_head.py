@@ -52,7 +52,7 @@ class MultiHeadAttention(nn.Module):
         if list(attention_axes) not in ([], [1]):
             words = f"is {list(attention_axes)}; leave it out: inputs (B, T, D) have one such axis"
             raise ConfigError.at("attention_axes", words)
-        check_dropout("dropout", [dropout])
+        check_dropout("dropout", dropout)
         value_dim = key_dim if value_dim is None else value_dim
         self.out_features = widths[0] if output_shape is None else output_shape
         self.num_heads, self.factor = num_heads, 1 / math.sqrt(key_dim)

@@ -31,7 +31,7 @@ class Highway(nn.Module):
         for field, size in (("emb_size", emb_size), ("num_layers", num_layers)):
             if size is not None and size < 1:
                 raise ConfigError.at(field, f"is {size}; give 1 or more")
-        check_dropout("dropout_rate", [dropout_rate])
+        check_dropout("dropout_rate", dropout_rate)
         width = in_features if emb_size is None else emb_size
         glorot = {"bias": True, "initializer": "glorot_uniform"}
         self.project = dense(in_features, width, **glorot) if width != in_features else None

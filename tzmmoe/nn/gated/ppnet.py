@@ -36,7 +36,7 @@ class GateNN(nn.Module):
         super().__init__()
         if hidden_dim is not None and hidden_dim < 1:
             raise ConfigError.at("hidden_dim", f"is {hidden_dim}; give 1 or more")
-        check_dropout("dropout_rate", [dropout_rate])
+        check_dropout("dropout_rate", dropout_rate)
         width = out_features if hidden_dim is None else hidden_dim
         with within("activation"):
             name = easyrec_activation(activation)

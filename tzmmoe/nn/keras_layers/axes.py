@@ -42,9 +42,15 @@ def check_rank(shape: Shape, rank: int, needs: str) -> None:
 
 def last(x: Tensor, axes: Sequence[int]) -> Tensor:
     """The input with these axes moved to its end, in their order."""
-    return x.movedim(list(axes), list(range(-len(axes), 0)))
+    return x.permute(_order(x.dim(), axes))
 
 
 def back(x: Tensor, axes: Sequence[int]) -> Tensor:
     """Undoes ``last``."""
-    return x.movedim(list(range(-len(axes), 0)), list(axes))
+    order = _order(x.dim(), axes)
+    return x.permute([order.index(axis) for axis in range(x.dim())])
+
+
+def _order(rank: int, axes: Sequence[int]) -> list[int]:
+    """Of the axes after ``last``."""
+    return [*(axis for axis in range(rank) if axis not in axes), *axes]

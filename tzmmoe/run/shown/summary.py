@@ -7,6 +7,7 @@ from torch import Tensor
 
 from tzmmoe.errors import few
 from tzmmoe.learning.step import TrainStep
+from tzmmoe.models.parts import Part, part_of, trained
 from tzmmoe.models.rank import RankModel
 from tzmmoe.system import tensorfiles
 from tzmmoe.system.runtime import short_bytes
@@ -56,14 +57,14 @@ class Memory:
 
 
 def summary(model: RankModel, step: TrainStep) -> str:
-    """Tables with rows, width and bytes, and the dense part by module."""
+    """Tables with rows, width and bytes, and the parts of the dense part."""
     lines = [f"{'table':32} {'rows':>12} {'width':>6} {'size':>10}"]
     for part in (*step.tables.modules.values(), *step.tables.sharded):
         for table in part.tables:
             frozen = "" if table.trainable else "  (not trained)"
             size = short_bytes(table.rows * table.dim * 4)
             lines.append(f"{table.name:32} {table.rows:>12,} {table.dim:>6} {size:>10}{frozen}")
-    return "\n".join([*lines, *_penalty_lines(step), *_dense_lines(model, step)])
+    return "\n".join([*lines, *_penalty_lines(step), *_dense_lines(model)])
 
 
 def _penalty_lines(step: TrainStep) -> Iterator[str]:
@@ -76,12 +77,29 @@ def _penalty_lines(step: TrainStep) -> Iterator[str]:
         yield f"{settings} updates all rows of {few(names)} at every step"
 
 
-def _dense_lines(model: RankModel, step: TrainStep) -> Iterator[str]:
-    dense = {id(parameter) for parameter in step.dense.parameters.values()}
+def _dense_lines(model: RankModel) -> Iterator[str]:
+    """The parts of the body, the towers, and what else is dense."""
+    parts = [*model.body.parts(), *towers(model)]
     for name, child in (*model.named_children(), *model.encoder.named_children()):
-        count = sum(p.numel() for p in child.parameters() if id(p) in dense)
-        if count and name not in ("encoder", "tables"):
-            yield f"{name:32} {count:>12,} parameters"
+        if name not in ("encoder", "tables", "body", "towers") and trained(child):
+            parts.append(part_of(name, child, ()))
+    rows = [("part", "reads", "gives", "parameters")]
+    rows += [(part.name, few(part.reads, 3), part.gives, f"{part.parameters:,}") for part in parts]
+    first, second, third = (max(len(row[place]) for row in rows) for place in range(3))
+    for name, reads, gives, parameters in rows:
+        yield f"{name:{first}}  {reads:{second}}  {gives:{third}}  {parameters:>12}"
+
+
+def towers(model: RankModel) -> list[Part]:
+    """The towers, each of which reads the ends of the body, and perhaps other towers."""
+    found = []
+    for name in model.names:
+        reads = [
+            *model.body.ends(),
+            *(f"tower {other}" for other in model.body.reads.get(name, ())),
+        ]
+        found.append(part_of(f"tower {name}", model.towers[f"tower_{name}"], reads))
+    return found
 
 
 def _size(tensor: Tensor) -> int:
