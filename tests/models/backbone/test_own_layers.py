@@ -12,6 +12,7 @@ from models.backbone.blocks import faults
 from models.backbone.test_rules import block
 
 from tzmmoe.pipeline import Pipeline
+from tzmmoe.registry import Modules
 from tzmmoe.serving.scorer import Scorer
 
 CODE = """
@@ -78,7 +79,7 @@ def test_a_config_alone_imports_nothing(tmp_path: Path, module: str) -> None:
     ],
 )
 def test_what_does_not_fit_is_told_with_its_block(tmp_path, module, layer, words) -> None:
-    [line] = faults(tmp_path, own(*layer), allow_modules=module)
+    [line] = faults(tmp_path, own(*layer), modules=Modules.of(module))
     for word in words:
         assert word in line
 
