@@ -52,7 +52,8 @@ def stretches(world: int) -> list[np.ndarray]:
 
 
 def train(world: World, folder: Path, run: Path, changes: Mapping) -> tuple[list, dict]:
-    """The losses of each step, and the results of the evaluation."""
+    """The losses of each step, and the results of the evaluation. A change to None leaves a setting
+    as the config has it."""
     losses: list[dict[str, float]] = []
     original = Progress.note
 
@@ -64,7 +65,8 @@ def train(world: World, folder: Path, run: Path, changes: Mapping) -> tuple[list
     Progress.note = note
     try:
         size = {"data_config__batch_size": BATCH // world.size}
-        results = tiny.pipeline(folder, run, **EXACT | size | changes).fit()
+        settings = {path: v for path, v in (EXACT | size | changes).items() if v is not None}
+        results = tiny.pipeline(folder, run, **settings).fit()
     finally:
         Progress.note = original
     return losses, results

@@ -12,6 +12,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from tzmmoe.config.dialects.easyrec.backbone import CLASSES
+from tzmmoe.models.backbone.layers import LAYERS
+from tzmmoe.models.backbone.rowwise import FUNCTIONS
+
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -296,6 +300,31 @@ def test_the_page_on_mmoe_v2_can_be_typed_and_its_config_learns_with_a_wide_side
     optimum = json.loads((tmp_path / "data/synthetic/optimum.json").read_text())
     assert 0.6 < last["auc_click"] < optimum["eval"]["auc_ctr"]
     assert "user_id.weight" in (folder / "train.log").read_text()  # FM's tables
+
+
+@pytest.mark.long
+def test_the_page_on_blocks_can_be_typed_and_shows_the_table_that_check_logs(tmp_path) -> None:
+    type_all("docs/backbone.md", tmp_path)
+    folder = tmp_path / "experiments/blocks"
+    last = json.loads((folder / "train_eval_result_v2.txt").read_text().splitlines()[-1])
+    assert last["auc_ctr"] > 0.55
+    [table] = [code for language, _, code in blocks("docs/backbone.md") if language == "text"]
+    assert table in (folder / "train.log").read_text()
+    assert "senet" in (tmp_path / "blocks.svg").read_text()
+
+
+def test_the_page_on_blocks_lists_every_layer_and_every_function() -> None:
+    text = (ROOT / "docs/backbone.md").read_text()
+    layers = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", text, re.MULTILINE)
+    assert {word for _, word in layers} == set(LAYERS.words)
+    assert all(CLASSES[name] == word for name, word in layers)
+    listed = set()
+    for line in text.splitlines():
+        libraries, _, names = line.removeprefix("| ").partition(" | ")
+        if re.fullmatch(r"`(tf|torch)\S*`(, `tf\S*`)?", libraries):
+            for library in re.findall(r"`([\w.]+)`", libraries):
+                listed |= {f"{library}.{name}" for name in re.findall(r"`(\w+)`", names)}
+    assert listed == set(FUNCTIONS)
 
 
 @pytest.mark.long

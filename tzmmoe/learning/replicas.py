@@ -41,9 +41,11 @@ class Replicas:
 
     @torch.no_grad()
     def exchange(self) -> None:
-        """Replace the sparse gradient of each table by the mean of all processes."""
-        means = self._sparse_means([weight.grad for weight in self._by_rows])
-        for weight, grad in zip(self._by_rows, means, strict=True):
+        """Replace the sparse gradient of each table by the mean of all processes. Tables that no
+        loss depends on, as behind a stop_gradient, have none, in any process."""
+        learned = [weight for weight in self._by_rows if weight.grad is not None]
+        means = self._sparse_means([weight.grad for weight in learned])
+        for weight, grad in zip(learned, means, strict=True):
             weight.grad = grad
 
     def mean(self, grads: Sequence[Tensor | None]) -> list[Tensor | None]:
