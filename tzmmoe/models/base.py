@@ -135,8 +135,8 @@ class Body(nn.Module, ABC):
         return list(parts_of_children(self, [f"group {name}" for name in self.groups]))
 
     def ends(self) -> Sequence[str]:
-        """The names of those parts that the towers read."""
-        return [part.name for part in self.parts()]
+        """The names of those parts that the towers read; of the groups, without parts."""
+        return [part.name for part in self.parts()] or [f"group {name}" for name in self.groups]
 
     def order(self, names: Sequence[str]) -> list[str]:
         """The towers, each after those it reads. Raises ConfigError if there is no such order."""

@@ -285,7 +285,7 @@ class Evaluations:
     def files(self) -> list[str]:
         """The files of all evaluations that are not trained on."""
         found: dict[str, None] = {}
-        for evaluation in (self.validation, self.final):
+        for evaluation in (self.validation,) if self.same else (self.validation, self.final):
             if evaluation.path and not self._held_out(evaluation):
                 found |= dict.fromkeys(evaluation.loader.source.files)
         return list(found)
