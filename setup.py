@@ -35,8 +35,8 @@ class CompileSchema(Command):
         from grpc_tools import protoc
 
         (COMPILED / "__init__.py").write_text('"""Generated from protos/ by protoc."""\n')
-        said = '"""Generated from protos/compat/ by protoc: texts of other systems."""\n'
-        (COMPILED / "compat/__init__.py").write_text(said)
+        docstring = '"""Generated from protos/compat/ by protoc: texts of other systems."""\n'
+        (COMPILED / "compat/__init__.py").write_text(docstring)
         files = sorted((HERE / "protos").rglob("*.proto"))
         names = [f"tzmmoe/protos/{path.relative_to(HERE / 'protos')}" for path in files]
         options = [

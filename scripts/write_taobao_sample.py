@@ -1,4 +1,4 @@
-"""Writes made-up rows with the columns of Taobao's display ads, to try the configs of them.
+"""Writes made-up rows with the columns of Taobao's display ads, to try configs that read them.
 
     python scripts/write_taobao_sample.py --out data/taobao_sample
 
@@ -42,17 +42,17 @@ def columns(num_rows: int, seed: int) -> dict[str, np.ndarray]:
     """By name, in the order of EasyRec's input_fields. A list has up to 3 values; a fortieth of the
     brands is missing."""
     random = np.random.default_rng(seed)
-    found = {name: random.integers(0, count, num_rows) for name, count in VALUES.items()}
-    lean = found["price"] / 20 - 1.5 + (found["brand"] % 3 - 1)
+    numbers = {name: random.integers(0, count, num_rows) for name, count in VALUES.items()}
+    lean = numbers["price"] / 20 - 1.5 + (numbers["brand"] % 3 - 1)
     clicks = random.random(num_rows) < 1 / (1 + np.exp(-lean))
-    buys = clicks & (random.random(num_rows) < (found["age_level"] + 1) / 10)
+    buys = clicks & (random.random(num_rows) < (numbers["age_level"] + 1) / 10)
     texts: dict[str, np.ndarray] = {"clk": clicks.astype(int), "buy": buys.astype(int)}
-    for name, values in found.items():
+    for name, values in numbers.items():
         texts[name] = values
         if name in LISTS:
             lengths = random.integers(0, 4, num_rows)
             lists = [random.integers(0, VALUES[name], length) for length in lengths]
-            texts[name] = np.array(["|".join(map(str, each)) for each in lists])
+            texts[name] = np.array(["|".join(map(str, row)) for row in lists])
     brands = texts["brand"].astype(str)
     brands[random.random(num_rows) < 0.025] = ""
     texts["brand"] = brands

@@ -17,7 +17,7 @@ def main(argv: Sequence[str]) -> None:
     parser = cli.Parser(
         prog="python -m tzmmoe.convert",
         usage="%(prog)s COMMAND (--job | --config) FILE --out FILE ...",
-        description=f"Write a config that does what one of another system does.{forms}",
+        description=f"Convert a job of another system into an equivalent config.{forms}",
         formatter_class=cli.RAW,
     )
     known = f"available: {', '.join(COMMANDS)}"
@@ -52,7 +52,7 @@ def tencent(argv: Sequence[str]) -> None:
     for name in placeholders.unused():
         draft.report.idle[f"--var {name}"] = "no placeholder has this name"
     command.show(draft.report.text(), out)
-    _load(out)
+    _check_written(out)
 
 
 def _tencent_parser() -> command.CommandParser:
@@ -78,30 +78,30 @@ def _tencent_parser() -> command.CommandParser:
 
 def easyrec(argv: Sequence[str]) -> None:
     """A pipeline of EasyRec as a config."""
-    arguments = command.CommandParser(
+    parser = command.CommandParser(
         "tzmmoe.convert easyrec",
         "Write a config that does what a pipeline of EasyRec does, with every default that differs "
         "written out, and report what became what, what has no counterpart and what differs.",
         needed=("--config", "--out"),
     )
-    arguments.add_argument("--config", metavar="FILE", help="the pipeline of EasyRec")
-    given = arguments.parse_args(argv)
-    given.config = local(given.config, "--config")
-    out = command.output(given, [given.config])
+    parser.add_argument("--config", metavar="FILE", help="the pipeline of EasyRec")
+    arguments = parser.parse_args(argv)
+    arguments.config = local(arguments.config, "--config")
+    out = command.output(arguments, [arguments.config])
 
     from tzmmoe.drafting.easyrec import conversion
     from tzmmoe.drafting.easyrec.data import missing_flags
 
-    draft = conversion.converted(Path(given.config))
+    draft = conversion.converted(Path(arguments.config))
     flags = missing_flags(draft.pipeline)
     train = command.training(out, flags)
-    command.write(out, draft.text(conversion.heading(Path(given.config), train)))
+    command.write(out, draft.text(conversion.heading(Path(arguments.config), train)))
     command.show(draft.report.text(), out, flags)
-    _load(out)
+    _check_written(out)
 
 
-def _load(out: Path) -> None:
-    """The written config has no faults."""
+def _check_written(out: Path) -> None:
+    """Assert that the written config has no faults."""
     from tzmmoe import build, config
 
     faults = config.load(out, rules=build.rules()).faults

@@ -107,8 +107,8 @@ def arguments(overload: Any) -> Sequence[Any]:
 
 
 def fake_tensors() -> AbstractContextManager:
-    """Tensors made in this block have a shape and no content; others may be used in it. What torch
-    would print of an operator that fails is only raised."""
+    """Tensors made in this block have a shape and no content; others may be used in it. An operator
+    that fails raises, without the lines that torch would also log."""
     module = "torch._subclasses.fake_tensor"
     mode = _imported(module, "FakeTensorMode")
     return _silencing(logging.getLogger(module), mode(allow_non_fake_inputs=True))

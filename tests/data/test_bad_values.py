@@ -134,7 +134,7 @@ CLASSES = {
 @pytest.mark.parametrize(
     ("column", "value", "remedy"),
     [
-        (LABELS["label"], "oops", "or nothing in a row without it"),
+        (LABELS["label"], "oops", "leave the label empty"),
         (LABELS["label"], "1e99", "give one"),
         (LABELS["weight"], "oops", "give a number"),
         (LABELS["weight"], None, "give a number"),

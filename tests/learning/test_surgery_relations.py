@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 from tzmmoe.learning.surgery import Surgery
 from tzmmoe.run.session import Session
-from tzmmoe.tasks.task import TaskSet
+from tzmmoe.tasks.taskset import TaskSet
 
 READS = {
     "mmoe": 'relation_tower_names: "ctr" relation_mlp { hidden_units: [3] }',

@@ -84,8 +84,8 @@ def build(
             _check_memory(_tables(features, body), specs, faults, free * spread)
         towers = build_towers(by_path, body, faults, modules)
         if body and not faults:
-            weighting = tasks.weighting if any(True for _ in tasks.weighting.parameters()) else None
-            model = _model(pipeline, features, body, towers, weighting)
+            learned = tasks.weighting if list(tasks.weighting.parameters()) else None
+            model = _model(pipeline, features, body, towers, learned)
         if model and spread == 1:
             fill_tables(model)
     if faults or model is None:
@@ -106,14 +106,14 @@ def _model(
     features: Sequence[Feature],
     body: Body,
     towers: Mapping[str, Tower],
-    weighting: nn.Module | None,
+    loss_weights: nn.Module | None,
 ) -> RankModel:
     config, seed = pipeline.model_config, pipeline.runtime_config.seed
     encoder = Encoder(features, body, seed=seed, regularization=config.embedding_regularization)
     if config.dense_start == KERAS:
         for part in (*([] if body.starts_itself else [body]), *towers.values()):
             start_as_keras(part)
-    return RankModel(encoder, body, towers, weighting)
+    return RankModel(encoder, body, towers, loss_weights)
 
 
 def _classes(config: ModelConfig, specs: Mapping[str, FeatureSpec]) -> dict[str, str]:

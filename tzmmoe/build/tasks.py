@@ -57,8 +57,8 @@ def task_sets(
     pipeline: Pipeline, faults: Faults, modules: Modules = NO_MODULES
 ) -> tuple[TaskSet, TaskSet]:
     """The tasks, and those of the final evaluation, with every fault that they have together."""
-    made = build_tasks(pipeline, faults, modules)
-    tasks = TaskSet(made, _weighting(made, pipeline))
+    built = build_tasks(pipeline, faults, modules)
+    tasks = TaskSet(built, _weighting(built, pipeline))
     final = final_tasks(pipeline, tasks, faults, modules)
     for check in (tasks.columns, tasks.check):
         with faults.under("model_config"):
@@ -102,8 +102,9 @@ def _weighting(tasks: Sequence[Task], pipeline: Pipeline) -> Weighting:
     weights, strategy = fixed_weights(tasks), pipeline.model_config.loss_weight_strategy
     if strategy == Random:
         return RandomWeighting(weights, pipeline.runtime_config.seed)
-    learned = {f"{n}_{t.name}": t.losses[n].precision for t in tasks for n in t.learned_weights}
-    learned = {key: factor for key, factor in learned.items() if key in weights}
+    learned = {
+        f"{word}_{t.name}": t.losses[word].precision for t in tasks for word in t.learned_weights
+    }
     return Uncertainty(weights, learned) if learned else Weighting(weights)
 
 
@@ -119,7 +120,7 @@ def _space(tower: TaskTower, pipeline: Pipeline) -> TaskSpace | None:
 
 
 def _column_of(name: str, pipeline: Pipeline) -> str:
-    """The column that a feature reads; a name that no feature has is itself that of a column."""
+    """The column that the feature of this name reads; without one, the name is the column's."""
     if pipeline.data_config.fg_mode not in (FG_NORMAL, FG_DAG):
         return name
     for _, _, message in features(pipeline):
@@ -146,14 +147,14 @@ def _task(tower: TaskTower, label: str, pipeline: Pipeline, modules: Modules) ->
         measured = _by_word("metrics", METRICS, metrics, modules)
     faults.stop()
     weights = dict(zip(by_word, (loss.weight for loss in losses), strict=True))
-    learned = [n for n, loss in zip(by_word, losses, strict=True) if loss.learn_loss_weight]
-    are_replaced = is_random or len(learned) == len(losses)
+    learned = [word for word, loss in zip(by_word, losses, strict=True) if loss.learn_loss_weight]
+    all_replaced = is_random or len(learned) == len(losses)
     task = Task(
         name=tower.tower_name,
         label=label,
         num_class=tower.num_class,
-        weight=1.0 if are_replaced else tower.weight,
-        loss_weights={} if are_replaced else weights,
+        weight=1.0 if all_replaced else tower.weight,
+        loss_weights={} if all_replaced else weights,
         learned_weights=learned,
         sample_weight=(tower.sample_weight_name or None) if tower.use_sample_weight else None,
         space=space,
@@ -185,9 +186,9 @@ def _by_word(field: str, registry: Registry, messages: Sequence, modules: Module
                 raise ConfigError.at("", f"is empty; give one of {', '.join(words)}")
             with within(word):
                 name = registry.name(message)
-            if own := getattr(message, "loss_name", ""):
-                check_name("loss_name", own)
-                name = own
+            if loss_name := getattr(message, "loss_name", ""):
+                check_name("loss_name", loss_name)
+                name = loss_name
             if name in by_word:
                 remedy = ", or give it a loss_name" if field == "losses" else ""
                 raise ConfigError.at("", f"{name} is listed twice; remove one{remedy}")

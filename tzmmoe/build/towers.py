@@ -17,7 +17,7 @@ RELATIONS = "relation_tower_names"
 
 
 def tower_specs(config: ModelConfig, faults: Faults) -> dict[str, TowerSpec]:
-    """The specification of each tower, by its path; without relations that are ``faults``."""
+    """The specification of each tower, by its path, without relations that are faulty."""
     of_tasks = TaskTower.DESCRIPTOR.fields_by_name
     specs = {}
     for path, message in task_towers(config):
@@ -30,11 +30,12 @@ def tower_specs(config: ModelConfig, faults: Faults) -> dict[str, TowerSpec]:
             relations=values[RELATIONS],
             relation_mlp=values["relation_mlp"],
         )
-    return _in_some_order(_related(specs, faults), faults)
+    return _without_rings(_with_valid_relations(specs, faults), faults)
 
 
-def _related(specs: Mapping[str, TowerSpec], faults: Faults) -> dict[str, TowerSpec]:
-    """Without relations to the tower itself, to none of the towers, or to one twice."""
+def _with_valid_relations(specs: Mapping[str, TowerSpec], faults: Faults) -> dict[str, TowerSpec]:
+    """The specifications, without relations to the tower itself, to an unknown one, or to one
+    twice."""
     names, checked = [spec.name for spec in specs.values()], {}
     for path, spec in specs.items():
         place, others = f"{path}.{RELATIONS}", [name for name in names if name != spec.name]
@@ -47,13 +48,13 @@ def _related(specs: Mapping[str, TowerSpec], faults: Faults) -> dict[str, TowerS
                 faults.add(place, words + did_you_mean(name, others))
             elif count > 1:
                 faults.add(place, f"{name!r} is listed twice; remove one")
-        there = [name for name in dict.fromkeys(spec.relations) if name in others]
-        checked[path] = replace(spec, relations=there)
+        valid = [name for name in dict.fromkeys(spec.relations) if name in others]
+        checked[path] = replace(spec, relations=valid)
     return checked
 
 
-def _in_some_order(specs: dict[str, TowerSpec], faults: Faults) -> dict[str, TowerSpec]:
-    """Without any relations if there is a ring of them."""
+def _without_rings(specs: dict[str, TowerSpec], faults: Faults) -> dict[str, TowerSpec]:
+    """The specifications; if towers read each other in a ring, without any relations."""
     try:
         TopologicalSorter({spec.name: spec.relations for spec in specs.values()}).prepare()
     except CycleError as error:

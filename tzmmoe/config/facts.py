@@ -10,7 +10,7 @@ from functools import cache
 
 from google.protobuf.descriptor import Descriptor
 
-from tzmmoe.config.dialects.easyrec.near import refusal
+from tzmmoe.config.dialects.easyrec.alternatives import refusal
 from tzmmoe.config.dialects.torcheasyrec import ALIASES
 from tzmmoe.config.dialects.words import counterpart
 from tzmmoe.errors import did_you_mean, few, join, parts_with
@@ -99,7 +99,7 @@ def _messages(owner: Descriptor, path: str = "") -> Iterator[tuple[str, Descript
     yield path, owner
     for field in owner.fields:
         kind = field.message_type
-        if field.GetOptions().deprecated:  # whose messages may hold themselves
+        if field.GetOptions().deprecated:  # messages of such fields may contain themselves
             continue
         if kind is not None and not (kind.GetOptions().map_entry or has_any_names(kind)):
             yield from _messages(kind, join(path, field.name))

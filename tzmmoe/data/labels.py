@@ -82,9 +82,9 @@ def _numbers(array: pa.Array, role: str) -> np.ndarray:
     except BadValue as bad:
         row = int(np.flatnonzero(kept)[bad.row])
         is_answer = str(array[row]).strip().lower() in ANSWERS
-        hint = "give a number" if role == "weight" else "give one, or nothing in a row without it"
-        hint = "write 1 and 0 for such answers" if is_answer else hint
-        raise BadValue(row, f"{bad.text}; {hint}") from bad
+        remedy = "give a number" if role == "weight" else "give a number, or leave the label empty"
+        remedy = "write 1 and 0 for such answers" if is_answer else remedy
+        raise BadValue(row, f"{bad.text}; {remedy}") from bad
     return numbers
 
 
@@ -105,7 +105,7 @@ def _check(column: Column, numbers: np.ndarray) -> None:
         f"is outside [{exactly(column.low)}, {exactly(column.high)}], the labels of its loss; "
         "renumber the labels, or choose another loss",
     )
-    _refuse(infinite, numbers, "is not a finite 32-bit number; give one, or nothing in its row")
+    _refuse(infinite, numbers, "is not a finite 32-bit number; give one, or leave the label empty")
 
 
 def _refuse(bad: np.ndarray, numbers: np.ndarray, text: str) -> None:

@@ -1,4 +1,4 @@
-"""What a written config would be refused for, told of the text that it was made from."""
+"""Faults of a converted config, at their places in the text that it was made from."""
 
 import re
 from collections.abc import Mapping
@@ -19,11 +19,11 @@ def faults_of(written: Pipeline) -> Faults:
     """The faults that need neither data nor the memory of a model."""
     pipeline, faults = Pipeline(), Faults()
     pipeline.CopyFrom(written)
-    every = rules()
-    every.rewrite(pipeline, faults)
-    every.check(pipeline, faults)
-    setting = feature_settings(pipeline.data_config, Path())
-    build_features(feature_specs(pipeline), setting, faults)
+    all_rules = rules()
+    all_rules.rewrite(pipeline, faults)
+    all_rules.check(pipeline, faults)
+    of_features = feature_settings(pipeline.data_config, Path())
+    build_features(feature_specs(pipeline), of_features, faults)
     tasks, _ = task_sets(pipeline, faults)
     settings = RunSettings.of(pipeline, faults, trains=True)
     if len(tasks.tasks) == len(task_towers(pipeline.model_config)):

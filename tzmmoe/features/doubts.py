@@ -90,8 +90,10 @@ def warn_of_unknown(name: str, flat: pa.Array, unknown: np.ndarray | None, words
 
 
 def warn_of_small(name: str, numbers: np.ndarray, log10: Log10) -> bool:
-    """Warn of numbers that have no logarithm, which a normalizer replaces by its default; whether
-    there were enough numbers, without NaN, to tell."""
+    """Warn of numbers that have no logarithm, which a normalizer replaces by its default.
+
+    Returns whether there were enough numbers to tell, not counting NaN.
+    """
     numbers = numbers[~np.isnan(numbers)]
     if len(numbers) < FEWEST_VALUES:
         return False

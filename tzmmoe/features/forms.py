@@ -9,7 +9,6 @@ import pyarrow.compute as pc
 
 EXACT_DIGITS = 15  # decimal digits that a float64 tells apart
 
-
 # What to do with a word among values of another kind.
 OR_MISSING = "list it in na_values if it means that there is none"
 NOT_A_NUMBER = f"set number_format to the form of the numbers, or {OR_MISSING}"

@@ -27,10 +27,10 @@ def compiled(function: str) -> Hash | None:
     """A uint64 hash of bytes; None if the system has none. ``function`` is a word of FUNCTIONS."""
     find = {"MURMUR_HASH": _murmur, "FARM_HASH": _farm}[function]
     try:
-        found = find()
+        hash_bytes = find()
     except (ImportError, OSError, AttributeError):
         return None
-    return found if found(PROBE) == PROBE_HASHES[function] else None
+    return hash_bytes if hash_bytes(PROBE) == PROBE_HASHES[function] else None
 
 
 def _murmur() -> Hash:

@@ -249,7 +249,7 @@ def _surgery(model: RankModel, tasks: TaskSet, settings: LearningSettings) -> Su
     modules = [part for part in model.modules() if getattr(part, "by_task", False)]
     by_task = {p: getattr(part, "task_dim", 0) for part in modules for p in part.parameters()}
     learned = [task.name for task in tasks.learned()]
-    reached = [{p for p, name in enumerate(learned) if name in read} for read in model.readers()]
+    reached = [{i for i, name in enumerate(learned) if name in read} for read in model.readers()]
     parameters = [*dense_parameters(model).values(), *tables]
     return Surgery(tasks, parameters, tables, by_task, reached)
 

@@ -217,9 +217,9 @@ class PartGradients:
         parts = []
         for place, tasks in enumerate(reached):
             grads = {task: chunks[place] for task, chunks in by_task.items() if task in tasks}
-            if not grads:  # a task that does not learn
-                some = next(iter(by_task.values()))[place]
-                grads = {0: torch.zeros_like(some)}
+            if not grads:  # the part of a task that does not learn
+                chunk = next(iter(by_task.values()))[place]
+                grads = {0: torch.zeros_like(chunk)}
             parts.append(replace(whole, grads=grads, is_shared=len(grads) > 1))
         return cls(whole, parts, dim)
 
@@ -229,6 +229,6 @@ class PartGradients:
             part.add_products(products_TT)
 
     def sum(self, coefficients_T: Tensor) -> Tensor:
-        """As that of ``ParameterGradients``; parts of one task are unweighted."""
+        """As ``ParameterGradients.sum``; parts that one task reaches are unweighted."""
         totals = [part.total(coefficients_T) for part in self.parts]
         return self.whole.as_gradient(torch.cat(totals, self.dim))

@@ -121,7 +121,7 @@ class Body(nn.Module, ABC):
         return made
 
     def connect(self, towers: Sequence[TowerSpec]) -> None:
-        """Let each tower read its ``relations`` too, after those that the body itself says.
+        """Let each tower read its ``relations`` too, after the towers that the body itself names.
 
         Raises ConfigError if the towers then have no order.
         """

@@ -59,11 +59,11 @@ class DBMTL(Body):
         if expert_mlp is not None:
             if not num_expert:
                 faults.add("num_expert", "is 0; give 1 or more, or remove expert_mlp")
-            number, tasks = max(num_expert, 1), len(towers)
+            num_expert, num_tasks = max(num_expert, 1), len(towers)
             with faults.under("expert_mlp"):
-                self.experts = MLP(width, copies=number, **expert_mlp)
+                self.experts = MLP(width, copies=num_expert, **expert_mlp)
             with faults.under("gate_mlp"):
-                self.gates = Gates(width, num_tasks=tasks, num_experts=number, mlp=gate_mlp)
+                self.gates = Gates(width, num_tasks=num_tasks, num_experts=num_expert, mlp=gate_mlp)
         with faults.under(""):
             self.kernel_penalty = half_of_squares(l2_regularization)
         faults.stop()

@@ -53,7 +53,7 @@ class TablesByWidth(nn.ModuleDict):
 class FactorInput(nn.Module):
     """One of a body's factors: a batch -> (B, N, dim), fields in the factor's order."""
 
-    task_dim = 1  # of its parameters, along which those of each task lie if they are by_task
+    task_dim = 1  # of its parameters: tasks follow each other along it, if they are by_task
 
     def __init__(self, name: str, factor: Factor, layout: Layout, *, seed: int) -> None:
         super().__init__()
@@ -172,8 +172,9 @@ class Encoder(nn.Module):
         for name in members:
             end = begin + self.widths[name]
             if name in self.tables.places or f"embed_{name}" in self.embedders:
-                joins = spans and spans[-1][1] == begin
-                spans[-1:] = [(spans[-1][0], end)] if joins else [*spans[-1:], (begin, end)]
+                if spans and spans[-1][1] == begin:
+                    begin, _ = spans.pop()
+                spans.append((begin, end))
             begin = end
         return spans
 

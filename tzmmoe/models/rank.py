@@ -52,11 +52,11 @@ class RankModel(nn.Module):
 
     def readers(self) -> list[set[str]]:
         """For each tower in order, itself and those that read it, directly or through others."""
-        found = {name: {name} for name in self.names}
+        readers = {name: {name} for name in self.names}
         for name in reversed(self.order):  # a tower's readers come after it
             for other in self.body.reads.get(name, ()):
-                found[other] |= found[name]
-        return [found[name] for name in self.names]
+                readers[other] |= readers[name]
+        return [readers[name] for name in self.names]
 
     @property
     def is_regularized(self) -> bool:

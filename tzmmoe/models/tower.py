@@ -18,9 +18,9 @@ class Tower(nn.Module):
     Wang et al., "Deep Bayesian Multi-Target Learning for Recommender Systems", 2019, section 3.
 
     ``mlp``, ``relation``: the fields of an MLP, or the layers themselves; None for none.
-    ``read_features``: the width of what is read of other towers, together. Other towers read this
-    one's r or, without a relation, h, of width ``state_features``.
-    Without ``linear``, the state itself is the logits.
+    ``read_features``: the total width of the hidden states h_i. Other towers read this one's r or,
+    without a relation, its h, of width ``state_features``. Without ``linear``, the hidden state
+    itself is the logits.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class Tower(nn.Module):
         self, state_BH: Tensor, addend_B1: Tensor | None = None, read: Sequence[Tensor] = ()
     ) -> Tensor:
         """(B,), or (B, C) for several classes."""
-        read_BD = _joined(state_BH, read) if self.joins else state_BH
-        logits = read_BD if self.linear is None else self.linear(read_BD)
+        x_BD = _joined(state_BH, read) if self.joins else state_BH
+        logits = x_BD if self.linear is None else self.linear(x_BD)
         if addend_B1 is not None:
             logits = logits + addend_B1
         return logits.squeeze(-1) if self.num_class == 1 else logits

@@ -61,8 +61,8 @@ KERAS = {
     "none": "",
     "linear": "",
 }
-# EasyRec's names in its components, where gelu is the tanh form, and where its paths of TensorFlow
-# may begin: those name Keras's functions.
+# EasyRec's names in its components. Two differ from Keras's: gelu is the approximation by tanh, and
+# prelu has a fixed slope. Behind one of PATHS, a name is Keras's.
 EASYREC = KERAS | {
     "gelu": "nn.GELU(approximate='tanh')",
     "prelu": "nn.LeakyReLU(negative_slope=0.2)",

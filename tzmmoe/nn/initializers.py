@@ -15,7 +15,7 @@ CUT_SPREAD = 0.87962566103423978  # standard deviation of a normal distribution 
 def fans(shape: Sequence[int]) -> tuple[int, int]:
     """Inputs and outputs of a kernel of Keras's shape (..., inputs, outputs).
 
-    Keras counts the leading sizes as a receptive field, also where they number separate kernels.
+    Keras counts the leading sizes as a receptive field, even where they number separate kernels.
     """
     field = math.prod(shape[:-2])
     return field * shape[-2], field * shape[-1]

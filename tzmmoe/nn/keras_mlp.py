@@ -72,7 +72,7 @@ class KerasMLP(nn.Module):
 
 
 def optional_mlp(in_features: int, mlp: Mapping[str, Any] | None, field: str) -> KerasMLP | None:
-    """The MLP of a setting, if it is given."""
+    """The MLP of the setting ``field``; None if that is not set."""
     if mlp is None:
         return None
     with within(field):
@@ -91,7 +91,7 @@ def easyrec_layer(field: str, name: str, channels: int) -> nn.Module:
 
 
 def set_dice_epsilon(module: nn.Module) -> None:
-    """Dice's norm has not the epsilon of the other batch norms."""
+    """Give the batch norm inside every Dice its own epsilon, as EasyRec does."""
     for part in module.modules():
         if isinstance(part, Dice):
             part.norm.eps = DICE_EPSILON

@@ -18,7 +18,7 @@ def check_count(widths: Sequence[int], least: int, needs: str, *, most: int | No
 
 
 def check_equal(widths: Sequence[int], needs: str) -> int:
-    """The width that all inputs share. Raises ConfigError that names the first other one."""
+    """The width that all inputs share. Raises ConfigError, which names the first that differs."""
     for index, width in enumerate(widths):
         if width != widths[0]:
             words = f"gets inputs of different widths: inputs[0] has {widths[0]}, inputs[{index}]"
@@ -32,8 +32,8 @@ def stacked(fields: Tensor | Sequence[Tensor]) -> Tensor:
 
 
 def runs(widths: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Width and number of the fields of each run of equal widths, such as (4, 2) and (8, 1) for
-    4, 4, 8: what is done to a run is done in one call."""
+    """Width and number of fields of each run of equal widths, such as (4, 2) and (8, 1) for
+    4, 4, 8. The fields of a run take one call."""
     for width, members in groupby(widths):
         yield width, len(list(members))
 

@@ -195,7 +195,7 @@ class Timeout:
         )
 
 
-SPEAKING_S = 1.0
+SPEAKING_S = 1.0  # for the last log line, which another thread may hold up
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ class Grace:
         try:
             self._events.get(timeout=min(self.seconds, threading.TIMEOUT_MAX))
         except Empty:
-            # Whoever holds a lock of the log must not hold up the end.
+            # In a thread of its own: a stuck writer may hold the log's lock.
             speaker = threading.Thread(target=log.error, args=(self.line(),), daemon=True)
             speaker.start()
             speaker.join(SPEAKING_S)

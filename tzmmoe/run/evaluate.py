@@ -284,11 +284,11 @@ class Evaluations:
 
     def files(self) -> list[str]:
         """The files of all evaluations that are not trained on."""
-        found: dict[str, None] = {}
+        files: dict[str, None] = {}  # each once, in order
         for evaluation in (self.validation,) if self.same else (self.validation, self.final):
             if evaluation.path and not self._held_out(evaluation):
-                found |= dict.fromkeys(evaluation.loader.source.files)
-        return list(found)
+                files |= dict.fromkeys(evaluation.loader.source.files)
+        return list(files)
 
     def _held_out(self, evaluation: Evaluation) -> bool:
         """Whether its rows are held out of the files to train on."""

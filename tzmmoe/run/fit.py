@@ -254,7 +254,7 @@ class TrainRun:
             return self.session.loader(path, "--train_input_path", columns, training=True)
         except NoFilesError as error:
             if resumes:
-                error.args = (f"{error}; {moved.ADVICE} {moved.FLAG} OLD=NEW",)
+                raise NoFilesError(f"{error}; {moved.ADVICE} {moved.FLAG} OLD=NEW") from error
             raise
 
     def _check_memory(self, step: TrainStep) -> None:

@@ -49,7 +49,7 @@ from tzmmoe.tables.sharded import ShardedTables
 
 log = logging.getLogger(__name__)
 
-PATHS = (
+PATHS = (  # fields whose flags have the last part of their names
     *("train_input_path", "eval_input_path", "test_input_path", "model_dir"),
     "train_config.fine_tune_checkpoint",
 )

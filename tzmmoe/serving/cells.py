@@ -30,7 +30,7 @@ NONE = type(None)
 
 
 class Cells:
-    """The cells of a column, with what both their size and their array depend on, found once."""
+    """The cells of a column. What both their size and their array depend on is computed once."""
 
     def __init__(self, cells: Sequence[Any]) -> None:
         self.all = cells
@@ -63,9 +63,10 @@ class Cells:
     def offsets(self, kind: pa.DataType) -> pa.Array:
         """Where the values of each list begin, and the end; null for a cell that is None."""
         ends = np.append(0, np.cumsum(self.lengths))
-        is_none = [cell is None for cell in self.all] if NONE in self._types else None
-        mask = None if is_none is None else np.array([*is_none, False])
-        return pa.array(ends, kind, mask=mask)
+        if NONE not in self._types:
+            return pa.array(ends, kind)
+        is_none = [*(cell is None for cell in self.all), False]
+        return pa.array(ends, kind, mask=np.array(is_none))
 
 
 class Unfit(Exception):
@@ -118,7 +119,7 @@ class Column:
             if array is None:
                 array = self._mixed(cell)
         except UNFIT as error:
-            raise Unfit(f"{shown(cell)} {_reason(cell, error)}") from error
+            raise Unfit(f"{shown(cell)} {_reason(error)}") from error
         return array
 
     def narrowed(self, array: pa.Array) -> pa.Array:
@@ -243,7 +244,7 @@ def shown(cell: Any) -> str:
     return f"{article} {type(cell).__name__}"
 
 
-def _reason(cell: Any, error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, UnicodeEncodeError):
         return "holds half of a surrogate pair, which is not text; repair it where it was decoded"
     if type(error) is TypeError and str(error).startswith(("has ", "holds ")):

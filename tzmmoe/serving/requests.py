@@ -209,8 +209,8 @@ class RequestReader:
         """The cells of all columns, and the arrays of those that were made on the way.
 
         While it is plain that the limits hold, each column is measured and made an array before the
-        next one's cells are taken out of the rows: all this reads the same cells, which lie all
-        over the memory, and the processor's cache has those of one column.
+        next one's cells are taken out of the rows: these steps read the same cells, which are
+        scattered over memory, and those of one column fit into the processor's cache.
         """
         cells: dict[str, Cells | pa.Array] = {}
         ready: dict[str, pa.Array] = {}

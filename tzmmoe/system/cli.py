@@ -41,8 +41,8 @@ QUIET_LOGGERS = {"matplotlib": logging.ERROR}  # torchmetrics imports it, and it
 MAY_BE_EMPTY = ("eval_input_path", "test_input_path")  # an empty value means: no such files
 
 
-# Flags of other tools, by those of ours that mean the same. What a word stands for is the first
-# flag, in this order, that the command has.
+# {flag of ours: flags of other tools that mean the same}. A flag of theirs that is listed more than
+# once stands for the first of ours, in this order, that the command has.
 OTHER_FLAGS = {
     "continue_train": "resume resume_training resume_from resume_from_checkpoint restart continue "
     "cont auto_resume",
@@ -125,8 +125,8 @@ class Parser(argparse.ArgumentParser):
         return parsed
 
     def _suggestion(self, flag: str) -> str:
-        """What to write in place of a flag: what is meant by one of another tool, or else the
-        nearest. The dashes, which all flags share, make none of them nearer."""
+        """What to write in place of an unknown flag: ours with the meaning of another tool's, or
+        else the most similar one, compared without the dashes that all flags share."""
         word = flag.strip("-").replace("-", "_")
         own = {name.strip("-"): name for name in self._option_string_actions}
         for name, words in OTHER_FLAGS.items():
@@ -135,8 +135,7 @@ class Parser(argparse.ArgumentParser):
         for field, words in FIELDS_OF_FLAGS.items():
             if "set" in own and word.lower() in words.split():
                 return f"; set it in the config, or pass --set {field}=VALUE"
-        near = did_you_mean(word, own)
-        return near.replace("'", "'--", 1)
+        return did_you_mean(word, own).replace("'", "'--", 1)  # the quoted flag gets its dashes
 
     def _surplus(self, argv: Sequence[str]) -> str:
         """What to say of words that belong to no flag."""
@@ -288,7 +287,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         _set_logging()
         return _code(main)
 
-    # Once more for a second signal, which comes while the code of the first is found.
+    # The outer call catches a second signal, which may come while the inner one handles the first.
     code = _stoppable(lambda: _stoppable(work))
     if _has_joined():
         _leave(code)

@@ -21,9 +21,9 @@ HANGUP = getattr(signal, "SIGHUP", None)
 
 
 class CtrlC(KeyboardInterrupt):
-    """What Ctrl-C raises in a command. Where KeyboardInterrupt itself has passed an exec of text,
-    with which dataclasses are made during imports, a ``python -m`` ends as killed by SIGINT, and
-    not with the exit code that it was given."""
+    """What Ctrl-C raises in a command. If KeyboardInterrupt itself leaves an exec of text, by which
+    dataclasses are made during imports, ``python -m`` kills itself with SIGINT, whatever the exit
+    code."""
 
 
 class Signals:

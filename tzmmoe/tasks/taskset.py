@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 class TaskSet:
     """All tasks of a model. The methods take the logits of its towers by name.
 
-    ``weighting``: how their losses make up the total; by the tasks' weights if it is not given.
+    ``weighting``: how their losses make up the total. None: by their fixed weights.
     """
 
     def __init__(self, tasks: Sequence[Task], weighting: Weighting | None = None) -> None:
@@ -40,7 +40,7 @@ class TaskSet:
         return list(columns.values())
 
     def check(self) -> None:
-        """Raise ConfigError for each loss that reads a task which it cannot read."""
+        """Raise ConfigError for each task that a loss names and cannot read."""
         by_name, faults = {task.name: task for task in self.tasks}, Faults()
         for task in self.tasks:
             names = [name for name in by_name if name != task.name]
@@ -70,8 +70,9 @@ class TaskSet:
         """What each loss is divided by (L,), float64, in the order of ``loss_keys``; NaN where that
         depends on the logits."""
         absent = torch.full((), math.nan, dtype=torch.float64)
-        found = [own for task in self.tasks for own in task.divisors(batch).values()]
-        return torch.stack([absent, *(absent if own is None else own for own in found)])[1:]
+        divisors = [own for task in self.tasks for own in task.divisors(batch).values()]
+        # ``absent`` itself goes first, as no tensors at all cannot be stacked.
+        return torch.stack([absent, *(absent if own is None else own for own in divisors)])[1:]
 
     def losses(
         self, logits: Mapping[str, Tensor], batch: Batch, totals: Tensor | None = None

@@ -31,7 +31,7 @@ class Weighting(nn.Module):
         return self._weights[key] * mean
 
     def evaluated(self, key: str, mean: float) -> float:
-        """The part of a loss in that of an evaluation."""
+        """The part of a loss in the total of an evaluation."""
         return self._weights[key] * mean
 
 
@@ -57,7 +57,7 @@ class Uncertainty(Weighting):
         if key not in self._factors:
             return super().weighted(key, mean, counts)
         s = getattr(self, _name(key))
-        # Else the weight of a task would grow at each batch that has nothing of it.
+        # Without ``counts``, each batch that has nothing of a loss would raise its weight.
         return self._factors[key] * (-s).exp() * mean + counts * s / 2
 
     def evaluated(self, key: str, mean: float) -> float:

@@ -93,7 +93,8 @@ def test_files_of_parquet_and_of_features_elsewhere(tmp_path: Path) -> None:
     [said] = refused(
         tmp_path, changed(('"eval.csv"', '"e" fg_json_path: "fg.json"'), text=BUILT_IN)
     )
-    assert "fg_json_path: features are read from this file there; write them out" in said
+    assert "fg_json_path: " in said
+    assert "write them out" in said
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def check(pipeline: Pipeline, faults: Faults) -> None:
         )
     for path, tower in towers:
         _tower(path, tower, data, faults)
-    _strategy(model, faults)
+    _check_learned_weights(model, faults)
     for path, label in further_labels(model):
         defined(label, data.label_fields, path, "data_config.label_fields", faults)
 
@@ -76,13 +76,13 @@ def _tower(path: str, tower: Tower, data: DataConfig, faults: Faults) -> None:
     indicator = tower.task_space_indicator_label
     spaces = ("in_task_space_weight", "out_task_space_weight")
     at_least(0, tower, path, ["weight", *spaces], faults)
-    by_name = tower.task_space_indicator_name
-    for name in spaces if not (indicator or by_name) else ():
+    has_space = bool(indicator or tower.task_space_indicator_name)
+    for name in spaces if not has_space else ():
         if tower.HasField(name):
             words = "has no effect without task_space_indicator_label; set that, or remove this"
             faults.add(f"{path}.{name}", words)
-    _named_space(path, tower, faults)
-    if (indicator or by_name) and tower.in_task_space_weight == tower.out_task_space_weight == 0:
+    _check_named_space(path, tower, faults)
+    if has_space and tower.in_task_space_weight == tower.out_task_space_weight == 0:
         words = "is 0, and so is out_task_space_weight, so no row counts; raise one"
         faults.add(f"{path}.in_task_space_weight", words)
     at_least(1, tower, path, ["num_class"], faults)
@@ -90,8 +90,8 @@ def _tower(path: str, tower: Tower, data: DataConfig, faults: Faults) -> None:
         at_least(0, loss, f"{path}.losses[{index}]", ["weight"], faults)
 
 
-def _named_space(path: str, tower: Tower, faults: Faults) -> None:
-    """A task space by a feature's value needs both, and no label beside them."""
+def _check_named_space(path: str, tower: Tower, faults: Faults) -> None:
+    """A task space by name needs a value too, and excludes a label."""
     name, value = "task_space_indicator_name", "task_space_indicator_value"
     for field, other in ((name, value), (value, name)):
         if getattr(tower, field) and not getattr(tower, other):
@@ -102,10 +102,12 @@ def _named_space(path: str, tower: Tower, faults: Faults) -> None:
         faults.add(f"{path}.{name}", f"{words} {tower.task_space_indicator_label!r}; remove one")
 
 
-def _strategy(model: ModelConfig, faults: Faults) -> None:
-    """Weights are learned by the strategy for that alone."""
+def _check_learned_weights(model: ModelConfig, faults: Faults) -> None:
+    """``learn_loss_weight`` needs the strategy Uncertainty."""
+    if model.loss_weight_strategy == Uncertainty:
+        return
     strategy = LossWeightStrategy.Name(model.loss_weight_strategy)
-    for path, tower in task_towers(model) if strategy != "Uncertainty" else ():
+    for path, tower in task_towers(model):
         for index, loss in enumerate(tower.losses):
             if loss.learn_loss_weight:
                 words = f"is true, but model_config.loss_weight_strategy is {strategy}"

@@ -1,14 +1,13 @@
 """A pipeline's file -> a draft of a config, and its text."""
 
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from tzmmoe.drafting.check import by_origin, faults_of
-from tzmmoe.drafting.easyrec import source
 from tzmmoe.drafting.easyrec.data import columns, put_data, put_paths
 from tzmmoe.drafting.easyrec.evaluation import put_evaluation, put_export
-from tzmmoe.drafting.easyrec.features.listed import Features, given_features
+from tzmmoe.drafting.easyrec.features.listed import Features, features_of
 from tzmmoe.drafting.easyrec.model import (
     PATH,
     expand_names,
@@ -17,7 +16,7 @@ from tzmmoe.drafting.easyrec.model import (
     tell_differences,
     weigh_towers,
 )
-from tzmmoe.drafting.easyrec.source import Part, Source
+from tzmmoe.drafting.easyrec.source import Part, Source, read
 from tzmmoe.drafting.easyrec.training import put_training
 from tzmmoe.drafting.report import Report
 from tzmmoe.drafting.traced import TracedDraft
@@ -31,16 +30,16 @@ def converted(path: Path) -> TracedDraft:
         ConfigError: all faults of the file, each with its line.
     """
     faults, draft = Faults(), TracedDraft(report=Report(source="the pipeline"))
-    found = source.read(path, faults)
-    whole = Part(found.config, "", faults, draft.report)
-    _put(draft, whole, found, path.parent)
+    source = read(path, faults)
+    whole = Part(source.config, "", faults, draft.report)
+    _put(draft, whole, source, path.parent)
     rewritten: dict[str, str] = {}
     if not faults:
-        rewritten = put_model(draft, found.config.model_config, faults)
+        rewritten = put_model(draft, source.config.model_config, faults)
     if not faults:
         written = faults_of(draft.pipeline)
         faults.extend(_by_own_path(fault, draft, rewritten) for fault in written)
-    faults.stop(lambda fault: _located(fault, found, path))
+    faults.stop(lambda fault: _located(fault, source, path))
     return draft
 
 
@@ -53,39 +52,35 @@ def heading(path: Path, command: str) -> list[str]:
     ]
 
 
-def _put(draft: TracedDraft, whole: Part, found: Source, folder: Path) -> None:
+def _put(draft: TracedDraft, whole: Part, source: Source, folder: Path) -> None:
     """All but the model."""
     root, data, training = draft.root, whole.part("data_config"), whole.part("train_config")
     model = whole.part("model_config")
     for name in ("train_config", "data_config", "model_config"):
         if not whole.has(name):
             whole.fault(name, "is not set; give a whole pipeline of EasyRec")
-    put_paths(root, whole, found.places)
+    put_paths(root, whole, source.places)
     if whole.has("fg_json_path"):
-        words = "features are read from this file there; write them out, as feature_config"
+        words = "features are not read from such a file here; write them out, as feature_config"
         whole.fault("fg_json_path", words)
     put_training(root, training, data)
     put_evaluation(root, whole.part("eval_config"), data)
     put_export(root, whole.part("export_config"), training)
     put_data(root, data)
     grouped = expand_names(model)
-    features = Features(root, dict(columns(data)), grouped, _placing(folder))
-    for given in given_features(whole):
-        features.add(given)
+    features = Features(root, dict(columns(data)), grouped, partial(_resolved, folder))
+    for feature in features_of(whole):
+        features.add(feature)
     if data.value("sample_weight"):
         weigh_towers(model.message, data.value("sample_weight"))
         data.differs("weights")
     tell_differences(model.message, draft.report)
 
 
-def _placing(folder: Path) -> Callable[[str], str]:
-    """Finds a file that EasyRec's pipeline names, beside it or from here, and keeps other paths."""
-
-    def place(text: str) -> str:
-        beside = folder / text
-        return str(beside.resolve()) if beside.is_file() else text
-
-    return place
+def _resolved(folder: Path, text: str) -> str:
+    """The absolute path of a file that lies beside the pipeline; other paths stay as they are."""
+    beside = folder / text
+    return str(beside.resolve()) if beside.is_file() else text
 
 
 def _by_own_path(fault: Fault, draft: TracedDraft, rewritten: dict[str, str]) -> Fault:
@@ -94,8 +89,8 @@ def _by_own_path(fault: Fault, draft: TracedDraft, rewritten: dict[str, str]) ->
     return by_origin(fault, draft.origins)
 
 
-def _located(fault: Fault, found: Source, path: Path) -> Fault:
+def _located(fault: Fault, source: Source, path: Path) -> Fault:
     """The fault with its line."""
     if fault.where or fault.path.startswith("--"):
         return fault
-    return replace(fault, where=found.outline.locate(fault.path) or str(path))
+    return replace(fault, where=source.outline.locate(fault.path) or str(path))

@@ -10,44 +10,38 @@ from tzmmoe.drafting.traced import TracedPart
 from tzmmoe.protos.data_pb2 import FARM_HASH, FG_NORMAL, DataConfig, DatasetType, FieldType
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 
-PATHS = {
-    "train_input_path": "--train_input_path",
-    "eval_input_path": "--eval_input_path",
-    "model_dir": "--model_dir",
-}
+PATHS = ("train_input_path", "eval_input_path", "model_dir")  # each also has a flag of its name
 REMOTE = ("oss://", "odps://", "hdfs://", "hive://", "viewfs://")
 
 
 def put_paths(root: TracedPart, whole: Part, places: tuple[str, ...]) -> None:
-    """The paths of files here; others are given when training."""
+    """The paths of files here. All others are left out: flags give them when training."""
     kind = whole.part("data_config").value("input_type")
     reads = kind in DATASETS or not whole.part("data_config").has("input_type")
-    for name, flag in PATHS.items():
-        given = whole.entry(name)
-        parquet = name.replace("_input_path", "_input").replace("train", "parquet_train")
-        parquet = parquet.replace("eval", "parquet_eval")
-        if not given and name != "model_dir":
-            given = whole.entry(parquet)
-        if given and given.value.startswith(REMOTE):
-            whole.report.left_out[given.path] = f"{given.value} is not a path here; pass {flag}"
-        elif given and given.value and not (reads or name == "model_dir"):
-            whole.report.left_out[given.path] = f"{kind} reads no files here; pass {flag}"
-        elif given and given.value:
-            root.put(name, given)
+    for name in PATHS:
+        flag, entry = f"--{name}", whole.entry(name)
+        if not entry and name != "model_dir":
+            entry = whole.entry(f"parquet_{name.removesuffix('_path')}")
+        if entry and entry.value.startswith(REMOTE):
+            whole.report.left_out[entry.path] = f"{entry.value} is not a path here; pass {flag}"
+        elif entry and entry.value and not (reads or name == "model_dir"):
+            whole.report.left_out[entry.path] = f"{kind} reads no files here; pass {flag}"
+        elif entry and entry.value:
+            root.put(name, entry)
         else:
             whole.leave_out(name, f"it is not set; pass {flag}")
     for name in places:
-        flag = PATHS[f"{'train' if 'train' in name else 'eval'}_input_path"]
+        flag = f"--{'train' if 'train' in name else 'eval'}_input_path"
         whole.leave_out(name, f"the block was not read; pass {flag} with files")
 
 
 def missing_flags(pipeline: Pipeline) -> list[str]:
     """The flags that give the paths a config lacks."""
-    return [flag for name, flag in PATHS.items() if not pipeline.HasField(name)]
+    return [f"--{name}" for name in PATHS if not pipeline.HasField(name)]
 
 
 def put_data(root: TracedPart, data: Part) -> None:
-    """data_config, but what it says of training."""
+    """data_config, except for what concerns training."""
     part = root.part("data_config")
     data.carry(part, "batch_size")
     _put_reader(part, data)
@@ -71,7 +65,7 @@ def put_data(root: TracedPart, data: Part) -> None:
 
 def _put_reader(part: TracedPart, data: Part) -> None:
     kind = data.entry("input_type")
-    if kind.value in DATASETS and kind:
+    if kind and kind.value in DATASETS:
         part.put("dataset_type", Entry(DatasetType.Value(DATASETS[kind.value]), kind.path))
         if kind.value in QUOTING:
             quoting = DataConfig.Quoting.Value(QUOTING[kind.value])
@@ -103,7 +97,7 @@ def columns(data: Part) -> Iterator[tuple[str, Part]]:
         except ValueError as error:
             column.fault("input_name", str(error))
             names = []
-        yield from ((each, column) for each in names)
+        yield from ((own, column) for own in names)
 
 
 def _put_columns(part: TracedPart, data: Part) -> None:

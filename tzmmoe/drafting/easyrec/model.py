@@ -1,4 +1,4 @@
-"""model_config, which is in words that we read: EasyRec's own are written as ours."""
+"""model_config: configs of ours may have it too, so only EasyRec's words for it are rewritten."""
 
 from collections.abc import Iterator, Mapping
 
@@ -20,7 +20,7 @@ PATH = "model_config"
 
 
 def expand_names(model: Part) -> set[str]:
-    """Write out ranges of names in feature groups; the names of all features that are read."""
+    """Write out the ranges in feature groups. Returns the names of all features in them."""
     names: set[str] = set()
     for group in model.parts("feature_groups"):
         expanded = []
@@ -44,7 +44,7 @@ def weigh_towers(model: Message, weight: str) -> None:
 
 
 def put_model(draft: TracedDraft, model: ModelConfig, faults: Faults) -> dict[str, str]:
-    """Write the canonical form; {path in it: path in the pipeline of EasyRec}."""
+    """Write the canonical form. Returns {path in it: path in the pipeline of EasyRec}."""
     pipeline = Pipeline()
     pipeline.CopyFrom(draft.pipeline)
     pipeline.model_config.CopyFrom(model)
@@ -59,10 +59,10 @@ def put_model(draft: TracedDraft, model: ModelConfig, faults: Faults) -> dict[st
 def own_path(path: str, rewritten: Mapping[str, str]) -> str:
     """A path of the canonical form as the pipeline has it."""
     for _ in rewritten:  # what one rule has made, another may have moved
-        found = [new for new in rewritten if lies_in(path, new) and rewritten[new] != new]
-        if not found:
+        around = [new for new in rewritten if lies_in(path, new) and rewritten[new] != new]
+        if not around:
             return path
-        new = max(found, key=len)
+        new = max(around, key=len)
         path = rewritten[new] + path.removeprefix(new)
     return path
 
@@ -97,7 +97,7 @@ def _leaves(message: Message, path: str) -> Iterator[tuple[str, str]]:
 
 
 def tell_differences(model: ModelConfig, report: Report) -> None:
-    """Of what the model has, in the words of EasyRec."""
+    """Report the differences that concern a model, which is in the words of EasyRec."""
     if model.WhichOneof("model") == "mmoe":
         networks = [m for p, m in messages(model.mmoe) if p.startswith("expert")]
         if any(getattr(m, "use_bn", False) or _is_set(m, "dropout_ratio") for m in networks):
@@ -112,7 +112,7 @@ def tell_differences(model: ModelConfig, report: Report) -> None:
         if _is_set(message, "reset_input"):
             tell_difference(report, "reset_input")
         if _is_set(message, "input_layer"):
-            groups += [each.feature_group_name for each in message.inputs]
+            groups += [read.feature_group_name for read in message.inputs]
     if len(set(groups)) < len(groups):
         tell_difference(report, "input_blocks")
     _tell_relations(model, report)

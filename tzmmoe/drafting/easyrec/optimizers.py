@@ -13,9 +13,10 @@ AVERAGES = "averages of the weights are not supported yet; set it to false"
 
 
 @dataclass(frozen=True)
-class Words:
-    """Our optimizer, and its fields by those of EasyRec. ``dense``: fields that tables lack;
-    ``decayed``: the dense optimizer where weights decay. ``differs``: what to tell."""
+class Counterpart:
+    """``word``: our optimizer. ``fields``: {EasyRec's field: ours}; ``dense``: those that our
+    optimizers of tables lack. ``decayed``: the dense optimizer if it has weight decay, else "".
+    ``differs``: keys of DIFFERENCES."""
 
     word: str
     fields: Mapping[str, str] = field(default_factory=dict)
@@ -25,27 +26,27 @@ class Words:
 
 
 _BETAS = {"beta1": "beta1", "beta2": "beta2"}
-_ADAMW = Words("adam_optimizer", _BETAS, {}, ("adam", "decay"), "adamw_optimizer")
+_ADAMW = Counterpart("adam_optimizer", _BETAS, {}, ("adam", "decay"), "adamw_optimizer")
 OPTIMIZERS = {
-    "adam_optimizer": Words("adam_optimizer", _BETAS, differs=("adam",)),
-    "adam_async_optimizer": Words("adam_optimizer", _BETAS, differs=("adam",)),
-    "lazy_adam_optimizer": Words("adam_optimizer", _BETAS),
+    "adam_optimizer": Counterpart("adam_optimizer", _BETAS, differs=("adam",)),
+    "adam_async_optimizer": Counterpart("adam_optimizer", _BETAS, differs=("adam",)),
+    "lazy_adam_optimizer": Counterpart("adam_optimizer", _BETAS),
     "adamw_optimizer": _ADAMW,
     "adam_asyncw_optimizer": _ADAMW,
-    "adagrad_optimizer": Words(
+    "adagrad_optimizer": Counterpart(
         "adagrad_optimizer", {"initial_accumulator_value": "initial_accumulator_value"}
     ),
-    "momentum_optimizer": Words(
+    "momentum_optimizer": Counterpart(
         "sgd_optimizer", {}, {"momentum_optimizer_value": "momentum"}, ("momentum",)
     ),
-    "sgd_optimizer": Words("sgd_optimizer"),
-    "rms_prop_optimizer": Words(
+    "sgd_optimizer": Counterpart("sgd_optimizer"),
+    "rms_prop_optimizer": Counterpart(
         "rmsprop_optimizer",
         {"decay": "alpha", "epsilon": "eps"},
         {"momentum_optimizer_value": "momentum"},
         ("rmsprop", "momentum"),
     ),
-    "ftrl_optimizer": Words(
+    "ftrl_optimizer": Counterpart(
         "ftrl_optimizer",
         {
             name: name
@@ -60,24 +61,23 @@ OTHERS = {
 
 def put_optimizers(target: TracedPart, training: Part) -> None:
     """optimizer, or sparse_optimizer and dense_optimizer."""
-    given = training.parts("optimizer_config")
-    if not given:
-        training.fault(
-            "optimizer_config", "is not set; give adam_optimizer { learning_rate { ... } }"
-        )
-    elif len(given) > 2:
-        words = f"has {len(given)} optimizers; give one, or one of the tables and one of the rest"
+    parts = training.parts("optimizer_config")
+    if not parts:
+        words = "is not set; give adam_optimizer { learning_rate { ... } }"
         training.fault("optimizer_config", words)
-    elif len(given) == 2:
-        for name, part in zip(("sparse_optimizer", "dense_optimizer"), given, strict=True):
+    elif len(parts) > 2:
+        words = f"has {len(parts)} optimizers; give one, or one of the tables and one of the rest"
+        training.fault("optimizer_config", words)
+    elif len(parts) == 2:
+        for name, part in zip(("sparse_optimizer", "dense_optimizer"), parts, strict=True):
             _Optimizer(part).put(target, name)
     else:
-        one = _Optimizer(given[0])
+        one = _Optimizer(parts[0])
         names = ("sparse_optimizer", "dense_optimizer") if one.is_apart() else ("optimizer",)
         for name in names:
             one.put(target, name)
-        for name in ("sparse_optimizer", "dense_optimizer"):  # which the one becomes
-            target.draft.origins[join(target.path, name)] = given[0].path
+        for name in ("sparse_optimizer", "dense_optimizer"):  # a fault may be in either
+            target.draft.origins[join(target.path, name)] = parts[0].path
 
 
 class _Optimizer:
@@ -86,11 +86,11 @@ class _Optimizer:
     def __init__(self, part: Part) -> None:
         self.part = part
         name = part.message.WhichOneof("optimizer")
-        self.words = OPTIMIZERS.get(name or "")
+        self.counterpart = OPTIMIZERS.get(name or "")
         self.inner = part.part(name) if name else None
         if name is None:
             part.faults.add(part.path, f"has no optimizer; give one of {', '.join(OPTIMIZERS)}")
-        elif self.words is None:
+        elif self.counterpart is None:
             part.fault(name, OTHERS[name])
         part.refuse({"use_moving_average": AVERAGES})
         part.idle({"moving_average_decay": "use_moving_average is not set"})
@@ -99,10 +99,10 @@ class _Optimizer:
 
     def is_apart(self) -> bool:
         """Whether tables and the rest need settings of their own."""
-        if self.words is None:
+        if self.counterpart is None:
             return False
-        has_own = any(self.inner.value(name) for name in self.words.dense)
-        return has_own or bool(self.words.decayed) or self._multiplier() != 1
+        has_own = any(self.inner.value(name) for name in self.counterpart.dense)
+        return has_own or bool(self.counterpart.decayed) or self._multiplier() != 1
 
     def _multiplier(self) -> float:
         name = "embedding_learning_rate_multiplier"
@@ -110,12 +110,12 @@ class _Optimizer:
 
     def put(self, target: TracedPart, name: str) -> None:
         """Write it in a field of train_config."""
-        if self.words is None:
+        if self.counterpart is None:
             return
         is_dense = name != "sparse_optimizer"
         made = target.part(name)
         rate = Rate.of(self.inner)
-        word = self.words.decayed if self.words.decayed and is_dense else self.words.word
+        word = (self.counterpart.decayed if is_dense else "") or self.counterpart.word
         inner = made.part(word)
         factor = 1.0 if is_dense else self._multiplier()
         inner.set("lr", rate.lr * factor)
@@ -123,14 +123,14 @@ class _Optimizer:
             value = self.inner.value(theirs)
             if value != inner.message.DESCRIPTOR.fields_by_name[ours].default_value:
                 inner.set(ours, value)
-        if self.words.decayed and self.inner.value("weight_decay"):
+        if self.counterpart.decayed and self.inner.value("weight_decay"):
             inner.set("weight_decay", self._decay(rate.lr))
         put_rate(made, rate, factor)
         made.made_from(self.part.path)
         self._tell(name)
 
     def _fields(self, is_dense: bool) -> dict[str, str]:
-        return {**self.words.fields, **(self.words.dense if is_dense else {})}
+        return {**self.counterpart.fields, **(self.counterpart.dense if is_dense else {})}
 
     def _decay(self, lr: float) -> Any:
         return self.inner.value("weight_decay") / lr if lr else 0.0
@@ -138,7 +138,7 @@ class _Optimizer:
     def _tell(self, name: str) -> None:
         """What differs, of tables only where the optimizer reaches them."""
         reaches_tables = name != "dense_optimizer"
-        for difference in self.words.differs:
+        for difference in self.counterpart.differs:
             is_of_tables = difference in ("adam", "momentum")
             if reaches_tables or not is_of_tables:
                 self.part.differs(difference)

@@ -16,7 +16,7 @@ RATES = ("warmup_learning_rate", "min_learning_rate", "learning_rates")  # field
 
 @dataclass(frozen=True)
 class Rate:
-    """The base rate, our word for its schedule, and that one's fields."""
+    """The base rate, our word for its schedule, and the fields of that."""
 
     lr: float
     word: str
@@ -43,7 +43,7 @@ def put_rate(target: TracedPart, rate: Rate, factor: float) -> None:
     for name, value in rate.fields.items():
         field = made.message.DESCRIPTOR.fields_by_name[name]
         if name in RATES:
-            value = [each * factor for each in value] if field.is_repeated else value * factor
+            value = [number * factor for number in value] if field.is_repeated else value * factor
         if field.is_repeated or value != field.default_value:
             made.set(name, value)
 
@@ -69,7 +69,8 @@ def _exponential(part: Part) -> Rate:
 def _manual(part: Part) -> Rate:
     """A rate holds from its step on; ours, from the step after schedule_sizes on."""
     warms = part.value("warmup")
-    steps = [each.value("step") for each in part.parts("schedule")]
+    schedule = part.parts("schedule")
+    steps = [entry.value("step") for entry in schedule]
     if not steps or min(steps) < 1:
         part.fault("schedule", "needs steps of 1 or more; give schedule { step: learning_rate: }")
         steps = [max(step, 1) for step in steps]
@@ -77,7 +78,7 @@ def _manual(part: Part) -> Rate:
     sizes = [step if warms and index == 0 else step - 1 for index, step in enumerate(steps)]
     fields = {
         "schedule_sizes": sizes,
-        "learning_rates": [each.value("learning_rate") for each in part.parts("schedule")],
+        "learning_rates": [entry.value("learning_rate") for entry in schedule],
         "warmup": warms,
     }
     return Rate(part.value("initial_learning_rate"), "manual_step_learning_rate", fields)

@@ -34,11 +34,9 @@ class BiLinear(nn.Module):
         if num_output_units < 1:
             raise ConfigError.at("num_output_units", f"is {num_output_units}; give 1 or more")
         if type != "interaction":
-            words = f"type {type!r} needs fields of one width; or set type to 'interaction'"
-            check_equal(widths, words)
+            check_equal(widths, f"type {type!r} needs one width; give that, or type 'interaction'")
         self.widths, self.use_plus = list(widths), use_plus
-        pairs = {"all": _All, "each": _Each, "interaction": _OfPairs}
-        self.left = pairs[type](self.widths)
+        self.left = _left(type, self.widths)
         count = len(widths)
         later = sum(index * width for index, width in enumerate(widths))
         inner = count * (count - 1) // 2 if use_plus else later
@@ -58,26 +56,23 @@ class BiLinear(nn.Module):
         return self.final(torch.cat(products, dim=1))
 
 
-class _All(nn.Module):
-    """One W for all pairs."""
+def _left(type: str, widths: list[int]) -> nn.Module:
+    """F fields -> for each i but the last, W e_i + b for every later field, side by side."""
+    if type == "interaction":
+        return _OfPairs(widths)
+    if type == "all":
+        return _OfFields(dense(widths[0], widths[0], bias=True, initializer="glorot_uniform"))
+    linear = StackedLinear(widths[0], widths[0], len(widths) - 1, bias=True)
+    start_as_keras(linear)
+    return _OfFields(linear)
 
-    def __init__(self, widths: list[int]) -> None:
+
+class _OfFields(nn.Module):
+    """W depends at most on i. ``linear``: (B, F - 1, d) -> (B, F - 1, d)."""
+
+    def __init__(self, linear: nn.Module) -> None:
         super().__init__()
-        self.linear = dense(widths[0], widths[0], bias=True, initializer="glorot_uniform")
-
-    def forward(self, fields: Sequence[Tensor]) -> list[Tensor]:
-        """For each i but the last, W e_i + b once for every later field, side by side."""
-        left_BFd = self.linear(torch.stack(list(fields[:-1]), dim=1))
-        return [x.repeat(1, left_BFd.shape[1] - i) for i, x in enumerate(left_BFd.unbind(1))]
-
-
-class _Each(nn.Module):
-    """One W for each i."""
-
-    def __init__(self, widths: list[int]) -> None:
-        super().__init__()
-        self.linear = StackedLinear(widths[0], widths[0], len(widths) - 1, bias=True)
-        start_as_keras(self.linear)
+        self.linear = linear
 
     def forward(self, fields: Sequence[Tensor]) -> list[Tensor]:
         left_BFd = self.linear(torch.stack(list(fields[:-1]), dim=1))

@@ -49,10 +49,9 @@ class Dot(nn.Module):
         self.axes = [axis_of("axes", axis, shape) for shape, axis in pairs]
         sizes = [shape[axis - 1] for shape, axis in zip(shapes, self.axes, strict=True)]
         if sizes[0] != sizes[1]:
-            words = (
-                f"is {list(axes)}, along which (B, {text(shapes[0])}) and (B, {text(shapes[1])})"
-            )
-            raise ConfigError.at("axes", f"{words} have sizes {sizes[0]} and {sizes[1]}")
+            inputs = f"(B, {text(shapes[0])}) and (B, {text(shapes[1])})"
+            words = f"is {list(axes)}, along which {inputs} have sizes {sizes[0]} and {sizes[1]}"
+            raise ConfigError.at("axes", f"{words}; give axes of equal size")
         self.normalize, self.equation = normalize, self._equation(*map(len, shapes))
 
     def _equation(self, *ranks: int) -> str:

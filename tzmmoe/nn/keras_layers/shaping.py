@@ -26,11 +26,11 @@ class Reshape(nn.Module):
         if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
             words = f"is {sizes}; give sizes above 0, at most one of them -1"
             raise ConfigError.at("target_shape", words)
-        given = math.prod(size for size in sizes if size != -1)
-        if count % given or (-1 not in sizes and count != given):
+        product = math.prod(size for size in sizes if size != -1)
+        if count % product or (-1 not in sizes and count != product):
             words = f"is {sizes}, but the input (B, {text(shape)}) has {count} numbers in each row"
-            raise ConfigError.at("target_shape", words)
-        self.sizes = [count // given if size == -1 else size for size in sizes]
+            raise ConfigError.at("target_shape", f"{words}; give sizes of that product")
+        self.sizes = [count // product if size == -1 else size for size in sizes]
 
     def forward(self, x: Tensor) -> Tensor:
         return x.reshape(x.shape[0], *self.sizes)

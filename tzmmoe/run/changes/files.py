@@ -9,6 +9,9 @@ from tzmmoe.errors import CheckpointError, few
 from tzmmoe.run.changes.moved import FLAG, PathMap
 from tzmmoe.system.checkpoint import Checkpoint
 
+READ, EVALUATED = "files", "evaluation_files"  # in state.json
+NOT_COMPARABLE = "later results are not comparable with earlier ones"
+
 
 @dataclass
 class FileChanges:
@@ -43,8 +46,8 @@ def file_changes(saved: Checkpoint, paths: PathMap, files: Sequence[str]) -> Fil
 
 
 def evaluation_changes(saved: Checkpoint, paths: PathMap, files: Sequence[str]) -> list[str]:
-    """Lines on ``files`` to evaluate on that are others than before, so that later results cannot
-    be compared with earlier ones. Files that lie elsewhere are the same.
+    """A line for each change of the ``files`` to evaluate on, after which results cannot be
+    compared with earlier ones. A file that has only moved is the same.
 
     Raises:
         CheckpointError: the checkpoint's records cannot be read.
@@ -58,15 +61,10 @@ def evaluation_changes(saved: Checkpoint, paths: PathMap, files: Sequence[str]) 
         record = before.get(file) or _moved(file, gone)
         if record is None:
             lines.append(f"{file}: is new to the evaluation; {NOT_COMPARABLE}")
-        elif (found := _changed(file, record)) is not None:
-            lines.append(
-                f"{file}, for evaluation: it was {record}, and is {found}; {NOT_COMPARABLE}"
-            )
+        elif (now := _changed(file, record)) is not None:
+            words = f"{file}, for evaluation: it was {record}, and is {now}"
+            lines.append(f"{words}; {NOT_COMPARABLE}")
     return lines + [f"{file}: is no longer evaluated on; {NOT_COMPARABLE}" for file in gone]
-
-
-READ, EVALUATED = "files", "evaluation_files"  # in state.json
-NOT_COMPARABLE = "later results are not comparable with earlier ones"
 
 
 def _records(saved: Checkpoint, key: str, paths: PathMap) -> dict[str, FileRecord]:
@@ -87,7 +85,7 @@ def _changed(file: str, record: FileRecord) -> FileRecord | None:
 
 
 def _moved(file: str, gone: dict[str, FileRecord]) -> FileRecord | None:
-    """The record of a file that lay elsewhere, which is taken out of ``gone``."""
+    """The record that a file had at an earlier place, taken out of ``gone``; None if it is new."""
     try:
         size = FileRecord.stat(file).size
         for old, record in gone.items():

@@ -115,7 +115,7 @@ class Limits:
             faults.add(row, f"{place}: {what}; shorten it, or raise limits.text_bytes")
 
     def of_whole(self, array: pa.Array) -> int | None:
-        """The bytes of an array; None if it takes a look at each cell, or one is too large."""
+        """The bytes of an array; None if every cell must be looked at, or one is too large."""
         largest = _largest(array)
         if largest is None:
             return None
@@ -124,7 +124,7 @@ class Limits:
         return None if is_over else total
 
     def _of_alike(self, cells: Cells) -> int | None:
-        """The bytes of cells of one kind; None if it takes a look at each, or one is too large.
+        """The bytes of cells of one kind; None if every one must be looked at, or one is too large.
 
         These loops are C's, since most requests hold no other cells.
         """

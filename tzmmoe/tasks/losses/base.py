@@ -45,8 +45,8 @@ class Loss(ABC):
     """A loss of a task with ``num_class`` logits.
 
     Most define ``forward``. A loss that compares rows with each other, as pairs or sessions, or
-    that sees several tasks defines ``sums``, and by ``per_row`` whether their second is sum(w). If
-    it is not, but does not depend on the logits either, ``divisor`` gives it.
+    that sees several tasks defines ``sums``, and ``per_row``: whether the denominator is sum(w). If
+    it is another number that does not depend on the logits, ``divisor`` returns it.
     """
 
     outputs: tuple[str, ...]  # the keys that ``predict`` returns
@@ -54,7 +54,7 @@ class Loss(ABC):
     others: tuple[str, ...] = ()  # further tasks whose logits it sees
     needs_one_logit: bool = False  # of each of those tasks
     per_row: bool = True
-    rows: str = "weighted"  # its weights: the rows' own; 1 for "labelled" ones; 1 for "all"
+    rows: str = "weighted"  # or "labelled", or "all": each of those rows has weight 1
     precision: float = 1.0  # factor of exp(-s) where its weight is learned; 1/2 of squared errors
 
     def __init_subclass__(cls) -> None:
@@ -85,11 +85,13 @@ class Loss(ABC):
         if rows.shape != weights.shape:  # it would be multiplied by the weights of other rows
             shapes = f"{tuple(rows.shape)}, not {tuple(weights.shape)}"
             raise ValueError(f"forward returned {shapes}; return one loss of each row")
-        return (torch.where(weights > 0, rows, 0.0) * weights).sum(), weights.sum()
+        return weighted_sums(rows, weights)
 
     def divisor(self, inputs: LossInputs) -> Tensor | None:
-        """The second of ``sums``, from inputs without logits; None if it depends on them. Several
-        processes divide by its sum, or else average what each has."""
+        """The denominator of ``sums``, from inputs without logits; None if it depends on them.
+
+        Several processes divide by the sum of theirs; without one, they average their losses.
+        """
         return inputs.weights.sum() if self.per_row else None
 
     @abstractmethod
@@ -102,6 +104,20 @@ def one_logit(num_class: int, loss: str) -> None:
         raise ConfigError.at("num_class", f"is {num_class}; {loss} takes 1 logit")
 
 
+def weighted_sums(losses: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """sum(w l) and sum(w) over rows (B,). The loss of a row of weight 0 may be NaN."""
+    return (torch.where(weights > 0, losses, 0.0) * weights).sum(), weights.sum()
+
+
+def smoothed_logs(log_p: Tensor, log_q: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """The logarithms of both classes, each mixed with ``epsilon`` / 2 of the other. Their cross
+    entropy is that of labels smoothed to y (1 - e) + e / 2."""
+    if not epsilon:
+        return log_p, log_q
+    moved = epsilon / 2
+    return (1 - moved) * log_p + moved * log_q, (1 - moved) * log_q + moved * log_p
+
+
 def share(field: str, value: float) -> float:
     if not 0 < value <= 1:
         raise ConfigError.at(field, f"is {exactly(value)}; give above 0, at most 1")
@@ -109,8 +125,8 @@ def share(field: str, value: float) -> float:
 
 
 def hardest(losses: Tensor, weights: Tensor, ratio: float) -> Tensor:
-    """How much of each element (N,) is kept, in [0, 1], so that the largest losses are, and
-    sum(w kept) = ratio sum(w). Those that are equal to the smallest loss kept share the rest."""
+    """The part of each element (N,) that is kept, in [0, 1]: 1 for the largest losses, so that
+    sum(w kept) = ratio sum(w). Elements equal to the smallest kept loss share what remains."""
     if not len(losses):
         return weights
     ordered, order = losses.detach().sort(descending=True, stable=True)

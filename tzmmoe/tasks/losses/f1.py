@@ -1,4 +1,4 @@
-"""Cross entropy that is weighed for F1."""
+"""Cross entropy that is reweighted towards F1."""
 
 import math
 
@@ -7,9 +7,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tzmmoe.errors import Faults, exactly
-from tzmmoe.tasks.losses.base import LOSSES, LabelKind, Loss, LossInputs, one_logit, smoothing
+from tzmmoe.tasks.losses.base import (
+    LOSSES,
+    LabelKind,
+    Loss,
+    LossInputs,
+    one_logit,
+    smoothed_logs,
+    smoothing,
+    weighted_sums,
+)
 
-MOST = 10.0  # times 1 / b, which is v where as many positives are predicted as there are
+# v is at most this times 1 / b, its value where as many positives are predicted as there are.
+MOST_FACTOR = 10.0
 
 
 @LOSSES.register("f1_reweighted_loss")
@@ -43,21 +53,16 @@ class F1ReweightedLoss(Loss):
     def sums(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         labels, weights = inputs.labels, inputs.weights
         log_p, log_q = F.logsigmoid(inputs.logits), F.logsigmoid(-inputs.logits)
-        if self.label_smoothing:
-            moved = self.label_smoothing / 2
-            log_p, log_q = (
-                (1 - moved) * log_p + moved * log_q,
-                (1 - moved) * log_q + moved * log_p,
-            )
-        factor = self._of_negatives(inputs.logits, labels, weights)
+        log_p, log_q = smoothed_logs(log_p, log_q, self.label_smoothing)
+        factor = self._factor_of_negatives(inputs.logits, labels, weights)
         rows = -labels * log_p - factor * (1 - labels) * log_q
-        return (torch.where(weights > 0, rows, 0.0) * weights).sum(), weights.sum()
+        return weighted_sums(rows, weights)
 
-    def _of_negatives(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    def _factor_of_negatives(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         # In float64, in which no sum of probabilities is 0 unless there are no rows.
         predicted = (logits.double().sigmoid() * weights).sum()
         needed = predicted + (self.beta_square - 1) * (labels * weights).sum()
-        bound = self.beta_square / MOST * predicted
+        bound = self.beta_square / MOST_FACTOR * predicted
         whole = torch.maximum(needed, bound)
         return torch.where(whole > 0, predicted / torch.where(whole > 0, whole, 1.0), 1.0)
 

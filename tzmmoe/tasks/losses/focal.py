@@ -15,6 +15,7 @@ from tzmmoe.tasks.losses.base import (
     hardest,
     one_logit,
     share,
+    smoothed_logs,
     smoothing,
 )
 
@@ -67,12 +68,7 @@ class BinaryFocalLoss(Loss):
         # Powers as exponentials of log p: a power of p itself has no gradient where p rounds to 0.
         log_p, log_q = F.logsigmoid(logits), F.logsigmoid(-logits)
         fade_p, fade_q = (self.gamma * log_q).exp(), (self.gamma * log_p).exp()
-        if self.label_smoothing:
-            moved = self.label_smoothing / 2
-            log_p, log_q = (
-                (1 - moved) * log_p + moved * log_q,
-                (1 - moved) * log_q + moved * log_p,
-            )
+        log_p, log_q = smoothed_logs(log_p, log_q, self.label_smoothing)
         positive = self.of_positives * labels * fade_p * log_p
         negative = self.of_negatives * (1 - labels) * fade_q * log_q
         return -positive - negative

@@ -26,7 +26,9 @@ class OrderCalibrateLoss(Loss):
             raise ConfigError.at("tower_names", "is empty; name the towers of the implied events")
         for index, name in enumerate(tower_names):
             if name in tower_names[:index]:
-                raise ConfigError.at(f"tower_names[{index}]", f"{name!r} is listed twice")
+                raise ConfigError.at(
+                    f"tower_names[{index}]", f"{name!r} is listed twice; remove one"
+                )
         self.others = tuple(tower_names)
 
     def label_kind(self, num_class: int) -> LabelKind:

@@ -46,10 +46,12 @@ class Pairs:
     @classmethod
     def of(cls, labels: Tensor, weights: Tensor, sessions: Tensor | None) -> "Pairs":
         """Of rows with a weight above 0, and with a session if there are any."""
-        counts = weights > 0
+        takes_part = weights > 0
         if sessions is not None:
-            counts = counts & (sessions != NO_GROUP)
-        rows = counts.nonzero().squeeze(1)  # waits for a GPU, as do the pairs that it saves
+            takes_part = takes_part & (sessions != NO_GROUP)
+        rows = takes_part.nonzero().squeeze(
+            1
+        )  # waits for the device, but so does the number of pairs
         rows = rows[labels[rows].argsort(stable=True)]
         if sessions is None:
             own = torch.zeros_like(rows)
@@ -68,7 +70,7 @@ class Pairs:
         return int(self.ends[-1]) if len(self.ends) else 0
 
     def spans(self) -> Iterator[tuple[int, int]]:
-        """First and last number of the pairs that are held at one time."""
+        """The numbers [first, last) of the pairs that are held at one time."""
         count = len(self)
         for first in range(0, count, PAIRS_AT_ONCE):
             yield first, min(first + PAIRS_AT_ONCE, count)
@@ -114,7 +116,7 @@ class PairLoss(Loss):
         """The loss of each pair, from d and y_i - y_j."""
 
     def left_out(self, lead: Tensor) -> Tensor | None:
-        """The pairs that do not count; None: all do."""
+        """(N,) bool, True for pairs that do not count; None if all do."""
         return None
 
     def label_kind(self, num_class: int) -> LabelKind:
@@ -129,7 +131,7 @@ class PairLoss(Loss):
         if self.ohem_ratio < 1:
             kept = self._hardest(pairs, inputs)
         total = divisor = inputs.weights.new_zeros(())
-        # Else no gradient, not even 0, would reach the logits of a batch without pairs.
+        # A batch without pairs has no other path to the logits, which need a gradient of 0.
         total = total + 0.0 * inputs.logits.sum()
         for span in pairs.spans():
             some = partial(self._part, pairs, span, inputs, kept)
@@ -178,11 +180,11 @@ class PairLoss(Loss):
 
     @torch.no_grad()
     def _hardest(self, pairs: Pairs, inputs: LossInputs) -> Tensor:
-        """How much of each pair is kept."""
+        """The part of each pair that is kept, in [0, 1]."""
         parts = [self._losses(pairs, span, inputs, inputs.logits) for span in pairs.spans()]
         if not parts:
             return inputs.weights.new_zeros(0)
-        losses, weights = (torch.cat(each) for each in zip(*parts, strict=True))
+        losses, weights = (torch.cat(column) for column in zip(*parts, strict=True))
         return hardest(losses, weights, self.ohem_ratio)
 
 

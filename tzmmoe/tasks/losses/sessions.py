@@ -5,7 +5,7 @@ from torch import Tensor
 
 from tzmmoe.batch import NO_GROUP
 from tzmmoe.errors import ConfigError, Faults, exactly
-from tzmmoe.tasks.losses.base import LOSSES, LabelKind, Loss, LossInputs
+from tzmmoe.tasks.losses.base import LOSSES, LabelKind, Loss, LossInputs, weighted_sums
 
 
 @LOSSES.register("jrc_loss")
@@ -47,25 +47,25 @@ class JRCLoss(Loss):
         spread_B2 = self._spread(inputs.logits, positive, sessions, weights)
         in_session = (shares_B2 * spread_B2).sum(dim=1)
         rows = self.alpha * entropy + (1 - self.alpha) * in_session
-        return (torch.where(weights > 0, rows, 0.0) * weights).sum(), weights.sum()
+        return weighted_sums(rows, weights)
 
     def _spread(
         self, logits_B2: Tensor, positive: Tensor, sessions: Tensor, weights: Tensor
     ) -> Tensor:
         """log of the sum of exp(logit) over the rows that each is compared with, minus its own."""
         alone = sessions == NO_GROUP
-        found, places = torch.unique(sessions, return_inverse=True)
-        counts = (weights > 0) & ~alone
-        compared_B2 = counts.unsqueeze(1).expand(-1, 2)
+        distinct, places = torch.unique(sessions, return_inverse=True)
+        takes_part = (weights > 0) & ~alone
+        compared_B2 = takes_part.unsqueeze(1).expand(-1, 2)
         if not self.same_label_loss:  # positives with negatives by logit 1, and the other way round
             is_positive = positive > 0.5
             compared_B2 = compared_B2 & torch.stack([is_positive, ~is_positive], dim=1)
         masked_B2 = logits_B2.masked_fill(~compared_B2, -torch.inf)
-        whole_B2 = session_logsumexp(masked_B2, places, len(found))
+        whole_B2 = session_logsumexp(masked_B2, places, len(distinct))
         if not self.same_label_loss:
             whole_B2 = torch.logaddexp(whole_B2, logits_B2)
         # A row that is not compared with itself has no share; its weight is 0, or it is alone.
-        return torch.where(counts.unsqueeze(1), whole_B2, logits_B2) - logits_B2
+        return torch.where(takes_part.unsqueeze(1), whole_B2, logits_B2) - logits_B2
 
     def predict(self, logits: Tensor) -> dict[str, Tensor]:
         probs = logits.softmax(dim=-1)

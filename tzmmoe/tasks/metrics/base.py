@@ -16,11 +16,11 @@ class Metric(torchmetrics.Metric):
     """A metric over the rows that have a label. Sums are float64; states add up or join.
 
     ``consumes`` names the outputs of a tower that it can take, the preferred one first; with
-    ``several_classes`` also those of more than one class (B, C), without ``one_class`` those alone.
-    ``columns`` are further columns of
-    the data, which ``update`` gets by name. ``update`` may get no rows. ``compute`` returns NaN
-    where the metric is undefined, such as an AUC without positives. NaN predictions do not reach
-    ``update``: they are counted, and make the metric undefined.
+    ``several_classes`` also those of more than one class (B, C), without ``one_class`` only those.
+    ``columns`` are further columns of the data, which ``update`` gets by name. ``update`` may get
+    no rows. ``compute`` returns NaN where the metric is undefined, such as an AUC without
+    positives. NaN predictions do not reach ``update``: they are counted, and make the metric
+    undefined.
     """
 
     full_state_update = False

@@ -5,14 +5,15 @@ from collections.abc import Iterator
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from tzmmoe.config.dialects.easyrec.alternatives import refusal
 from tzmmoe.config.dialects.easyrec.built_in import DEFAULT_L2
-from tzmmoe.config.dialects.easyrec.near import refusal
 from tzmmoe.config.dialects.easyrec.rewriting import Rewriting
 from tzmmoe.config.walk import messages
 from tzmmoe.errors import did_you_mean, join
 from tzmmoe.protos.custom_pb2 import NamedValue
 from tzmmoe.protos.layer_pb2 import KerasLayer, Struct, StructValue
-from tzmmoe.protos.model_pb2 import Backbone, ModelConfig, ModelParams
+from tzmmoe.protos.model_pb2 import ModelConfig
+from tzmmoe.textformat.paths import is_set
 
 CLASSES = {
     "MLP": "mlp",
@@ -58,8 +59,8 @@ CLASSES = {
     "GlobalMaxPool1D": "global_max_pool1d",
     "GlobalMaxPooling1D": "global_max_pool1d",
 }
-# Layers of EasyRec that are missing here, and what is near.
-NEAR = {
+# Layers of EasyRec that are missing here, and what to use instead.
+ALTERNATIVES = {
     "NaryDisEmbedding": "AutoDisEmbedding and PeriodicEmbedding also embed numbers",
     **dict.fromkeys(
         ("DIN", "BST", "TransformerBlock", "TransformerEncoder", "TextEncoder", "TextCNN"),
@@ -77,7 +78,7 @@ NEAR = {
 }
 # Built-in models of EasyRec that may stand on a backbone, which gives their towers the input.
 ON_BACKBONE = {"DBMTL": "dbmtl", "SimpleMultiTask": "simple_multi_task"}
-IGNORED = {"name", "dtype", "trainable"}  # of every Keras layer, without a meaning here
+IGNORED = {"name", "dtype", "trainable"}  # arguments of every Keras layer; no meaning here
 
 
 def rewrite_backbone(config: ModelConfig, rewriting: Rewriting) -> None:
@@ -106,8 +107,8 @@ def _move(config: ModelConfig, own: str, rewriting: Rewriting) -> None:
         return
     params, backbone = config.model_params, config.backbone
     for name in ("task_towers", "l2_regularization"):
-        if _has(params, name):
-            if _has(backbone, name):
+        if is_set(params, name):
+            if is_set(backbone, name):
                 words = f"is set, and so is {own}.{name}; keep one"
                 rewriting.faults.add(join(path, name), words)
             rewriting.written[join(own, name)] = join(path, name)
@@ -121,25 +122,19 @@ def _move(config: ModelConfig, own: str, rewriting: Rewriting) -> None:
     config.ClearField("model_params")
 
 
-def _has(message: Backbone | ModelParams, name: str) -> bool:
-    """Whether a message has the field, which may be a list."""
-    value = getattr(message, name)
-    return bool(value) if name == "task_towers" else message.HasField(name)
-
-
 def _rewrite(layer: KerasLayer, path: str, rewriting: Rewriting) -> None:
     """``class_name`` and ``st_params`` become the message of the layer."""
     name, set_to = layer.class_name, layer.WhichOneof("params")
-    given = layer.HasField("class_name")
+    has_class = layer.HasField("class_name")
     parameters = Struct()
     parameters.CopyFrom(layer.st_params)
     has_parameters = layer.HasField("st_params")
     layer.ClearField("class_name")
     layer.ClearField("st_params")
-    if has_parameters and not given:
+    if has_parameters and not has_class:
         words = "is set without class_name; name the layer"
         rewriting.faults.add(join(path, "st_params"), words)
-    if not given:
+    if not has_class:
         return
     name = name.removeprefix("tf.keras.layers.").removeprefix("keras.layers.")
     rewriting.written[path] = path
@@ -163,19 +158,20 @@ def _rewrite(layer: KerasLayer, path: str, rewriting: Rewriting) -> None:
 
 
 def _refuse(layer: KerasLayer, path: str, name: str, rewriting: Rewriting) -> None:
-    """Add a fault for a class that is not there, or is not that of the message."""
+    """Add a fault for an unknown class, or for one that does not fit the message beside it."""
     place, set_to = join(path, "class_name"), layer.WhichOneof("params")
     if name in CLASSES:
         words = f"is {name!r}, but {set_to} is set; write {CLASSES[name]} {{ ... }}"
-        own = next((each for each, word in CLASSES.items() if word == set_to), None)
+        own = next((known for known, word in CLASSES.items() if word == set_to), None)
         rewriting.faults.add(place, f"{words}, or class_name: {own!r}")
-    elif name in NEAR:
-        words = f"is {name!r}, a layer of EasyRec that tzmmoe does not have; {NEAR[name]}"
+    elif name in ALTERNATIVES:
+        remedy = ALTERNATIVES[name]
+        words = f"is {name!r}, a layer of EasyRec that tzmmoe does not have; {remedy}"
         rewriting.faults.add(place, words)
     else:
         hint = did_you_mean(name, CLASSES) or f"; give one of {', '.join(sorted(CLASSES))}"
-        rewriting.faults.add(place, f"is {name!r}, which is no layer{hint}")
-    if set_to is None:  # so that nothing is said to be missing
+        rewriting.faults.add(place, f"is {name!r}, which is not a layer{hint}")
+    if set_to is None:  # else later checks would report a missing layer too
         layer.flatten.SetInParent()
 
 
@@ -209,14 +205,15 @@ def _set(
         fill(inner, value.struct_value, join(path, "struct_value"), rewriting)
         return
     if field.is_repeated:
-        several = value.list_value.values if kind == "list_value" else [value]
-        getattr(message, field.name).extend(_typed(field, each) for each in several)
+        elements = value.list_value.values if kind == "list_value" else [value]
+        getattr(message, field.name).extend(_typed(field, element) for element in elements)
         return
     setattr(message, field.name, _typed(field, value))
 
 
 def _typed(field: FieldDescriptor, value: StructValue) -> object:
-    """A plain value; a number without a fraction is whole where the field is."""
+    """The plain value of a setting. Its numbers are floats: those of integer and bool fields are
+    converted."""
     plain = _plain(value)
     whole = (FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_UINT32)
     if field.cpp_type in whole and isinstance(plain, float) and plain.is_integer():
@@ -233,7 +230,7 @@ def _kind(value: StructValue) -> str | None:
 def _plain(value: StructValue) -> object:
     kind = _kind(value)
     if kind == "list_value":
-        return [_plain(each) for each in value.list_value.values]
+        return [_plain(element) for element in value.list_value.values]
     if kind == "struct_value":
         return {entry.key: _plain(entry.value) for entry in value.struct_value.fields}
     return getattr(value, kind) if kind and kind != "null_value" else None
@@ -265,7 +262,7 @@ def _argument(value: StructValue) -> NamedValue:
     elif kind == "bool_value":
         named.truth = value.bool_value
     elif kind == "list_value":
-        named.list.item.extend(_argument(each) for each in value.list_value.values)
+        named.list.item.extend(_argument(element) for element in value.list_value.values)
     elif kind == "struct_value":
         named.args.named_value.extend(_named(value.struct_value))
     return named

@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_L2 = 1e-4  # of EasyRec's built-in models
 PATH = "model_config"
-# Model: those of its fields that only EasyRec's form has.
+# {model: those of its fields that only EasyRec's form has}
 MODELS = {
     "dbmtl": ("bottom_dnn", "expert_dnn"),
     "ple": (),
@@ -23,7 +23,7 @@ OF_TOWERS = ("dnn", "relation_dnn")
 
 
 def rewrite_built_in(pipeline: Pipeline, rewriting: Rewriting) -> None:
-    """Rewrite a model that is in EasyRec's form in place; before its towers are rewritten."""
+    """Rewrite a model in EasyRec's form in place. To be called before its towers are rewritten."""
     config = pipeline.model_config
     word, form = config.WhichOneof("model"), form_of(config)
     if not form:
@@ -88,7 +88,7 @@ def _groups(model: ESMM, path: str, rewriting: Rewriting) -> None:
 
 
 def _bind(pipeline: Pipeline, model: ESMM, path: str, rewriting: Rewriting) -> None:
-    """Labels that no tower names are those of cvr and ctr, in this order."""
+    """If no tower names a label, the two labels are those of cvr and ctr, in this order."""
     labels, towers = pipeline.data_config.label_fields, ("cvr_tower", "ctr_tower")
     both = [getattr(model, name) for name in towers if model.HasField(name)]
     if not len(both) == len(labels) == 2 or any(tower.label_name for tower in both):

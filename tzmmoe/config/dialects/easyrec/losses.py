@@ -41,7 +41,7 @@ def rewrite_losses(tower: Message, path: str, rewriting: Rewriting) -> None:
         _rename(loss, f"{path}.losses[{place}]", rewriting)
         if loss.HasField("loss_type"):
             _rewrite(loss, tower, f"{path}.losses[{place}]", rewriting)
-        if _is_void(loss):
+        if _has_no_effect(loss):
             words = "has no effect without relation_tower_names, as in EasyRec; it is left out"
             log.warning("%s.losses[%d]: ORDER_CALIBRATE_LOSS %s", path, place, words)
         else:
@@ -67,14 +67,14 @@ def _rename(loss: Loss, path: str, rewriting: Rewriting) -> None:
 def _rewrite(loss: Loss, tower: Message, path: str, rewriting: Rewriting) -> None:
     name = LossType.Name(loss.loss_type)
     loss.ClearField("loss_type")
-    word, given = _word(name, tower), loss.WhichOneof("loss")
-    if given not in (None, word):
-        words = f"is {name}, but {given} is set; write {word} {{ ... }}, or remove one"
+    word, set_to = _word(name, tower), loss.WhichOneof("loss")
+    if set_to not in (None, word):
+        words = f"is {name}, but {set_to} is set; write {word} {{ ... }}, or remove one"
         rewriting.faults.add(join(path, "loss_type"), words)
         return
     message = getattr(loss, word)
     message.SetInParent()
-    if given is None:
+    if set_to is None:
         rewriting.written[join(path, word)] = join(path, "loss_type")
     if name == "BINARY_CROSS_ENTROPY_LOSS":
         message.ignore_weights = True
@@ -85,11 +85,11 @@ def _rewrite(loss: Loss, tower: Message, path: str, rewriting: Rewriting) -> Non
 
 
 def _word(name: str, tower: Message) -> str:
-    several = "softmax_cross_entropy" if tower.num_class > 1 else "binary_cross_entropy"
-    return WORDS.get(name, several)
+    of_classes = "softmax_cross_entropy" if tower.num_class > 1 else "binary_cross_entropy"
+    return WORDS.get(name, of_classes)
 
 
-def _is_void(loss: Loss) -> bool:
+def _has_no_effect(loss: Loss) -> bool:
     return loss.WhichOneof("loss") == "order_calibrate_loss" and not (
         loss.order_calibrate_loss.tower_names
     )

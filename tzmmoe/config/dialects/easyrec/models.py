@@ -2,7 +2,7 @@
 
 from google.protobuf.message import Message
 
-from tzmmoe.config.dialects.easyrec import near
+from tzmmoe.config.dialects.easyrec import alternatives
 from tzmmoe.config.dialects.easyrec.backbone import ON_BACKBONE, rewrite_backbone
 from tzmmoe.config.dialects.easyrec.built_in import DEFAULT_L2, PATH, rewrite_built_in
 from tzmmoe.config.dialects.easyrec.networks import fill, rewrite_network
@@ -13,6 +13,7 @@ from tzmmoe.config.walk import features, task_towers
 from tzmmoe.errors import Faults, did_you_mean
 from tzmmoe.protos.model_pb2 import KERAS, MMoE, ModelConfig
 from tzmmoe.protos.pipeline_pb2 import Pipeline
+from tzmmoe.textformat.paths import is_set
 
 # Message: EasyRec's fields, which are rewritten to others.
 WORDS = {
@@ -43,7 +44,7 @@ OF_RANK_MODEL = ("label_name", "num_class", "loss_type", "losses")
 
 
 def canonicalize(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
-    """Rewrite EasyRec's words in place; {path set: path that the user wrote}."""
+    """Rewrite EasyRec's words in place. Returns {path of ours: path that the user wrote}."""
     config, rewriting = pipeline.model_config, Rewriting(faults)
     rewrite_backbone(config, rewriting)
     _check_class(config, faults)
@@ -79,8 +80,7 @@ def _rank_model(pipeline: Pipeline, rewriting: Rewriting) -> None:
         rewriting.written |= {f"{own}.{name}": f"{PATH}.{name}" for name in OF_RANK_MODEL}
         rewriting.keras = rewriting.keras or f"{PATH}.backbone"
     for name in OF_RANK_MODEL:
-        is_list = name == "losses"
-        if not is_one and (config.losses if is_list else config.HasField(name)):
+        if not is_one and is_set(config, name):
             words = f'is for model_class: "RankModel" alone; write task_towers.{name}'
             rewriting.faults.add(f"{PATH}.{name}", words)
         config.ClearField(name)
@@ -93,12 +93,12 @@ def _check_class(config: ModelConfig, faults: Faults) -> None:
         return
     path = f"{PATH}.model_class"
     if model is not None and name in CLASSES:
-        own = next((each for each, word in CLASSES.items() if word == model), None)
+        own = next((known for known, word in CLASSES.items() if word == model), None)
         remedy = f"write {own!r}, or remove it" if own else "remove it"
         faults.add(path, f"is {name!r}, but the model is {model}; {remedy}")
     elif name not in CLASSES:
         names = ", ".join(CLASSES)
-        why = f"; {near.CLASSES[name]}" if name in near.CLASSES else ""
+        why = f"; {alternatives.CLASSES[name]}" if name in alternatives.CLASSES else ""
         words = f"is {name!r}, which tzmmoe does not have{why}; it has {names}"
         faults.add(path, words + did_you_mean(name, CLASSES))
 

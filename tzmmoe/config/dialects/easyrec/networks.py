@@ -26,7 +26,7 @@ ACTIVATIONS = {
 
 
 def canonical_activation(text: str) -> str | None:
-    """What ``nn.activations`` calls an activation of EasyRec; None if it has no such."""
+    """What ``nn.activations`` calls an activation of EasyRec; None for an unknown name."""
     name = text.removeprefix("tf.").removeprefix("nn.").removeprefix("keras.activations.")
     return ACTIVATIONS.get(name.lower())
 
@@ -43,8 +43,8 @@ def rewrite_network(owner: Message, path: str, alias: str, name: str, rewriting:
 
 
 def as_dnn(mlp: MLP, path: str, rewriting: Rewriting) -> None:
-    """Give an MLP that was written as a DNN a DNN's defaults and activation. Names that begin with
-    ``nn.`` are torch's in either."""
+    """Give an MLP that was written as a DNN the defaults and the activation of a DNN. Names that
+    begin with ``nn.`` are torch's in both."""
     if not mlp.HasField("use_bn") and not mlp.use_ln:
         mlp.use_bn = True
     if not mlp.activation.startswith("nn."):

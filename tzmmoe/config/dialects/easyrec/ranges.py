@@ -7,9 +7,9 @@ MOST_NAMES = 100_000  # of one range
 
 
 def names_of(text: str) -> list[str]:
-    """The names that a text stands for; a text that is no range is the only one.
+    """The names that a text stands for: itself, unless it is a range.
 
-    Raises ValueError, with words that go on from a path.
+    Raises ValueError, whose message continues a path.
     """
     match = RANGE.fullmatch(text)
     if match is None:

@@ -10,9 +10,11 @@ INTEGERS, NUMBERS = ("INT32", "INT64", "BOOL"), ("FLOAT", "DOUBLE")
 SIZES = ("hash_bucket_size", "vocab_list", "vocab_file", "num_buckets")  # the first that is set
 
 
-def put_id(made: TracedPart, part: Part, column: Part | None, place: Callable[[str], str]) -> None:
-    """An id_feature. ``column``: the setting of what it reads; ``place`` finds a file by name."""
-    _put_size(made, part, place)
+def put_id(
+    made: TracedPart, part: Part, column: Part | None, resolve: Callable[[str], str]
+) -> None:
+    """An id_feature. ``column``: the setting of what it reads. ``resolve`` finds a file by name."""
+    _put_size(made, part, resolve)
     _put_missing(made, part, column)
     if part.value("feature_type") == "TagFeature":
         made.set("separator", part.value("separator"))
@@ -20,7 +22,7 @@ def put_id(made: TracedPart, part: Part, column: Part | None, place: Callable[[s
     put_table(made, part)
 
 
-def _put_size(made: TracedPart, part: Part, place: Callable[[str], str]) -> None:
+def _put_size(made: TracedPart, part: Part, resolve: Callable[[str], str]) -> None:
     """Rows by hash, by word or by number."""
     sizes = [name for name in SIZES if part.has(name) and part.value(name)]
     if not sizes:
@@ -29,7 +31,7 @@ def _put_size(made: TracedPart, part: Part, place: Callable[[str], str]) -> None
     for name in sizes[1:]:
         part.report.idle[part.path_of(name)] = f"{sizes[0]} is set"
     value = part.value(sizes[0])
-    made.set(sizes[0], place(value) if sizes[0] == "vocab_file" else value)
+    made.set(sizes[0], resolve(value) if sizes[0] == "vocab_file" else value)
     if sizes[0].startswith("vocab"):
         made.set("default_bucketize_value", 0, "words that are not listed")
     if sizes[0] == "hash_bucket_size":

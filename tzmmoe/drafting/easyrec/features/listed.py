@@ -55,7 +55,7 @@ OF_ALL = {
 
 
 @dataclass(frozen=True)
-class Given:
+class PipelineFeature:
     """A feature of the pipeline: its setting, its name, and the column that it reads."""
 
     part: Part
@@ -67,7 +67,7 @@ class Given:
         return self.part.value("feature_type")
 
 
-def given_features(whole: Part) -> list[Given]:
+def features_of(whole: Part) -> list[PipelineFeature]:
     """The features of either form, with those that share a setting written out."""
     if whole.has("feature_configs"):
         parts = whole.parts("feature_configs")
@@ -76,30 +76,31 @@ def given_features(whole: Part) -> list[Given]:
     else:
         whole.part("feature_config").idle({"embedding_on_cpu": "tables lie where the model does"})
         parts = whole.part("feature_config").parts("features")
-    found = []
+    features = []
     expands = whole.part("data_config").value("auto_expand_input_fields")
     for part in parts:
         inputs = part.value("input_names")
         if inputs:
-            found.append(Given(part, part.value("feature_name") or inputs[0], inputs[0]))
+            name = part.value("feature_name") or inputs[0]
+            features.append(PipelineFeature(part, name, inputs[0]))
         elif not part.has("shared_names"):
             part.fault("input_names", "is not set; name the column that the feature reads")
         shared = _shared_names(part, expands)
-        found += [Given(_sharing(part, name), name, name) for name in shared]
-    return found
+        features += [PipelineFeature(_sharing(part, name), name, name) for name in shared]
+    return features
 
 
 def _shared_names(part: Part, expands: bool) -> list[str]:
     try:
         names = part.value("shared_names")
-        return [each for name in names for each in (names_of(name) if expands else [name])]
+        return [own for name in names for own in (names_of(name) if expands else [name])]
     except ValueError as error:
         part.fault("shared_names", str(error))
         return []
 
 
 def _sharing(part: Part, name: str) -> Part:
-    """The same setting for another column."""
+    """The same setting for the column ``name``."""
     message = Feature()
     message.CopyFrom(part.message)
     message.ClearField("shared_names")
@@ -109,54 +110,54 @@ def _sharing(part: Part, name: str) -> Part:
 
 class Features:
     """Adds features to a config. ``columns``: the settings of input_fields by name. ``grouped``:
-    the names of features that a feature group reads. ``place`` finds a file that a path names."""
+    the names of features that a feature group reads. ``resolve`` finds a file that a path names."""
 
     def __init__(
         self,
         root: TracedPart,
         columns: Mapping[str, Part],
         grouped: Set[str],
-        place: Callable[[str], str],
+        resolve: Callable[[str], str],
     ) -> None:
-        self.root, self.columns, self.grouped, self.place = root, columns, grouped, place
+        self.root, self.columns, self.grouped, self.resolve = root, columns, grouped, resolve
 
-    def add(self, given: Given) -> None:
-        part = given.part
-        if given.kind in OTHER_KINDS:
-            self._other_kind(given)
+    def add(self, feature: PipelineFeature) -> None:
+        part = feature.part
+        if feature.kind in OTHER_KINDS:
+            self._other_kind(feature)
             return
         for index, name in enumerate(part.value("input_names")):
             if self.columns and name not in self.columns:
                 hint = did_you_mean(name, self.columns)
                 words = f"{name!r} is not among data_config.input_fields{hint}"
                 part.fault(f"input_names[{index}]", words)
-        part.idle(OF_ALL | IDLE[given.kind])
+        part.idle(OF_ALL | IDLE[feature.kind])
         part.refuse({"use_embedding_variable": COLLISIONS})
         if part.has("ev_params"):
             part.fault("ev_params", COLLISIONS)
-        if part.value("precision") >= 0 and given.kind != "RawFeature":
+        if part.value("precision") >= 0 and feature.kind != "RawFeature":
             part.fault("precision", "numbers are not rounded before hashing; write ids as text")
         owner = self.root.part("feature_configs")
-        owner.mark(part.path, given.kind)
-        column = self.columns.get(given.column)
-        if given.kind == "RawFeature":
+        owner.mark(part.path, feature.kind)
+        column = self.columns.get(feature.column)
+        if feature.kind == "RawFeature":
             made = owner.part("raw_feature")
             put_number(made, part, "" if column is None else column.value("default_val"))
         else:
             made = owner.part("id_feature")
-            put_id(made, part, column, self.place)
-        made.message.feature_name = given.name
-        if given.name != given.column:
-            made.message.expression = f"user:{given.column}"
+            put_id(made, part, column, self.resolve)
+        made.message.feature_name = feature.name
+        if feature.name != feature.column:
+            made.message.expression = f"user:{feature.column}"
         what = f"{made.path.rpartition('.')[2]} {_size(made)}".rstrip()
-        self.root.draft.report.features.append(f"{given.name} ({given.kind}) -> {what}")
+        self.root.draft.report.features.append(f"{feature.name} ({feature.kind}) -> {what}")
 
-    def _other_kind(self, given: Given) -> None:
-        if given.name in self.grouped:
-            given.part.fault("feature_type", f"is {given.kind}: {OTHER_KINDS[given.kind]}")
+    def _other_kind(self, feature: PipelineFeature) -> None:
+        if feature.name in self.grouped:
+            feature.part.fault("feature_type", f"is {feature.kind}: {OTHER_KINDS[feature.kind]}")
         else:
-            why = f"{given.name}, a {given.kind}: no feature group reads it"
-            given.part.report.left_out[given.part.path] = why
+            why = f"{feature.name}, a {feature.kind}: no feature group reads it"
+            feature.part.report.left_out[feature.part.path] = why
 
 
 def _size(made: TracedPart) -> str:

@@ -42,7 +42,7 @@ def put_number(made: TracedPart, part: Part, default: str) -> None:
 def _put_default(made: TracedPart, part: Part, text: str | None, default: str) -> None:
     """Of an empty cell, which EasyRec fills before the number is normalized."""
     try:
-        numbers = np.array([float(each) for each in default.split(part.value("separator"))])
+        numbers = np.array([float(word) for word in default.split(part.value("separator"))])
         with np.errstate(all="ignore"):
             numbers = normalizer(text)(numbers) if text else numbers
     except (ValueError, ConfigError):

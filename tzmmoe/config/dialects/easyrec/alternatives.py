@@ -1,8 +1,8 @@
-"""Words of EasyRec's models that this schema lacks, and what is near."""
+"""Words of EasyRec's models that this schema lacks, and what to write instead."""
 
 _SEQUENCES = "sequences are not supported yet; leave the sequence features out"
 
-NEAR = {
+ALTERNATIVES = {
     **dict.fromkeys(
         ("sequence_features", "output_seq_and_normal_feature", "concat_seq_feature"), _SEQUENCES
     ),
@@ -11,7 +11,7 @@ NEAR = {
         _SEQUENCES,
     ),
     "wide_output_dim": "a WIDE group is not supported yet; mmoe_v2 has a wide side",
-    "raw_input": "write input_layer {}; raw features are numbers in it",
+    "raw_input": "write input_layer {}, where raw features are plain numbers",
     "embedding_layer": "write input_layer {}, and embedding_dim in the feature",
     "nary_dis_embedding": "write auto_dis_embedding or periodic_embedding",
     "overlap": "make the overlap a column of the data",
@@ -30,12 +30,12 @@ NEAR = {
 }
 CLASSES = {
     "MatchModel": "it matches users and items by two networks",
-    "CMBF": NEAR["cmbf"],
-    "Uniter": NEAR["uniter"],
+    "CMBF": ALTERNATIVES["cmbf"],
+    "Uniter": ALTERNATIVES["uniter"],
 }
 
 
 def refusal(word: str) -> str:
-    """The fault of a word that is here, or an empty text."""
-    near = NEAR.get(word)
-    return f"a word of EasyRec that tzmmoe does not have; {near}" if near else ""
+    """The fault of one of these words; empty for any other."""
+    remedy = ALTERNATIVES.get(word)
+    return f"a word of EasyRec that tzmmoe does not have; {remedy}" if remedy else ""
