@@ -62,7 +62,7 @@ def picture(model: RankModel) -> str:
 def _all(model: RankModel) -> Iterator[Part]:
     """Groups, the body's parts, towers."""
     inner = list(model.body.parts())
-    reads = {name for part in inner for name in part.reads}
+    reads = {name for part in inner for name in part.reads} | {*model.body.ends()}
     for name, features in model.body.groups.items():
         if f"group {name}" in reads:
             yield Part(f"group {name}", (), f"{len(features)} features", "", 0)
