@@ -15,6 +15,7 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tzmmoe.learning.surgery import Surgery, coefficients
+from tzmmoe.nn.mlp import Layer, Network
 from tzmmoe.system.world import World
 from tzmmoe.tasks.taskset import TaskSet
 
@@ -319,3 +320,18 @@ def test_on_two_convex_tasks_the_loss_falls_at_each_step_to_where_no_direction_i
         assert conflicts > 1000
         assert grad.norm() < 1e-6
         assert F.cosine_similarity(one, other, dim=0) < -1 + 1e-6
+
+
+def test_a_step_of_a_fused_optimizer_goes_along_the_gradient_of_stacked_layers() -> None:
+    """The gradient of a stack may be transposed in memory, which fused steps do not look at."""
+    torch.manual_seed(3)
+    layers = [Layer(5, "nn.Tanh", "", 0.0, True), Layer(4, "", "", 0.0, True)]
+    network = Network(6, layers, copies=3).double()
+    by_name = dict(network.named_parameters())
+    before = {name: weight.detach().clone() for name, weight in by_name.items()}
+    mixtures = torch.bmm(normal(8, 2, 3).softmax(-1), network(normal(8, 6))).unbind(1)
+    surgery(by_name, 2).backward({key(t): m.square().mean() for t, m in enumerate(mixtures)})
+    grads = {name: weight.grad.clone() for name, weight in by_name.items()}
+    torch.optim.SGD([*by_name.values()], lr=0.5, fused=True).step()
+    for name, weight in by_name.items():
+        assert_close(weight.detach(), before[name] - 0.5 * grads[name])

@@ -97,9 +97,17 @@ class Surgery:
             part.add_products(products_TT)
         coefficients_T = coefficients(products_TT, world)
         for part in parts:
-            grad = part.sum(coefficients_T)
+            grad = _laid_out(part.sum(coefficients_T), part.parameter)
             before = part.parameter.grad
             part.parameter.grad = grad if before is None else before + grad
+
+
+def _laid_out(grad: Tensor, parameter: Tensor) -> Tensor:
+    """A dense gradient in the memory layout of its parameter, as fused optimizers expect it of
+    ``backward``; what ``torch.autograd.grad`` returns may be transposed in memory."""
+    if grad.is_sparse or grad.stride() == parameter.stride():
+        return grad
+    return torch.empty_like(parameter).copy_(grad)
 
 
 def coefficients(products_TT: Tensor, world: World) -> Tensor:

@@ -199,7 +199,7 @@ def test_dropout_zeroes_weights_and_scales_the_others(make: type) -> None:
         (Attention, [4], {}, "gets 1 input; it needs a list of a query, a value"),
         (Attention, [4, 5], {}, "query of width 4 and a key of width 5"),
         (Attention, [4, 4], {"score_mode": "dott"}, "did you mean 'dot'?"),
-        (Attention, [4, 4], {"dropout": 1.0}, "dropout: is [1.0]"),
+        (Attention, [4, 4], {"dropout": 1.0}, "dropout: is 1; give 0 to below 1"),
         (Attention, [4, 4], {"use_scale": True, "scale_by_dim": True}, "no effect with use_scale"),
         (Attention, [4, 4], {"score_mode": "concat", "scale_by_dim": True}, "'concat'; keep one"),
         (MultiHeadAttention, [4] * 4, {}, "gets 4 inputs"),

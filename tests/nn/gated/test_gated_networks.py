@@ -224,7 +224,7 @@ def test_highway_obeys_the_laws_of_layers(activation: str) -> None:
         ({"emb_size": 0}, "emb_size: is 0"),
         ({"num_layers": 0}, "num_layers: is 0"),
         ({"activation": "rleu"}, "activation: is 'rleu'"),
-        ({"dropout_rate": -0.5}, "dropout_rate: is [-0.5]"),
+        ({"dropout_rate": -0.5}, "dropout_rate: is -0.5; give 0 to below 1"),
     ],
 )
 def test_a_bad_setting_of_highway_is_named(settings: dict, words: str) -> None:
