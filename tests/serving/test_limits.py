@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from messages import fails
 from serving.small import Small
@@ -183,6 +183,7 @@ A_LIMIT = st.none() | st.integers(1, 30)
     limits=st.builds(Limits, values=A_LIMIT, text_bytes=A_LIMIT, request_bytes=A_LIMIT),
     collects=st.booleans(),
 )
+@example(cells=[(None, [None, None], None)], limits=Limits(values=1), collects=False)
 def test_a_quick_look_at_sizes_decides_like_a_look_at_each_cell(
     scorer: Scorer, cells: list[tuple[Any, ...]], limits: Limits, collects: bool
 ) -> None:

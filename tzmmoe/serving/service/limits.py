@@ -136,6 +136,8 @@ class Limits:
             if _above(total, self.request_bytes):
                 return total
             cells = cells.values
+            if not cells.kinds:  # Arrow may make plain nulls of lists of None, and lose their number
+                return False
         if cells.kinds <= NUMBERS:
             return total or NUMBER_BYTES * len(cells)
         if cells.kinds != {str} or not all(map(str.isascii, filter(None, cells.all))):
