@@ -136,8 +136,6 @@ class Limits:
             if _above(total, self.request_bytes):
                 return total
             cells = cells.values
-            if not cells.kinds:  # Arrow may make plain nulls of lists of None, and lose their number
-                return False
         if cells.kinds <= NUMBERS:
             return total or NUMBER_BYTES * len(cells)
         if cells.kinds != {str} or not all(map(str.isascii, filter(None, cells.all))):
@@ -244,6 +242,8 @@ class Tally:
             if self._is_above(NUMBER_BYTES * int(cells.lengths.sum())):
                 return False
             cells = cells.values
+            if not cells.kinds:  # an array of nulls may not tell how many a list has
+                return False
         if cells.kinds <= NUMBERS:
             return not self._is_above(NUMBER_BYTES * len(cells))
         if cells.kinds != {str}:
