@@ -65,6 +65,7 @@ def test_a_column_of_any_type_works_in_its_role_or_is_reported(
 PARTS = [pytest.param(part, marks=LONG if part else ()) for part in range(4)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["csv", "parquet", "dictionary"])
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("part", PARTS)

@@ -94,6 +94,7 @@ def test_a_pickle_in_the_place_of_a_file_of_an_export_never_runs(
     springs(export / name, mark)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", BESIDE)
 def test_a_pickle_beside_the_files_of_an_export_is_not_looked_at(

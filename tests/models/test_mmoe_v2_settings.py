@@ -114,6 +114,7 @@ def told_void(settings: dict[str, Any]) -> set[str]:
     return {name for name in settings for line in lines if name in line.partition(" ha")[0]}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wide_feature", ["auto", "embeddings"])
 @pytest.mark.parametrize("output_cross", [0, 1])
 @pytest.mark.parametrize("feature_cross", range(6))

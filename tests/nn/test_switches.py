@@ -140,6 +140,7 @@ def of_rank(world: World, chosen: Sequence[Switches], counts: Sequence[int]) -> 
     return [learned(switches.network(), batches) for switches in chosen]
 
 
+@pytest.mark.long
 @EVERY_ACTIVATION
 @EVERY_NORM
 @pytest.mark.parametrize("counts", [(4, 3), (0, 5), (1, 1), (1, 0), (0, 0)])
@@ -208,6 +209,7 @@ def stepped(
     return mlp.state_dict()
 
 
+@pytest.mark.long
 @EVERY_ACTIVATION
 @EVERY_NORM
 @pytest.mark.parametrize("count", [0, 1, 40])

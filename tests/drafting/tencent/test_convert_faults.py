@@ -176,6 +176,7 @@ PATHS = [p for p in paths(JOB) if "is_favor" not in p and "play_num1" not in p a
 SOME = [p for p in paths(INPUTS) if "[" not in p or "[0]" in p or "[11]" in p]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", PATHS)
 def test_a_strange_value_in_the_job_is_converted_or_refused(tmp_path, path):
     check(tmp_path, path, [{}], accepted(path))
@@ -240,6 +241,7 @@ OTHERS = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", ["int32", "float32", "str"])
 @pytest.mark.parametrize("key", OTHERS.split())
 def test_strange_values_of_other_keys_of_an_input_are_converted_or_refused(tmp_path, key, dtype):

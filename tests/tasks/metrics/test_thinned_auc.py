@@ -95,6 +95,7 @@ def bound_of(positive: Tensor, capacity: int) -> float:
     return error_bound(num_positives, len(positive) - num_positives, capacity)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("batch", "capacity"),
