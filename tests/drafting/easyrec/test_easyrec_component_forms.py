@@ -8,6 +8,7 @@ from drafting.easyrec.component_forms import FORMS
 from drafting.easyrec.pipelines import convert, line_of, refused, write_rows
 
 from tzmmoe import Pipeline as Runs
+from tzmmoe.drafting.easyrec.differences import DIFFERENCES
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -49,3 +50,26 @@ def test_a_fault_of_a_tower_on_a_backbone_has_the_users_path_and_line(tmp_path: 
     number = line_of(text, 'label_name: "bye"')
     assert f":{number}: " in line
     assert "model_config.dbmtl.task_towers[1].label_name: 'bye'" in line
+
+
+@pytest.mark.parametrize(
+    ("form", "change", "name"),
+    [
+        ("several losses", ("", ""), "pairs"),
+        ("several losses", ("PAIR_WISE_LOSS", "F1_REWEIGHTED_LOSS"), "f1"),
+        (
+            "simple multi-task",
+            ("input_layer {}", "input_layer { do_batch_norm: true feature_dropout_rate: 0.1 }"),
+            "feature_dropout",
+        ),
+        ("case 10, MaskNet, PPNet and MMoE", ("", ""), "mmoe_layer"),
+    ],
+)
+def test_what_works_differently_is_told_of_the_pipelines_it_concerns(
+    tmp_path: Path, form: str, change: tuple[str, str], name: str
+) -> None:
+    assert change[0] in FORMS[form]
+    told = convert(tmp_path, FORMS[form].replace(*change)).said.differences
+    assert DIFFERENCES[name] in told
+    others = {each for each, line in DIFFERENCES.items() if line in told}
+    assert not others & ({"pairs", "f1", "feature_dropout", "mmoe_layer"} - {name})

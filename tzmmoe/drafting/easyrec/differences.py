@@ -71,6 +71,20 @@ DIFFERENCES = {
         "reset_input holds for the call of the package that sets it. In EasyRec it also holds for "
         "later calls."
     ),
+    "feature_dropout": (
+        "Beside feature_dropout_rate, a norm of an input_layer is one of each feature, in training "
+        "and in evaluation. EasyRec's concatenation has none in training, and one that was never "
+        "trained in evaluation."
+    ),
+    "pairs": (
+        "Rows of weight 0 take no part in pairs and sessions, and ohem_ratio is a share of the "
+        "pairs' weight. In EasyRec such rows stay as the lower ones, and ohem_ratio counts pairs."
+    ),
+    "f1": (
+        "The weight of negatives in F1_REWEIGHTED_LOSS is at most 10 / f1_beta_square. EasyRec's "
+        "grows without bound."
+    ),
+    "esmm": "The losses of ESMM are means over the batch. EasyRec's are sums.",
     "max_f1": "max_f1 puts its thresholds on probabilities. EasyRec puts them on logits.",
     "input_blocks": "Two input blocks may read the same feature group. In EasyRec they may not.",
     "relations": (

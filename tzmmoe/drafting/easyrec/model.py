@@ -11,6 +11,7 @@ from tzmmoe.drafting.easyrec.source import Part, tell_difference
 from tzmmoe.drafting.report import Report
 from tzmmoe.drafting.traced import TracedDraft
 from tzmmoe.errors import Faults, join, lies_in
+from tzmmoe.protos.loss_pb2 import LossType
 from tzmmoe.protos.model_pb2 import ModelConfig
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.textformat.paths import is_set
@@ -98,6 +99,8 @@ def _leaves(message: Message, path: str) -> Iterator[tuple[str, str]]:
 
 def tell_differences(model: ModelConfig, report: Report) -> None:
     """Report the differences that concern a model, which is in the words of EasyRec."""
+    if model.WhichOneof("model") == "esmm":
+        tell_difference(report, "esmm")
     if model.WhichOneof("model") == "mmoe":
         networks = [m for p, m in messages(model.mmoe) if p.startswith("expert")]
         if any(getattr(m, "use_bn", False) or _is_set(m, "dropout_ratio") for m in networks):
@@ -109,6 +112,8 @@ def tell_differences(model: ModelConfig, report: Report) -> None:
             tell_difference(report, MODEL_DIFFERENCES[kind][0])
         if _is_set(message, "max_f1"):
             tell_difference(report, "max_f1")
+        if kind in ("Loss", "TaskTower") and _is_set(message, "loss_type"):
+            _tell_loss(LossType.Name(message.loss_type), report)
         if _is_set(message, "reset_input"):
             tell_difference(report, "reset_input")
         if _is_set(message, "input_layer"):
@@ -116,6 +121,13 @@ def tell_differences(model: ModelConfig, report: Report) -> None:
     if len(set(groups)) < len(groups):
         tell_difference(report, "input_blocks")
     _tell_relations(model, report)
+
+
+def _tell_loss(name: str, report: Report) -> None:
+    if name.startswith("PAIR") or name == "JRC_LOSS":
+        tell_difference(report, "pairs")
+    if name == "F1_REWEIGHTED_LOSS":
+        tell_difference(report, "f1")
 
 
 def _tell_relations(model: ModelConfig, report: Report) -> None:
@@ -135,8 +147,13 @@ def _is_off(message: Message, name: str) -> bool:
     return _is_set(message, name) and not getattr(message, name)
 
 
+def _drops_normed_features(layer: Message) -> bool:
+    return layer.feature_dropout_rate > 0 and (layer.do_batch_norm or layer.do_layer_norm)
+
+
 # Message: the difference that it makes, and when. Layers have the names of their fields.
 MODEL_DIFFERENCES = {
     "MMoELayer": ("mmoe_layer", lambda layer: not _is_set(layer, "expert_mlp")),
+    "InputLayer": ("feature_dropout", _drops_normed_features),
     "BiLinear": ("bilinear", lambda layer: layer.type == "interaction"),
 }
