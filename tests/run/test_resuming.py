@@ -116,6 +116,9 @@ def test_a_checkpoint_whose_evaluation_was_cut_off_is_evaluated_on_resume(
     assert tiny.end(run) == tiny.end(finished)
 
 
+ON = {"train_config__num_steps": 18, "train_config__num_epochs": 2}
+
+
 def test_the_results_of_the_last_evaluation_count_when_a_run_goes_on(
     tiny_folder, tmp_path, monkeypatch
 ) -> None:
@@ -124,7 +127,7 @@ def test_the_results_of_the_last_evaluation_count_when_a_run_goes_on(
     scripted(monkeypatch, [0.5, 0.9])
     tiny.pipeline(tiny_folder, tmp_path, **changes).fit()
     scripted(monkeypatch, [0.6, 0.7])
-    go_on(tiny_folder, tmp_path, **changes | {"train_config__num_steps": 18})
+    go_on(tiny_folder, tmp_path, **changes | ON)
     assert steps(tmp_path) == [10, 17], "the newest, and the best, which is from the first run"
 
 
@@ -135,6 +138,7 @@ def test_a_run_goes_on_although_it_is_evaluated_by_another_metric_than_before(
         tiny_folder,
         run,
         train_config__num_steps=20,
+        train_config__num_epochs=2,
         **{"model_config__mmoe__task_towers[0]__metrics": "{ logloss {} }"},
     )
     lines = read_results(run / TRAINING_RESULTS)
@@ -206,6 +210,7 @@ def test_another_optimizer_needs_to_be_told_to_begin_afresh(tiny_folder, run) ->
         "train_config__sparse_optimizer": "adagrad_optimizer { lr: 0 } constant_learning_rate {}",
         "train_config__dense_optimizer": "sgd_optimizer { lr: 0 } constant_learning_rate {}",
         "train_config__num_steps": 16,
+        "train_config__num_epochs": 2,
         "model_config__mmoe__task_towers[1]__mlp__use_bn": "true",
     }
     with pytest.raises(CheckpointError, match=r"pass ignore_restore_optimizer=True"):

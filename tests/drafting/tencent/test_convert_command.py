@@ -122,7 +122,8 @@ def test_help_is_quick_to_come_and_ends_well(flags):
 
 def test_the_page_on_conversion_lists_the_flags_that_there_are(capsys):
     page = (ROOT / "docs/convert.md").read_text()
-    with pytest.raises(SystemExit):
-        main(["tencent", "--help"])
+    for source in ("tencent", "easyrec"):
+        with pytest.raises(SystemExit):
+            main([source, "--help"])
     flags = set(re.findall(r"--\w+", capsys.readouterr().out)) - {"--help", "--version"}
     assert set(re.findall(r"`(--\w+)", page)) == flags
