@@ -73,3 +73,23 @@ def test_what_works_differently_is_told_of_the_pipelines_it_concerns(
     assert DIFFERENCES[name] in told
     others = {each for each, line in DIFFERENCES.items() if line in told}
     assert not others & ({"pairs", "f1", "feature_dropout", "mmoe_layer"} - {name})
+
+
+@pytest.mark.parametrize(
+    ("form", "change", "path", "words"),
+    [
+        ("case 8, MMoE", ("num_task: 2", "num_task: 3"), "backbone.blocks[0]", "task_towers"),
+        ("AITM", ('block_name: "share"', 'block_name: "shere"'), "block_name", "'share'"),
+        ("MMoE on MMoE", ("tf.concat(x, axis=1)", "tf.concat(x, axis=0)"), "input_fn", "axis"),
+        ("DBMTL", ('names: "ctr"', 'names: "cvr"'), "model_params.task_towers[1]", "cvr"),
+    ],
+)
+def test_faults_of_blocks_and_relations_are_told_with_the_line_and_nothing_is_written(
+    tmp_path: Path, form: str, change: tuple[str, str], path: str, words: str
+) -> None:
+    text = FORMS[form].replace(*change, 1)
+    assert text != FORMS[form]
+    lines = refused(tmp_path, text)
+    assert any(path in line and words in line for line in lines), lines
+    assert all(line.startswith("theirs.config:") for line in lines)
+    assert not (tmp_path / "ours.config").exists()

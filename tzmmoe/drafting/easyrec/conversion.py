@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from tzmmoe.build import build, rules
 from tzmmoe.drafting.check import by_origin, faults_of
 from tzmmoe.drafting.easyrec.data import columns, put_data, put_paths
 from tzmmoe.drafting.easyrec.evaluation import put_evaluation, put_export
@@ -21,6 +22,7 @@ from tzmmoe.drafting.easyrec.training import put_training
 from tzmmoe.drafting.report import Report
 from tzmmoe.drafting.traced import TracedDraft
 from tzmmoe.errors import Fault, Faults, lies_in
+from tzmmoe.protos.pipeline_pb2 import Pipeline
 
 
 def converted(path: Path) -> TracedDraft:
@@ -38,9 +40,20 @@ def converted(path: Path) -> TracedDraft:
         rewritten = put_model(draft, source.config.model_config, faults)
     if not faults:
         written = faults_of(draft.pipeline)
+        if not written:
+            _build(draft.pipeline, path.parent, written)
         faults.extend(_by_own_path(fault, draft, rewritten) for fault in written)
     faults.stop(lambda fault: _located(fault, source, path))
     return draft
+
+
+def _build(written: Pipeline, folder: Path, faults: Faults) -> None:
+    """Add the faults that show when the model is made: of blocks, their shapes and functions, and
+    of towers that read each other. No table is filled."""
+    pipeline = Pipeline()
+    pipeline.CopyFrom(written)
+    rules().rewrite(pipeline, faults)
+    build(pipeline, folder, faults, spread=2)
 
 
 def heading(path: Path, command: str) -> list[str]:

@@ -86,7 +86,7 @@ class Backbone(Body):
             value = self._tried(groups, TRIED_ROWS[0], top_mlp)
             self._tried(groups, TRIED_ROWS[1], None)
             self._bind(value, towers)
-            frozen = self._unreached(groups, len(towers))
+            frozen = self._unreached(groups)
         self.shapes = {name: shape(each) for name, each in self._results(groups).items()}
         self._materialize(top_mlp)
         for name, parameter in self.named_parameters():
@@ -128,14 +128,16 @@ class Backbone(Body):
         self.out_features = [part.shape[-1] for part in parts]
 
     @torch.enable_grad()
-    def _unreached(self, groups: Mapping[str, Group], num_towers: int) -> set[str]:
+    def _unreached(self, groups: Mapping[str, Group]) -> set[str]:
         """The parameters that no output depends on, which are not trained: with several processes,
         the exchange of gradients would wait for them."""
         self.train()
         inputs = _rows_of(groups, TRIED_ROWS[0]).groups
         names = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
         outputs = self(inputs).hidden
-        total = sum(each.sum() for each in outputs)
+        if not outputs:  # a config without towers, which is a fault of its own
+            return set()
+        total = torch.stack([output.sum() for output in outputs]).sum()
         parameters = [parameter for _, parameter in names]
         grads: Sequence[Tensor | None] = [None] * len(parameters)
         if parameters and total.requires_grad:
