@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from easyrec import taobao
 from easyrec.test_built_in import GROUP
-from written import loaded, said
+from written import loaded, said, said_of_all
 
 from tzmmoe.models.tower import Tower
 
@@ -81,3 +81,9 @@ def test_the_fields_of_a_rank_model_are_refused_for_others(tmp_path: Path) -> No
     text = MODEL.replace("RankModel", "MultiTaskModel").replace("UNITS", "4")
     lines = said(loaded(tmp_path, taobao.config(text)))
     assert any("label_name: is for model_class" in line for line in lines)
+
+
+def test_an_unknown_layer_has_one_fault_and_no_consequences(tmp_path: Path) -> None:
+    text = MODEL.replace("UNITS", "1").replace('class_name: "MLP" mlp', 'class_name: "MPL" mlp')
+    [line] = said_of_all(loaded(tmp_path, taobao.config(text)))
+    assert "class_name: is 'MPL', which is not a layer; did you mean 'MLP'?" in line

@@ -15,7 +15,7 @@ from tzmmoe.build.features import build_features, feature_settings, feature_spec
 from tzmmoe.build.tasks import chosen_model, task_sets
 from tzmmoe.build.towers import build_towers, tower_specs
 from tzmmoe.config.walk import task_towers, tower_fields
-from tzmmoe.errors import ConfigError, Faults, few
+from tzmmoe.errors import ConfigError, Faults, few, lies_in
 from tzmmoe.features import Feature, FeatureSettings, FeatureSpec
 from tzmmoe.models import MODELS, Body
 from tzmmoe.models.base import Group, TowerSpec
@@ -202,6 +202,9 @@ def _body(
     word = config.WhichOneof("model")
     if word is None:
         return None
+    of_layers = f"model_config.{word}.blocks"
+    if any(lies_in(fault.path, of_layers) for fault in faults):
+        return None  # shapes that follow from a faulty block would only be said to be wrong
     of_towers = {field.name for field in tower_fields(getattr(config, word).DESCRIPTOR)}
     with faults.under(f"model_config.{word}"), OwnErrors(modules, ConfigError):
         kind, arguments = chosen_model(config, modules)
