@@ -254,3 +254,9 @@ def test_no_ring_of_imports_exists_inside_a_folder() -> None:
         free = {name for name, others in edges.items() if not others & set(edges)}
         assert free, f"a ring among {sorted(edges)}"
         edges = {name: others for name, others in edges.items() if name not in free}
+
+
+def test_files_of_tests_have_names_of_their_own() -> None:
+    """pytest imports them by these names, and refuses a second one."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert {name for name in names if names.count(name) > 1} == set()

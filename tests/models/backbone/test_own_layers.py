@@ -9,7 +9,7 @@ import pytest
 from e2e import tiny
 from models.backbone import tiny_blocks
 from models.backbone.blocks import faults
-from models.backbone.test_rules import block
+from models.backbone.test_block_rules import block
 
 from tzmmoe.pipeline import Pipeline
 from tzmmoe.registry import Modules

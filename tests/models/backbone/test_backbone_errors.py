@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from models.backbone.blocks import faults
-from models.backbone.test_rules import LIST, PACKAGE, block, dense
+from models.backbone.test_block_rules import LIST, PACKAGE, block, dense
 
 MMOE = "keras_layer { mmoe { num_task: 3 num_expert: 2 expert_mlp { hidden_units: [4] } } }"
 UNEVEN = block("m", "mixed", LIST)
