@@ -73,7 +73,7 @@ FAULTS = tests/faults tests/e2e/test_faults.py tests/e2e/test_torchrun.py \
 	tests/drafting/tencent/test_convert_faults.py
 
 faults: install
-	$(TESTS) $(FAULTS)
+	ALL_FAULTS=1 $(TESTS) $(FAULTS)
 
 # TorchRec on a machine without a GPU: its metadata would pull in the CUDA build of FBGEMM.
 torchrec: install
