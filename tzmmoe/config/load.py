@@ -37,8 +37,8 @@ class Config:
     modules: Modules = NO_MODULES  # in which classes of the user's may lie
 
     def origin(self, path: str) -> str:
-        """What set a field, for a message that is no fault of the config: the field with its place
-        in the text, ``model_dir (my.config:2)``, or the flag of the command line."""
+        """Where a field was set, for messages other than faults of the config: the field and its
+        place in the text, ``model_dir (my.config:2)``, or the flag of the command line."""
         field = self.locate(Fault(path, ""))
         if not field.where.startswith("--"):
             return f"{field.path} ({field.where})"
