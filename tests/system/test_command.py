@@ -124,7 +124,7 @@ def test_a_flag_of_another_tool_or_a_misspelt_one_suggests_ours(line: str, capsy
 
 @pytest.mark.parametrize("flag", ["--qqqq", "--xy", "--set_", "-z"])
 def test_a_flag_that_is_like_none_suggests_nothing_far(flag: str, capsys) -> None:
-    """All flags begin with dashes, so that they alone are no likeness."""
+    """Every flag begins with dashes, so sharing those does not make two flags similar."""
     with pytest.raises(SystemExit):
         importlib.import_module("tzmmoe.train").main([flag])
     suggested = re.findall("'(.*)'", capsys.readouterr().err)

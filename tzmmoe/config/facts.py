@@ -11,6 +11,7 @@ from functools import cache
 from google.protobuf.descriptor import Descriptor
 
 from tzmmoe.config.dialects.easyrec.alternatives import refusal
+from tzmmoe.config.dialects.easyrec.backbone import ON_BACKBONE
 from tzmmoe.config.dialects.torcheasyrec import ALIASES
 from tzmmoe.config.dialects.words import counterpart
 from tzmmoe.errors import did_you_mean, few, join, parts_with
@@ -128,9 +129,6 @@ Cross.projection_dim MaskBlock.output_size MaskBlock.aggregation_size MaskBlock.
 GateNN.hidden_dim Highway.emb_size AITM.project_dim
 """
 
-# EasyRec's models that may stand on a backbone, where only their towers are read.
-ON_BACKBONE = dict.fromkeys(("dbmtl", "simple_multi_task"), "model_params")
-
 FACTS = SchemaFacts(
     unknown_field=unknown_field,
     unknown_value=unknown_value,
@@ -146,7 +144,7 @@ FACTS = SchemaFacts(
         "DataConfig": [{"input_fields", "input_fields_str"}, {"fg_mode", "fg_encoded"}],
         **{name: [{*pair} for pair in aliases.items()] for name, aliases in ALIASES.items()},
     },
-    beside={"ModelConfig": {"backbone": ON_BACKBONE}},
+    beside={"ModelConfig": {"backbone": dict.fromkeys(ON_BACKBONE.values(), "model_params")}},
     positive=frozenset(POSITIVE.split()),
     replacing={"TrainConfig": [{"num_steps", "num_epochs"}]},
     units={

@@ -105,6 +105,12 @@ class Body(nn.Module, ABC):
     def forward(self, inputs: Mapping[str, Tensor]) -> TowerInputs:
         """inputs: (B, D) for each of ``groups``, (B, N, dim) for each of ``factors``."""
 
+    def read_one(self, groups: Mapping[str, Group], model: str) -> Group:
+        """Read ``only_group`` of the groups, as ``self.group``; what it is like."""
+        self.group = only_group(groups, model)
+        self.groups = {self.group: list(groups[self.group].widths)}
+        return groups[self.group]
+
     def tower(self, index: int, spec: TowerSpec, read: Sequence[Tower] = ()) -> Tower:
         """The network of a task. ``read``: the towers whose hidden states it reads.
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tzmmoe.config.rulebook import Rules
 from tzmmoe.errors import Faults
-from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec, only_group
+from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec
 from tzmmoe.models.mmoe import mixtures
 from tzmmoe.nn.gates import Gates
 from tzmmoe.nn.mlp import MLP
@@ -48,9 +48,7 @@ class DBMTL(Body):
         l2_regularization: float,
     ) -> None:
         super().__init__()
-        self.group = only_group(groups, "dbmtl")
-        self.groups = {self.group: list(groups[self.group].widths)}
-        width, faults = groups[self.group].width, Faults()
+        width, faults = self.read_one(groups, "dbmtl").width, Faults()
         self.bottom = self.experts = self.gates = None
         if bottom_mlp is not None:
             with faults.under("bottom_mlp"):

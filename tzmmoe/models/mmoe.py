@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tzmmoe.errors import ConfigError, Faults
-from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec, only_group
+from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec
 from tzmmoe.nn.gates import Gates
 from tzmmoe.nn.mlp import MLP, Network
 from tzmmoe.tables.penalties import half_of_squares, penalize
@@ -36,9 +36,7 @@ class MMoE(Body):
         faults = Faults()
         if num_expert < 1:
             faults.add("num_expert", f"is {num_expert}; give 1 or more")
-        self.group = only_group(groups, "mmoe")
-        self.groups = {self.group: list(groups[self.group].widths)}
-        width, experts = groups[self.group].width, max(num_expert, 1)
+        width, experts = self.read_one(groups, "mmoe").width, max(num_expert, 1)
         with faults.under("expert_mlp"):
             if expert_mlp is None:
                 raise ConfigError.at("", "is not set; give expert_mlp { hidden_units: [64] }")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tzmmoe.config.rulebook import Rules
 from tzmmoe.errors import Faults
-from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec, only_group
+from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec
 from tzmmoe.nn.gates import Gates
 from tzmmoe.nn.mlp import MLP
 from tzmmoe.protos.pipeline_pb2 import Pipeline
@@ -45,13 +45,11 @@ class PLE(Body):
         l2_regularization: float,
     ) -> None:
         super().__init__()
-        self.group = only_group(groups, "ple")
-        self.groups = {self.group: list(groups[self.group].widths)}
-        faults = Faults()
+        width, faults = self.read_one(groups, "ple").width, Faults()
         if not extraction_networks:
             words = "is empty; give extraction_networks { ... } for each level"
             faults.add("extraction_networks", words)
-        width, levels = groups[self.group].width, []
+        levels = []
         for index, network in enumerate(extraction_networks):
             later = [bool(each["share_num"]) for each in extraction_networks[index + 1 :]]
             with faults.under(f"extraction_networks[{index}]"):

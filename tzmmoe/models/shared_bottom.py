@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from tzmmoe.errors import ConfigError, Faults
-from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec, only_group
+from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec
 from tzmmoe.nn.mlp import MLP
 from tzmmoe.tables.penalties import half_of_squares, penalize
 
@@ -24,14 +24,12 @@ class SharedBottom(Body):
         l2_regularization: float,
     ) -> None:
         super().__init__()
-        self.group = only_group(groups, "shared_bottom")
-        self.groups = {self.group: list(groups[self.group].widths)}
-        faults = Faults()
+        width, faults = self.read_one(groups, "shared_bottom").width, Faults()
         with faults.under("bottom_mlp"):
             if bottom_mlp is None:
                 words = "is not set; give bottom_mlp { hidden_units: [64] }, or simple_multi_task"
                 raise ConfigError.at("", words)
-            self.bottom = MLP(groups[self.group].width, **bottom_mlp)
+            self.bottom = MLP(width, **bottom_mlp)
         with faults.under(""):
             self.kernel_penalty = half_of_squares(l2_regularization)
         faults.stop()

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec, only_group
+from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec
 from tzmmoe.tables.penalties import half_of_squares
 
 
@@ -20,10 +20,9 @@ class SimpleMultiTask(Body):
         l2_regularization: float,
     ) -> None:
         super().__init__()
-        self.group = only_group(groups, "simple_multi_task")
-        self.groups = {self.group: list(groups[self.group].widths)}
+        width = self.read_one(groups, "simple_multi_task").width
         self.kernel_penalty = half_of_squares(l2_regularization)
-        self.out_features = [groups[self.group].width] * len(towers)
+        self.out_features = [width] * len(towers)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> TowerInputs:
         return TowerInputs([inputs[self.group]] * len(self.out_features))

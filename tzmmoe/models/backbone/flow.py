@@ -29,7 +29,7 @@ def is_value(value: object) -> bool:
 
 
 def shape(value: Value) -> str:
-    """``(B, 16)``, ``17 x (B, 16)`` or ``[(B, 4), (B, 8)]``."""
+    """``(B, 16)``, ``[17 x (B, 16)]`` or ``[(B, 4), (B, 8)]``."""
     if isinstance(value, Tensor):
         return f"({', '.join(['B', *map(str, value.shape[1:])])})"
     shapes = [shape(part) for part in value]

@@ -1,7 +1,7 @@
 """The layers of blocks: which module each word of the schema stands for, and what it is made for.
 
-A row knows how the shapes of a block's input become the first argument of the module; the other
-arguments are the fields of the layer's message.
+A kind of layer knows how the shapes of a block's input become the first argument of the module; the
+other arguments are the fields of the layer's message.
 """
 
 import inspect
@@ -45,7 +45,7 @@ LAYERS.base(nn.Module)
 
 
 @dataclass(frozen=True)
-class Row(ABC):
+class LayerKind(ABC):
     """The module behind a word. Its ``module`` takes what ``sizes`` finds in the block's input,
     and then keywords, those of the message."""
 
@@ -66,28 +66,28 @@ class Row(ABC):
         return self.module(*self.sizes(value), **fields)
 
 
-class Matrix(Row):
+class Matrix(LayerKind):
     """One tensor (B, D)."""
 
     def sizes(self, value: Value) -> list[int]:
         return [one(value, 2, "one tensor (B, D)").shape[-1]]
 
 
-class LastAxis(Row):
+class LastAxis(LayerKind):
     """One tensor (B, ..., D)."""
 
     def sizes(self, value: Value) -> list[int]:
         return [one(value, None, "one tensor (B, D)").shape[-1]]
 
 
-class Matrices(Row):
+class Matrices(LayerKind):
     """A list of tensors (B, d)."""
 
     def sizes(self, value: Value) -> list[list[int]]:
         return [[part.shape[-1] for part in several(value, 2, "a list of tensors (B, d)")]]
 
 
-class MatrixOrMatrices(Row):
+class MatrixOrMatrices(LayerKind):
     """One tensor (B, D), or a list of them."""
 
     def sizes(self, value: Value) -> list[list[int]]:
@@ -96,7 +96,7 @@ class MatrixOrMatrices(Row):
         return [[p.shape[-1] for p in several(value, 2, "one tensor (B, D), or a list of them")]]
 
 
-class Fields(Row):
+class Fields(LayerKind):
     """A list of tensors (B, d), or one tensor (B, F, d)."""
 
     def sizes(self, value: Value) -> list[list[int]]:
@@ -106,14 +106,14 @@ class Fields(Row):
         return [[part.shape[-1] for part in several(value, 2, needs)]]
 
 
-class Sequences(Row):
+class Sequences(LayerKind):
     """A list of tensors (B, L, d)."""
 
     def sizes(self, value: Value) -> list[list[int]]:
         return [[part.shape[-1] for part in several(value, 3, "a list of tensors (B, L, d)")]]
 
 
-class Shapes(Row):
+class Shapes(LayerKind):
     """A list of any tensors: their sizes behind the rows."""
 
     def sizes(self, value: Value) -> list[list[tuple[int, ...]]]:
@@ -123,14 +123,14 @@ class Shapes(Row):
         return [[tuple(part.shape[1:]) for part in parts]]
 
 
-class Shape(Row):
+class Shape(LayerKind):
     """One tensor: its sizes behind the rows."""
 
     def sizes(self, value: Value) -> list[tuple[int, ...]]:
         return [tuple(one(value, None, "one tensor").shape[1:])]
 
 
-class AnyTensor(Row):
+class AnyTensor(LayerKind):
     """One tensor of any shape, which the layer needs not know."""
 
     def sizes(self, value: Value) -> list[Any]:
@@ -173,7 +173,7 @@ def fibinet(
     return FiBiNet(widths, senet=senet or fields_of(SENetMessage()), bilinear=bilinear, mlp=mlp)
 
 
-ROWS: dict[str, Row] = {
+KINDS: dict[str, LayerKind] = {
     "mlp": LastAxis(KerasMLP),
     "senet": Matrices(SENet),
     "mmoe": MatrixOrMatrices(mixture),
@@ -216,8 +216,8 @@ ROWS: dict[str, Row] = {
     "global_average_pooling1d": Shape(shaping.GlobalAveragePooling1D),
     "global_max_pool1d": Shape(shaping.GlobalMaxPool1D),
 }
-for word, row in ROWS.items():
-    LAYERS.register(word)(row)
+for _word, _kind in KINDS.items():
+    LAYERS.register(_word)(_kind)
 
 
 def layer(word: str, fields: Mapping[str, Any], value: Value, modules: Modules) -> nn.Module:

@@ -137,7 +137,6 @@ def _rewrite(layer: KerasLayer, path: str, rewriting: Rewriting) -> None:
     if not has_class:
         return
     name = name.removeprefix("tf.keras.layers.").removeprefix("keras.layers.")
-    rewriting.written[path] = path
     if "." in name:
         _custom(layer, name, parameters)
         return
@@ -171,8 +170,6 @@ def _refuse(layer: KerasLayer, path: str, name: str, rewriting: Rewriting) -> No
     else:
         hint = did_you_mean(name, CLASSES) or f"; give one of {', '.join(sorted(CLASSES))}"
         rewriting.faults.add(place, f"is {name!r}, which is not a layer{hint}")
-    if set_to is None:  # else later checks would report a missing layer too
-        layer.flatten.SetInParent()
 
 
 def fill(message: Message, parameters: Struct, path: str, rewriting: Rewriting) -> None:
