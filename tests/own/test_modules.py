@@ -201,3 +201,14 @@ def test_arguments_that_the_constructor_does_not_take_are_faults_at_their_paths(
 def test_arguments_arrive_as_keywords_and_may_have_defaults() -> None:
     assert make(Made, [7], {"rate": 0.5}).values == (7, 0.5, "a")
     assert make(Made, [7], {"rate": 1, "mode": "b"}).values == (7, 1, "b")
+
+
+class Annotated:
+    def __init__(self, scale: float, count: int, other: "float" = 0.0, *, free=1) -> None:
+        self.values = (scale, count, other, free)
+
+
+def test_a_whole_number_is_a_float_where_the_constructor_says_float() -> None:
+    values = make(Annotated, [], {"scale": 2, "count": 3, "other": 4, "free": 5}).values
+    assert values == (2, 3, 4, 5)
+    assert [type(value) for value in values] == [float, int, float, int]

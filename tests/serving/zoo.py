@@ -71,7 +71,7 @@ def towers() -> list[dict]:
     made += [
         tower("out_softmax", "softmax_cross_entropy", num_class=3, output_activation="softmax"),
         tower("sure", "l2_loss", output_activation="sigmoid"),
-        tower("ranked", "jrc_loss", num_class=2),
+        tower("ranked", "", num_class=2, losses={"jrc_loss": {"session_name": "other"}}),
         tower("ordered", "order_calibrate_loss", losses=ORDERED),
     ]
     for place, (norm, name) in enumerate(product(NORMS, ACTIVATIONS)):

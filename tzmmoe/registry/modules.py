@@ -109,6 +109,8 @@ def _place(module: ModuleType) -> str:
 def make(kind: type, given: Sequence[Any], args: Mapping[str, Any] | None) -> Any:
     """An object of a class of the user's. ``given`` come before the ``args`` of the config.
 
+    A whole number is a float where the annotation is ``float``: ``args { scale: 2 }``.
+
     Raises:
         ConfigError: the constructor does not take these arguments, or refuses their values.
     """
@@ -116,13 +118,22 @@ def make(kind: type, given: Sequence[Any], args: Mapping[str, Any] | None) -> An
     with within("args"):
         _check_names(kind, given, arguments)
     try:
-        return kind(*given, **arguments)
+        return kind(*given, **_as_annotated(kind, arguments))
     except (TypeError, ValueError) as error:
         words = f"{kind.__qualname__} does not accept its arguments: {told(error)}"
         raise ConfigError.at("args", words) from error
     except ConfigError as error:
         faults = [_of_args(fault, arguments) for fault in error.faults]
         raise ConfigError(faults) from error
+
+
+def _as_annotated(kind: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    parameters = inspect.signature(kind).parameters
+    floats = {name for name, each in parameters.items() if each.annotation in (float, "float")}
+    return {
+        name: float(value) if name in floats and type(value) is int else value
+        for name, value in arguments.items()
+    }
 
 
 def _of_args(fault: Fault, arguments: Mapping[str, Any]) -> Fault:

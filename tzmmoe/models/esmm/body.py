@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tzmmoe.errors import Faults
 from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec, only_group
-from tzmmoe.models.grouped_input import GroupedInput
+from tzmmoe.models.esmm.grouped_input import GroupedInput
 from tzmmoe.nn.mlp import MLP
 from tzmmoe.tables.penalties import half_of_squares, penalize
 from tzmmoe.tasks.relations import Conditional, Product
