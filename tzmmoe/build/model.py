@@ -77,6 +77,9 @@ def build(
         of_body = (_groups(groups, by_name), list(by_path.values()))
         body = _body(pipeline.model_config, of_body, faults, modules)
         if body:
+            with faults.under(f"model_config.{pipeline.model_config.WhichOneof('model')}"):
+                for each in (tasks, final):
+                    each.add_outputs(body.outputs)
             groups = body.groups | {name: f.features for name, f in body.factors.items()}
         names = list(dict.fromkeys(name for members in groups.values() for name in members))
         features = [by_name[name] for name in names if name in by_name]

@@ -69,10 +69,12 @@ class TowerSpec:
 
 
 class TowerInputs(NamedTuple):
-    """hidden: T tensors (B, H). addends: T tensors (B, 1) to add to the towers' logits."""
+    """hidden: T tensors (B, H). addends: T tensors (B, 1) to add to the towers' logits. further:
+    the body's outputs by name, (B, D), or (B,) where D is 1; in training there need not be any."""
 
     hidden: Sequence[Tensor]
     addends: Sequence[Tensor] | None = None
+    further: Mapping[str, Tensor] = {}
 
 
 @MODELS.base
@@ -91,6 +93,7 @@ class Body(nn.Module, ABC):
     factors: Mapping[str, Factor] = {}  # further inputs that it reads
     out_features: Sequence[int]  # of each tower's input
     reads: Mapping[str, Sequence[str]] = {}  # tower -> towers whose hidden states it reads
+    outputs: Mapping[str, int] = {}  # further outputs of the model, with D of each
     kernel_penalty: Penalty = Penalty(0.0, 0.0)  # of the towers' kernels
 
     @classmethod

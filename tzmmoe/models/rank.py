@@ -9,6 +9,7 @@ from tzmmoe.models.base import Body
 from tzmmoe.models.encoder import Encoder
 from tzmmoe.models.tower import Tower
 from tzmmoe.tables.penalties import penalized
+from tzmmoe.tasks.taskset import FURTHER
 
 PENALTY = "embeddings/penalty"  # no tower has a name with a slash
 
@@ -34,9 +35,10 @@ class RankModel(nn.Module):
 
     def forward(self, inputs: Inputs) -> dict[str, Tensor]:
         """{tower: logits}, (B,) or (B, C); in training, if embeddings are regularized, also
-        ``PENALTY``: the encoder's penalty of this batch."""
+        ``PENALTY``: the encoder's penalty of this batch; otherwise also the body's outputs, by
+        ``FURTHER`` and their names."""
         encoded = self.encoder(inputs)
-        hidden, addends = self.body(encoded)
+        hidden, addends, further = self.body(encoded)
         addends = [None] * len(hidden) if addends is None else addends
         parts = dict(zip(self.names, zip(hidden, addends, strict=True), strict=True))
         states, logits = {}, {}
@@ -48,7 +50,7 @@ class RankModel(nn.Module):
         outputs = {name: logits[name] for name in self.names}
         if self.training and self.encoder.regularization:
             outputs[PENALTY] = self.encoder.embedding_penalty(encoded)
-        return outputs
+        return outputs | {f"{FURTHER}{name}": value for name, value in further.items()}
 
     def readers(self) -> list[set[str]]:
         """For each tower in order, itself and those that read it, directly or through others."""

@@ -198,11 +198,12 @@ def describe_inputs(layout: Layout) -> dict[str, Any]:
 
 
 def describe_outputs(tasks: TaskSet) -> dict[str, Any]:
-    return {
-        f"{kind}_{task.name}": {
-            "dtype": "float32",
-            "shape": ["batch"] + [task.num_class] * (task.num_class > 1 and kind != "probs1"),
-        }
+    widths = {
+        f"{kind}_{task.name}": 1 if kind == "probs1" else task.num_class
         for task in tasks.tasks
         for kind in task.outputs()
+    }
+    return {
+        name: {"dtype": "float32", "shape": ["batch"] + [width] * (width > 1)}
+        for name, width in (widths | tasks.further).items()
     }

@@ -15,16 +15,20 @@ from tzmmoe.tasks.weighting import Weighting
 
 log = logging.getLogger(__name__)
 
+FURTHER = "outputs/"  # before a name: an output that is not a tower's logits
+
 
 class TaskSet:
     """All tasks of a model. The methods take the logits of its towers by name.
 
-    ``weighting``: how their losses make up the total. None: by their fixed weights.
+    ``weighting``: how their losses make up the total. None: by their fixed weights. ``further``:
+    the model's outputs beside those of the tasks, with D of each.
     """
 
     def __init__(self, tasks: Sequence[Task], weighting: Weighting | None = None) -> None:
         self.tasks = list(tasks)
         self.weighting = weighting or Weighting(fixed_weights(self.tasks))
+        self.further: dict[str, int] = {}
         self._remarked: set[str] = set()  # keys of the metrics whose remarks were logged
 
     def columns(self, *, measured: bool = True) -> list[Column]:
@@ -106,7 +110,18 @@ class TaskSet:
         outputs = {}
         for task in self.tasks:
             outputs |= task.predict(of_tasks[task.name])
-        return outputs
+        return outputs | {name: logits[f"{FURTHER}{name}"] for name in self.further}
+
+    def add_outputs(self, further: Mapping[str, int]) -> None:
+        """Take outputs beside those of the tasks. Raises ConfigError if one has a task's name."""
+        taken = {f"{kind}_{task.name}": task for task in self.tasks for kind in task.outputs()}
+        faults = Faults()
+        for place, name in enumerate(further):
+            if name in taken:
+                words = f"{name!r} is an output of {taken[name].in_messages}; rename the block"
+                faults.add(f"outputs[{place}]", words)
+        faults.stop()
+        self.further = dict(further)
 
     def update(self, outputs: Mapping[str, Tensor], batch: Batch) -> None:
         """Take a batch into the metrics; rows without label are left out."""

@@ -114,6 +114,7 @@ _FIELDS: dict[str, dict[Kind, str]] = {
     "Backbone": {
         Kind.MEANING: "concat_blocks output_blocks logits_from_blocks",
         Kind.RESULTS: "l2_regularization",
+        Kind.NONE: "outputs",
     },
     "MLP": {
         Kind.SHAPE: "hidden_units use_bn bias use_ln",

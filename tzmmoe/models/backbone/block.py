@@ -83,12 +83,13 @@ class Block(nn.Module):
             faults.add("inputs", f"all {words}")
         faults.stop()
 
-    def forward(self, values: Sequence[Value]) -> Value:
-        """``values``: of the sources that are read."""
-        value = self._joined(values)
+    def forward(self, values: Sequence[Value]) -> list[Value]:
+        """The value after each step, the last of which is the block's; of a block without steps,
+        its input. ``values``: of the sources that are read."""
+        stages = [self._joined(values)]
         for step in self.steps:
-            value = step(value)
-        return value
+            stages.append(step(stages[-1]))
+        return stages[1:] or stages
 
     def _joined(self, values: Sequence[Value]) -> Value:
         value = list(values) if self.lists else merged(values, self.axis)

@@ -12,6 +12,7 @@ from tzmmoe.models.backbone.block import Block
 from tzmmoe.models.backbone.flow import Context, Value, merged, shape, tensors
 from tzmmoe.models.backbone.graph import Graph, Scope, checked_name
 from tzmmoe.models.backbone.inputs import InputBlock
+from tzmmoe.models.backbone.outputs import read_off
 from tzmmoe.models.backbone.steps import Slot
 from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec
 from tzmmoe.models.parts import Part, part_of, trained
@@ -50,6 +51,7 @@ class Backbone(Body):
         top_mlp: Mapping[str, Any] | None,
         l2_regularization: float,
         logits_from_blocks: bool,
+        outputs: Sequence[str],
         modules: Modules = NO_MODULES,
     ) -> None:
         super().__init__()
@@ -66,7 +68,7 @@ class Backbone(Body):
         with torch.device("meta"):
             _make_packages(packages, [str(block["name"]) for block in blocks], scope, faults)
             faults.stop()
-            self.graph = Graph("", main, scope)
+            self.graph = Graph("", main, scope, further=outputs)
         used = self.graph.uses()
         self.packages = nn.ModuleDict({f"package_{name}": scope.packages[name] for name in used})
         self.top: KerasMLP | None = None
@@ -87,7 +89,9 @@ class Backbone(Body):
             self._tried(groups, TRIED_ROWS[1], None)
             self._bind(value, towers)
             frozen = self._unreached(groups)
-        self.shapes = {name: shape(each) for name, each in self._results(groups).items()}
+        results = self._results(groups)
+        self.shapes = {name: shape(each) for name, each in results.items()}
+        self.outputs = self._widths(results)
         self._materialize(top_mlp)
         for name, parameter in self.named_parameters():
             if name in frozen:
@@ -129,7 +133,7 @@ class Backbone(Body):
 
     @torch.enable_grad()
     def _unreached(self, groups: Mapping[str, Group]) -> set[str]:
-        """The parameters that no output depends on, which are not trained: with several processes,
+        """The parameters that no tower depends on, which are not trained: with several processes,
         the exchange of gradients would wait for them."""
         self.train()
         inputs = _rows_of(groups, TRIED_ROWS[0]).groups
@@ -144,9 +148,18 @@ class Backbone(Body):
             grads = torch.autograd.grad(total, parameters, allow_unused=True)
         found = [name for (name, _), g in zip(names, grads, strict=True) if g is None]
         if found:
-            words = "no output depends on these weights, so they are not trained"
+            words = "no tower depends on these weights, so they are not trained"
             log.warning("%s: %s", words, few(found))
         return set(found)
+
+    def _widths(self, results: Mapping[str, Value]) -> dict[str, int]:
+        """Of the further outputs. Raises ConfigError for those that are not (B, D)."""
+        faults, widths = Faults(), {}
+        for place, output in enumerate(self.graph.further):
+            with faults.under(f"outputs[{place}]"):
+                widths[output.name] = output.width(results)
+        faults.stop()
+        return widths
 
     def _results(self, groups: Mapping[str, Group]) -> dict[str, Value]:
         with torch.device("meta"), torch.no_grad():
@@ -178,12 +191,13 @@ class Backbone(Body):
                     part.by_task = len(part.final.weight) > 1
 
     def forward(self, inputs: Mapping[str, Tensor]) -> TowerInputs:
-        value = self.graph(Context(inputs))
+        results = self.graph.results(Context(inputs))
+        value = self.graph.value(results)
         if self.top is not None:
             value = self.top(_joined(value))
-        if isinstance(value, Tensor):
-            return TowerInputs([value] * len(self.out_features))
-        return TowerInputs(list(value))
+        hidden = [value] * len(self.out_features) if isinstance(value, Tensor) else list(value)
+        further = {} if self.training else read_off(self.graph.further, results)
+        return TowerInputs(hidden, further=further)
 
     def tower(self, index: int, spec: TowerSpec, read: Sequence[Tower] = ()) -> Tower:
         width = self.out_features[index]

@@ -11,6 +11,7 @@ from tzmmoe.errors import ConfigError, Faults, few, join, within
 from tzmmoe.models.backbone.block import Block, Source
 from tzmmoe.models.backbone.flow import Context, Value, merged
 from tzmmoe.models.backbone.inputs import InputBlock
+from tzmmoe.models.backbone.outputs import Output, layers_of
 from tzmmoe.models.backbone.steps import Slot, unknown
 from tzmmoe.models.base import Group
 from tzmmoe.registry.modules import Modules
@@ -31,14 +32,19 @@ class Scope:
 class Graph(nn.Module):
     """Blocks in topological order. Its value is that of ``output_blocks`` as a list, of
     ``concat_blocks`` joined, or of all blocks that no other reads, joined in the order of the
-    config. Blocks that the value does not need are left out.
+    config. Blocks that neither the value nor an output needs are left out.
 
     ``fields``: those of the message at ``path``, one with blocks; ``package``: its name, if it has
-    one.
+    one. ``further``: names of outputs beside the value.
     """
 
     def __init__(
-        self, path: str, fields: Mapping[str, Any], scope: Scope, package: str = ""
+        self,
+        path: str,
+        fields: Mapping[str, Any],
+        scope: Scope,
+        package: str = "",
+        further: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.path, self.package, self._scope, faults = path, package, scope, Faults()
@@ -57,6 +63,10 @@ class Graph(nn.Module):
                 with faults.under(f"{self.places[name]}.inputs[{place}]"):
                     self._check(name, source)
         self._listed(fields, faults)
+        self.further: list[Output] = []
+        for place, name in enumerate(further):
+            with faults.under(f"outputs[{place}]"):
+                self.further.append(Output.of(name, self.specs))
         faults.stop()
         edges = {name: self.before(name) for name in self.specs}
         order = _ordered(edges, self.places)
@@ -64,7 +74,7 @@ class Graph(nn.Module):
         read = {name for before in edges.values() for name in before}
         leaves = [name for name in self.specs if name not in read]
         self.outputs = list(fields["output_blocks"] or fields["concat_blocks"] or leaves)
-        live = _reached(self.outputs, edges)
+        live = _reached([*self.outputs, *(output.block for output in self.further)], edges)
         self.order = [name for name in order if name in live]
         self._warn([name for name in self.specs if name not in live])
         self.blocks = nn.ModuleDict({f"block_{name}": self.made[name] for name in self.order})
@@ -171,14 +181,14 @@ class Graph(nn.Module):
             log.warning("%s: %s", f"{self.path}: {words}" if self.path else words, names)
 
     def forward(self, context: Context) -> Value:
-        return self._value(self.results(context))
+        return self.value(self.results(context))
 
-    def _value(self, results: Mapping[str, Value]) -> Value:
+    def value(self, results: Mapping[str, Value]) -> Value:
         values = [results[name] for name in self.outputs]
         return merged(values, -1) if self.joins else values
 
     def results(self, context: Context) -> dict[str, Value]:
-        """What each block gives."""
+        """What each block gives; by the name of an output, what a layer gives."""
         results: dict[str, Value] = {}
         for name in self.order:
             block = self.made[name]
@@ -193,7 +203,10 @@ class Graph(nn.Module):
                         inner = self._within(name, place, results, context)
                         value = self._scope.packages[source.name](inner)
                     values.append(source.trim(value))
-            results[name] = block(values)
+            stages = block(values)
+            results[name] = stages[-1]
+            for output, layer in layers_of(self.further, name).items():
+                results[output] = stages[layer]
         return results
 
     def _fetch(
@@ -231,7 +244,7 @@ class Graph(nn.Module):
                     value = self._built(name, (results, context, rows), faults)
                     if value is not None:
                         results[name] = value
-        return self._value(results) if len(results) == len(self.order) else None
+        return self.value(results) if len(results) == len(self.order) else None
 
     def _built(
         self, name: str, state: tuple[Mapping[str, Value], Context, int], faults: Faults

@@ -25,8 +25,6 @@ ALTERNATIVES = {
         ("user_tower_idx_in_output", "item_tower_idx_in_output", "simi_func", "scale_simi"),
         "it is for matching users and items, which is not supported",
     ),
-    "add_to_outputs": "outputs of blocks are not exported; give the block's value a tower",
-    "outputs": "outputs of blocks are not exported; give the block's value a tower",
 }
 CLASSES = {
     "MatchModel": "it matches users and items by two networks",

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from tzmmoe.config.dialects.easyrec.alternatives import refusal
 from tzmmoe.config.dialects.easyrec.built_in import DEFAULT_L2
+from tzmmoe.config.dialects.easyrec.outputs import rewrite_outputs
 from tzmmoe.config.dialects.easyrec.rewriting import Rewriting
 from tzmmoe.config.walk import messages
 from tzmmoe.errors import did_you_mean, join
@@ -91,10 +91,7 @@ def rewrite_backbone(config: ModelConfig, rewriting: Rewriting) -> None:
     for path, message in list(messages(config.backbone, own)):
         if isinstance(message, KerasLayer):
             _rewrite(message, path, rewriting)
-        elif message.DESCRIPTOR.name == "KerasMLP":
-            if message.add_to_outputs:
-                rewriting.faults.add(join(path, "add_to_outputs"), refusal("add_to_outputs"))
-            message.ClearField("add_to_outputs")
+    rewrite_outputs(config.backbone, own, rewriting)
 
 
 def _move(config: ModelConfig, own: str, rewriting: Rewriting) -> None:
@@ -106,13 +103,14 @@ def _move(config: ModelConfig, own: str, rewriting: Rewriting) -> None:
         config.ClearField("model_params")
         return
     params, backbone = config.model_params, config.backbone
-    for name in ("task_towers", "l2_regularization"):
+    for name in ("task_towers", "l2_regularization", "outputs"):
         if is_set(params, name):
             if is_set(backbone, name):
                 words = f"is set, and so is {own}.{name}; keep one"
                 rewriting.faults.add(join(path, name), words)
             rewriting.written[join(own, name)] = join(path, name)
     backbone.task_towers.extend(params.task_towers)
+    backbone.outputs.extend(params.outputs)
     if params.HasField("l2_regularization"):
         backbone.l2_regularization = params.l2_regularization
     elif word != "model_params":
