@@ -153,7 +153,7 @@ def steps(block: Mapping[str, Any], modules: Modules) -> Iterator[tuple[str, nn.
     """The steps of a block, each with its path. Raises ConfigError for what the text shows."""
     faults = Faults()
     layers = [(f"layers[{i}]", each) for i, each in enumerate(block["layers"])]
-    own = [word for word in (*STEPS, "input_layer") if block[word] is not None]
+    own = [word for word in STEPS if block[word] is not None]
     if layers and own:
         faults.add(own[0], "is set, and so is layers; keep one")
     made = []
