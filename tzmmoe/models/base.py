@@ -60,7 +60,8 @@ class Factor:
     The vector of a category is made of its values' rows by ``pooling``; that of a number is a row
     times the number. ``init`` fills (rows, dim), None: as the tables of the features start;
     ``penalty`` acts on all rows. ``by_task``: column t belongs to task t. ``by_feature``: one
-    vector for each of N features, the sum of those of its numbers. ``shared``: features that
+    vector for each of N features, the sum of those of its numbers; no weight then depends on the
+    order of the features. ``shared``: features that
     share a table share one here too. ``regularized``: embedding_regularization acts on it.
     A feature that is listed twice is looked up once.
     """
@@ -135,7 +136,7 @@ class Body(nn.Module, ABC):
         each of ``numbers``."""
 
     def inputs(self) -> dict[str, Sequence[str]]:
-        """All that it reads, with the features of each."""
+        """All that it reads, with the features of each, whose order its weights depend on."""
         factors = {name: factor.features for name, factor in self.factors.items()}
         return {**self.groups, **factors, **self.numbers}
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tzmmoe.batch import Inputs
 from tzmmoe.features.base import Feature, Layout
@@ -80,7 +81,8 @@ class FactorInput(nn.Module):
         )
         listed = set(factor.features)
         slots = {slot.feature.name: slot for slot in layout.numbers if slot.feature.name in listed}
-        counts = {n: slots[n].width for n in dict.fromkeys(factor.features) if n in slots}
+        ordered = sorted(slots) if factor.by_feature else dict.fromkeys(factor.features)
+        counts = {n: slots[n].width for n in ordered if n in slots}
         columns = [column for n in counts for column in range(slots[n].place, slots[n].end)]
         self.register_buffer("columns", torch.tensor(columns, dtype=torch.int64), persistent=False)
         self.vectors = None
@@ -155,11 +157,18 @@ def _shares(ids: Jagged) -> Tensor | None:
     if ids.weights is None:
         return None
     lengths = torch.ones_like(ids.values) if ids.lengths is None else ids.lengths
-    weights = ids.weights.flatten()
-    bags = torch.arange(lengths.numel(), device=weights.device)
-    bags = bags.repeat_interleave(lengths.flatten(), output_size=weights.shape[0])
-    totals = weights.new_zeros(lengths.numel()).index_add(0, bags, weights)
-    return weights / torch.where(totals == 0, 1, totals)[bags]
+    lengths, weights = lengths.flatten(), ids.weights.flatten()
+    ends = lengths.cumsum(0)
+    totals = F.embedding_bag(  # of a table with the one row 1
+        torch.zeros_like(ids.flat),
+        weights.new_zeros(1, 1) + 1,
+        torch.cat([ends.new_zeros(1), ends]),
+        mode="sum",
+        per_sample_weights=weights,
+        include_last_offset=True,
+    ).flatten()
+    divisors = torch.where(totals.abs() > 0, totals, 1)
+    return weights / divisors.repeat_interleave(lengths, output_size=weights.shape[0])
 
 
 @dataclass(frozen=True)

@@ -262,17 +262,17 @@ EVERYTHING = """
 """
 
 
-def text(blocks: str) -> str:
+def text(blocks: str, groups: str = GROUPS) -> str:
     """The config; its paths are those of a folder that ``write`` makes."""
     before, found, _ = tiny.CONFIG.partition("\n  feature_groups {{")
     assert found
-    body = f"{GROUPS} backbone {{ {blocks} {TOWERS} }}\n}}\n"
+    body = f"{groups} backbone {{ {blocks} {TOWERS} }}\n}}\n"
     return before + body.replace("{", "{{").replace("}", "}}")
 
 
-def write(blocks: str, folder: Path) -> Path:
+def write(blocks: str, folder: Path, groups: str = GROUPS) -> Path:
     """The folder with the data and ``tiny.config``."""
     tiny.write_all(folder)
     paths = {"train": folder / "train", "eval": folder / "eval.parquet"}
-    (folder / "tiny.config").write_text(text(blocks).format(**paths))
+    (folder / "tiny.config").write_text(text(blocks, groups).format(**paths))
     return folder

@@ -102,7 +102,7 @@ class Backbone(Body):
                 raise ConfigError.saying(f"{words}; give it another group_name")
 
     def inputs(self) -> dict[str, Sequence[str]]:
-        return self._members | super().inputs()
+        return self._members
 
     def _build(self, towers: Sequence[TowerSpec], top_mlp: Mapping[str, Any] | None) -> None:
         with torch.device("meta"):
