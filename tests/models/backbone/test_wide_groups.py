@@ -183,12 +183,11 @@ def test_an_export_predicts_what_the_checkpoint_does(trained: Path, tmp_path: Pa
     run.evaluate()
     run.export(str(tmp_path / "export"))
     rows = pq.read_table(trained / "eval.parquet")
-    served = Scorer(tmp_path / "export").score(rows)
-    run.predict(str(trained / "eval.parquet"), str(tmp_path / "out"))
-    told = pq.read_table(next((tmp_path / "out").glob("*.parquet")))
+    served = Scorer.load(str(tmp_path / "export")).score(rows)
+    run.predict(str(trained / "eval.parquet"), str(tmp_path / "out.parquet"))
+    told = pq.read_table(tmp_path / "out.parquet")
     for name in ("probs_ctr", "probs_cvr"):
-        pair = (np.asarray(served[name]), told[name].to_numpy())
-        np.testing.assert_allclose(*pair, atol=1e-6, rtol=0)
+        np.testing.assert_allclose(served[name].numpy(), told[name].to_numpy(), atol=1e-6, rtol=0)
 
 
 CHANGES = {

@@ -114,8 +114,9 @@ class EmbeddingBlock(Reader):
         super().__init__()
         self.name, self.key, self.concat = name, f"embedding_{place}", settings["concat"]
         dim, combiner = settings["embedding_dim"], settings["combiner"]
-        if dim is None:
-            raise ConfigError.at("embedding_dim", "is not set; give the width of the embeddings")
+        if not dim:
+            state = "is not set" if dim is None else "is 0"
+            raise ConfigError.at("embedding_dim", f"{state}; give the width of the embeddings")
         if combiner not in COMBINERS:
             choices = ", ".join(repr(word) for word in COMBINERS)
             known = combiner in ("max", "min")

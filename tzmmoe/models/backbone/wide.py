@@ -44,6 +44,8 @@ def _width(groups: Mapping[str, Group], blocks: Blocks, faults: Faults) -> int |
         width = (block["input_layer"] or {}).get("wide_output_dim")
         if width is None:
             continue
+        if width == 0:
+            faults.add(join(path, FIELD), "is 0; give 1 or more")
         names = [source["feature_group_name"] for source in block["inputs"]]
         for name in names:
             if name in groups and not groups[name].is_wide:
