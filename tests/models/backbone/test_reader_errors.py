@@ -203,7 +203,8 @@ def test_a_faulty_feature_is_not_said_to_be_no_number_too(tmp_path: Path) -> Non
     text = FRAME.format(
         features=FEATURES.replace("value_dim: 2", "value_dim: 2 embedding_dim: 4"),
         groups=GROUPS.replace('["price", "pair"]', '["pair"]'),
-        blocks=reader(RAW, group="numbers") + block("x", "r", "keras_layer { concatenate {} }"),
+        blocks=reader(RAW, group="numbers")
+        + block("x", "r", "lambda { expression: 'lambda x: tf.concat(x, axis=1)' }"),
     )
     config = loaded(tmp_path, text)
     [line] = said(config) or said_of_all(config)
