@@ -270,9 +270,9 @@ def text(blocks: str, groups: str = GROUPS) -> str:
     return before + body.replace("{", "{{").replace("}", "}}")
 
 
-def write(blocks: str, folder: Path, groups: str = GROUPS) -> Path:
+def write(blocks: str, folder: Path) -> Path:
     """The folder with the data and ``tiny.config``."""
     tiny.write_all(folder)
     paths = {"train": folder / "train", "eval": folder / "eval.parquet"}
-    (folder / "tiny.config").write_text(text(blocks, groups).format(**paths))
+    (folder / "tiny.config").write_text(text(blocks).format(**paths))
     return folder

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from e2e import tiny
 from models.backbone import tiny_blocks
 from models.backbone.tiny_blocks import block, layer
 
@@ -51,11 +52,18 @@ BLOCKS = (
 )
 
 
+def text(blocks: str = BLOCKS, groups: str = GROUPS) -> str:
+    """As ``tiny_blocks.text``."""
+    found = tiny_blocks.text(blocks, groups)
+    assert '"user" num_buckets: 20' in found
+    shared = '"user" num_buckets: 20 embedding_name: "people"'
+    features = FEATURES.replace("{", "{{").replace("}", "}}")
+    return found.replace('"user" num_buckets: 20', shared, 1) + features
+
+
 def write(folder: Path, blocks: str = BLOCKS, groups: str = GROUPS) -> Path:
     """The folder with the data and ``tiny.config``."""
-    tiny_blocks.write(blocks, folder, groups)
-    file = folder / "tiny.config"
-    text = file.read_text().replace('"user" num_buckets: 20', '"user" num_buckets: 20 TABLE', 1)
-    assert "TABLE" in text
-    file.write_text(text.replace("TABLE", 'embedding_name: "people"') + FEATURES)
+    tiny.write_all(folder)
+    paths = {"train": folder / "train", "eval": folder / "eval.parquet"}
+    (folder / "tiny.config").write_text(text(blocks, groups).format(**paths))
     return folder
