@@ -14,7 +14,8 @@ from tzmmoe.models.base import Body, Factor, Pooling, TowerInputs
 from tzmmoe.models.encoder import Encoder
 from tzmmoe.tables.initializers import table_initializer
 from tzmmoe.tables.penalties import Penalty
-from tzmmoe.tables.table import fill_tables
+from tzmmoe.tables.sharded import ShardedTables, read_bags
+from tzmmoe.tables.table import Tables, fill_tables
 
 TEXTS = {
     "user": 'id_feature { feature_name: "user" num_buckets: 7 embedding_dim: 4 }',
@@ -202,3 +203,33 @@ def test_the_penalty_is_half_the_squares_of_what_regularized_factors_give() -> N
     assert_close(model.embedding_penalty(encoded).double(), wanted, rtol=1e-6, atol=0)
     none = encoder(NAMES, Reader({}, numbers={"raw": ["age"]}), regularization=0.3)
     assert float(none.embedding_penalty(none(drawn(NAMES)[3]))) == 0
+
+
+class OneProcess:
+    """A ``ShardedStore`` that holds all rows itself."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables, self.bags = tables, read_bags(tables)[1]
+
+    def lookup(self, group: str, ids: Tensor, lengths_FB: Tensor, weights: Tensor | None) -> Tensor:
+        sums, first = [], 0
+        for bag, lengths in zip(self.bags, lengths_FB.tolist(), strict=True):
+            rows = self.tables.rows_of(bag.table, self.tables.weight)
+            for count in lengths:
+                own = rows[ids[first : first + count]]
+                w = 1 if weights is None else weights[first : first + count, None]
+                sums.append((w * own).sum(0))
+                first += count
+        return torch.stack(sums).view(*lengths_FB.shape, -1).transpose(0, 1)
+
+
+@pytest.mark.parametrize("pooling", Pooling)
+def test_tables_that_are_spread_over_processes_are_pooled_in_the_same_way(pooling) -> None:
+    factor = Factor(NAMES, 2, None, NONE, pooling=pooling, by_feature=True, shared=True)
+    model = encoder(NAMES, Reader({"own": factor}))
+    batch = drawn(NAMES)[3]
+    whole = model(batch)["own"]
+    tables = model.factors["own"].tables
+    for name, part in list(tables.items()):
+        tables[name] = ShardedTables(OneProcess(part), name, part)
+    assert_close(model(batch)["own"], whole)

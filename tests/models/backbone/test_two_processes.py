@@ -63,7 +63,9 @@ def test_wide_groups_and_embedding_layers_have_the_numbers_of_one_process(
 ) -> None:
     """Also where each process has a part of the rows of each table."""
     if changes:
-        pytest.importorskip("torchrec", reason="TorchRec is not installed")
+        pytest.importorskip(
+            "torchrec", reason="TorchRec is not installed; `make torchrec` installs it"
+        )
     folders = of_wide_blocks(write_for((1, 2), tmp_path / "data"))
     losses, results, _ = compare(folders, tmp_path, two, {**OF_MMOE, **changes})
     assert max(losses, results) < 1e-5
