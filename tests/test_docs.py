@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tzmmoe.config.dialects.easyrec.backbone import CLASSES
+from tzmmoe.models.backbone.expressions.rowwise import FUNCTIONS
 from tzmmoe.models.backbone.layers import LAYERS
-from tzmmoe.models.backbone.rowwise import FUNCTIONS
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -203,6 +203,17 @@ PLACES |= {
         {},
     ),
     "Highway": (of_layer("highway { FIELDS }"), {}),
+    "InputLayer": (
+        [
+            ('group_name: "all"', 'group_name: "all" group_type: WIDE'),
+            *of_layer("relu {}", "input_layer { FIELDS }", ""),
+        ],
+        {},
+    ),
+    "EmbeddingLayer": (
+        of_layer("relu {}", "embedding_layer { FIELDS }", ""),
+        {"embedding_dim": "2"},
+    ),
     "AITM": (of_layer("aitm { FIELDS }", JOINED, PAIR), {}),
     "PeriodicEmbedding": (of_layer("periodic_embedding { FIELDS }"), {"sigma": "1"}),
     "AutoDisEmbeddingLayer": (

@@ -214,8 +214,8 @@ def test_all_faults_show_at_once_each_with_line_and_path_in_the_order_of_the_tex
         ("batch_size: 8", "batch_size: 1,024", ":10: data_config.024: is a number .*without comma"),
         ("num_epochs: 1", "batch_size: 1", ":7: train_config.batch_size: no such field here; .*"
          "eval_config or data_config"),
-        ("group_name:", "group_type: WIDE group_name:", r":19: model_config.feature_groups\[0\].gro"
-         "up_type: is WIDE, .*not support yet; give one of DEEP"),
+        ("group_name:", "group_type: SEQUENCE group_name:", r":19: model_config.feature_group"
+         r"s\[0\].group_type: is SEQUENCE, .*not support yet; give one of DEEP, WIDE"),
     ],
 )  # fmt: skip
 def test_a_fault_says_where_what_and_how_to_repair_it(tmp_path, old, new, expected):

@@ -23,7 +23,7 @@ from tzmmoe.models.encoder import Encoder
 from tzmmoe.models.rank import RankModel
 from tzmmoe.models.tower import Tower
 from tzmmoe.nn.keras import start_as_keras
-from tzmmoe.protos.model_pb2 import KERAS, ModelConfig
+from tzmmoe.protos.model_pb2 import KERAS, WIDE, FeatureGroup, ModelConfig
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import Modules, OwnErrors
 from tzmmoe.registry.modules import NO_MODULES
@@ -74,13 +74,13 @@ def build(
     model = None
     with _allocating(faults), faults.under(""), OwnErrors(modules, ConfigError):
         by_path = tower_specs(pipeline.model_config, faults)
-        of_body = (_groups(groups, by_name), list(by_path.values()))
+        of_body = (_groups(pipeline.model_config, by_name), list(by_path.values()))
         body = _body(pipeline.model_config, of_body, faults, modules)
         if body:
             with faults.under(f"model_config.{pipeline.model_config.WhichOneof('model')}"):
                 for each in (tasks, final):
                     each.add_outputs(body.outputs)
-            groups = body.groups | {name: f.features for name, f in body.factors.items()}
+            groups = body.inputs()
         names = list(dict.fromkeys(name for members in groups.values() for name in members))
         features = [by_name[name] for name in names if name in by_name]
         if free is not None:
@@ -140,16 +140,17 @@ def _say_bindings(pipeline: Pipeline) -> None:
         log.info("no tower names its label, so they are bound in order: %s", bindings)
 
 
-def _groups(
-    groups: Mapping[str, Sequence[str]], by_name: Mapping[str, Feature]
-) -> dict[str, Group]:
+def _groups(config: ModelConfig, by_name: Mapping[str, Feature]) -> dict[str, Group]:
     """The groups as a body sees them, without faulty features; a placeholder if none is left."""
     described = {}
-    for group, names in (groups or {"all": ()}).items():
-        features = [by_name[name] for name in names if name in by_name]
-        described[group] = Group(
+    for group in config.feature_groups or [FeatureGroup(group_name="all")]:
+        features = [by_name[name] for name in group.feature_names if name in by_name]
+        numbers = {each.name: each.value_dim for each in features if not each.table}
+        described[group.group_name] = Group(
             {feature.name: feature.width for feature in features} or {"": 1},
-            {feature.name: 1 if feature.table else feature.value_dim for feature in features},
+            {feature.name: numbers.get(feature.name, 1) for feature in features},
+            numbers,
+            group.group_type == WIDE,
         )
     return described
 
@@ -161,7 +162,8 @@ def _tables(features: Sequence[Feature], body: Body | None) -> dict[str, tuple[i
         for feature in features:
             if feature.table and feature.name in factor.features:
                 size = feature.table.rows * factor.dim * 4
-                tables[f"{feature.name}.{name}"] = (size, feature)
+                own = factor.table_name(name, feature.name, feature.table.name)
+                tables[own] = (size, feature)
     return tables
 
 

@@ -51,7 +51,7 @@ WORDS = dict.fromkeys(_TORCH_EASY_REC.split(), "TorchEasyRec") | dict.fromkeys(
     _EASY_REC.split(), "EasyRec"
 )
 
-_VALUES = {"KafkaDataset", "WIDE", "SEQUENCE", "JAGGED_SEQUENCE"}
+_VALUES = {"KafkaDataset", "SEQUENCE", "JAGGED_SEQUENCE"}
 _LISTS = ("ARRAY_", "MAP_")  # types of columns, such as ARRAY_INT64
 MODELS = [field.message_type for field in ModelConfig.DESCRIPTOR.oneofs_by_name["model"].fields]
 
@@ -126,7 +126,8 @@ AutoDisEmbeddingLayer.embedding_dim AutoDisEmbeddingLayer.num_bins
 MultiHeadAttention.num_heads MultiHeadAttention.key_dim MultiHeadAttention.value_dim
 MultiHeadAttention.output_shape RecurrentLayer.num_steps RepeatLayer.num_repeat
 Cross.projection_dim MaskBlock.output_size MaskBlock.aggregation_size MaskBlock.projection_dim
-GateNN.hidden_dim Highway.emb_size AITM.project_dim
+GateNN.hidden_dim Highway.emb_size AITM.project_dim InputLayer.wide_output_dim
+EmbeddingLayer.embedding_dim
 """
 
 FACTS = SchemaFacts(

@@ -19,7 +19,8 @@ SHAPING = (
     FieldDescriptor.CPPTYPE_INT64,
     FieldDescriptor.CPPTYPE_BOOL,
 )
-WORDS = ("activation", "embedding_name", "class")  # texts that do; others are names and labels
+# Texts and enums that do; others are names and labels.
+WORDS = ("activation", "embedding_name", "class", "group_type")
 WITHOUT_WEIGHTS = ("metrics", "losses")
 
 
@@ -48,15 +49,24 @@ Settings = Mapping[str, tuple[FieldDescriptor, Any]]
 
 
 def _settings(message: Message, path: str = "") -> Settings:
-    """Field and value of each shaping setting that is set, by its path."""
+    """Field and value of each shaping setting that is set, by its path; at that of a block, the
+    word of its layer."""
     found = {}
     for place, part in messages(message, path):
         if any(f".{name}[" in place for name in WITHOUT_WEIGHTS):
             continue
         for field, value in part.ListFields():
             if field.cpp_type in SHAPING or field.name in WORDS:
-                found[join(place, field.name)] = field, list(value) if field.is_repeated else value
+                found[join(place, field.name)] = field, _plain(field, value)
+        if part.DESCRIPTOR.name == "Block" and (word := part.WhichOneof("layer")):
+            found[place] = part.DESCRIPTOR.fields_by_name[word], word
     return found
+
+
+def _plain(field: FieldDescriptor, value: Any) -> Any:
+    if field.enum_type is not None:
+        return field.enum_type.values_by_number[value].name
+    return list(value) if field.is_repeated else value
 
 
 def _changed(before: Settings, after: Settings) -> Iterator[tuple[str, str, str]]:
@@ -68,7 +78,7 @@ def _changed(before: Settings, after: Settings) -> Iterator[tuple[str, str, str]
 
 
 def _unset(field: FieldDescriptor) -> Any:
-    return field.default_value if field.has_default_value else None
+    return _plain(field, field.default_value) if field.has_default_value else None
 
 
 def _shown(value: Any) -> str:

@@ -3,7 +3,8 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, ClassVar, NamedTuple
 
@@ -27,10 +28,14 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Group:
     """A feature group, in order. ``widths``: of each feature's part of the group's input;
-    ``fields``: how many a feature has, 1 for a category, otherwise one for each number."""
+    ``fields``: how many a feature has, 1 for a category, otherwise one for each number;
+    ``numbers``: those of the features without a table, and how many each has; ``is_wide``: the
+    type of the group is WIDE."""
 
     widths: Mapping[str, int]
     fields: Mapping[str, int]
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    is_wide: bool = False
 
     @property
     def width(self) -> int:
@@ -38,20 +43,43 @@ class Group:
         return sum(self.widths.values())
 
 
+class Pooling(Enum):
+    """How the rows of a feature's values become one vector; w are the values' weights, or 1."""
+
+    BY_FEATURE = "the mean, or sum w e if the feature is weighted"
+    WEIGHTED_SUM = "sum w e"
+    WEIGHTED_MEAN = "sum w e / sum w"
+    SUM = "sum e"
+    MEAN = "the mean of e"
+
+
 @dataclass(frozen=True)
 class Factor:
     """A vector of width ``dim`` for each of N fields, from tables that only the body reads.
 
-    The vector of a category is the mean of its values' rows, or their sum if weighted; that of a
-    number is a row times the number. ``init`` fills (rows, dim); ``penalty`` acts on all rows.
-    ``by_task``: column t belongs to task t.
+    The vector of a category is made of its values' rows by ``pooling``; that of a number is a row
+    times the number. ``init`` fills (rows, dim), None: as the tables of the features start;
+    ``penalty`` acts on all rows. ``by_task``: column t belongs to task t. ``by_feature``: one
+    vector for each of N features, the sum of those of its numbers; no weight then depends on the
+    order of the features. ``shared``: features that
+    share a table share one here too. ``regularized``: embedding_regularization acts on it.
+    A feature that is listed twice is looked up once.
     """
 
     features: Sequence[str]
     dim: int
-    init: Initializer
+    init: Initializer | None
     penalty: Penalty
     by_task: bool = False
+    pooling: Pooling = Pooling.BY_FEATURE
+    by_feature: bool = False
+    shared: bool = False
+    regularized: bool = True
+
+    def table_name(self, name: str, feature: str, table: str) -> str:
+        """That of a feature's counterpart of its ``table`` in this factor, which has a ``name``. No
+        table of the config has a dot in its name."""
+        return f"{table if self.shared else feature}.{name}"
 
 
 @dataclass(frozen=True)
@@ -91,6 +119,7 @@ class Body(nn.Module, ABC):
     of_tasks: tuple[str, ...] = ()  # fields that concern the tasks, not the network
     groups: Mapping[str, Sequence[str]]  # inputs that it reads, with the features of each
     factors: Mapping[str, Factor] = {}  # further inputs that it reads
+    numbers: Mapping[str, Sequence[str]] = {}  # and those of plain numbers, with their features
     out_features: Sequence[int]  # of each tower's input
     reads: Mapping[str, Sequence[str]] = {}  # tower -> towers whose hidden states it reads
     outputs: Mapping[str, int] = {}  # further outputs of the model, with D of each
@@ -106,7 +135,13 @@ class Body(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, inputs: Mapping[str, Tensor]) -> TowerInputs:
-        """inputs: (B, D) for each of ``groups``, (B, N, dim) for each of ``factors``."""
+        """inputs: (B, D) for each of ``groups``, (B, N, dim) for each of ``factors``, (B, R) for
+        each of ``numbers``."""
+
+    def inputs(self) -> dict[str, Sequence[str]]:
+        """All that it reads, with the features of each, whose order its weights depend on."""
+        factors = {name: factor.features for name, factor in self.factors.items()}
+        return {**self.groups, **factors, **self.numbers}
 
     def read_one(self, groups: Mapping[str, Group], model: str) -> Group:
         """Read ``only_group`` of the groups, as ``self.group``; what it is like."""

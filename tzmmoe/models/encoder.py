@@ -1,14 +1,18 @@
-"""The encoder: a batch's ids and numbers -> an input (B, D) for each feature group."""
+"""The encoder: a batch's ids and numbers -> what a body reads, (B, D) for each feature group."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tzmmoe.batch import Inputs
 from tzmmoe.features.base import Feature, Layout
-from tzmmoe.models.base import Body, Factor
+from tzmmoe.jagged import Jagged
+from tzmmoe.models.base import Body, Factor, Pooling
+from tzmmoe.system.seeds import generator_of
+from tzmmoe.tables.initializers import Initializer, table_initializer
 from tzmmoe.tables.penalties import penalize
 from tzmmoe.tables.table import Bag, Table, Tables, Vectors
 
@@ -18,10 +22,16 @@ TableSelector = Callable[[Feature], tuple[Table, bool]]
 class TablesByWidth(nn.ModuleDict):
     """Tables of the ``read`` features, by width of their ids. ``select`` gives a feature's
     table and whether its values are averaged. ``places``: feature -> (width, place among those
-    read)."""
+    read). Unless ``weighted``, the weights of ids are not read."""
 
     def __init__(
-        self, layout: Layout, read: Collection[str], select: TableSelector, *, seed: int
+        self,
+        layout: Layout,
+        read: Collection[str],
+        select: TableSelector,
+        *,
+        seed: int,
+        weighted: bool = True,
     ) -> None:
         super().__init__()
         self.places: dict[str, tuple[int, int]] = {}
@@ -38,7 +48,7 @@ class TablesByWidth(nn.ModuleDict):
                     list(tables.values()),
                     [bags.get(feature.name) for feature in features],
                     seed=seed,
-                    weighted=layout.weighted(width),
+                    weighted=weighted and layout.weighted(width),
                 )
 
     def pooled(self, inputs: Inputs) -> dict[int, Tensor]:
@@ -51,51 +61,114 @@ class TablesByWidth(nn.ModuleDict):
 
 
 class FactorInput(nn.Module):
-    """One of a body's factors: a batch -> (B, N, dim), fields in the factor's order."""
+    """One of a body's factors: a batch -> (B, N, dim), fields or features in the factor's order."""
 
     task_dim = 1  # of its parameters: tasks follow each other along it, if they are by_task
 
     def __init__(self, name: str, factor: Factor, layout: Layout, *, seed: int) -> None:
         super().__init__()
+        self.pooling = factor.pooling
 
         def select(feature: Feature) -> tuple[Table, bool]:
-            own = f"{feature.name}.{name}"  # no table of the config has a dot in its name
-            table = Table(own, feature.table.rows, factor.dim, True, "", factor.init)
-            return table, not feature.weighted
+            own = factor.table_name(name, feature.name, feature.table.name)
+            init = factor.init or feature.table.init
+            table = Table(own, feature.table.rows, factor.dim, True, "", init)
+            return table, self._averages(feature, layout)
 
-        self.tables = TablesByWidth(layout, factor.features, select, seed=seed)
-        spans = {slot.feature.name: range(slot.place, slot.end) for slot in layout.numbers}
-        columns = [column for name in factor.features for column in spans.get(name, ())]
+        read_weights = factor.pooling not in (Pooling.SUM, Pooling.MEAN)
+        self.tables = TablesByWidth(
+            layout, factor.features, select, seed=seed, weighted=read_weights
+        )
+        listed = set(factor.features)
+        slots = {slot.feature.name: slot for slot in layout.numbers if slot.feature.name in listed}
+        ordered = sorted(slots) if factor.by_feature else dict.fromkeys(factor.features)
+        counts = {n: slots[n].width for n in ordered if n in slots}
+        columns = [column for n in counts for column in range(slots[n].place, slots[n].end)]
         self.register_buffer("columns", torch.tensor(columns, dtype=torch.int64), persistent=False)
         self.vectors = None
         if columns:
-            self.vectors = Vectors(name, len(columns), factor.dim, factor.init, seed=seed)
+            init = factor.init or _by_feature(name, counts, seed)
+            self.vectors = Vectors(name, len(columns), factor.dim, init, seed=seed)
         penalize(self, factor.penalty)
         self.by_task = factor.by_task
-        self.order = self._order(factor.features, spans)
+        several = factor.by_feature and any(count > 1 for count in counts.values())
+        self.sums = list(counts.values()) if several else None
+        self.order = self._order(
+            factor.features, dict.fromkeys(counts, 1) if factor.by_feature else counts
+        )
 
-    def _order(self, features: Sequence[str], spans: Mapping[str, range]) -> list[int] | None:
-        """The place of each field, categories by width before numbers; None if already in order."""
+    def _averages(self, feature: Feature, layout: Layout) -> bool:
+        """Whether the tables average the rows; otherwise they sum them, times weights if read."""
+        if self.pooling is Pooling.BY_FEATURE:
+            return not feature.weighted
+        if self.pooling is Pooling.WEIGHTED_MEAN:  # weights then become shares of their sum
+            return not layout.weighted(feature.table.dim)
+        return self.pooling is Pooling.MEAN
+
+    def _order(self, features: Sequence[str], counts: Mapping[str, int]) -> list[int] | None:
+        """The place of each field, categories by width before numbers; None if already in order.
+        ``counts``: the places that each feature of numbers takes."""
         by_width = sorted(self.tables.places, key=self.tables.places.get)
-        begin = {name: place for place, name in enumerate(by_width)}
-        order, numbers = [], len(by_width)
-        for name in features:
-            if name in begin:
-                order.append(begin[name])
-                continue
-            count = len(spans[name])
-            order += range(numbers, numbers + count)
-            numbers += count
-        return None if order == sorted(order) else order
+        places = {name: range(place, place + 1) for place, name in enumerate(by_width)}
+        end = len(by_width)
+        for name, count in counts.items():
+            places[name] = range(end, end + count)
+            end += count
+        order = [place for name in features for place in places[name]]
+        return None if order == list(range(end)) else order
 
     def forward(self, inputs: Inputs) -> Tensor:
         """(B, N, dim)."""
+        if self.pooling in (Pooling.SUM, Pooling.MEAN):
+            inputs = _with_weights(inputs, lambda ids: None)
+        elif self.pooling is Pooling.WEIGHTED_MEAN:
+            inputs = _with_weights(inputs, _shares)
         pooled = self.tables.pooled(inputs)
         parts = [pooled[width] for width in sorted(pooled)]
         if self.vectors is not None:
-            parts.append(self.vectors(inputs.numbers[:, self.columns]))
+            vectors_BRD = self.vectors(inputs.numbers[:, self.columns])
+            if self.sums is not None:
+                by_feature = vectors_BRD.split(self.sums, dim=1)
+                vectors_BRD = torch.stack([part.sum(dim=1) for part in by_feature], dim=1)
+            parts.append(vectors_BRD)
         fields_BND = torch.cat(parts, dim=1)
         return fields_BND if self.order is None else fields_BND[:, self.order]
+
+
+def _by_feature(name: str, counts: Mapping[str, int], seed: int) -> Initializer:
+    """Fills the rows of each feature by its name, as a table without init_fn."""
+
+    def fill(weight: Tensor, generator: torch.Generator, rows: int) -> None:
+        for feature, part in zip(counts, weight.split(list(counts.values())), strict=True):
+            own = generator_of(seed, f"{feature}.{name}")
+            table_initializer(None, len(part))(part, own, len(part))
+
+    return fill
+
+
+def _with_weights(inputs: Inputs, weights: Callable[[Jagged], Tensor | None]) -> Inputs:
+    ids = {width: replace(ids, weights=weights(ids)) for width, ids in inputs.ids.items()}
+    return replace(inputs, ids=ids)
+
+
+def _shares(ids: Jagged) -> Tensor | None:
+    """The weight of each id as a share of those of its feature and row; if they sum up to 0, as it
+    is."""
+    if ids.weights is None:
+        return None
+    lengths = torch.ones_like(ids.values) if ids.lengths is None else ids.lengths
+    lengths, weights = lengths.flatten(), ids.weights.flatten()
+    ends = lengths.cumsum(0)
+    totals = F.embedding_bag(  # of a table with the one row 1
+        torch.zeros_like(ids.flat),
+        weights.new_zeros(1, 1) + 1,
+        torch.cat([ends.new_zeros(1), ends]),
+        mode="sum",
+        per_sample_weights=weights,
+        include_last_offset=True,
+    ).flatten()
+    divisors = torch.where(totals.abs() > 0, totals, 1)
+    return weights / divisors.repeat_interleave(lengths, output_size=weights.shape[0])
 
 
 @dataclass(frozen=True)
@@ -112,7 +185,7 @@ class InputSlice:
 
 class Encoder(nn.Module):
     """Makes what a body reads: for each group its features, looked up, embedded and concatenated
-    in the group's order; and the body's factors.
+    in the group's order; its plain numbers; and the body's factors.
 
     ``regularization``: the coefficient s of ``embedding_penalty``.
     """
@@ -139,6 +212,9 @@ class Encoder(nn.Module):
         if regularization:
             self.embedded = {n: self._embedded(members) for n, members in body.groups.items()}
         self.slices = {name: self._slices(members) for name, members in body.groups.items()}
+        plain = {name: self._slices(members, plain=True) for name, members in body.numbers.items()}
+        self.slices |= plain
+        self.unregularized = {n for n, factor in body.factors.items() if not factor.regularized}
         self.factors = nn.ModuleDict(
             {
                 name: FactorInput(name, factor, self.layout, seed=seed)
@@ -146,14 +222,15 @@ class Encoder(nn.Module):
             }
         )
 
-    def _slices(self, members: Sequence[str]) -> list[InputSlice]:
+    def _slices(self, members: Sequence[str], plain: bool = False) -> list[InputSlice]:
+        """``plain``: numbers are not embedded."""
         places = {
             name: InputSlice(width, place, place + 1)
             for name, (width, place) in self.tables.places.items()
         }
         for slot in self.layout.numbers:
             key = f"embed_{slot.feature.name}"
-            embedder = key if key in self.embedders else None
+            embedder = key if key in self.embedders and not plain else None
             places[slot.feature.name] = InputSlice(None, slot.place, slot.end, embedder)
         slices: list[InputSlice] = []
         for part in (places[member] for member in members):
@@ -181,13 +258,14 @@ class Encoder(nn.Module):
     def embedding_penalty(self, encoded: Mapping[str, Tensor]) -> Tensor:
         """s sum e^2 / 2 over the embeddings in what ``forward`` returned, as EasyRec's
         embedding_regularization: those of a batch's rows, after pooling."""
-        parts = [encoded[name] for name in self.factors]
+        parts = [encoded[name] for name in self.factors if name not in self.unregularized]
         for group, spans in self.embedded.items():
             parts += [encoded[group][:, begin:end] for begin, end in spans]
-        return self.regularization / 2 * sum(part.float().square().sum() for part in parts)
+        none = next(iter(encoded.values())).new_zeros((), dtype=torch.float32)
+        return self.regularization / 2 * sum((p.float().square().sum() for p in parts), start=none)
 
     def forward(self, inputs: Inputs) -> dict[str, Tensor]:
-        """{group: (B, D)} and {factor: (B, N, dim)}."""
+        """{group: (B, D)}, {numbers: (B, R)} and {factor: (B, N, dim)}."""
         pooled_BFD = self.tables.pooled(inputs)
         joined = {}
         for group, slices in self.slices.items():

@@ -92,7 +92,33 @@ SIMPLE_ON_BACKBONE = changed(
     ('model_class: "MultiTaskModel"', 'model_class: "SimpleMultiTask"'),
     text=components(f'blocks {{ name: "identity" {GROUP} }}'),
 )
+WIDE = """
+  feature_groups { group_name: "wide" feature_names: "user" feature_names: "tags" wide_deep: WIDE }
+  feature_groups { group_name: "numbers" feature_names: "hours" wide_deep: DEEP }
+"""
+WIDE_BLOCKS = """
+    blocks { name: "wide" inputs { feature_group_name: "wide" } input_layer {
+      only_output_feature_list: true wide_output_dim: 4
+    } }
+    blocks { name: "wide_sum" inputs { block_name: "wide" } lambda {
+      expression: "lambda x: tf.add_n(x)"
+    } }
+    blocks { name: "raw" inputs { feature_group_name: "numbers" } raw_input {} }
+    blocks { name: "number" inputs { block_name: "raw" input_slice: "[0]" } }
+    blocks { name: "own" inputs { feature_group_name: "all" } embedding_layer {
+      embedding_dim: 4 vocab_size: 90
+    } }
+"""
+FIELD = '  input_fields { input_name: "price" input_type: INT32 }\n'
+NUMBER = (FIELD, FIELD + FIELD.replace("price", "hours").replace("INT32", "DOUBLE"))
+HOURS = (
+    "feature_config: {",
+    "feature_config: { features { input_names: 'hours' feature_type: RawFeature }",
+)
 FORMS = {
+    "WIDE groups, raw_input and embedding_layer": changed(
+        NUMBER, HOURS, text=components(WIDE_BLOCKS, groups=WIDE)
+    ),
     "DBMTL on a backbone": DBMTL_ON_BACKBONE,
     "simple multi-task on a backbone": SIMPLE_ON_BACKBONE,
     "several losses": changed(SEVERAL_LOSSES, text=BUILT_IN),

@@ -9,6 +9,7 @@ from drafting.easyrec.pipelines import convert, line_of, refused, write_rows
 
 from tzmmoe import Pipeline as Runs
 from tzmmoe.drafting.easyrec.differences import DIFFERENCES
+from tzmmoe.protos.model_pb2 import DEEP, WIDE
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -28,6 +29,22 @@ def test_settings_of_another_strategy_are_reported_as_without_effect(tmp_path: P
     said = convert(tmp_path, FORMS["mirrored strategy"]).plain
     assert "train_distribute" in said
     assert "num_gpus_per_worker" in said
+
+
+def test_wide_groups_and_their_width_are_kept_and_a_vocabulary_size_is_reported(tmp_path) -> None:
+    made = convert(tmp_path, FORMS["WIDE groups, raw_input and embedding_layer"])
+    model = made.pipeline.model_config
+    types = {group.group_name: group.group_type for group in model.feature_groups}
+    assert types == {"all": DEEP, "wide": WIDE, "numbers": DEEP}
+    words = {block.name: block.WhichOneof("layer") for block in model.backbone.blocks}
+    assert (words["wide"], words["raw"], words["own"]) == (
+        "input_layer",
+        "raw_input",
+        "embedding_layer",
+    )
+    assert model.backbone.blocks[0].input_layer.wide_output_dim == 4
+    assert "model_config.backbone.blocks[4].embedding_layer.vocab_size" in made.said.idle
+    assert "vocab_size" not in made.text
 
 
 def test_the_towers_of_a_built_in_model_on_a_backbone_are_those_of_the_backbone(
@@ -63,6 +80,7 @@ def test_a_fault_of_a_tower_on_a_backbone_has_the_users_path_and_line(tmp_path: 
             "feature_dropout",
         ),
         ("case 10, MaskNet, PPNet and MMoE", ("", ""), "mmoe_layer"),
+        ("WIDE groups, raw_input and embedding_layer", ("", ""), "embedding_layer"),
     ],
 )
 def test_what_works_differently_is_told_of_the_pipelines_it_concerns(
@@ -72,7 +90,9 @@ def test_what_works_differently_is_told_of_the_pipelines_it_concerns(
     told = convert(tmp_path, FORMS[form].replace(*change)).said.differences
     assert DIFFERENCES[name] in told
     others = {each for each, line in DIFFERENCES.items() if line in told}
-    assert not others & ({"pairs", "f1", "feature_dropout", "mmoe_layer"} - {name})
+    assert not others & (
+        {"pairs", "f1", "feature_dropout", "mmoe_layer", "embedding_layer"} - {name}
+    )
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from torch.testing import assert_close
 
 from tzmmoe.errors import ConfigError
 from tzmmoe.models.backbone import operands
-from tzmmoe.models.backbone.lambdas import Expression, parse_lambda, parse_slice
-from tzmmoe.models.backbone.rowwise import FUNCTIONS
+from tzmmoe.models.backbone.expressions.lambdas import Expression, parse_lambda, parse_slice
+from tzmmoe.models.backbone.expressions.rowwise import FUNCTIONS
 
 ROWS = 3
 # What x is: a tensor of positive numbers (so that roots and logarithms exist), one with three axes,

@@ -1,10 +1,11 @@
 """Blocks in two processes: the numbers of one, and no waiting for what is not trained."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from models.backbone import tiny_blocks
+from models.backbone import tiny_blocks, wide_blocks
 from ranks import Ranks
 from same_numbers import compare, write_for
 
@@ -12,6 +13,11 @@ from same_numbers import compare, write_for
 OF_MMOE = dict.fromkeys(
     f"model_config__mmoe__expert_mlp__{name}" for name in ("dropout_ratio", "use_bn")
 )
+ROW_WISE = {
+    "train_config__sparse_optimizer": "adagrad_optimizer { lr: 0.05 }",
+    "train_config__table_placement": "SHARDED",
+    "train_config__global_embedding_constraints": 'sharding_types: "row_wise"',
+}
 # Weights without a gradient, batch norms of input layers and packages, and two uses of one layer.
 BLOCKS = (
     re.sub(r"\w*dropout_\w+: (\[0.2\]|0.1)", "", tiny_blocks.EVERYTHING)
@@ -35,4 +41,31 @@ def test_two_processes_have_the_losses_and_results_of_one(tmp_path: Path, two: R
         paths = {"train": folder / "train", "eval": folder / "eval.parquet"}
         (folder / "tiny.config").write_text(tiny_blocks.text(BLOCKS).format(**paths))
     losses, results, _ = compare(folders, tmp_path, two, OF_MMOE)
+    assert max(losses, results) < 1e-5
+
+
+def of_wide_blocks(folders: Mapping[int, Path]) -> Mapping[int, Path]:
+    for folder in folders.values():
+        paths = {"train": folder / "train", "eval": folder / "eval.parquet"}
+        (folder / "tiny.config").write_text(wide_blocks.text().format(**paths))
+    return folders
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, id="whole tables", marks=pytest.mark.long),
+        pytest.param(ROW_WISE, id="rows of tables", marks=pytest.mark.torchrec),
+    ],
+)
+def test_wide_groups_and_embedding_layers_have_the_numbers_of_one_process(
+    tmp_path: Path, two: Ranks, changes: Mapping
+) -> None:
+    """Also where each process has a part of the rows of each table."""
+    if changes:
+        pytest.importorskip(
+            "torchrec", reason="TorchRec is not installed; `make torchrec` installs it"
+        )
+    folders = of_wide_blocks(write_for((1, 2), tmp_path / "data"))
+    losses, results, _ = compare(folders, tmp_path, two, {**OF_MMOE, **changes})
     assert max(losses, results) < 1e-5

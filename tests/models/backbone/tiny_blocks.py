@@ -262,11 +262,11 @@ EVERYTHING = """
 """
 
 
-def text(blocks: str) -> str:
+def text(blocks: str, groups: str = GROUPS) -> str:
     """The config; its paths are those of a folder that ``write`` makes."""
     before, found, _ = tiny.CONFIG.partition("\n  feature_groups {{")
     assert found
-    body = f"{GROUPS} backbone {{ {blocks} {TOWERS} }}\n}}\n"
+    body = f"{groups} backbone {{ {blocks} {TOWERS} }}\n}}\n"
     return before + body.replace("{", "{{").replace("}", "}}")
 
 

@@ -9,13 +9,14 @@ from tzmmoe.config.walk import features, task_towers
 from tzmmoe.errors import ConfigError
 from tzmmoe.features.normalizer import canonical
 from tzmmoe.features.shared import Origin
-from tzmmoe.models.backbone.lambdas import parse_lambda, parse_slice
+from tzmmoe.models.backbone.expressions.lambdas import parse_lambda, parse_slice
+from tzmmoe.models.backbone.readers import READERS
 from tzmmoe.models.mmoe_v2.layers import per_layer
 from tzmmoe.nn.activations import KERAS
 from tzmmoe.nn.calls import parse_call
 from tzmmoe.protos.backbone_pb2 import Block, BlockPackage
 from tzmmoe.protos.data_pb2 import FG_DAG, FG_NORMAL
-from tzmmoe.protos.model_pb2 import Backbone, MMoEV2
+from tzmmoe.protos.model_pb2 import WIDE, Backbone, MMoEV2, ModelConfig
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 
 UNSET = {"learning_rate": "constant_learning_rate"}  # the word that an unset oneof stands for
@@ -46,6 +47,7 @@ def complete(pipeline: Pipeline) -> None:
         _complete_layers(pipeline.model_config.mmoe_v2)
     if pipeline.model_config.WhichOneof("model") == "backbone":
         _complete_blocks(pipeline.model_config.backbone)
+        _complete_wide(pipeline.model_config)
 
 
 def _complete_tower(tower: Message) -> None:
@@ -84,13 +86,24 @@ def _complete_blocks(backbone: Backbone) -> None:
         names = outside | {block.name for block in graph.blocks}
         for block in graph.blocks:
             # A feature group that a block has the name of is that block, except in its own input.
-            for source in () if block.HasField("input_layer") else block.inputs:
+            for source in () if block.WhichOneof("layer") in READERS else block.inputs:
                 if source.feature_group_name in names:
                     source.block_name = source.feature_group_name
         if not (graph.output_blocks or graph.concat_blocks):
             read = set(_read(graph.blocks, packages))
             leaves = [block.name for block in graph.blocks if block.name not in read]
             graph.concat_blocks.extend(leaves)
+
+
+def _complete_wide(config: ModelConfig) -> None:
+    """The width of all WIDE groups, in each block that reads one."""
+    wide = {group.group_name for group in config.feature_groups if group.group_type == WIDE}
+    graphs = (config.backbone, *config.backbone.packages)
+    blocks = [b for graph in graphs for b in graph.blocks if b.HasField("input_layer")]
+    widths = [block.input_layer.wide_output_dim for block in blocks]
+    for block in blocks:
+        if any(source.feature_group_name in wide for source in block.inputs) and any(widths):
+            block.input_layer.wide_output_dim = max(widths)
 
 
 def _read(blocks: Iterable[Block], packages: Mapping[str, BlockPackage]) -> Iterator[str]:

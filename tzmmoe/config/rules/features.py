@@ -5,6 +5,7 @@ from tzmmoe.config.rules.values import OWN_NAME, defined, unique
 from tzmmoe.config.walk import features
 from tzmmoe.errors import Faults
 from tzmmoe.protos.feature_pb2 import FeatureConfig
+from tzmmoe.protos.model_pb2 import WIDE
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 
 
@@ -36,6 +37,10 @@ def _groups(pipeline: Pipeline, names: list[str], faults: Faults) -> None:
         if not group.feature_names:
             faults.add(f"{path}.feature_names", "is empty; name the group's features")
         unique(group.feature_names, f"{path}.feature_names", faults)
+        model = pipeline.model_config.WhichOneof("model")
+        if group.group_type == WIDE and model not in (None, "backbone"):
+            words = f"is WIDE, which only a backbone reads, but the model is {model}"
+            faults.add(f"{path}.group_type", f"{words}; remove the group, or write DEEP")
         for number, name in enumerate(group.feature_names):
             defined(name, listed, f"{path}.feature_names[{number}]", "feature_configs", faults)
 

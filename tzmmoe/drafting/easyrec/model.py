@@ -106,8 +106,10 @@ def tell_differences(model: ModelConfig, report: Report) -> None:
         if any(getattr(m, "use_bn", False) or _is_set(m, "dropout_ratio") for m in networks):
             tell_difference(report, "experts")
     groups: list[str] = []
-    for _, message in messages(model):
+    for path, message in messages(model, PATH):
         kind = message.DESCRIPTOR.name
+        if kind == "EmbeddingLayer" and _is_set(message, "vocab_size"):
+            report.idle[join(path, "vocab_size")] = "the number of rows follows from the features"
         if kind in MODEL_DIFFERENCES and MODEL_DIFFERENCES[kind][1](message):
             tell_difference(report, MODEL_DIFFERENCES[kind][0])
         if _is_set(message, "max_f1"):
@@ -155,5 +157,6 @@ def _drops_normed_features(layer: Message) -> bool:
 MODEL_DIFFERENCES = {
     "MMoELayer": ("mmoe_layer", lambda layer: not _is_set(layer, "expert_mlp")),
     "InputLayer": ("feature_dropout", _drops_normed_features),
+    "EmbeddingLayer": ("embedding_layer", lambda layer: True),
     "BiLinear": ("bilinear", lambda layer: layer.type == "interaction"),
 }

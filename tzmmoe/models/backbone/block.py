@@ -8,9 +8,9 @@ from typing import Any
 from torch import nn
 
 from tzmmoe.errors import ConfigError, Fault, Faults, join
+from tzmmoe.models.backbone.expressions.lambdas import parse_lambda
 from tzmmoe.models.backbone.flow import Value, is_value, merged, shape, tensors
 from tzmmoe.models.backbone.inputs import Trim, chosen
-from tzmmoe.models.backbone.lambdas import parse_lambda
 from tzmmoe.models.backbone.layers import LAYERS
 from tzmmoe.models.backbone.steps import steps
 from tzmmoe.registry.modules import Modules
@@ -40,6 +40,9 @@ class Source:
             for field in ("reset_input", "package_input", "package_input_fn"):
                 if fields[field] is not None:
                     raise ConfigError.at(field, "has no effect without package_name; remove it")
+        if (fields["reset_input"] or {}).get("wide_output_dim") is not None:
+            words = "has no effect in a reset_input; set it in the input_layer"
+            raise ConfigError.at("reset_input.wide_output_dim", words)
         return cls(
             kind,
             name,

@@ -11,9 +11,10 @@ from tzmmoe.errors import ConfigError, Faults, few, within
 from tzmmoe.models.backbone.block import Block
 from tzmmoe.models.backbone.flow import Context, Value, merged, shape, tensors
 from tzmmoe.models.backbone.graph import Graph, Scope, checked_name
-from tzmmoe.models.backbone.inputs import InputBlock
 from tzmmoe.models.backbone.outputs import read_off
+from tzmmoe.models.backbone.readers import EmbeddingBlock, RawBlock, Reader
 from tzmmoe.models.backbone.steps import Slot
+from tzmmoe.models.backbone.wide import WideColumns, blocks_of, with_width
 from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec
 from tzmmoe.models.parts import Part, part_of, trained
 from tzmmoe.models.tower import Tower
@@ -64,6 +65,8 @@ class Backbone(Body):
             "concat_blocks": concat_blocks,
             "output_blocks": output_blocks,
         }
+        groups = with_width(groups, list(blocks_of({"packages": packages, **main})), faults)
+        faults.stop()
         scope = Scope(groups, modules)
         with torch.device("meta"):
             _make_packages(packages, [str(block["name"]) for block in blocks], scope, faults)
@@ -72,24 +75,44 @@ class Backbone(Body):
         used = self.graph.uses()
         self.packages = nn.ModuleDict({f"package_{name}": scope.packages[name] for name in used})
         self.top: KerasMLP | None = None
-        read = self.graph.groups()
-        self.groups = {name: list(groups[name].widths) for name in read}
-        _say_unread("feature groups", [name for name in groups if name not in read])
+        self._find_inputs(groups)
+        _say_unread("feature groups", [name for name in groups if name not in self._members])
         _say_unread("packages", [name for name in scope.packages if name not in used])
-        self._build(groups, towers, top_mlp)
+        self._build(towers, top_mlp)
 
-    def _build(
-        self,
-        groups: Mapping[str, Group],
-        towers: Sequence[TowerSpec],
-        top_mlp: Mapping[str, Any] | None,
-    ) -> None:
+    def _find_inputs(self, groups: Mapping[str, Group]) -> None:
+        """What the graph reads, and how wide it is. Raises ConfigError."""
+        readers, by_layers = self.graph.readers(), self.graph.groups()
+        read = list(dict.fromkeys([*by_layers, *(block.name for block in readers)]))
+        self._members = {name: list(groups[name].widths) for name in read}
+        deep = [name for name in by_layers if not groups[name].is_wide]
+        self.groups = {name: self._members[name] for name in deep}
+        self.wide = WideColumns({n: groups[n] for n in by_layers if groups[n].is_wide})
+        self.factors = dict(self.wide.factors)
+        self.numbers, shapes = {}, {name: (groups[name].width,) for name in deep}
+        for block in readers:
+            if isinstance(block, EmbeddingBlock):
+                self.factors[block.key] = block.factor
+            elif isinstance(block, RawBlock):
+                self.numbers[block.key] = block.features
+                shapes[block.key] = (sum(block.fields().values()),)
+        shapes |= {name: (len(f.features), f.dim) for name, f in self.factors.items()}
+        self._input_shapes: dict[str, tuple[int, ...]] = shapes
+        for name in (*self.factors, *self.numbers):
+            if name in groups:
+                words = f"the feature group {name!r} has the name of an input that this model makes"
+                raise ConfigError.saying(f"{words}; give it another group_name")
+
+    def inputs(self) -> dict[str, Sequence[str]]:
+        return self._members
+
+    def _build(self, towers: Sequence[TowerSpec], top_mlp: Mapping[str, Any] | None) -> None:
         with torch.device("meta"):
-            value = self._tried(groups, TRIED_ROWS[0], top_mlp)
-            self._tried(groups, TRIED_ROWS[1], None)
+            value = self._tried(TRIED_ROWS[0], top_mlp)
+            self._tried(TRIED_ROWS[1], None)
             self._bind(value, towers)
-            frozen = self._unreached(groups)
-        results = self._results(groups)
+            frozen = self._unreached()
+        results = self._results()
         self.shapes = {name: shape(each) for name, each in results.items()}
         self.outputs = self._widths(results)
         self._materialize(top_mlp)
@@ -97,12 +120,10 @@ class Backbone(Body):
             if name in frozen:
                 parameter.requires_grad_(False)
 
-    def _tried(
-        self, groups: Mapping[str, Group], rows: int, top_mlp: Mapping[str, Any] | None
-    ) -> Value:
+    def _tried(self, rows: int, top_mlp: Mapping[str, Any] | None) -> Value:
         """What the graph gives for so many rows. Raises ConfigError for what does not fit."""
         faults = Faults()
-        value = self.graph.build(_rows_of(groups, rows), rows, faults)
+        value = self.graph.build(self._context(self._zeros(rows)), rows, faults)
         faults.stop()
         if top_mlp is not None:
             joined = _joined(value)
@@ -132,11 +153,11 @@ class Backbone(Body):
         self.out_features = [part.shape[-1] for part in parts]
 
     @torch.enable_grad()
-    def _unreached(self, groups: Mapping[str, Group]) -> set[str]:
+    def _unreached(self) -> set[str]:
         """The parameters that no tower depends on, which are not trained: with several processes,
         the exchange of gradients would wait for them."""
         self.train()
-        inputs = _rows_of(groups, TRIED_ROWS[0]).groups
+        inputs = self._zeros(TRIED_ROWS[0])
         names = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
         outputs = self(inputs).hidden
         if not outputs:  # a config without towers, which is a fault of its own
@@ -161,9 +182,16 @@ class Backbone(Body):
         faults.stop()
         return widths
 
-    def _results(self, groups: Mapping[str, Group]) -> dict[str, Value]:
+    def _results(self) -> dict[str, Value]:
         with torch.device("meta"), torch.no_grad():
-            return self.graph.results(_rows_of(groups, TRIED_ROWS[0]))
+            return self.graph.results(self._context(self._zeros(TRIED_ROWS[0])))
+
+    def _zeros(self, rows: int) -> dict[str, Tensor]:
+        """Inputs of so many rows."""
+        return {name: torch.zeros(rows, *sizes) for name, sizes in self._input_shapes.items()}
+
+    def _context(self, inputs: Mapping[str, Tensor]) -> Context:
+        return Context({**inputs, **self.wide.by_group(inputs)})
 
     def _materialize(self, top_mlp: Mapping[str, Any] | None) -> None:
         """Make each layer with numbers."""
@@ -191,7 +219,7 @@ class Backbone(Body):
                     part.by_task = len(part.final.weight) > 1
 
     def forward(self, inputs: Mapping[str, Tensor]) -> TowerInputs:
-        results = self.graph.results(Context(inputs))
+        results = self.graph.results(self._context(inputs))
         value = self.graph.value(results)
         if self.top is not None:
             value = self.top(_joined(value))
@@ -229,10 +257,10 @@ class Backbone(Body):
         return ["top_mlp"] if self.top else self.graph.outputs
 
 
-def _kind(block: Block | InputBlock) -> str:
+def _kind(block: Block | Reader) -> str:
     """A block's layers by their words."""
-    if isinstance(block, InputBlock):
-        return "input_layer"
+    if isinstance(block, Reader):
+        return block.word
     return ", ".join(map(str, block.steps)) or "join"
 
 
@@ -252,10 +280,6 @@ def _make_packages(
 def _say_unread(what: str, names: Sequence[str]) -> None:
     if names:
         log.warning("no block that reaches an output reads these %s: %s", what, few(names))
-
-
-def _rows_of(groups: Mapping[str, Group], rows: int) -> Context:
-    return Context({name: torch.zeros(rows, group.width) for name, group in groups.items()})
 
 
 def _joined(value: Value) -> Tensor:

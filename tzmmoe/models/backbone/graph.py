@@ -10,8 +10,8 @@ from torch import nn
 from tzmmoe.errors import ConfigError, Faults, few, join, within
 from tzmmoe.models.backbone.block import Block, Source
 from tzmmoe.models.backbone.flow import Context, Value, merged
-from tzmmoe.models.backbone.inputs import InputBlock
 from tzmmoe.models.backbone.outputs import Output, layers_of
+from tzmmoe.models.backbone.readers import READERS, InputBlock, Reader
 from tzmmoe.models.backbone.steps import Slot, unknown
 from tzmmoe.models.base import Group
 from tzmmoe.registry.modules import Modules
@@ -50,7 +50,7 @@ class Graph(nn.Module):
         self.path, self.package, self._scope, faults = path, package, scope, Faults()
         self.listed = next((f for f in ("output_blocks", "concat_blocks") if fields[f]), None)
         self.specs = _named(fields["blocks"], faults)
-        self.made: dict[str, Block | InputBlock] = {}
+        self.made: dict[str, Block | Reader] = {}
         self.places: dict[str, str] = {}
         self.sources: dict[str, list[Source]] = {}
         for place, (name, spec) in enumerate(self.specs.items()):
@@ -84,13 +84,16 @@ class Graph(nn.Module):
         if not spec["inputs"]:
             words = f"is empty, but block {name!r} needs something to read; name a feature group or"
             raise ConfigError.at("inputs", f"{words} a block")
-        if spec["input_layer"] is None:
+        words = [word for word in READERS if spec[word] is not None]
+        if not words:
             self.made[name] = Block(self.places[name], spec, self._scope.modules)
             self.sources[name] = self.made[name].sources
             return
+        [word] = words
         sources = [Source.of(each) for each in spec["inputs"]]
         if len(sources) != 1 or sources[0].kind != "feature_group_name":
-            words = f"block {name!r} has an input_layer, which reads one feature_group_name only"
+            an = "a" if word == "raw_input" else "an"
+            words = f"block {name!r} has {an} {word}, which reads one feature_group_name only"
             raise ConfigError.at("inputs", f"{words}; give that")
         group = sources[0].name
         if group not in self._scope.groups:
@@ -98,9 +101,11 @@ class Graph(nn.Module):
             words = unknown(group, groups, "in model_config.feature_groups")
             raise ConfigError.at("inputs[0].feature_group_name", words)
         if spec["layers"]:
-            raise ConfigError.at("layers", "is set, and so is input_layer; keep one")
-        with within("input_layer"):
-            self.made[name] = InputBlock(group, self._scope.groups[group], spec["input_layer"])
+            raise ConfigError.at("layers", f"is set, and so is {word}; keep one")
+        # No name has a "+", so that no other block has the same place.
+        place = f"{self.package}+{name}" if self.package else name
+        with within(word):
+            self.made[name] = READERS[word](group, self._scope.groups[group], place, spec[word])
         self.sources[name] = []
 
     def _check(self, name: str, source: Source) -> None:
@@ -161,8 +166,16 @@ class Graph(nn.Module):
                     found += [source.name, *self._scope.packages[source.name].uses()]
         return list(dict.fromkeys(found))
 
+    def readers(self) -> list[Reader]:
+        """Its blocks that read a feature group, packages included."""
+        found = [self.made[name] for name in self.order]
+        for name in self.uses():
+            package = self._scope.packages[name]
+            found += [package.made[each] for each in package.order]
+        return [block for block in found if isinstance(block, Reader)]
+
     def groups(self) -> list[str]:
-        """The feature groups that it reads, packages included."""
+        """The feature groups that it reads by input layers, packages included."""
         found = []
         for name in self.order:
             block = self.made[name]
@@ -192,7 +205,7 @@ class Graph(nn.Module):
         results: dict[str, Value] = {}
         for name in self.order:
             block = self.made[name]
-            if isinstance(block, InputBlock):
+            if isinstance(block, Reader):
                 results[name] = block(context)
                 continue
             values = []
@@ -253,7 +266,7 @@ class Graph(nn.Module):
         another one, which is added to ``faults``."""
         results, context, rows = state
         block = self.made[name]
-        if isinstance(block, InputBlock):
+        if isinstance(block, Reader):
             found = len(faults)
             with faults.under(context.reset_path):
                 block.prepare(context)
@@ -282,17 +295,17 @@ class Graph(nn.Module):
     def _said(self, source: Source, context: Context) -> str:
         """A source in a message, with the widths of the features that it gives if they differ."""
         block, said = self.made.get(source.name), repr(source.name or "package input")
-        if not isinstance(block, InputBlock) or context.reset is not None:
+        if not isinstance(block, Reader) or context.reset is not None:
             return said
-        widths = self._scope.groups[block.name].widths
-        if len(set(widths.values())) == 1 or block.layers["own"].form == "2d":
+        widths = block.fields()
+        if len(set(widths.values())) < 2:
             return said
         return f"{said} ({', '.join(f'{name} {width}' for name, width in widths.items())})"
 
     def remake(self) -> None:
-        """Make the layers of input blocks anew, on the current device."""
+        """Make the layers of the blocks that read groups anew, on the current device."""
         for block in self.made.values():
-            if isinstance(block, InputBlock):
+            if isinstance(block, Reader):
                 block.remake()
 
     def sole_output(self) -> Block | None:
@@ -315,7 +328,7 @@ class Graph(nn.Module):
     def read_by(self, name: str) -> list[str]:
         """What a block reads, in words."""
         block = self.made[name]
-        if isinstance(block, InputBlock):
+        if isinstance(block, Reader):
             return [f"group {block.name}"]
         return [self._in_words(source) for source in block.sources if source.is_read]
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tzmmoe.errors import ConfigError, within
-from tzmmoe.models.backbone.flow import Context, Value
-from tzmmoe.models.backbone.lambdas import parse_lambda, parse_slice
+from tzmmoe.models.backbone.expressions.lambdas import parse_lambda, parse_slice
+from tzmmoe.models.backbone.flow import Value
 from tzmmoe.models.base import Group
 from tzmmoe.nn.keras import EPSILON, MOMENTUM
 from tzmmoe.nn.mlp import Dropout, check_dropout
@@ -126,30 +126,3 @@ def _batch_norm(width: int) -> nn.Module:
 
 def _layer_norm(width: int) -> nn.Module:
     return nn.LayerNorm(width, eps=LAYER_NORM_EPSILON)
-
-
-class InputBlock(nn.Module):
-    """The block of an input layer. Within a package it has a layer of its own for each use that
-    replaces its settings; a use that does not has the package's own."""
-
-    def __init__(self, name: str, group: Group, settings: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.name, self._group = name, group
-        self._settings = {"own": settings}
-        self.layers = nn.ModuleDict({"own": InputLayer(group, settings)})
-
-    def forward(self, context: Context) -> Value:
-        key = f"reset_{context.reset_key}" if context.reset is not None else "own"
-        return self.layers[key](context.groups[self.name])
-
-    def prepare(self, context: Context) -> None:
-        """Make the layer for a use that replaces the settings."""
-        key = f"reset_{context.reset_key}"
-        if context.reset is not None and key not in self.layers:
-            self._settings[key] = context.reset
-            self.layers[key] = InputLayer(self._group, context.reset)
-
-    def remake(self) -> None:
-        """Make the layers anew, on the current device."""
-        for key, settings in self._settings.items():
-            self.layers[key] = InputLayer(self._group, settings)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from tzmmoe.errors import ConfigError, Faults, did_you_mean, within
+from tzmmoe.models.backbone.expressions.lambdas import parse_lambda, parse_slice
 from tzmmoe.models.backbone.flow import Value
-from tzmmoe.models.backbone.lambdas import parse_lambda, parse_slice
 from tzmmoe.models.backbone.layers import LAYERS, layer
 from tzmmoe.registry.modules import Modules
 
@@ -153,7 +153,7 @@ def steps(block: Mapping[str, Any], modules: Modules) -> Iterator[tuple[str, nn.
     """The steps of a block, each with its path. Raises ConfigError for what the text shows."""
     faults = Faults()
     layers = [(f"layers[{i}]", each) for i, each in enumerate(block["layers"])]
-    own = [word for word in (*STEPS, "input_layer") if block[word] is not None]
+    own = [word for word in STEPS if block[word] is not None]
     if layers and own:
         faults.add(own[0], "is set, and so is layers; keep one")
     made = []

@@ -137,8 +137,10 @@ def _moved(name: str, rows: int, built: Built, saved: Mapping[str, Any]) -> str:
 
 def _reads(feature: Feature, table: str) -> bool:
     """Whether a feature reads a table: its own, or one that a body's factor made for it."""
-    has_table = feature.table is not None
-    return has_table and table in (feature.table.name, f"{feature.name}.{table.rpartition('.')[2]}")
+    if feature.table is None:
+        return False
+    own, _, factor = table.rpartition(".")
+    return own in (feature.name, feature.table.name) if own else factor == feature.table.name
 
 
 def _strange(saved: Mapping[str, Any], current: Fingerprint) -> str:

@@ -63,7 +63,7 @@ def _all(model: RankModel) -> Iterator[Part]:
     """Groups, the body's parts, towers."""
     inner = list(model.body.parts())
     reads = {name for part in inner for name in part.reads} | {*model.body.ends()}
-    for name, features in model.body.groups.items():
+    for name, features in model.body.inputs().items():
         if f"group {name}" in reads:
             yield Part(f"group {name}", (), f"{len(features)} features", "", 0)
     yield from inner

@@ -1,5 +1,6 @@
 """EasyRec's component form: layers by ``class_name``, and ``model_params`` beside the backbone."""
 
+import logging
 from collections.abc import Iterator
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -10,10 +11,13 @@ from tzmmoe.config.dialects.easyrec.outputs import rewrite_outputs
 from tzmmoe.config.dialects.easyrec.rewriting import Rewriting
 from tzmmoe.config.walk import messages
 from tzmmoe.errors import did_you_mean, join
+from tzmmoe.protos.backbone_pb2 import EmbeddingLayer
 from tzmmoe.protos.custom_pb2 import NamedValue
 from tzmmoe.protos.layer_pb2 import KerasLayer, Struct, StructValue
 from tzmmoe.protos.model_pb2 import ModelConfig
 from tzmmoe.textformat.paths import is_set
+
+log = logging.getLogger(__name__)
 
 CLASSES = {
     "MLP": "mlp",
@@ -68,7 +72,7 @@ ALTERNATIVES = {
     ),
     **dict.fromkeys(("SeqAugment", "SeqAugmentOps"), "sequences are not supported yet"),
     "AuxiliaryLoss": "give a tower a further loss",
-    "EmbeddingLayer": "give the feature an embedding_dim",
+    "EmbeddingLayer": "write embedding_layer {} in place of keras_layer, in a block of its own",
     "OverlapFeature": "make the overlap a column of the data",
     "EditDistance": "make the distance a column of the data",
     "TextNormalize": "normalize the text in the data",
@@ -91,6 +95,10 @@ def rewrite_backbone(config: ModelConfig, rewriting: Rewriting) -> None:
     for path, message in list(messages(config.backbone, own)):
         if isinstance(message, KerasLayer):
             _rewrite(message, path, rewriting)
+        elif isinstance(message, EmbeddingLayer) and message.HasField("vocab_size"):
+            words = "has no effect: the tables have as many rows as those of the features"
+            log.warning("%s %s", join(path, "vocab_size"), words)
+            message.ClearField("vocab_size")
     rewrite_outputs(config.backbone, own, rewriting)
 
 

@@ -23,6 +23,7 @@ WORDS = {
     ),
     "KerasLayer": ("class_name", "st_params"),
     "KerasMLP": ("add_to_outputs",),
+    "EmbeddingLayer": ("vocab_size",),
     "FeatureGroup": ("wide_deep",),
     "MMoE": ("expert_dnn", "experts"),
     "DBMTL": ("bottom_dnn", "expert_dnn"),

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from tzmmoe.errors import ConfigError, did_you_mean, few
-from tzmmoe.models.backbone.indexing import check_index, check_indexes, indexed, sliced
-from tzmmoe.models.backbone.operands import (
+from tzmmoe.models.backbone.expressions.indexing import check_index, check_indexes, indexed, sliced
+from tzmmoe.models.backbone.expressions.operands import (
     ARITHMETIC,
     Refused,
     Value,
@@ -24,7 +24,7 @@ from tzmmoe.models.backbone.operands import (
     described,
     negative,
 )
-from tzmmoe.models.backbone.rowwise import DTYPES, FUNCTIONS, near
+from tzmmoe.models.backbone.expressions.rowwise import DTYPES, FUNCTIONS, near
 
 MOST_CHARACTERS, DEEPEST, SHOWN = 2000, 40, 80
 ARGUMENTS = {1: "1 argument (x)", 2: "2 arguments (x, i)"}

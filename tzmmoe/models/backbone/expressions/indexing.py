@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from tzmmoe.models.backbone.operands import Refused, Value, described, is_whole
+from tzmmoe.models.backbone.expressions.operands import Refused, Value, described, is_whole
 
 ALL = slice(None)
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tzmmoe.errors import did_you_mean
-from tzmmoe.models.backbone.operands import (
+from tzmmoe.models.backbone.expressions.operands import (
     CHECKS,
     Axes,
     Axis,
