@@ -9,6 +9,8 @@ from torch import Tensor
 
 from tzmmoe.batch import Batch, Column
 from tzmmoe.errors import ConfigError, Faults, did_you_mean
+from tzmmoe.system.world import World
+from tzmmoe.tasks.comparisons import Comparisons
 from tzmmoe.tasks.metrics import Metric
 from tzmmoe.tasks.task import Task
 from tzmmoe.tasks.weighting import Weighting
@@ -25,6 +27,7 @@ class TaskSet:
     def __init__(self, tasks: Sequence[Task], weighting: Weighting | None = None) -> None:
         self.tasks = list(tasks)
         self.weighting = weighting or Weighting(fixed_weights(self.tasks))
+        self.comparisons = Comparisons(self.tasks)
         self._remarked: set[str] = set()  # keys of the metrics whose remarks were logged
 
     def columns(self, *, measured: bool = True) -> list[Column]:
@@ -143,6 +146,10 @@ class TaskSet:
     def unlearned_keys(self) -> set[str]:
         """Of losses whose weight is 0."""
         return {key for key in self.loss_keys() if self.weighting.is_idle(key)}
+
+    def idle_comparisons(self, place: str, where: str, world: World) -> list[str]:
+        """``Comparisons.lines`` of the losses that have a weight."""
+        return self.comparisons.lines(place, where, world, self.unlearned_keys())
 
     def release(self) -> None:
         """Forget the rows, of which some metrics keep every one; baselines stay."""

@@ -10,6 +10,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from tzmmoe.config.facts import FACTS
+from tzmmoe.config.recognition import PIPELINE, kind_of, outline_of, remedy
 from tzmmoe.drafting.easyrec.differences import DIFFERENCES
 from tzmmoe.drafting.report import Report
 from tzmmoe.drafting.section import Entry
@@ -22,6 +23,7 @@ from tzmmoe.textformat.reader import TextReading
 
 # Blocks that say where tables and streams are; their content is not read.
 PLACES = re.compile(r"(hive|kafka|datahub|binary)_(train|eval)_input")
+MOST_SLIPS = 5  # unknown names at the top; with more of them than known ones, it is another text
 SEQUENCES = "sequences are not supported yet; remove it"
 
 
@@ -41,6 +43,7 @@ def read(path: Path, faults: Faults) -> Source:
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError.at("--config", f"cannot read {path}: {why}; check the path") from error
+    _check_kind(text, path)
     outline, config = Outline(str(path), text), EasyRecConfig()
     if not outline.fields:
         raise ConfigError.at("--config", f"{path} holds no settings; give a pipeline of EasyRec")
@@ -48,6 +51,23 @@ def read(path: Path, faults: Faults) -> Source:
     outline.fields = [node for node in outline.fields if not is_place[node.name]]
     faults.extend(TextReading(outline, OF_EASYREC).into(config))
     return Source(config, outline, tuple(name for name, place in is_place.items() if place))
+
+
+def _check_kind(text: str, path: Path) -> None:
+    """Raise ConfigError for a file of another kind, whose fields are all unknown here."""
+    outline = outline_of(text)
+    kind = kind_of(outline)
+    if kind not in ("", PIPELINE):
+        raise ConfigError.at("--config", f"{path} {remedy(kind, str(path))}")
+    if outline.json:
+        words = "is JSON; give the pipeline in protobuf's text form"
+        raise ConfigError.at("--config", f"{path} {words}")
+    names = {node.name for node in outline.fields}
+    known = names & set(EasyRecConfig.DESCRIPTOR.fields_by_name)
+    if len(names - known) > max(MOST_SLIPS, len(known)):
+        unknown = few(sorted(names - known))
+        words = f"{path} is no pipeline of EasyRec, which has no {unknown}; check the path"
+        raise ConfigError.at("--config", words)
 
 
 def _unknown_field(word: str, owner: Descriptor) -> str:
