@@ -8,7 +8,7 @@ from typing import Any
 from tzmmoe.config.facts import FACTS
 from tzmmoe.config.recognition import CONFIG, kind_of, remedy
 from tzmmoe.config.rulebook import Rules
-from tzmmoe.errors import ConfigError, Fault, Faults, did_you_mean, lies_in
+from tzmmoe.errors import ConfigError, Fault, Faults, did_you_mean_file, lies_in
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import Modules
 from tzmmoe.registry.modules import NO_MODULES
@@ -125,7 +125,7 @@ def _content(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         siblings = [sibling.name for sibling in path.parent.glob("*")]
-        words = f"{path} does not exist{did_you_mean(path.name, siblings)}"
+        words = f"{path} does not exist{did_you_mean_file(path.name, siblings)}"
     except IsADirectoryError:
         words = pathkind.not_a_config(path)
     except UnicodeDecodeError as error:

@@ -59,7 +59,7 @@ class Comparisons:
 def _line(task: Task, word: str, loss: Loss, where: str) -> str:
     checks = [f"the label {task.label!r}"]
     if loss.columns:
-        checks.append(f"session_name, which is {', '.join(loss.columns)!r}")
+        checks.append(f"{loss.column_field}, which is {', '.join(loss.columns)!r}")
     if task.sample_weight or task.space:
         checks.append("the weights of the rows")
     together = " and keep the rows of a session together in the files" if loss.columns else ""

@@ -51,6 +51,7 @@ class Loss(ABC):
 
     outputs: tuple[str, ...]  # the keys that ``predict`` returns
     columns: tuple[str, ...] = ()  # further columns of the data, such as a session's id
+    column_field: str = ""  # the field of the config that names them
     others: tuple[str, ...] = ()  # further tasks whose logits it sees
     needs_one_logit: bool = False  # of each of those tasks
     per_row: bool = True

@@ -100,6 +100,7 @@ class PairLoss(Loss):
 
     outputs = ("logits", "probs")
     per_row = False
+    column_field = "session_name"
     word: str
 
     def __init__(

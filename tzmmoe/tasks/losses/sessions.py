@@ -20,6 +20,7 @@ class JRCLoss(Loss):
 
     outputs = ("logits", "probs", "probs1")
     per_row = True
+    column_field = "session_name"
 
     def __init__(self, *, session_name: str | None, alpha: float, same_label_loss: bool) -> None:
         faults = Faults()
