@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from tzmmoe.batch import Batch, Column
-from tzmmoe.errors import ConfigError, DataError, Faults, within
+from tzmmoe.errors import ConfigError, DataError, Faults, few, within
 from tzmmoe.nn.activations import output_activation
 from tzmmoe.tasks.baseline import LabelSpread
 from tzmmoe.tasks.losses import Loss
 from tzmmoe.tasks.losses.base import LossInputs
-from tzmmoe.tasks.metrics import Metric
+from tzmmoe.tasks.metrics import METRICS, Metric
 from tzmmoe.tasks.relations import Relation
 
 
@@ -103,12 +103,15 @@ class Task:
             if self.consumed(metric) is None:
                 one = " of one class" if many and not metric.several_classes else ""
                 one = one if metric.one_class else " of several classes"
-                faults.add(
-                    f"metrics[{index}]",
-                    f"{word} takes {' or '.join(metric.consumes)}{one}, but the losses give "
-                    f"{', '.join(self.outputs())}{many}",
-                )
+                words = f"{word} takes {' or '.join(metric.consumes)}{one}, but the losses give "
+                words += f"{', '.join(self.outputs())}{many}{self._fitting_metrics()}"
+                faults.add(f"metrics[{index}]", words)
         faults.stop()
+
+    def _fitting_metrics(self) -> str:
+        """Which metrics of the schema suit the losses, as the end of a message."""
+        words = [word for word in METRICS.words if self.consumed(METRICS[word]) is not None]
+        return f"; give {few(words)}, or choose another loss" if words else ""
 
     @cached_property
     def activate(self) -> nn.Module | None:

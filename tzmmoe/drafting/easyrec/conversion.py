@@ -97,9 +97,13 @@ def _resolved(folder: Path, text: str) -> str:
 
 
 def _by_own_path(fault: Fault, draft: TracedDraft, rewritten: dict[str, str]) -> Fault:
+    own = by_origin(fault, draft.origins)
+    if own.path.endswith("enable_early_stop"):
+        words = "is true, and best_exporter_metric, which says what to stop by, is not set"
+        return replace(own, text=f"{words}: {fault.text}")
     if lies_in(fault.path, PATH):
         return replace(fault, path=own_path(fault.path, rewritten))
-    return by_origin(fault, draft.origins)
+    return own
 
 
 def _located(fault: Fault, source: Source, path: Path) -> Fault:

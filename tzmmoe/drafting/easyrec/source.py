@@ -9,7 +9,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from tzmmoe.config.facts import FACTS
+from tzmmoe.config.facts import FACTS, right_place
 from tzmmoe.config.recognition import PIPELINE, kind_of, outline_of, remedy
 from tzmmoe.drafting.easyrec.differences import DIFFERENCES
 from tzmmoe.drafting.report import Report
@@ -24,6 +24,8 @@ from tzmmoe.textformat.reader import TextReading
 # Blocks that say where tables and streams are; their content is not read.
 PLACES = re.compile(r"(hive|kafka|datahub|binary)_(train|eval)_input")
 MOST_SLIPS = 5  # unknown names at the top; with more of them than known ones, it is another text
+SCHEMA = EasyRecConfig.DESCRIPTOR.file
+LISTED = ("Optimizer", "LearningRate")  # of which all fields are listed, since one must be chosen
 SEQUENCES = "sequences are not supported yet; remove it"
 
 
@@ -73,10 +75,15 @@ def _check_kind(text: str, path: Path) -> None:
 def _unknown_field(word: str, owner: Descriptor) -> str:
     if word == "sequence_features":
         return SEQUENCES
-    if owner.file != EasyRecConfig.DESCRIPTOR.file:
+    place, is_theirs = right_place(word, owner, EasyRecConfig.DESCRIPTOR), owner.file == SCHEMA
+    if place and (is_theirs or "model_config" not in place):  # which is in words of ours
+        return f"no such field here; it belongs {place}"
+    if not is_theirs:
         return FACTS.unknown_field(word, owner)
-    hint = did_you_mean(word, owner.fields_by_name)
-    return f"no such field{hint or f'; EasyRec has {few(list(owner.fields_by_name))}'}"
+    names = list(owner.fields_by_name)
+    most = len(names) if owner.name in LISTED else 5
+    hint = did_you_mean(word, names)
+    return f"no such field{hint or f'; EasyRec has {few(names, most)}'}"
 
 
 def _unknown_value(word: str, values: Collection[str]) -> str:
