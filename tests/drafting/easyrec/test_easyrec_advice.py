@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import pytest
+from drafting.easyrec.component_forms import GROUP, components
 from drafting.easyrec.pipelines import BUILT_IN, line_of, refused
-from messages import says
+from messages import fails, says
 from written import changed
+
+from tzmmoe import convert
+from tzmmoe.errors import ConfigError
 
 BATCH, CLASS, STEPS = "batch_size: 16", 'model_class: "MMoE"', "num_steps: 6"
 MISPLACED = [  # what is moved, and where it belongs
@@ -66,3 +70,65 @@ def test_a_label_without_a_name_is_refused(tmp_path: Path) -> None:
 def test_a_metric_that_does_not_suit_its_loss_names_those_that_do(tmp_path: Path) -> None:
     said = one(tmp_path, ("loss_type: CLASSIFICATION", "loss_type: L2_LOSS"))
     says(said, "task_towers[0].metrics_set[0]", "auc", "mean_squared_error", "another loss")
+
+
+LAYER = 'keras_layer { class_name: "MLP" mlp { hidden_units: [6] } }'
+DEEP = components(f'blocks {{ name: "a" {GROUP} {LAYER} }}')
+SETTINGS = [  # a setting of st_params, what is said of its value, and what it takes
+    ("hidden_units", 'string_value: "x"', "'x'", "whole number"),
+    ("hidden_units", "number_value: 2.5", "2.5", "whole number"),
+    ("hidden_units", "number_value: -3", "-3", "0 or more"),
+    ("hidden_units", 'list_value { values { string_value: "a" } }', "['a']", "whole number"),
+    ("use_bn", 'string_value: "yes"', "'yes'", "true or false"),
+    ("activation", "number_value: 3", "is 3", "text"),
+    ("dropout_ratio", 'string_value: "0.2"', "'0.2'", "number_value"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "shown", "wanted"), SETTINGS)
+def test_a_setting_of_another_type_says_what_it_takes_without_words_of_python(
+    tmp_path: Path, key: str, value: str, shown: str, wanted: str
+) -> None:
+    params = f'st_params {{ fields {{ key: "{key}" value {{ {value} }} }} }}'
+    layer = f'keras_layer {{ class_name: "MLP" {params} }}'
+    said = "\n".join(refused(tmp_path, changed((LAYER, layer), text=DEEP)))
+    says(said, "st_params.fields[0].value", key, shown, wanted)
+    for word in ("object", "argument type", "must be real", "out of range"):
+        assert word not in said
+
+
+def test_an_unknown_layer_may_be_one_of_the_users(tmp_path: Path) -> None:
+    layer = 'keras_layer { class_name: "Squash" }'
+    said = "\n".join(refused(tmp_path, changed((LAYER, layer), text=DEEP)))
+    says(said, "'Squash'", "--allow_modules", "class_name")
+
+
+def test_the_converter_takes_the_flag_that_it_names_for_a_dotted_path(
+    tmp_path: Path, capsys
+) -> None:
+    theirs, out = tmp_path / "theirs.config", tmp_path / "ours.config"
+    layer = 'keras_layer { class_name: "torch.nn.Identity" }'
+    theirs.write_text(changed((LAYER, layer), text=DEEP))
+    flags = ["easyrec", "--config", str(theirs), "--out", str(out)]
+    with fails(ConfigError, "torch.nn.Identity", "--allow_modules torch.nn"):
+        convert.main(flags)
+    convert.main([*flags, "--allow_modules", "torch"])
+    assert f"--pipeline_config {out} --allow_modules torch\n" in capsys.readouterr().out
+    assert "torch.nn.Identity" in out.read_text()
+
+
+ONE_TASK = ('model_class: "MultiTaskModel"', 'model_class: "RankModel"')
+
+
+def test_a_rank_model_of_two_towers_says_what_to_write(tmp_path: Path) -> None:
+    [said] = refused(tmp_path, changed(ONE_TASK, text=DEEP))
+    says(said, "model_config.model_class", "one task", "2 task_towers", "'MultiTaskModel'")
+
+
+def test_a_rank_model_of_two_labels_says_which_it_learns(tmp_path: Path, caplog) -> None:
+    theirs = tmp_path / "theirs.config"
+    without = DEEP[: DEEP.index("model_params")] + "model_params {}\n}\n"
+    theirs.write_text(changed(ONE_TASK, text=without))
+    convert.main(["easyrec", "--config", str(theirs), "--out", str(tmp_path / "ours.config")])
+    [line] = {r.message for r in caplog.records if "RankModel" in r.message}
+    says(line, "model_config.model_class", "clk", "buy", "label_name", "MultiTaskModel")
