@@ -4,7 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from tzmmoe.errors import ConfigError, Fault, Faults, UserError, did_you_mean, join, lies_in, within
+from tzmmoe.errors import (
+    ConfigError,
+    Fault,
+    Faults,
+    UserError,
+    did_you_mean,
+    did_you_mean_file,
+    join,
+    lies_in,
+    within,
+)
 
 KNOWN = ["batch_size", "shuffle", "expert_units", "units_of_tasks"]
 
@@ -148,3 +158,37 @@ def test_the_nearest_word_is_offered_if_it_is_near(word, expected):
 def test_joining_paths_leaves_out_empty_ones():
     assert join("", "a", "", "b[0]") == "a.b[0]"
     assert join("", "") == ""
+
+
+@pytest.mark.parametrize(
+    ("word", "candidates", "expected"),
+    [
+        ("clk", ["click", "like"], "click"),
+        ("cvr", ["ctr"], "ctr"),  # one letter differs
+        ("crt", ["ctr"], "ctr"),  # two are exchanged
+        ("user", ["buyer"], ""),
+        ("buy", ["bye"], ""),
+        ("no", ["on"], ""),
+    ],
+)
+def test_short_words_must_be_very_similar(word: str, candidates: list[str], expected: str) -> None:
+    assert expected in did_you_mean(word, candidates)
+    assert bool(expected) is bool(did_you_mean(word, candidates))
+
+
+@pytest.mark.parametrize(
+    ("name", "names", "expected"),
+    [
+        ("nofile.csv", ["ev.csv", "tr.csv"], ""),
+        ("trian.csv", ["train.csv", "train.parquet"], "'train.csv'"),
+        ("train.parquet", ["train.csv"], "'train.csv'"),
+        ("ev.cvs", ["ev.csv"], "'ev.csv'"),
+        ("evl.csv.gz", ["eval.csv.gz", "ab.csv"], "'eval.csv.gz'"),
+        ("my.config", ["model.config"], ""),
+    ],
+)
+def test_names_of_files_are_compared_without_suffixes(
+    name: str, names: list[str], expected: str
+) -> None:
+    assert expected in did_you_mean_file(name, names)
+    assert bool(expected) is bool(did_you_mean_file(name, names))

@@ -60,7 +60,8 @@ class Column:
     """A column that training needs in addition to the features.
 
     role: ``label`` (NaN where missing), ``weight`` or ``group``. Values lie within [low, high];
-    with ``num_classes``, labels are classes or lists of that many probabilities.
+    with ``num_classes``, labels are classes or lists of that many probabilities. ``reader``: what
+    asks for it, as the config says it.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Column:
     low: float = float("-inf")
     high: float = float("inf")
     num_classes: int = 0
+    reader: str = field(default="", compare=False)
 
     def meet(self, other: "Column") -> "Column":
         """The column that satisfies both of two uses."""

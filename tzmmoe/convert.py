@@ -85,15 +85,24 @@ def easyrec(argv: Sequence[str]) -> None:
         needed=("--config", "--out"),
     )
     parser.add_argument("--config", metavar="FILE", help="the pipeline of EasyRec")
+    parser.add_argument(
+        "--allow_modules",
+        metavar="NAMES",
+        help="modules that may be imported for layers of your own: a,b; all inside them, too",
+    )
     arguments = parser.parse_args(argv)
     arguments.config = local(arguments.config, "--config")
     out = command.output(arguments, [arguments.config])
 
     from tzmmoe.drafting.easyrec import conversion
     from tzmmoe.drafting.easyrec.data import missing_flags
+    from tzmmoe.registry import Modules
 
-    draft = conversion.converted(Path(arguments.config))
+    modules = Modules.of(arguments.allow_modules)
+    draft = conversion.converted(Path(arguments.config), modules)
     flags = missing_flags(draft.pipeline)
+    if modules.allowed:
+        flags.append(f"--allow_modules {','.join(modules.allowed)}")
     train = command.training(out, flags)
     command.write(out, draft.text(conversion.heading(Path(arguments.config), train)))
     command.show(draft.report.text(), out, flags)

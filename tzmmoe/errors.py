@@ -7,9 +7,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from pathlib import PurePath
 
 NO_SCHEMA = "the compiled schema (tzmmoe/protos) is missing or incomplete; run: make proto"
 HINTED_FAULTS, MANY_NAMES = 20, 200
+SHORT, ALIKE = 5, 0.75  # words up to so many letters must be so similar, or differ by one slip
 
 
 class UserError(Exception):
@@ -244,10 +246,44 @@ def exactly(number: float) -> str:
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """``"; did you mean 'clk'?"``, or an empty text unless exactly one candidate is close."""
+    close = _close(word, candidates)
+    return f"; did you mean {close!r}?" if close else ""
+
+
+def did_you_mean_file(name: str, names: Iterable[str]) -> str:
+    """As ``did_you_mean``, of names of files, which are alike only if they are without suffixes."""
+    kind = _suffix(name)
+    stems: dict[str, str] = {}
+    for other in sorted(names, key=lambda other: (_suffix(other) != kind, other)):
+        stems.setdefault(other.removesuffix(_suffix(other)), other)
+    close = _close(name.removesuffix(kind), stems)
+    return f"; did you mean {stems[close]!r}?" if close else ""
+
+
+def _suffix(name: str) -> str:
+    """``.csv.gz``"""
+    return "".join(PurePath(name).suffixes[-2:])
+
+
+def _close(word: str, candidates: Iterable[str]) -> str:
     lower = {candidate.lower(): candidate for candidate in sorted(candidates)}
-    close = get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
-    close = close or parts_with(word.lower(), lower)
-    return f"; did you mean {lower[close[0]]!r}?" if len(close) == 1 else ""
+    word = word.lower()
+    near = get_close_matches(word, lower, n=3, cutoff=0.6)
+    if len(word) <= SHORT:  # of which 0.6 is chance: 'user' has it with 'buyer'
+        near = [n for n in near if _is_alike(word, n)]
+    near = near[:1] or parts_with(word, lower)
+    return lower[near[0]] if len(near) == 1 else ""
+
+
+def _is_alike(word: str, other: str) -> bool:
+    """Whether a word begins another, is much like it, or differs from it by one slip: in a letter,
+    or in two that are exchanged."""
+    if other.startswith(word) or get_close_matches(word, [other], n=1, cutoff=ALIKE):
+        return True
+    if len(word) != len(other) or len(word) < 3:
+        return False
+    differing = [pair for pair in zip(word, other, strict=True) if pair[0] != pair[1]]
+    return len(differing) == 1 or (len(differing) == 2 and differing[0] == differing[1][::-1])
 
 
 def parts_with(word: str, candidates: Iterable[str]) -> list[str]:

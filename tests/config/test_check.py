@@ -32,6 +32,8 @@ ESMM = """esmm {
 
 # What stands instead of what, and the path and a part of the fault that it makes.
 FAULTS = [
+    ('label_fields: ["click", "buy"]', 'label_fields: ["click", "buy", ""]',
+     "data_config.label_fields[2]", "is '', which is no name; name a column, or remove it"),
     (BATCH, "batch_size: 0", "data_config.batch_size", "is 0; give 1 or more"),
     (BATCH, "eval_batch_size: 0", "data_config.eval_batch_size", "is 0; give 1 or more"),
     (BATCH, "shuffle_buffer_size: 0", "data_config.shuffle_buffer_size", "is 0; give 1 or"),
@@ -116,9 +118,9 @@ FAULTS = [
     (CVR, "", f"{TOWERS}[1].label_name", "is not set, but other towers"),
     (
         CVR,
-        '      label_name: "bye"\n',
+        '      label_name: "buyy"\n',
         f"{TOWERS}[1].label_name",
-        "'bye' is not in data_config.label_fields; did you mean 'buy'?",
+        "'buyy' is not in data_config.label_fields; did you mean 'buy'?",
     ),
     (
         'sample_weight_name: "importance"',

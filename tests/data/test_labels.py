@@ -8,6 +8,7 @@ import pytest
 from features.arrow_columns import type_name
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from messages import says
 
 from tzmmoe.batch import Column
 from tzmmoe.data.labels import NO_GROUP, read
@@ -281,6 +282,16 @@ def test_an_answer_in_words_is_refused_with_what_to_write(word) -> None:
     with pytest.raises(BadValue, match="write 1 and 0") as caught:
         read(CLICK, pa.array(["1", None, word]))
     assert caught.value.row == 2
+
+
+@pytest.mark.parametrize("word", ["n/a", "NULL", " None", "-"])
+def test_a_word_for_a_missing_label_names_the_setting_that_reads_it_so(word: str) -> None:
+    with pytest.raises(BadValue) as caught:
+        read(CLICK, pa.array(["1", word]))
+    says(caught.value, repr(word), f'null_values: "{word.strip()}"', "empty", "data_config")
+    with pytest.raises(BadValue) as caught:
+        read(WEIGHT, pa.array(["1", word]))
+    assert "null_values" not in str(caught.value)
 
 
 def test_a_label_is_never_rounded_to_one_that_would_be_right() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from e2e import tiny
+from messages import fails
 
 from tzmmoe import Pipeline
 from tzmmoe.errors import CheckpointError
@@ -75,3 +76,34 @@ def test_values_that_would_go_to_other_rows_are_refused(
 
 def test_the_same_config_is_accepted(tiny_folder, trained) -> None:
     assert tiny.pipeline(tiny_folder, trained, train_config__num_steps=2).evaluate()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("hidden_units: [8]", "hidden_units: [9]"),
+        ("num_buckets: 20", "num_buckets: 21"),
+        ('feature_names: ["user", ', "feature_names: ["),
+    ],
+)
+def test_a_model_of_another_shape_says_what_to_do(tiny_folder, trained, before, after) -> None:
+    text = text_of(tiny_folder)
+    assert before in text
+    config = trained.parent / "shape.config"
+    config.write_text(text.replace(before, after))
+    changed = Pipeline.load(config, settings=[f"model_dir={trained}"])
+    with fails(CheckpointError, "restore these settings", "pipeline.config"):
+        changed.evaluate()
+    parts = ("fine_tune_checkpoint", "train_config.partial_restore", str(trained / "model.ckpt-1"))
+    with fails(CheckpointError, "restore these settings", "new model_dir", *parts):
+        changed.fit(continue_train=True)
+
+
+def test_the_advice_works(tiny_folder, trained, tmp_path) -> None:
+    changes = {
+        "model_config.mmoe.expert_mlp.hidden_units": "[9]",
+        "train_config.partial_restore": "true",
+        "train_config.num_steps": 1,
+        "train_config.fine_tune_checkpoint": trained / "model.ckpt-1",
+    }
+    tiny.pipeline(tiny_folder, tmp_path / "new", **changes).fit()

@@ -7,6 +7,7 @@ field. It leaves its list when the schema adds it.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
+from itertools import takewhile
 
 from google.protobuf.descriptor import Descriptor
 
@@ -14,7 +15,7 @@ from tzmmoe.config.dialects.easyrec.alternatives import refusal
 from tzmmoe.config.dialects.easyrec.backbone import ON_BACKBONE
 from tzmmoe.config.dialects.torcheasyrec import ALIASES
 from tzmmoe.config.dialects.words import counterpart
-from tzmmoe.errors import did_you_mean, few, join, parts_with
+from tzmmoe.errors import did_you_mean, few, join, lies_in, parts_with
 from tzmmoe.protos.model_pb2 import ModelConfig
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.textformat.facts import SchemaFacts
@@ -51,6 +52,7 @@ WORDS = dict.fromkeys(_TORCH_EASY_REC.split(), "TorchEasyRec") | dict.fromkeys(
     _EASY_REC.split(), "EasyRec"
 )
 
+MOST_PLACES = 3  # that a message lists
 _VALUES = {"KafkaDataset", "SEQUENCE", "JAGGED_SEQUENCE"}
 _LISTS = ("ARRAY_", "MAP_")  # types of columns, such as ARRAY_INT64
 MODELS = [field.message_type for field in ModelConfig.DESCRIPTOR.oneofs_by_name["model"].fields]
@@ -66,12 +68,8 @@ def unknown_field(word: str, owner: Descriptor) -> str:
         return f"a word of {WORDS[word]} that tzmmoe does not support yet; remove it"
     if word.isdecimal():
         return "is a number in place of a name; write numbers without commas"
-    places = _places().get(word, ())
-    if owner in MODELS:  # what another model has is no help
-        places = [place for place in places if not place.startswith("model_config.")]
-    near = get_close_matches(word, owner.fields_by_name, n=1, cutoff=0.8)
-    if 0 < len(places) <= 3 and not (near or parts_with(word, owner.fields_by_name)):
-        return f"no such field here; it belongs in {' or '.join(places)}"
+    if place := right_place(word, owner, Pipeline.DESCRIPTOR):
+        return f"no such field here; it belongs {place}"
     names = [field.name for field in owner.fields if not field.GetOptions().deprecated]
     hint = did_you_mean(word, owner.fields_by_name)
     return f"no such field{hint or f'; use one of {few(names)}'}"
@@ -85,13 +83,38 @@ def unknown_value(word: str, values: Collection[str]) -> str:
     return f"is {word or 'empty'}; give one of {choices}{did_you_mean(word, values)}"
 
 
+def right_place(word: str, owner: Descriptor, root: Descriptor) -> str:
+    """Where a field that the message ``owner`` lacks belongs in ``root``: ``in data_config``; empty
+    if that is nowhere, in too many places, or if the field is a misspelt one of ``owner``."""
+    places = _places(root).get(word, ())
+    if owner in MODELS:  # what another model has is no help
+        places = [place for place in places if not place.startswith("model_config.")]
+    near = get_close_matches(word, owner.fields_by_name, n=1, cutoff=0.9)
+    if not places or near or parts_with(word, owner.fields_by_name):
+        return ""
+    sections = [place for place in places if "." not in place]
+    if len(places) > MOST_PLACES >= len(sections) > 0:  # deeper ones are less likely meant
+        places = sections
+    if len(places) <= MOST_PLACES:
+        return f"in {' or '.join(place or 'the top level' for place in places)}"
+    around = _common(places)
+    is_there = any(message is owner for path, message in _messages(root) if lies_in(path, around))
+    return f"inside {around}" if around and not is_there else ""
+
+
+def _common(paths: Sequence[str]) -> str:
+    """The path of the innermost message that holds all of them."""
+    parts = zip(*(path.split(".") for path in paths), strict=False)
+    return ".".join(names[0] for names in takewhile(lambda names: len({*names}) == 1, parts))
+
+
 @cache
-def _places() -> Mapping[str, Sequence[str]]:
-    """The paths of the messages that have a field of a name."""
+def _places(root: Descriptor) -> Mapping[str, Sequence[str]]:
+    """The paths of the messages that have a field of a name; that of ``root`` is empty."""
     places: dict[str, list[str]] = {}
-    for path, message in _messages(Pipeline.DESCRIPTOR):
+    for path, message in _messages(root):
         for name in message.fields_by_name:
-            places.setdefault(name, []).append(path or "the top level")
+            places.setdefault(name, []).append(path)
     return places
 
 

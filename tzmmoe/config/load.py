@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tzmmoe.config.dialects.easyrec.pipelines import conversion_of
 from tzmmoe.config.facts import FACTS
+from tzmmoe.config.recognition import CONFIG, kind_of, remedy
 from tzmmoe.config.rulebook import Rules
-from tzmmoe.errors import ConfigError, Fault, Faults, did_you_mean, lies_in
+from tzmmoe.errors import ConfigError, Fault, Faults, did_you_mean_file, lies_in
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import Modules
 from tzmmoe.registry.modules import NO_MODULES
+from tzmmoe.system import pathkind
 from tzmmoe.system.localpath import local
-from tzmmoe.system.pathkind import kind_of, not_a_config
 from tzmmoe.textformat import edit, reader
 from tzmmoe.textformat.edit import Settings
 from tzmmoe.textformat.outline import Outline
@@ -71,8 +71,8 @@ def load(
     path = Path(local(path, "--pipeline_config"))
     pipeline, faults = Pipeline(), Faults()
     outline = reader.parse(path, _content(path), pipeline, FACTS, faults)
-    if words := conversion_of(outline, str(path)):
-        raise ConfigError.at("--pipeline_config", f"{path} {words}")
+    if (kind := kind_of(outline)) not in ("", CONFIG):
+        raise ConfigError.at("--pipeline_config", f"{path} {remedy(kind, str(path))}")
     edits = edit.from_flags(settings, flags or {}, edits_json, faults)
     changes = edit.apply(edits, pipeline, FACTS, faults)
     written = rules.rewrite(pipeline, faults)
@@ -125,14 +125,14 @@ def _content(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         siblings = [sibling.name for sibling in path.parent.glob("*")]
-        words = f"{path} does not exist{did_you_mean(path.name, siblings)}"
+        words = f"{path} does not exist{did_you_mean_file(path.name, siblings)}"
     except IsADirectoryError:
-        words = not_a_config(path)
+        words = pathkind.not_a_config(path)
     except UnicodeDecodeError as error:
         byte = f"byte {error.start} is 0x{error.object[error.start]:x}"
         words = f"{path} is not valid UTF-8: {byte}; save it as UTF-8"
-        if kind_of(path) == "a data file":
-            words = not_a_config(path)
+        if pathkind.kind_of(path) == "a data file":
+            words = pathkind.not_a_config(path)
     except OSError as error:
         words = f"cannot read {path}: {error.strerror}"
     raise ConfigError.at("--pipeline_config", words)

@@ -91,6 +91,7 @@ class Assembler:
         read = [origin.name for origin in origins if origin.kind == "column"]
         read += [column.name for column in columns]
         self.needed = list(dict.fromkeys([*read, *reserved]))
+        self.readers = _readers(self.features, columns)
         self._read_by_others = {origin.name for origin in origins if origin.kind == "feature"}
 
     def assemble(
@@ -249,3 +250,14 @@ class Piece:
         nulls = [pc.is_null(column, nan_is_null=True) for column in columns]
         empty = [each.to_numpy(zero_copy_only=False) for each in nulls]
         return int(np.all(empty, axis=0).argmin()) if self.rows.num_rows and empty else 0
+
+
+def _readers(features: Sequence[Feature], columns: Sequence[Column]) -> dict[str, str]:
+    """By column, what reads it; without features of the column's own name, which are plain."""
+    readers = {
+        origin.name: f"feature {feature.name!r}"
+        for feature in features
+        for origin in feature.origins
+        if origin.kind == "column" and origin.name != feature.name
+    }
+    return readers | {column.name: column.reader for column in columns if column.reader}

@@ -23,6 +23,7 @@ from tzmmoe.features.forms import (
 from tzmmoe.features.hashing import hash_texts
 
 ANSWERS = ("yes", "no", "y", "n", "t", "f", "true", "false", "on", "off")
+ABSENT = ("n/a", "na", "null", "none", "nil", "\\n", "missing", "unknown", "-", "?", "#n/a")
 SUM_TOLERANCE = 1e-3  # of a distribution, whose numbers may have few digits
 WHOLE = r"^(0|[1-9][0-9]{0,18}|-[1-9][0-9]{0,17})$"  # as an integer is written; fits into 64 bits
 
@@ -81,9 +82,15 @@ def _numbers(array: pa.Array, role: str) -> np.ndarray:
         numbers[kept] = as_numbers(array.filter(present))
     except BadValue as bad:
         row = int(np.flatnonzero(kept)[bad.row])
-        is_answer = str(array[row]).strip().lower() in ANSWERS
+        text = str(array[row]).strip()
         remedy = "give a number" if role == "weight" else "give a number, or leave the label empty"
-        remedy = "write 1 and 0 for such answers" if is_answer else remedy
+        if text.lower() in ANSWERS:
+            remedy = "write 1 and 0 into the data for such answers; no setting converts a label"
+        elif text.lower() in ABSENT and role != "weight":
+            remedy = (
+                "if it stands for a missing label, leave the cell empty, or in a CSV file add "
+                f'null_values: "{text}" to data_config'
+            )
         raise BadValue(row, f"{bad.text}; {remedy}") from bad
     return numbers
 

@@ -11,11 +11,13 @@ from tzmmoe.build.tasks import task_sets
 from tzmmoe.config.walk import task_towers
 from tzmmoe.errors import Fault, Faults
 from tzmmoe.protos.pipeline_pb2 import Pipeline
+from tzmmoe.registry import Modules
+from tzmmoe.registry.modules import NO_MODULES
 from tzmmoe.run.ends import Watch
 from tzmmoe.run.settings import RunSettings
 
 
-def faults_of(written: Pipeline) -> Faults:
+def faults_of(written: Pipeline, modules: Modules = NO_MODULES) -> Faults:
     """The faults that need neither data nor the memory of a model."""
     pipeline, faults = Pipeline(), Faults()
     pipeline.CopyFrom(written)
@@ -24,7 +26,7 @@ def faults_of(written: Pipeline) -> Faults:
     all_rules.check(pipeline, faults)
     of_features = feature_settings(pipeline.data_config, Path())
     build_features(feature_specs(pipeline), of_features, faults)
-    tasks, _ = task_sets(pipeline, faults)
+    tasks, _ = task_sets(pipeline, faults, modules)
     settings = RunSettings.of(pipeline, faults, trains=True)
     if len(tasks.tasks) == len(task_towers(pipeline.model_config)):
         with faults.under(""):

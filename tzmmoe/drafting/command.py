@@ -54,8 +54,9 @@ def output(arguments: argparse.Namespace, inputs: Sequence[str | None]) -> Path:
 
 
 def training(out: Path, flags: Sequence[str] = ()) -> str:
-    """The command that trains with a config. ``flags``: those that give the paths it lacks."""
-    filled = "".join(f" {flag} {flag[2:].upper()}" for flag in flags)
+    """The command that trains with a config. ``flags``: those that give the paths it lacks, and
+    others with their values."""
+    filled = "".join(f" {flag}" if " " in flag else f" {flag} {flag[2:].upper()}" for flag in flags)
     return f"python -m tzmmoe.train --pipeline_config {shlex.quote(str(out))}{filled}"
 
 

@@ -69,16 +69,19 @@ def evaluate(
     sums: dict[str, Tensor] = {}  # by the key of a loss: sum(w l) and sum(w)
     was_training = model.training
     model.eval()
-    for host_batch in _with_bar(islice(batches, most), bar_every):
-        batch = host_batch.to(device)
-        logits = model(batch.inputs)
-        outputs = tasks.predict(logits)
-        tasks.update(outputs, batch)
-        for task, word, weighted, total in tasks.loss_sums(logits, batch):
-            key = f"{word}_{task.name}"
-            sums[key] = sums.get(key, 0.0) + torch.stack([weighted, total]).double()
-        if sink:
-            sink(outputs, batch)
+    with tasks.comparisons.apart():
+        for host_batch in _with_bar(islice(batches, most), bar_every):
+            batch = host_batch.to(device)
+            logits = model(batch.inputs)
+            outputs = tasks.predict(logits)
+            tasks.update(outputs, batch)
+            for task, word, weighted, total in tasks.loss_sums(logits, batch):
+                key = f"{word}_{task.name}"
+                sums[key] = sums.get(key, 0.0) + torch.stack([weighted, total]).double()
+            if sink:
+                sink(outputs, batch)
+        for line in tasks.idle_comparisons("evaluation", "the evaluation", world or World()):
+            log.warning("%s", line)
     model.train(was_training)
     sums = {key: (world or World()).total(pair) for key, pair in sums.items()}
     results = tasks.compute()

@@ -29,7 +29,6 @@ from tzmmoe.run.progress import Progress, Speed
 from tzmmoe.run.results import TRAINING_RESULTS, results_of_step
 from tzmmoe.run.session import Session
 from tzmmoe.run.shown.summary import Memory, summary
-from tzmmoe.run.state import MismatchError
 from tzmmoe.run.trainer import Trainer
 from tzmmoe.system import checkpoint, durable
 from tzmmoe.system.runtime import short_bytes, versions
@@ -270,7 +269,6 @@ class TrainRun:
 
     def _resume(self, trainer: Trainer, saved: checkpoint.Checkpoint) -> None:
         """Continue after a checkpoint."""
-        trainer.world.each(lambda: self.session.fingerprint.check(saved))
         trainer.world.each(lambda: self._restore(trainer, saved))
         positions, steps = self._compare(trainer, saved)
         state.restore_random(saved, trainer.device, trainer.world)
@@ -319,7 +317,9 @@ class TrainRun:
 
     def _restore(self, trainer: Trainer, saved: checkpoint.Checkpoint) -> None:
         """Weights, and the optimizers' state."""
-        self.session.restore_weights(saved)
+        with state.advising(report.another_model(saved)):
+            self.session.fingerprint.check(saved)
+            self.session.restore_weights(saved)
         if self.ignore_restore_optimizer:
             log.info("the optimizers start from scratch")
             return
@@ -346,13 +346,11 @@ class TrainRun:
 
     def _take_all(self, path: Path) -> str:
         session = self.session
-        try:
+        hint = "to take what fits and list the rest, set train_config.partial_restore: true"
+        with state.advising(hint):
             saved = session.matching_checkpoint(path)
             with state.explained(saved, session.settings.text):
                 return mapped.take_all(saved, session.built.model)
-        except (MismatchError, checkpoint.MisfitError) as error:
-            hint = "to take what fits and list the rest, set train_config.partial_restore: true"
-            raise type(error)(f"{error}\n{hint}") from error
 
     def _log_plan(self, trainer: Trainer) -> None:
         """What will be trained, and which parts will not."""

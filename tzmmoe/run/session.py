@@ -217,7 +217,7 @@ class Session:
                 mask_prob=settings.mask_prob if training else 0.0,
             )
             for file in source.files:
-                source.check_columns(file, assembler.needed)
+                source.check_columns(file, assembler.needed, assembler.readers)
             check_types(source, assembler)
             return source, assembler
 
@@ -276,8 +276,16 @@ class Session:
     def restore(self, path: Path) -> checkpoint.Checkpoint:
         """Load the weights of a checkpoint, or of the preferred one of a model_dir."""
         world = self.runtime.world
-        opened = world.each(lambda: self.matching_checkpoint(path))
-        world.each(lambda: self.restore_weights(opened))
+
+        def restored() -> checkpoint.Checkpoint:
+            with state.advising(
+                "restore these settings; they are in the checkpoint's pipeline.config"
+            ):
+                opened = self.matching_checkpoint(path)
+                self.restore_weights(opened)
+            return opened
+
+        opened = world.each(restored)
         log.info("weights of %s", opened.path)
         return opened
 

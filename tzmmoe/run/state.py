@@ -115,6 +115,15 @@ def explained(checkpoint: Checkpoint, config: str) -> Iterator[None]:
         raise MisfitError(text) from error
 
 
+@contextmanager
+def advising(advice: str) -> Iterator[None]:
+    """An error of a checkpoint of another model that leaves the block ends with the advice."""
+    try:
+        yield
+    except (MismatchError, MisfitError) as error:
+        raise type(error)(f"{error}\n{advice}") from error
+
+
 def restore_weights(checkpoint: Checkpoint, model: RankModel) -> None:
     checkpoint.read(weights(model))
 

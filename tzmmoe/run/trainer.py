@@ -204,7 +204,8 @@ class Trainer:
         self.history.close(self.steps - 1, epoch, self.progress.clock.trained_s())
 
     def _tell_idle(self, epoch: int) -> None:
-        for line in self.idle.end_epoch(epoch):
+        of_losses = self.tasks.idle_comparisons("training", f"epoch {epoch + 1}", self.world)
+        for line in [*self.idle.end_epoch(epoch), *of_losses]:
             self.progress.say(line, logging.WARNING)
 
     def _end_epoch(self, epoch: int) -> None:

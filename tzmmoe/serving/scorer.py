@@ -299,7 +299,7 @@ class Scorer:
             self.features, (), helpers=self.helpers, reserved=source.expand(reserved)
         )
         for file in source.files:
-            source.check_columns(file, assembler.needed)
+            source.check_columns(file, assembler.needed, assembler.readers)
         check_types(source, assembler)
         delivery = Delivery(
             batch_size=batch_size,

@@ -2,12 +2,14 @@
 
 0: done. 1: a bug of ours, with its traceback. 2: an error that the user can fix, as a message
 without a traceback. 128 and the number of a signal: stopped by it, such as 130 by Ctrl-C, 143 by
-SIGTERM, 129 by SIGHUP, 138 by SIGUSR1.
+SIGTERM, 129 by SIGHUP, 138 by SIGUSR1, and 141 where nobody reads what is printed any more, as
+after ``| head``.
 """
 
 import argparse
 import logging
 import os
+import select
 import signal
 import sys
 import threading
@@ -30,6 +32,7 @@ from tzmmoe.errors import (
 from tzmmoe.system import environment
 
 USER_ERROR = 2
+READER_LOST = 141  # as if SIGPIPE, which Python ignores, had ended the command
 LOWER = (  # what is said when memory runs out
     "to use less memory, lower data_config.batch_size (--batch_size of predict), "
     "data_config.shuffle_buffer_size, data_config.num_workers or OMP_NUM_THREADS, or the sizes of "
@@ -288,7 +291,11 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         return _code(main)
 
     # The outer call catches a second signal, which may come while the inner one handles the first.
-    code = _stoppable(lambda: _stoppable(work))
+    try:
+        code = _stoppable(lambda: _stoppable(work))
+    except SystemExit:  # of --help and of faulty flags
+        _has_lost_reader()
+        raise
     if _has_joined():
         _leave(code)
     if code:
@@ -335,12 +342,33 @@ def _code(main: Callable[[Sequence[str]], None]) -> int:
             print(LOWER, file=sys.stderr)
         return USER_ERROR
     except (MemoryError, RuntimeError, OSError, ImportError) as error:
+        if isinstance(error, BrokenPipeError) and (_has_lost_reader() or _is_unread()):
+            return READER_LOST
         words = _message(error)
         if not words:
             raise
         print(words, file=sys.stderr)
         return USER_ERROR
-    return 0
+    return READER_LOST if _has_lost_reader() else 0
+
+
+def _has_lost_reader() -> bool:
+    """Whether nobody reads stdout any more. If so, the rest of it goes nowhere, or else Python
+    would report it while exiting."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
+def _is_unread() -> bool:
+    """Whether stdout is a pipe that nobody reads."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _message(error: Exception) -> str:

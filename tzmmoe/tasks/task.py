@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from tzmmoe.batch import Batch, Column
-from tzmmoe.errors import ConfigError, DataError, Faults, within
+from tzmmoe.errors import ConfigError, DataError, Faults, few, within
 from tzmmoe.nn.activations import output_activation
 from tzmmoe.tasks.baseline import LabelSpread
 from tzmmoe.tasks.losses import Loss
 from tzmmoe.tasks.losses.base import LossInputs
-from tzmmoe.tasks.metrics import Metric
+from tzmmoe.tasks.metrics import METRICS, Metric
 from tzmmoe.tasks.relations import Relation
 
 
@@ -32,8 +32,9 @@ class TaskSpace:
     outside: float
     group: int | None = None
 
-    def column(self) -> Column:
-        return Column(self.indicator, "label" if self.group is None else "group")
+    def column(self, task: str) -> Column:
+        role, end = ("label", "label") if self.group is None else ("group", "name")
+        return Column(self.indicator, role, reader=f"task_space_indicator_{end} of {task}")
 
     def contains(self, column: Tensor) -> Tensor:
         """(B,) bool."""
@@ -102,12 +103,15 @@ class Task:
             if self.consumed(metric) is None:
                 one = " of one class" if many and not metric.several_classes else ""
                 one = one if metric.one_class else " of several classes"
-                faults.add(
-                    f"metrics[{index}]",
-                    f"{word} takes {' or '.join(metric.consumes)}{one}, but the losses give "
-                    f"{', '.join(self.outputs())}{many}",
-                )
+                words = f"{word} takes {' or '.join(metric.consumes)}{one}, but the losses give "
+                words += f"{', '.join(self.outputs())}{many}{self._fitting_metrics()}"
+                faults.add(f"metrics[{index}]", words)
         faults.stop()
+
+    def _fitting_metrics(self) -> str:
+        """Which metrics of the schema suit the losses, as the end of a message."""
+        words = [word for word in METRICS.words if self.consumed(METRICS[word]) is not None]
+        return f"; give {few(words)}, or choose another loss" if words else ""
 
     @cached_property
     def activate(self) -> nn.Module | None:
@@ -146,15 +150,26 @@ class Task:
         """The columns that the task reads in addition to the features; ``measured``: also those
         that only metrics read."""
         kinds = [loss.label_kind(self.num_class) for loss in self._links]
-        columns = [Column(self.label, "label", k.low, k.high, k.num_classes) for k in kinds]
+        of_label = f"the label of {self.in_messages}"
+        columns = [
+            Column(self.label, "label", k.low, k.high, k.num_classes, of_label) for k in kinds
+        ]
         columns += self.relation.columns()
         if self.sample_weight:
-            columns.append(Column(self.sample_weight, "weight", low=0))
+            reader = f"sample_weight_name of {self.in_messages}"
+            columns.append(Column(self.sample_weight, "weight", low=0, reader=reader))
         if self.space:
-            columns.append(self.space.column())
-        readers = [*self.losses.values(), *(self.metrics.values() if measured else ())]
-        groups = {name for reader in readers for name in reader.columns}
-        return columns + [Column(name, "group") for name in sorted(groups)]
+            columns.append(self.space.column(self.in_messages))
+        return columns + self._groups(measured=measured)
+
+    def _groups(self, *, measured: bool) -> list[Column]:
+        """The further columns of losses and, if ``measured``, of metrics, by name."""
+        groups: dict[str, str] = {}
+        for word, part in [*self.losses.items(), *(self.metrics.items() if measured else ())]:
+            field = f"{word}.{part.column_field}" if part.column_field else word
+            for name in part.columns:
+                groups.setdefault(name, f"{field} of {self.in_messages}")
+        return [Column(name, "group", reader=groups[name]) for name in sorted(groups)]
 
     def labels(self, batch: Batch) -> Tensor:
         """(B,) or (B, C), NaN where missing."""

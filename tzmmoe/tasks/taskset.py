@@ -9,6 +9,8 @@ from torch import Tensor
 
 from tzmmoe.batch import Batch, Column
 from tzmmoe.errors import ConfigError, Faults, did_you_mean
+from tzmmoe.system.world import World
+from tzmmoe.tasks.comparisons import Comparisons
 from tzmmoe.tasks.metrics import Metric
 from tzmmoe.tasks.task import Task
 from tzmmoe.tasks.weighting import Weighting
@@ -29,6 +31,7 @@ class TaskSet:
         self.tasks = list(tasks)
         self.weighting = weighting or Weighting(fixed_weights(self.tasks))
         self.further: dict[str, int] = {}
+        self.comparisons = Comparisons(self.tasks)
         self._remarked: set[str] = set()  # keys of the metrics whose remarks were logged
 
     def columns(self, *, measured: bool = True) -> list[Column]:
@@ -158,6 +161,10 @@ class TaskSet:
     def unlearned_keys(self) -> set[str]:
         """Of losses whose weight is 0."""
         return {key for key in self.loss_keys() if self.weighting.is_idle(key)}
+
+    def idle_comparisons(self, place: str, where: str, world: World) -> list[str]:
+        """``Comparisons.lines`` of the losses that have a weight."""
+        return self.comparisons.lines(place, where, world, self.unlearned_keys())
 
     def release(self) -> None:
         """Forget the rows, of which some metrics keep every one; baselines stay."""

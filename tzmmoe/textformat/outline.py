@@ -16,6 +16,8 @@ TOKEN = re.compile(
       | (?P<mark>.)""",
     re.VERBOSE | re.DOTALL,
 )
+CURVED = re.compile("[“”„‟‘’‚‛]")
+CURVED_SHOWN = "“ ” ‘ ’"
 CLOSING = {"{": "}", "<": ">"}
 DEEPEST = 50  # far below Python's recursion limit, far above any config
 
@@ -77,7 +79,9 @@ class Outline:
             for token in self._tokens
             if token.lastgroup == "open"
         ]
-        self.breaks = quotes or sorted(self.breaks, key=lambda broken: broken.position)
+        foreign = () if self.json else _foreign(self.text, self._tokens)
+        quotes = sorted([*quotes, *foreign], key=_position)
+        self.breaks = quotes or sorted(self.breaks, key=_position)
         nodes = [node for top in self.fields for node in top.walk()]
         self._starts = {node.path: node.start for node in reversed(nodes)}
 
@@ -193,6 +197,26 @@ class Outline:
             self._next += 1
         node.value = " ".join(parts) or None
         return bool(parts)
+
+
+def _position(broken: Break) -> int:
+    return broken.position
+
+
+def _foreign(text: str, tokens: list[re.Match]) -> Iterator[Break]:
+    """The first curved quote and the first comment of other languages outside of texts."""
+    words = [token for token in tokens if token.lastgroup == "word"]
+    curved = [match.start() for word in words if (match := CURVED.search(text, *word.span()))]
+    slashes = [w.start() for w in words if re.match("//|/[*]", w[0]) and text[w.start() - 1] != ":"]
+    for places, what in (
+        (curved, f"a curved quote is no quote here; write \" or ' in place of {CURVED_SHOWN}"),
+        (slashes, "a comment begins with # here, and ends with its line"),
+    ):
+        if places:
+            column = places[0] - text.rfind("\n", 0, places[0])
+            lines = len({text.count("\n", 0, place) for place in places}) - 1
+            more = f" (and in {lines:,} more line{'s' * (lines > 1)})" if lines else ""
+            yield Break("quote", places[0], f"column {column}: {what}{more}")
 
 
 def _stray(mark: str) -> str:

@@ -12,7 +12,7 @@ from tzmmoe.errors import Fault, Faults, join
 from tzmmoe.textformat import json_text, named
 from tzmmoe.textformat.facts import SchemaFacts
 from tzmmoe.textformat.objects import ObjectReading
-from tzmmoe.textformat.outline import Break, Node, Outline
+from tzmmoe.textformat.outline import CURVED, Break, Node, Outline
 from tzmmoe.textformat.paths import is_map, rival
 from tzmmoe.textformat.scalars import from_token
 
@@ -43,6 +43,8 @@ def _parse_json(
         value = json_text.parse(text)
     except json.JSONDecodeError as error:
         words, line = f"is not JSON: {error.msg}", error.lineno
+        if CURVED.match(text, error.pos):
+            words = f'column {error.colno}: is not JSON: a curved quote; write " in its place'
     except ValueError as error:
         words = str(error)
     if not isinstance(value, dict):

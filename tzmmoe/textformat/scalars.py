@@ -17,6 +17,7 @@ INTEGERS = {
 }
 TRUE, FALSE = ("true", "t", "1"), ("false", "f", "0")
 QUOTED = re.compile(r""" "((?:\\.|[^"\\])*)" | '((?:\\.|[^'\\])*)' """, re.VERBOSE | re.DOTALL)
+CURVED_TEXT = re.compile("[“”„‟‘’‚‛](.*)[“”„‟‘’‚‛]", re.DOTALL)
 ESCAPES = set("abfnrtvxuU01234567\\'\"")  # what may follow a backslash
 
 
@@ -45,6 +46,8 @@ def unquoted(token: str) -> str:
 def from_text(field: FieldDescriptor, text: str, facts: SchemaFacts) -> Any:
     """From the command line, where quotes are optional."""
     if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+        if curved := CURVED_TEXT.fullmatch(text):
+            raise ValueError(f'is {text}, in curved quotes; write "{curved[1]}"')
         return unquoted(text) if QUOTED.fullmatch(text) else in_utf8(text)
     if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
         if text.lower() not in TRUE + FALSE:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from drafting.easyrec.pipelines import BUILT_IN, convert, refused
+from messages import says
 from written import changed
 
 from tzmmoe.learning.settings import LearningSettings
@@ -221,7 +222,9 @@ def test_either_length_is_enough_and_none_is_endless(tmp_path: Path) -> None:
     made = convert(tmp_path, changed(epochs, none, text=BUILT_IN)).train
     assert (made.HasField("num_steps"), made.num_epochs) == (False, 2)
     [said] = refused(tmp_path, changed(none, text=BUILT_IN))
-    assert "train_config.num_steps: is not set, and neither is data_config.num_epochs" in said
+    says(said, "train_config.num_steps: is not set", "data_config.num_epochs is not set", "give")
+    [said] = refused(tmp_path, changed(("num_steps: 6", "num_steps: 0"), text=BUILT_IN))
+    says(said, "train_config.num_steps: is 0", "data_config.num_epochs is not set", "give")
 
 
 IDLE = """

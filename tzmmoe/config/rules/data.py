@@ -20,8 +20,12 @@ def check(pipeline: Pipeline, faults: Faults) -> None:
         faults.add(f"{PATH}.num_workers", words)
     if not config.label_fields:
         faults.add(f"{PATH}.label_fields", "is empty; name the label columns")
-    unique(config.label_fields, f"{PATH}.label_fields", faults)
-    unique(config.sample_weight_fields, f"{PATH}.sample_weight_fields", faults)
+    for name in ("label_fields", "sample_weight_fields"):
+        unique(getattr(config, name), f"{PATH}.{name}", faults)
+        for index, column in enumerate(getattr(config, name)):
+            if not column.strip():
+                words = f"is {column!r}, which is no name; name a column, or remove it"
+                faults.add(f"{PATH}.{name}[{index}]", words)
     unique([field.input_name for field in config.input_fields], f"{PATH}.input_fields", faults)
     for index, field in enumerate(config.input_fields):
         if not field.input_name:

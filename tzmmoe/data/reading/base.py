@@ -3,7 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ import pyarrow as pa
 from tzmmoe.errors import DataError, did_you_mean, few, hints_pay
 
 ALL_COLUMNS = "ALL_COLUMNS"
+NO_READERS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -151,8 +152,13 @@ class Source(ABC):
         others = [name for name in names if name != ALL_COLUMNS]
         return list(dict.fromkeys([*self.columns(self.files[0]), *others]))
 
-    def check_columns(self, file: str, needed: Sequence[str]) -> None:
-        """Raise DataError if a file lacks some of the columns, or has several of one name."""
+    def check_columns(
+        self, file: str, needed: Sequence[str], readers: Mapping[str, str] = NO_READERS
+    ) -> None:
+        """Raise DataError if a file lacks some of the columns, or has several of one name.
+
+        ``readers``: by column, the part of the config that asks for it.
+        """
         columns = self.columns(file)
         counts, faults, is_hinted = Counter(columns), list[str](), True
         for name in needed:
@@ -163,7 +169,8 @@ class Source(ABC):
                 is_sought = hints_pay(len(faults), len(columns))
                 hint = nearest(name, columns) if is_sought else ""
                 is_hinted &= bool(hint)
-                faults.append(f"{file}: no column {name!r}{hint}")
+                reader = f" ({readers[name]})" if name in readers else ""
+                faults.append(f"{file}: no column {name!r}{reader}{hint}")
         if not is_hinted:
             faults.append(f"{file}: its columns are {few(columns)}")
         if faults:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
-from tzmmoe.data.reading.base import Source, unreadable
+from tzmmoe.data.reading.base import NO_READERS, Source, unreadable
 from tzmmoe.data.reading.lines import (
     LONGEST,
     STRIDE,
@@ -119,7 +119,9 @@ class CsvSource(Source):
     def types(self, file: str, columns: Sequence[str]) -> list[pa.DataType]:
         return [self._types.get(name, pa.string()) for name in columns]
 
-    def check_columns(self, file: str, needed: Sequence[str]) -> None:
+    def check_columns(
+        self, file: str, needed: Sequence[str], readers: Mapping[str, str] = NO_READERS
+    ) -> None:
         columns = self.columns(file)
         delimiter = other_delimiter(columns)
         if delimiter and not set(needed) <= set(columns):
@@ -128,7 +130,7 @@ class CsvSource(Source):
                 f"set data_config.delimiter to {delimiter!r}; an export reads files like those of "
                 "its training, so there change the file"
             )
-        super().check_columns(file, needed)
+        super().check_columns(file, needed, readers)
 
     def num_rows(self, file: str) -> int:
         if file not in self._indexes:

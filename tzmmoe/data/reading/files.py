@@ -10,7 +10,7 @@ from tzmmoe.data.reading.base import Source
 from tzmmoe.data.reading.csv import CsvSource
 from tzmmoe.data.reading.parquet import ParquetSource
 from tzmmoe.data.reading.stream import COMPRESSED
-from tzmmoe.errors import ConfigError, DataError, did_you_mean
+from tzmmoe.errors import ConfigError, DataError, did_you_mean_file
 from tzmmoe.system.localpath import local
 
 log = logging.getLogger(__name__)
@@ -154,7 +154,7 @@ def _near(path: Path) -> str:
     siblings: Sequence[str] = ()
     if path.parent.is_dir():
         siblings = [sibling.name for sibling in path.parent.iterdir()]
-    return did_you_mean(path.name, siblings)
+    return did_you_mean_file(path.name, siblings)
 
 
 def _kind(file: str) -> str | None:

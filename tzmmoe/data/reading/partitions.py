@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import numpy as np
 import pyarrow as pa
 
-from tzmmoe.data.reading.base import Source
+from tzmmoe.data.reading.base import NO_READERS, Source
 
 MISSING = "__HIVE_DEFAULT_PARTITION__"
 
@@ -48,9 +48,12 @@ class PartitionedSource(Source):
         kinds = dict(zip(own, self._source.types(file, own), strict=True))
         return [kinds.get(name, pa.string()) for name in columns]
 
-    def check_columns(self, file: str, needed: Sequence[str]) -> None:
+    def check_columns(
+        self, file: str, needed: Sequence[str], readers: Mapping[str, str] = NO_READERS
+    ) -> None:
         added = self._added(file)
-        self._source.check_columns(file, [name for name in needed if name not in added])
+        own = [name for name in needed if name not in added]
+        self._source.check_columns(file, own, readers)
 
     def num_rows(self, file: str) -> int:
         return self._source.num_rows(file)

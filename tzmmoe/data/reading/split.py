@@ -4,14 +4,14 @@ A hash of a row, or of one of its columns, decides. So the two parts depend neit
 rows and files nor on what stores them, and a row stays on its side when others are added.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tzmmoe.data.reading.base import Source
+from tzmmoe.data.reading.base import NO_READERS, Source
 from tzmmoe.errors import DataError
 from tzmmoe.features.column import decoded, is_list
 from tzmmoe.features.forms import as_text, canonical, is_number, is_text
@@ -74,9 +74,11 @@ class SplitSource(Source):
     def types(self, file: str, columns: Sequence[str]) -> list[pa.DataType]:
         return self._source.types(file, columns)
 
-    def check_columns(self, file: str, needed: Sequence[str]) -> None:
-        by = [self._split.by] if self._split.by else []
-        self._source.check_columns(file, list(dict.fromkeys([*needed, *by])))
+    def check_columns(
+        self, file: str, needed: Sequence[str], readers: Mapping[str, str] = NO_READERS
+    ) -> None:
+        by = {self._split.by: "data_config.eval_split.by"} if self._split.by else {}
+        self._source.check_columns(file, list(dict.fromkeys([*needed, *by])), {**by, **readers})
 
     def num_rows(self, file: str) -> int:
         return int(self._blocks_of(file).taken[-1])

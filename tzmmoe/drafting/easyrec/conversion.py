@@ -23,10 +23,12 @@ from tzmmoe.drafting.report import Report
 from tzmmoe.drafting.traced import TracedDraft
 from tzmmoe.errors import Fault, Faults, lies_in
 from tzmmoe.protos.pipeline_pb2 import Pipeline
+from tzmmoe.registry import Modules
+from tzmmoe.registry.modules import NO_MODULES
 
 
-def converted(path: Path) -> TracedDraft:
-    """The draft.
+def converted(path: Path, modules: Modules = NO_MODULES) -> TracedDraft:
+    """The draft. ``modules`` may be imported for layers and losses of the user's.
 
     Raises:
         ConfigError: all faults of the file, each with its line.
@@ -39,21 +41,21 @@ def converted(path: Path) -> TracedDraft:
     if not faults:
         rewritten = put_model(draft, source.config.model_config, faults)
     if not faults:
-        written = faults_of(draft.pipeline)
+        written = faults_of(draft.pipeline, modules)
         if not written:
-            _build(draft.pipeline, path.parent, written)
+            _build(draft.pipeline, path.parent, written, modules)
         faults.extend(_by_own_path(fault, draft, rewritten) for fault in written)
     faults.stop(lambda fault: _located(fault, source, path))
     return draft
 
 
-def _build(written: Pipeline, folder: Path, faults: Faults) -> None:
+def _build(written: Pipeline, folder: Path, faults: Faults, modules: Modules) -> None:
     """Add the faults that show when the model is made: of blocks, their shapes and functions, and
     of towers that read each other. No table is filled."""
     pipeline = Pipeline()
     pipeline.CopyFrom(written)
     rules().rewrite(pipeline, faults)
-    build(pipeline, folder, faults, spread=2)
+    build(pipeline, folder, faults, spread=2, modules=modules)
 
 
 def heading(path: Path, command: str) -> list[str]:
@@ -97,9 +99,13 @@ def _resolved(folder: Path, text: str) -> str:
 
 
 def _by_own_path(fault: Fault, draft: TracedDraft, rewritten: dict[str, str]) -> Fault:
+    own = by_origin(fault, draft.origins)
+    if own.path.endswith("enable_early_stop"):
+        words = "is true, and best_exporter_metric, which says what to stop by, is not set"
+        return replace(own, text=f"{words}: {fault.text}")
     if lies_in(fault.path, PATH):
         return replace(fault, path=own_path(fault.path, rewritten))
-    return by_origin(fault, draft.origins)
+    return own
 
 
 def _located(fault: Fault, source: Source, path: Path) -> Fault:

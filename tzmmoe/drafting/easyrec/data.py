@@ -117,6 +117,9 @@ def _put_columns(part: TracedPart, data: Part) -> None:
 def _labels(data: Part) -> list[str]:
     names: list[str] = []
     for index, label in enumerate(data.value("label_fields")):
+        if not label.strip():
+            words = f"is {label!r}, which is no name; name a column, or remove it"
+            data.fault(f"label_fields[{index}]", words)
         try:
             names += names_of(label)
         except ValueError as error:

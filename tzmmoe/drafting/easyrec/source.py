@@ -9,7 +9,8 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from tzmmoe.config.facts import FACTS
+from tzmmoe.config.facts import FACTS, right_place
+from tzmmoe.config.recognition import PIPELINE, kind_of, outline_of, remedy
 from tzmmoe.drafting.easyrec.differences import DIFFERENCES
 from tzmmoe.drafting.report import Report
 from tzmmoe.drafting.section import Entry
@@ -22,6 +23,9 @@ from tzmmoe.textformat.reader import TextReading
 
 # Blocks that say where tables and streams are; their content is not read.
 PLACES = re.compile(r"(hive|kafka|datahub|binary)_(train|eval)_input")
+MOST_SLIPS = 5  # unknown names at the top; with more of them than known ones, it is another text
+SCHEMA = EasyRecConfig.DESCRIPTOR.file
+LISTED = ("Optimizer", "LearningRate")  # of which all fields are listed, since one must be chosen
 SEQUENCES = "sequences are not supported yet; remove it"
 
 
@@ -41,6 +45,7 @@ def read(path: Path, faults: Faults) -> Source:
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError.at("--config", f"cannot read {path}: {why}; check the path") from error
+    _check_kind(text, path)
     outline, config = Outline(str(path), text), EasyRecConfig()
     if not outline.fields:
         raise ConfigError.at("--config", f"{path} holds no settings; give a pipeline of EasyRec")
@@ -50,13 +55,35 @@ def read(path: Path, faults: Faults) -> Source:
     return Source(config, outline, tuple(name for name, place in is_place.items() if place))
 
 
+def _check_kind(text: str, path: Path) -> None:
+    """Raise ConfigError for a file of another kind, whose fields are all unknown here."""
+    outline = outline_of(text)
+    kind = kind_of(outline)
+    if kind not in ("", PIPELINE):
+        raise ConfigError.at("--config", f"{path} {remedy(kind, str(path))}")
+    if outline.json:
+        words = "is JSON; give the pipeline in protobuf's text form"
+        raise ConfigError.at("--config", f"{path} {words}")
+    names = {node.name for node in outline.fields}
+    known = names & set(EasyRecConfig.DESCRIPTOR.fields_by_name)
+    if len(names - known) > max(MOST_SLIPS, len(known)):
+        unknown = few(sorted(names - known))
+        words = f"{path} is no pipeline of EasyRec, which has no {unknown}; check the path"
+        raise ConfigError.at("--config", words)
+
+
 def _unknown_field(word: str, owner: Descriptor) -> str:
     if word == "sequence_features":
         return SEQUENCES
-    if owner.file != EasyRecConfig.DESCRIPTOR.file:
+    place, is_theirs = right_place(word, owner, EasyRecConfig.DESCRIPTOR), owner.file == SCHEMA
+    if place and (is_theirs or "model_config" not in place):  # which is in words of ours
+        return f"no such field here; it belongs {place}"
+    if not is_theirs:
         return FACTS.unknown_field(word, owner)
-    hint = did_you_mean(word, owner.fields_by_name)
-    return f"no such field{hint or f'; EasyRec has {few(list(owner.fields_by_name))}'}"
+    names = list(owner.fields_by_name)
+    most = len(names) if owner.name in LISTED else 5
+    hint = did_you_mean(word, names)
+    return f"no such field{hint or f'; EasyRec has {few(names, most)}'}"
 
 
 def _unknown_value(word: str, values: Collection[str]) -> str:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tzmmoe.config.recognition import INPUTS, JOB, kind_of, outline_of, remedy
 from tzmmoe.drafting.check import by_origin, faults_of
 from tzmmoe.drafting.placeholders import PLACEHOLDER, Placeholders
 from tzmmoe.drafting.section import Entry
@@ -27,6 +28,7 @@ def converted(
     """
     draft = TracedDraft(report=placeholders.report)
     of_job, of_inputs = Faults(), Faults()
+    _check_kind(path, "--job", JOB)
     value = placeholders.expand(json_text.read(path, "--job"), "", of_job)
     place = _placing(placeholders)
     job = Job.of(value, placeholders.folder, place, of_job, draft.report)
@@ -75,6 +77,7 @@ def _inputs_file(
     """The file of the inputs, and what it holds. Raises ConfigError."""
     key = "job_detail.model_input_config_file"
     if inputs_path is not None:
+        _check_kind(Path(inputs_path), "--inputs", INPUTS)
         return Path(inputs_path), json_text.read(Path(inputs_path), "--inputs")
     detail = job.get("job_detail")
     name = detail.get("model_input_config_file") if isinstance(detail, dict) else None
@@ -82,7 +85,19 @@ def _inputs_file(
         state = "not set" if name is None else json_kind(name)
         raise ConfigError.at(key, f"is {state}; give a path, or pass --inputs")
     path = Path(local(place(Entry(name.strip(), key)), key))
+    _check_kind(path, key, INPUTS)
     return path, json_text.read(path, key)
+
+
+def _check_kind(path: Path, where: str, expected: str) -> None:
+    """Raise ConfigError for a file of another kind, whose keys are all unknown here."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return  # which whoever reads it reports
+    kind = kind_of(outline_of(text))
+    if kind not in ("", expected):
+        raise ConfigError.at(where, f"{path} {remedy(kind, str(path))}")
 
 
 def _located(faults: Faults, path: Path) -> list[Fault]:

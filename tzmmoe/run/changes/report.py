@@ -42,8 +42,7 @@ def report_changes(
     shapes, meanings = lines[Kind.SHAPE], [*lines[Kind.MEANING], *files.errors]
     if shapes:
         raise ChangedError(
-            f"{saved.path} was trained with other layers:{_listed(shapes)}\nrestore these "
-            f"settings, or {NEW_START} and train_config.partial_restore"
+            f"{saved.path} was trained with other layers:{_listed(shapes)}\n{another_model(saved)}"
         )
     if meanings and not accepts:
         raise ChangedError(
@@ -59,6 +58,14 @@ def report_changes(
         log.info("files that differ from those of %s:%s", saved.path, _listed(files.notes))
     for line in files.doubts:
         log.warning("%s", line)
+
+
+def another_model(saved: Checkpoint) -> str:
+    """What to do where the weights of a checkpoint are those of another model."""
+    return (
+        f"restore these settings, or {NEW_START} and train_config.partial_restore: true, which "
+        f"takes what fits of {saved.path}"
+    )
 
 
 def _what(settings: Sequence[str], files: Sequence[str]) -> str:

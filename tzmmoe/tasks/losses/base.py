@@ -51,10 +51,12 @@ class Loss(ABC):
 
     outputs: tuple[str, ...]  # the keys that ``predict`` returns
     columns: tuple[str, ...] = ()  # further columns of the data, such as a session's id
+    column_field: str = ""  # the field of the config that names them
     others: tuple[str, ...] = ()  # further tasks whose logits it sees
     needs_one_logit: bool = False  # of each of those tasks
     per_row: bool = True
     rows: str = "weighted"  # or "labelled", or "all": each of those rows has weight 1
+    tally: tuple[int, int | Tensor] = (0, 0)  # batches seen, and comparisons made in them
     precision: float = 1.0  # factor of exp(-s) where its weight is learned; 1/2 of squared errors
 
     def __init_subclass__(cls) -> None:
@@ -86,6 +88,16 @@ class Loss(ABC):
             shapes = f"{tuple(rows.shape)}, not {tuple(weights.shape)}"
             raise ValueError(f"forward returned {shapes}; return one loss of each row")
         return weighted_sums(rows, weights)
+
+    def compared_rows(self) -> str:
+        """Of a loss that compares rows: which rows, as ``two rows with different labels``; it
+        counts them by ``count_compared``. Empty for all others."""
+        return ""
+
+    def count_compared(self, count: int | Tensor) -> None:
+        """Count a batch, and how often it gave rows to compare."""
+        batches, total = self.tally
+        self.tally = (batches + 1, total + count)
 
     def divisor(self, inputs: LossInputs) -> Tensor | None:
         """The denominator of ``sums``, from inputs without logits; None if it depends on them.

@@ -6,7 +6,7 @@ losses are added up some at a time, and made again in the backward pass.
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -83,6 +83,11 @@ class Pairs:
         return self.rows[high], self.rows[low]
 
 
+def of_one(columns: Sequence[str]) -> str:
+    """``" of one 'user'"`` for rows that share a session; empty without sessions."""
+    return "".join(f" of one {name!r}" for name in columns)
+
+
 def first_of(new: Tensor) -> Tensor:
     """The place of the last True up to each element (N,), of which the first is True."""
     places = torch.arange(len(new), device=new.device)
@@ -95,6 +100,7 @@ class PairLoss(Loss):
 
     outputs = ("logits", "probs")
     per_row = False
+    column_field = "session_name"
     word: str
 
     def __init__(
@@ -126,8 +132,12 @@ class PairLoss(Loss):
     def link(self, num_class: int) -> str:
         return "sigmoid"
 
+    def compared_rows(self) -> str:
+        return f"two rows{of_one(self.columns)} with different labels"
+
     def sums(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         pairs, kept = self._pairs(inputs), None
+        self.count_compared(len(pairs))
         if self.ohem_ratio < 1:
             kept = self._hardest(pairs, inputs)
         total = divisor = inputs.weights.new_zeros(())

@@ -6,6 +6,7 @@ from torch import Tensor
 from tzmmoe.batch import NO_GROUP
 from tzmmoe.errors import ConfigError, Faults, exactly
 from tzmmoe.tasks.losses.base import LOSSES, LabelKind, Loss, LossInputs, weighted_sums
+from tzmmoe.tasks.losses.pairs import of_one
 
 
 @LOSSES.register("jrc_loss")
@@ -19,6 +20,7 @@ class JRCLoss(Loss):
 
     outputs = ("logits", "probs", "probs1")
     per_row = True
+    column_field = "session_name"
 
     def __init__(self, *, session_name: str | None, alpha: float, same_label_loss: bool) -> None:
         faults = Faults()
@@ -38,6 +40,10 @@ class JRCLoss(Loss):
     def link(self, num_class: int) -> str:
         return "softmax"
 
+    def compared_rows(self) -> str:
+        labels = "" if self.same_label_loss else " with different labels"
+        return f"two rows{of_one(self.columns)}{labels}"
+
     def sums(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         labels, weights = inputs.labels, inputs.weights
         positive = labels[:, 1] if labels.dim() > 1 else labels
@@ -56,6 +62,7 @@ class JRCLoss(Loss):
         alone = sessions == NO_GROUP
         distinct, places = torch.unique(sessions, return_inverse=True)
         takes_part = (weights > 0) & ~alone
+        self.count_compared(self._num_compared(positive, places[takes_part], takes_part))
         compared_B2 = takes_part.unsqueeze(1).expand(-1, 2)
         if not self.same_label_loss:  # positives with negatives by logit 1, and the other way round
             is_positive = positive > 0.5
@@ -66,6 +73,16 @@ class JRCLoss(Loss):
             whole_B2 = torch.logaddexp(whole_B2, logits_B2)
         # A row that is not compared with itself has no share; its weight is 0, or it is alone.
         return torch.where(takes_part.unsqueeze(1), whole_B2, logits_B2) - logits_B2
+
+    def _num_compared(self, positive: Tensor, places: Tensor, takes_part: Tensor) -> Tensor:
+        """The number of sessions with rows to compare. places: of the rows that take part."""
+        is_high = positive[takes_part] > 0.5
+        size = int(places.max()) + 1 if len(places) else 0
+        rows = torch.bincount(places, minlength=size)
+        if self.same_label_loss:
+            return (rows > 1).sum()
+        high = torch.bincount(places[is_high], minlength=size)
+        return ((high > 0) & (high < rows)).sum()
 
     def predict(self, logits: Tensor) -> dict[str, Tensor]:
         probs = logits.softmax(dim=-1)

@@ -17,10 +17,10 @@ class Metric(torchmetrics.Metric):
 
     ``consumes`` names the outputs of a tower that it can take, the preferred one first; with
     ``several_classes`` also those of more than one class (B, C), without ``one_class`` only those.
-    ``columns`` are further columns of the data, which ``update`` gets by name. ``update`` may get
-    no rows. ``compute`` returns NaN where the metric is undefined, such as an AUC without
-    positives. NaN predictions do not reach ``update``: they are counted, and make the metric
-    undefined.
+    ``columns`` are further columns of the data, which ``update`` gets by name; ``column_field`` is
+    the field of the config that names them. ``update`` may get no rows. ``compute`` returns NaN
+    where the metric is undefined, such as an AUC without positives. NaN predictions do not reach
+    ``update``: they are counted, and make the metric undefined.
     """
 
     full_state_update = False
@@ -29,6 +29,7 @@ class Metric(torchmetrics.Metric):
     one_class = True
     larger_is_better: bool | None  # None: neither, so it cannot choose a checkpoint
     columns: tuple[str, ...] = ()
+    column_field: str = ""
 
     def __init__(self) -> None:
         super().__init__(sync_on_compute=False)  # TaskSet.compute syncs all states at once

@@ -26,7 +26,7 @@ class AUCOfGroups(Metric):
         if reduction not in REDUCTIONS:
             words = f"is {reduction!r}; give one of {', '.join(REDUCTIONS)}"
             raise ConfigError.at("reduction", words)
-        self.columns, self.reduction = (column,), reduction
+        self.columns, self.column_field, self.reduction = (column,), field, reduction
         self.add_state("predictions", [], dist_reduce_fx="cat")
         self.add_state("labels", [], dist_reduce_fx="cat")
         self.add_state("groups", [], dist_reduce_fx="cat")

@@ -10,7 +10,7 @@ from tzmmoe.config.dialects.easyrec.built_in import DEFAULT_L2
 from tzmmoe.config.dialects.easyrec.outputs import rewrite_outputs
 from tzmmoe.config.dialects.easyrec.rewriting import Rewriting
 from tzmmoe.config.walk import messages
-from tzmmoe.errors import did_you_mean, join
+from tzmmoe.errors import did_you_mean, exactly, join
 from tzmmoe.protos.backbone_pb2 import EmbeddingLayer
 from tzmmoe.protos.custom_pb2 import NamedValue
 from tzmmoe.protos.layer_pb2 import KerasLayer, Struct, StructValue
@@ -175,7 +175,9 @@ def _refuse(layer: KerasLayer, path: str, name: str, rewriting: Rewriting) -> No
         rewriting.faults.add(place, words)
     else:
         hint = did_you_mean(name, CLASSES) or f"; give one of {', '.join(sorted(CLASSES))}"
-        rewriting.faults.add(place, f"is {name!r}, which is not a layer{hint}")
+        own = f"a class of your own is written as class_name: 'MODULE.{name}'"
+        words = f"is {name!r}, which is not a layer{hint}; {own}, with --allow_modules MODULE"
+        rewriting.faults.add(place, words)
 
 
 def fill(message: Message, parameters: Struct, path: str, rewriting: Rewriting) -> None:
@@ -191,9 +193,29 @@ def fill(message: Message, parameters: Struct, path: str, rewriting: Rewriting) 
             continue
         try:
             _set(message, fields[entry.key], entry.value, rewriting, join(own, "value"))
-        except (TypeError, ValueError) as error:
-            words = f"{entry.key} is {_plain(entry.value)!r}, which does not fit: {error}"
+        except (TypeError, ValueError):  # whose texts speak of Python
+            wanted = _wanted(fields[entry.key])
+            words = f"{entry.key} is {_shown(_plain(entry.value))}; give {wanted}"
             rewriting.faults.add(join(own, "value"), words)
+
+
+def _wanted(field: FieldDescriptor) -> str:
+    """What a setting takes, in the form of st_params."""
+    kinds = {
+        FieldDescriptor.CPPTYPE_STRING: 'a text, string_value: "..."',
+        FieldDescriptor.CPPTYPE_BOOL: "bool_value: true or false",
+        FieldDescriptor.CPPTYPE_UINT32: "a whole number of 0 or more, number_value: 8",
+        FieldDescriptor.CPPTYPE_INT32: "a whole number, number_value: 8",
+    }
+    one = kinds.get(field.cpp_type, "a number, number_value: 0.5")
+    return f"{one}, or a list of such" if field.is_repeated else one
+
+
+def _shown(value: object) -> str:
+    """A value in a message; whole numbers without a decimal point."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_shown, value))}]"
+    return exactly(value) if isinstance(value, float) else repr(value)
 
 
 def _set(

@@ -1,5 +1,7 @@
 """EasyRec's ``model_config``, with MMoE in its built-in form."""
 
+import logging
+
 from google.protobuf.message import Message
 
 from tzmmoe.config.dialects.easyrec import alternatives
@@ -10,10 +12,12 @@ from tzmmoe.config.dialects.easyrec.ranges import names_of
 from tzmmoe.config.dialects.easyrec.rewriting import Rewriting
 from tzmmoe.config.dialects.easyrec.towers import rewrite_tower
 from tzmmoe.config.walk import features, task_towers
-from tzmmoe.errors import Faults, did_you_mean
+from tzmmoe.errors import Faults, did_you_mean, few
 from tzmmoe.protos.model_pb2 import KERAS, MMoE, ModelConfig
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.textformat.paths import is_set
+
+log = logging.getLogger(__name__)
 
 # Message: EasyRec's fields, which are rewritten to others.
 WORDS = {
@@ -68,7 +72,15 @@ def _rank_model(pipeline: Pipeline, rewriting: Rewriting) -> None:
     """The one task of a RankModel becomes a tower without layers, named after its label."""
     config, labels = pipeline.model_config, pipeline.data_config.label_fields
     is_one = config.model_class == "RankModel" and config.WhichOneof("model") == "backbone"
+    if is_one and (count := len(config.backbone.task_towers)) > 1:
+        words = f"is 'RankModel', which has one task, but there are {count} task_towers"
+        remedy = "write 'MultiTaskModel', or remove them and set label_name"
+        rewriting.faults.add(f"{PATH}.model_class", f"{words}; {remedy}")
     if is_one and not config.backbone.task_towers:
+        if len(labels) > 1 and not config.label_name:
+            words = "%s.model_class is RankModel, which learns one label: %s, the first of %s; set "
+            remedy = "label_name for another, or write MultiTaskModel with a tower for each"
+            log.warning(words + remedy, PATH, labels[0], few(labels))
         label = config.label_name or next(iter(labels), "")
         tower = config.backbone.task_towers.add(tower_name=label, label_name=label)
         tower.num_class = config.num_class or 1

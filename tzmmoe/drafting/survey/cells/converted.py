@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tzmmoe.data.reading.base import Source
+from tzmmoe.data.reading.base import NO_READERS, Source
 from tzmmoe.drafting.survey.columns.profile import SEPARATOR
 from tzmmoe.features.column import decoded, plain
 from tzmmoe.features.forms import BadType, BadValue, as_text, is_text
@@ -108,8 +108,10 @@ class ConvertedSource(Source):
             for each, kind in zip(changes, kinds, strict=True)
         ]
 
-    def check_columns(self, file: str, needed: Sequence[str]) -> None:
-        self._source.check_columns(file, self._read_for(needed))
+    def check_columns(
+        self, file: str, needed: Sequence[str], readers: Mapping[str, str] = NO_READERS
+    ) -> None:
+        self._source.check_columns(file, self._read_for(needed), readers)
 
     def num_rows(self, file: str) -> int:
         return self._source.num_rows(file)

@@ -148,11 +148,12 @@ def _depth(tree: ast.AST) -> int:
 
 
 def _argument_names(tree: ast.Lambda, arity: Sequence[int]) -> tuple[str, ...]:
-    found, text = tree.args, ast.unparse(tree)
-    extra = [found.vararg, found.kwarg, *found.posonlyargs, *found.kwonlyargs, *found.defaults]
+    written, text = tree.args, ast.unparse(tree)
+    extra = [written.vararg, written.kwarg]
+    extra += [*written.posonlyargs, *written.kwonlyargs, *written.defaults]
     if any(extra):
         raise _fault(text, "has more than plain arguments; write lambda x: ... or lambda x, i: ...")
-    names = tuple(argument.arg for argument in found.args)
+    names = tuple(argument.arg for argument in written.args)
     if len(names) not in arity:
         takes = " or ".join(ARGUMENTS[count] for count in arity)
         raise _fault(text, f"has {len(names)} arguments, but takes {takes} here")
@@ -201,10 +202,10 @@ class _Compiler:
                 return self._subscript(node)
             case ast.Call():
                 return self._call(node)
-        found = NOT_HERE.get(type(node), "what an expression may not hold here")
+        refused = NOT_HERE.get(type(node), "what an expression may not hold here")
         if isinstance(node, ast.BinOp | ast.UnaryOp):
-            found = f"an operator other than {' '.join(ARITHMETIC)}"
-        raise _fault(node, f"is {found}; use arithmetic, indexes and functions such as tf.concat")
+            refused = f"an operator other than {' '.join(ARITHMETIC)}"
+        raise _fault(node, f"is {refused}; use arithmetic, indexes and functions such as tf.concat")
 
     def _apply(
         self, node: ast.expr, parts: Sequence[ast.expr], function: Callable[..., Value]
@@ -273,10 +274,10 @@ class _Compiler:
                     function.check(word, term.run(()))
 
         def run(*values: Value) -> Value:
-            found = dict(zip(terms, values, strict=True))
-            for word, value in found.items():
+            arguments = dict(zip(terms, values, strict=True))
+            for word, value in arguments.items():
                 function.check(word, value)
-            return function(**defaults, **found)
+            return function(**defaults, **arguments)
 
         return _applied(node, [*terms.values()], run)
 
@@ -316,9 +317,9 @@ def _applied(node: ast.AST, parts: Sequence[_Term], function: Callable[..., Valu
             # Without data, these can only be about shapes and types.
             if not any(tensor.is_meta for tensor in _tensors(values)):
                 raise
-            given = few([*map(described, _tensors(values))])
+            tensors = few([*map(described, _tensors(values))])
             said = str(error).partition("\n")[0]
-            raise _fault(shown, f"cannot be computed from {given}: {said}") from error
+            raise _fault(shown, f"cannot be computed from {tensors}: {said}") from error
 
     if all(part.is_fixed for part in parts):
         return _fixed(run(()))
@@ -369,6 +370,7 @@ def _too_deep(shown: str) -> ConfigError:
     return _fault(shown, f"is nested more than {DEEPEST} deep; write a simpler one")
 
 
-def _fault(found: str | ast.AST, text: str) -> ConfigError:
-    shown = found if isinstance(found, str) else ast.unparse(found)
+def _fault(part: str | ast.AST, text: str) -> ConfigError:
+    """A fault of a part of an expression, or of its text."""
+    shown = part if isinstance(part, str) else ast.unparse(part)
     return ConfigError.saying(f"{_short(shown)!r}: {text}")
