@@ -14,7 +14,7 @@ from tzmmoe.drafting.easyrec.differences import DIFFERENCES
 from tzmmoe.drafting.report import Report
 from tzmmoe.drafting.section import Entry
 from tzmmoe.drafting.traced import TracedPart
-from tzmmoe.errors import ConfigError, Faults, did_you_mean, few, join
+from tzmmoe.errors import ConfigError, Faults, did_you_mean, few, join, lies_in
 from tzmmoe.protos.compat.easyrec_pb2 import EasyRecConfig
 from tzmmoe.textformat.outline import Outline
 from tzmmoe.textformat.paths import is_set
@@ -22,6 +22,7 @@ from tzmmoe.textformat.reader import TextReading
 
 # Blocks that say where tables and streams are; their content is not read.
 PLACES = re.compile(r"(hive|kafka|datahub|binary)_(train|eval)_input")
+METRICS = "eval_config.metrics_set"
 SEQUENCES = "sequences are not supported yet; remove it"
 
 
@@ -46,8 +47,16 @@ def read(path: Path, faults: Faults) -> Source:
         raise ConfigError.at("--config", f"{path} holds no settings; give a pipeline of EasyRec")
     is_place = {node.name: bool(PLACES.fullmatch(node.name)) for node in outline.fields}
     outline.fields = [node for node in outline.fields if not is_place[node.name]]
-    faults.extend(TextReading(outline, OF_EASYREC).into(config))
+    found = TextReading(outline, OF_EASYREC).into(config)
+    if not measures_evaluation(config):
+        found = [fault for fault in found if not lies_in(fault.path, METRICS)]
+    faults.extend(found)
     return Source(config, outline, tuple(name for name, place in is_place.items() if place))
+
+
+def measures_evaluation(config: EasyRecConfig) -> bool:
+    """Whether the metrics of eval_config are those of the model: only a RankModel reads them."""
+    return config.model_config.model_class == "RankModel"
 
 
 def _unknown_field(word: str, owner: Descriptor) -> str:
