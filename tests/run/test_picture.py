@@ -87,3 +87,24 @@ def test_a_graph_without_check_is_refused(capsys) -> None:
     with pytest.raises(SystemExit):
         train.main(["--pipeline_config", "my.config", "--graph", "model.svg"])
     assert "--graph has no effect without --check" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("joined", "read"),
+    [
+        ('output_blocks: ["left", "right"]', [["left"], ["right", "tower ctr"]]),
+        ('concat_blocks: ["left", "right"]', [["left", "right"], ["left", "right", "tower ctr"]]),
+    ],
+)
+def test_a_tower_reads_its_own_block_where_each_has_one(
+    tmp_path: Path, joined: str, read: list[list[str]]
+) -> None:
+    blocks = "".join(
+        tiny_blocks.layer(name, "all", "mlp { hidden_units: [4] }") for name in ("left", "right")
+    )
+    folder = tiny_blocks.write(blocks + joined, tmp_path)
+    config = folder / "tiny.config"
+    related = 'tower_name: "cvr" relation_tower_names: ["ctr"] relation_mlp { hidden_units: [3] }'
+    config.write_text(config.read_text().replace('tower_name: "cvr"', related, 1))
+    made = tiny.session(folder).built.model
+    assert [list(tower.reads) for tower in towers(made)] == read

@@ -77,9 +77,7 @@ def build(
         of_body = (_groups(pipeline.model_config, by_name), list(by_path.values()))
         body = _body(pipeline.model_config, of_body, faults, modules)
         if body:
-            with faults.under(f"model_config.{pipeline.model_config.WhichOneof('model')}"):
-                for each in (tasks, final):
-                    each.add_outputs(body.outputs)
+            _add_outputs(pipeline.model_config, body, (tasks, final), faults)
             groups = body.inputs()
         names = list(dict.fromkeys(name for members in groups.values() for name in members))
         features = [by_name[name] for name in names if name in by_name]
@@ -102,6 +100,15 @@ def build(
     by_spec = {name: spec for name, (_, spec) in specs.items()}
     classes = _classes(pipeline.model_config, by_spec)
     return Built(groups, features, helpers, by_spec, setting, tasks, final, model, classes)
+
+
+def _add_outputs(
+    config: ModelConfig, body: Body, task_sets: Sequence[TaskSet], faults: Faults
+) -> None:
+    """Let the tasks give the body's outputs too."""
+    with faults.under(f"model_config.{config.WhichOneof('model')}"):
+        for tasks in task_sets:
+            tasks.add_outputs(body.outputs)
 
 
 def _model(

@@ -182,6 +182,10 @@ class Body(nn.Module, ABC):
         """The names of those parts that the towers read; of the groups, without parts."""
         return [part.name for part in self.parts()] or [f"group {name}" for name in self.groups]
 
+    def ends_of(self, tower: int) -> Sequence[str]:
+        """Those of the ends that this tower reads."""
+        return self.ends()
+
     def order(self, names: Sequence[str]) -> list[str]:
         """The towers, each after those it reads. Raises ConfigError if there is no such order."""
         unknown = {name for read in self.reads.values() for name in read} - set(names)

@@ -17,7 +17,7 @@ from tzmmoe.drafting.easyrec.model import (
     tell_differences,
     weigh_towers,
 )
-from tzmmoe.drafting.easyrec.source import Part, Source, read
+from tzmmoe.drafting.easyrec.source import Part, Source, measures_evaluation, read
 from tzmmoe.drafting.easyrec.training import put_training
 from tzmmoe.drafting.report import Report
 from tzmmoe.drafting.traced import TracedDraft
@@ -39,7 +39,7 @@ def converted(path: Path, modules: Modules = NO_MODULES) -> TracedDraft:
     _put(draft, whole, source, path.parent)
     rewritten: dict[str, str] = {}
     if not faults:
-        rewritten = put_model(draft, source.config.model_config, faults)
+        rewritten = put_model(draft, source.config, faults)
     if not faults:
         written = faults_of(draft.pipeline, modules)
         if not written:
@@ -79,7 +79,8 @@ def _put(draft: TracedDraft, whole: Part, source: Source, folder: Path) -> None:
         words = "features are not read from such a file here; write them out, as feature_config"
         whole.fault("fg_json_path", words)
     put_training(root, training, data)
-    put_evaluation(root, whole.part("eval_config"), data)
+    evaluation, is_rank_model = whole.part("eval_config"), measures_evaluation(source.config)
+    put_evaluation(root, evaluation, data, is_rank_model=is_rank_model)
     put_export(root, whole.part("export_config"), training)
     put_data(root, data)
     grouped = expand_names(model)
@@ -89,7 +90,7 @@ def _put(draft: TracedDraft, whole: Part, source: Source, folder: Path) -> None:
     if data.value("sample_weight"):
         weigh_towers(model.message, data.value("sample_weight"))
         data.differs("weights")
-    tell_differences(model.message, draft.report)
+    tell_differences(source.config, draft.report)
 
 
 def _resolved(folder: Path, text: str) -> str:

@@ -1,20 +1,22 @@
 """eval_config and export_config."""
 
 from tzmmoe.drafting.easyrec.source import Part
-from tzmmoe.drafting.easyrec.words import OF_EVALUATION, OF_EXPORTS
+from tzmmoe.drafting.easyrec.words import OF_EVALUATION, OF_EXPORTS, OF_METRICS
 from tzmmoe.drafting.section import Entry
 from tzmmoe.drafting.traced import TracedPart
 
 KINDS = {"final": "latest", "latest": "latest", "best": "best"}
 
 
-def put_evaluation(root: TracedPart, evaluation: Part, data: Part) -> None:
-    """eval_config; it counts rows there, batches here."""
+def put_evaluation(root: TracedPart, evaluation: Part, data: Part, *, is_rank_model: bool) -> None:
+    """eval_config; it counts rows there, batches here. The tower of a RankModel has its metrics."""
     rows, size = evaluation.entry("num_examples"), max(data.value("eval_batch_size"), 1)
     if rows.value:
         steps = Entry(-(-rows.value // size), rows.path)
         root.part("eval_config").put("num_steps", steps, f"batches of {size:,} rows")
     evaluation.idle(OF_EVALUATION)
+    if not is_rank_model:
+        evaluation.idle(OF_METRICS)
 
 
 def put_export(root: TracedPart, export: Part, training: Part) -> None:

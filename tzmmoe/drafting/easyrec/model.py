@@ -7,10 +7,11 @@ from google.protobuf.message import Message
 from tzmmoe.build.rules import rules
 from tzmmoe.config.dialects.easyrec.ranges import names_of
 from tzmmoe.config.walk import messages
-from tzmmoe.drafting.easyrec.source import Part, tell_difference
+from tzmmoe.drafting.easyrec.source import METRICS, Part, measures_evaluation, tell_difference
 from tzmmoe.drafting.report import Report
 from tzmmoe.drafting.traced import TracedDraft
 from tzmmoe.errors import Faults, join, lies_in
+from tzmmoe.protos.compat.easyrec_pb2 import EasyRecConfig
 from tzmmoe.protos.loss_pb2 import LossType
 from tzmmoe.protos.model_pb2 import ModelConfig
 from tzmmoe.protos.pipeline_pb2 import Pipeline
@@ -18,6 +19,7 @@ from tzmmoe.textformat.paths import is_set
 from tzmmoe.textformat.writer import in_braces, written
 
 PATH = "model_config"
+RANK_TOWER = f"{PATH}.backbone.task_towers[0]"
 
 
 def expand_names(model: Part) -> set[str]:
@@ -44,17 +46,28 @@ def weigh_towers(model: Message, weight: str) -> None:
             message.sample_weight_name = weight
 
 
-def put_model(draft: TracedDraft, model: ModelConfig, faults: Faults) -> dict[str, str]:
+def put_model(draft: TracedDraft, config: EasyRecConfig, faults: Faults) -> dict[str, str]:
     """Write the canonical form. Returns {path in it: path in the pipeline of EasyRec}."""
     pipeline = Pipeline()
     pipeline.CopyFrom(draft.pipeline)
-    pipeline.model_config.CopyFrom(model)
-    rewritten = {
-        path: own for path, own in rules().rewrite(pipeline, faults).items() if lies_in(path, PATH)
-    }
+    pipeline.model_config.CopyFrom(config.model_config)
+    rewritten = _rewrite(pipeline, faults)
+    towers = pipeline.model_config.backbone.task_towers
+    if measures_evaluation(config) and config.eval_config.metrics_set and len(towers) == 1:
+        towers[0].metrics_set.extend(config.eval_config.metrics_set)
+        rewritten |= _rewrite(pipeline, faults) | {f"{RANK_TOWER}.metrics_set": METRICS}
+        draft.report.became += [
+            (f"{METRICS}[{index}]", f"{RANK_TOWER}.metrics[{index}]", in_braces(metric))
+            for index, metric in enumerate(towers[0].metrics)
+        ]
     draft.pipeline.model_config.CopyFrom(pipeline.model_config)
-    _tell_rewriting(draft, model, rewritten)
+    _tell_rewriting(draft, config, rewritten)
     return rewritten
+
+
+def _rewrite(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
+    rewritten = rules().rewrite(pipeline, faults)
+    return {path: own for path, own in rewritten.items() if lies_in(path, PATH)}
 
 
 def own_path(path: str, rewritten: Mapping[str, str]) -> str:
@@ -68,9 +81,12 @@ def own_path(path: str, rewritten: Mapping[str, str]) -> str:
     return path
 
 
-def _tell_rewriting(draft: TracedDraft, model: ModelConfig, rewritten: Mapping[str, str]) -> None:
+def _tell_rewriting(
+    draft: TracedDraft, config: EasyRecConfig, rewritten: Mapping[str, str]
+) -> None:
     """Report and comment on what has another name, and on defaults that are written out."""
-    before, after = dict(_leaves(model, PATH)), dict(_leaves(draft.pipeline.model_config, PATH))
+    before = dict(_leaves(config, ""))
+    after = dict(_leaves(draft.pipeline.model_config, PATH))
     blocks = dict(messages(draft.pipeline.model_config, PATH))
     told: set[str] = set()
     for new in rewritten:
@@ -97,8 +113,11 @@ def _leaves(message: Message, path: str) -> Iterator[tuple[str, str]]:
                 yield join(here, field.name), written(field, value)
 
 
-def tell_differences(model: ModelConfig, report: Report) -> None:
+def tell_differences(config: EasyRecConfig, report: Report) -> None:
     """Report the differences that concern a model, which is in the words of EasyRec."""
+    model = config.model_config
+    if measures_evaluation(config) and any(_is_set(m, "max_f1") for _, m in messages(config)):
+        tell_difference(report, "max_f1")
     if model.WhichOneof("model") == "esmm":
         tell_difference(report, "esmm")
     if model.WhichOneof("model") == "mmoe":

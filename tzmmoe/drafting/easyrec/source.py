@@ -15,7 +15,7 @@ from tzmmoe.drafting.easyrec.differences import DIFFERENCES
 from tzmmoe.drafting.report import Report
 from tzmmoe.drafting.section import Entry
 from tzmmoe.drafting.traced import TracedPart
-from tzmmoe.errors import ConfigError, Faults, did_you_mean, few, join
+from tzmmoe.errors import ConfigError, Faults, did_you_mean, few, join, lies_in
 from tzmmoe.protos.compat.easyrec_pb2 import EasyRecConfig
 from tzmmoe.textformat.outline import Outline
 from tzmmoe.textformat.paths import is_set
@@ -26,6 +26,7 @@ PLACES = re.compile(r"(hive|kafka|datahub|binary)_(train|eval)_input")
 MOST_SLIPS = 5  # unknown names at the top; with more of them than known ones, it is another text
 SCHEMA = EasyRecConfig.DESCRIPTOR.file
 LISTED = ("Optimizer", "LearningRate")  # of which all fields are listed, since one must be chosen
+METRICS = "eval_config.metrics_set"
 SEQUENCES = "sequences are not supported yet; remove it"
 
 
@@ -51,7 +52,10 @@ def read(path: Path, faults: Faults) -> Source:
         raise ConfigError.at("--config", f"{path} holds no settings; give a pipeline of EasyRec")
     is_place = {node.name: bool(PLACES.fullmatch(node.name)) for node in outline.fields}
     outline.fields = [node for node in outline.fields if not is_place[node.name]]
-    faults.extend(TextReading(outline, OF_EASYREC).into(config))
+    found = TextReading(outline, OF_EASYREC).into(config)
+    if not measures_evaluation(config):
+        found = [fault for fault in found if not lies_in(fault.path, METRICS)]
+    faults.extend(found)
     return Source(config, outline, tuple(name for name, place in is_place.items() if place))
 
 
@@ -70,6 +74,11 @@ def _check_kind(text: str, path: Path) -> None:
         unknown = few(sorted(names - known))
         words = f"{path} is no pipeline of EasyRec, which has no {unknown}; check the path"
         raise ConfigError.at("--config", words)
+
+
+def measures_evaluation(config: EasyRecConfig) -> bool:
+    """Whether the metrics of eval_config are those of the model: only a RankModel reads them."""
+    return config.model_config.model_class == "RankModel"
 
 
 def _unknown_field(word: str, owner: Descriptor) -> str:

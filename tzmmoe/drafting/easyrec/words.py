@@ -64,6 +64,8 @@ OF_EVALUATION = {
     "max_evals": "evaluations come with checkpoints",
     "save_graph": GRAPH,
     "eval_online": "train_speed_logger.with_metrics measures the training rows",
+}
+OF_METRICS = {
     "metrics_set": "EasyRec's multi-task models do not read it either; the towers' metrics count",
 }
 OF_EXPORTS = {

@@ -256,6 +256,9 @@ class Backbone(Body):
     def ends(self) -> list[str]:
         return ["top_mlp"] if self.top else self.graph.outputs
 
+    def ends_of(self, tower: int) -> list[str]:
+        return self.ends() if self.top or self.graph.joins else [self.graph.outputs[tower]]
+
 
 def _kind(block: Block | Reader) -> str:
     """A block's layers by their words."""

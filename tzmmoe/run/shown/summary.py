@@ -91,11 +91,11 @@ def _dense_lines(model: RankModel) -> Iterator[str]:
 
 
 def towers(model: RankModel) -> list[Part]:
-    """The towers, each of which reads the ends of the body, and perhaps other towers."""
+    """The towers, each of which reads ends of the body, and perhaps other towers."""
     found = []
-    for name in model.names:
+    for index, name in enumerate(model.names):
         reads = [
-            *model.body.ends(),
+            *model.body.ends_of(index),
             *(f"tower {other}" for other in model.body.reads.get(name, ())),
         ]
         found.append(part_of(f"tower {name}", model.towers[f"tower_{name}"], reads))
