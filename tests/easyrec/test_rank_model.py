@@ -87,3 +87,17 @@ def test_an_unknown_layer_has_one_fault_and_no_consequences(tmp_path: Path) -> N
     text = MODEL.replace("UNITS", "1").replace('class_name: "MLP" mlp', 'class_name: "MPL" mlp')
     [line] = said_of_all(loaded(tmp_path, taobao.config(text)))
     assert "class_name: is 'MPL', which is not a layer; did you mean 'MLP'?" in line
+
+
+def test_a_softmax_inside_an_mlp_is_refused_with_the_layer_to_add(tmp_path: Path) -> None:
+    text = MODEL.replace("UNITS", "3").replace('"linear"', '"softmax"')
+    [line] = said_of_all(loaded(tmp_path, taobao.config(text)))
+    assert "mlp.final_activation" in line
+    assert "is 'softmax', a layer of its own here; add Softmax after it" in line
+
+
+def test_a_model_beside_a_backbone_is_told_where_its_parts_go(tmp_path: Path) -> None:
+    text = MODEL.replace("RankModel", "MMoE").replace('label_name: "buy"', "")
+    text = text.replace("UNITS", "3").replace("model_params", "mmoe { num_expert: 2 } model_params")
+    lines = said(loaded(tmp_path, taobao.config(text)))
+    assert any("write the network as blocks and the towers in model_params" in x for x in lines)

@@ -169,6 +169,12 @@ FACTS = SchemaFacts(
         **{name: [{*pair} for pair in aliases.items()] for name, aliases in ALIASES.items()},
     },
     beside={"ModelConfig": {"backbone": dict.fromkeys(ON_BACKBONE.values(), "model_params")}},
+    remedies={
+        "ModelConfig": {
+            "backbone": "write the network as blocks and the towers in model_params, as "
+            "docs/backbone.md shows"
+        }
+    },
     positive=frozenset(POSITIVE.split()),
     replacing={"TrainConfig": [{"num_steps", "num_epochs"}]},
     units={

@@ -17,6 +17,7 @@ class SchemaFacts:
     ``units``: by ``Message.field``, the unit to suggest where a string field is set to a bare
     number. ``positive``: as ``Message.field``, the unsigned fields that must not be 0. ``beside``:
     by message, for a field of a text, the fields that are read as another while it is there too.
+    ``remedies``: by message, for a field that excludes others, what to write in place of both.
     """
 
     unknown_field: Callable[[str, Descriptor], str]
@@ -26,6 +27,7 @@ class SchemaFacts:
     positive: Collection[str] = ()
     replacing: Mapping[str, Sequence[Set[str]]] = field(default_factory=dict)
     beside: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
+    remedies: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def rivals(self, owner: Descriptor, name: str) -> set[str]:
         """The fields that an edit of the field ``name`` unsets."""
@@ -34,6 +36,12 @@ class SchemaFacts:
     def replaced(self, owner: Descriptor, name: str) -> set[str]:
         """Those of them that stay if an edit has set them."""
         return _others(self.replacing, owner, name)
+
+    def clash(self, owner: Descriptor, name: str, other: str) -> str:
+        """What is wrong with a field, and what to do, where one is set that excludes it."""
+        own = self.remedies.get(owner.name, {})
+        remedy = next((own[each] for each in (name, other) if each in own), "")
+        return f"is set, and so is {other}; keep one{remedy and f', or {remedy}'}"
 
     def read_as(self, owner: Descriptor, names: Collection[str]) -> dict[str, str]:
         """Of the fields of a text, those that are read as others."""

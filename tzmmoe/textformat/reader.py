@@ -116,7 +116,7 @@ class TextReading:
     def _refused(self, message: Message, field: FieldDescriptor, node: Node, path: str) -> bool:
         """Whether the field clashes with what the message holds so far, or with its own type."""
         if other := rival(message, field):
-            self._add(node.start, path, f"is set, and so is {other}; keep one")
+            self._add(node.start, path, self.facts.clash(message.DESCRIPTOR, field.name, other))
         elif not field.is_repeated and message.HasField(field.name):
             self._add(node.start, path, "is set twice; keep one", lost=False)
         elif not field.is_repeated and node.elements is not None:

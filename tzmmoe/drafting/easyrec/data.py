@@ -71,7 +71,7 @@ def _put_reader(part: TracedPart, data: Part) -> None:
             quoting = DataConfig.Quoting.Value(QUOTING[kind.value])
             part.put("quoting", Entry(quoting, kind.path), f"as {kind.value} reads them")
     elif kind:
-        words = f"{kind.value} has no counterpart; the paths' names say how files are read"
+        words = f"{kind.value} has no counterpart; files are read by their suffix, .csv or .parquet"
         data.leave_out("input_type", words)
     else:
         data.fault("input_type", "is not set; give CSVInput, or how the data are stored")
