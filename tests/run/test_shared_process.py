@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from e2e import tiny
+from forked import CONTEXT
 from run.runs import ONE_EPOCH, weights
 
 from tzmmoe.errors import ConfigError
@@ -155,7 +155,7 @@ def test_a_pickled_pipeline_predicts_the_same_in_a_new_process(
     made = tiny.pipeline(tiny_folder, run, **ONE_EPOCH)
     source, here, there = tiny_folder / "eval.parquet", tmp_path / "1.csv", tmp_path / "2.csv"
     made.predict(str(source), str(here))
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=CONTEXT) as pool:
         pool.submit(made.predict, str(source), str(there)).result(timeout=120)
     assert there.read_text() == here.read_text()
 

@@ -6,12 +6,12 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forked import CONTEXT
 from messages import says
 from serving.small import Small
 
@@ -86,7 +86,7 @@ def test_a_pool_of_new_processes_scores_with_a_pickled_scorer(
     """Also one that was loaded by a relative path, and one on a device."""
     monkeypatch.chdir(export.parent)
     scorers = [Scorer.load(export), Scorer.load("export", torch.device("cpu"))]
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(2, mp_context=CONTEXT) as pool:
         monkeypatch.chdir("/")
         answers = list(pool.map(scored, scorers * 2, timeout=120))
     assert os.getpid() not in {process for process, _ in answers}
