@@ -5,14 +5,13 @@ import os
 import pickle
 import random
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -97,12 +96,11 @@ def test_runs_of_several_threads_end_like_each_alone(tiny_folder: Path, tmp_path
 FORKS = """
 import multiprocessing, os, sys, threading
 import torch
-sys.path[:0] = sys.argv[3:]
 from pathlib import Path
 from e2e import tiny
 from run.runs import ONE_EPOCH
 
-data, folder = map(Path, sys.argv[1:3])
+data, folder = map(Path, sys.argv[1:])
 
 def fit(name):
     tiny.pipeline(data, folder / name, **ONE_EPOCH).fit()
@@ -137,11 +135,7 @@ def test_forked_processes_train_like_their_parent_with_as_many_threads(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
     """OpenMP's threads do not survive a fork, and a process that waits for them hangs."""
-    tests = Path(__file__).parents[1]
-    paths = [str(tests), str(tests.parent)]
-    command = [sys.executable, "-c", FORKS, str(tiny_folder), str(tmp_path), *paths]
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    done = forked.run("-c", FORKS, tiny_folder, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["first 3 2", "second 3 2"]  # beside the child's own thread
     of_parent = weights(tmp_path / "parent" / LAST)

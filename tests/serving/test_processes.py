@@ -3,12 +3,11 @@
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import torch
 from forked import CONTEXT
@@ -26,6 +25,7 @@ import ctypes, json, os, signal, sys
 import torch
 from tzmmoe.serving.scorer import Scorer
 
+torch.set_num_threads(2)
 scorer = Scorer.load(sys.argv[1])
 rows = [{"word": ["a", "b"]}] * 64
 before = scorer.score(rows)["probs_ctr"].tolist()
@@ -63,13 +63,7 @@ def test_workers_that_were_forked_after_a_request_answer(
     """OpenMP's threads do not survive a fork, and a program that waits for them hangs. They end
     before Python forks. A server written in C forks without telling Python; its child uses one
     thread."""
-    run = subprocess.run(
-        [sys.executable, "-c", FORKS, str(export), forked_by],
-        env={**os.environ, "OMP_NUM_THREADS": "2"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    run = forked.run("-c", FORKS, export, forked_by)
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines() == [f"True {threads}"] * 2
     if forked_by == "c":
