@@ -8,11 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 from e2e import tiny
+from hypothesis import settings
 from ranks import Ranks, ranks
 from same_numbers import write_for
 
 # Runs are compared bit for bit with runs of other processes, which have one thread too.
 torch.set_num_threads(1)
+
+# A machine that is shared may take its time. `make test` tries some examples, `make test-rest` all.
+settings.register_profile("all", deadline=None)
+settings.register_profile("some", deadline=None, max_examples=30)
+settings.load_profile("all")
 
 # Before and after each test pytest goes through all loggers that do not propagate: dozens of torch.
 for each in logging.root.manager.loggerDict.values():
