@@ -19,15 +19,16 @@ TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxproce
 	--dist loadscope --no-loadscope-reorder
 
 test: install
-	$(TESTS) -m "not (long or torchrec)"
+	$(TESTS) -m "not (long or torchrec)" --hypothesis-profile some
 
 # Includes the slow tests.
 test-all: install
 	$(TESTS)
 
-# Everything that `make test` skips: slow tests, and tests that need TorchRec.
+# Everything that `make test` skips: slow tests, tests that need TorchRec, and further examples of
+# those by Hypothesis.
 test-rest: install
-	$(TESTS) -m "long or torchrec"
+	$(TESTS) -m "long or torchrec or hypothesis"
 
 # The unit tests with the oldest and with the newest versions that setup.py allows, in environments
 # of their own. torch is that of constraints.txt in both. The newest protobuf does without

@@ -1,6 +1,5 @@
 """Processes that exchange over gloo, kept for many tests."""
 
-import multiprocessing
 import os
 import socket
 import traceback
@@ -8,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
+
+from forked import CONTEXT
 
 PATIENCE_S = 60.0
 
@@ -17,15 +18,14 @@ class Ranks:
 
     def __init__(self, size: int, patience_s: float) -> None:
         self.size, self._asked = size, 0
-        context = multiprocessing.get_context("spawn")
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             port = taken.getsockname()[1]
         self._pipes, self._processes = [], []
         for rank in range(size):
-            here, there = context.Pipe()
+            here, there = CONTEXT.Pipe()
             given = (rank, size, port, patience_s, there)
-            process = context.Process(target=_work, args=given, daemon=True)
+            process = CONTEXT.Process(target=_work, args=given, daemon=True)
             process.start()
             self._pipes.append(here)
             self._processes.append(process)

@@ -1,6 +1,7 @@
 """The house: floors, sizes, and what must not be there."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,11 @@ SEES_MESSAGES = {
 LONGEST_FILE, LONGEST_FUNCTION, MOST_PARAMETERS, MOST_FILES = 400, 50, 6, 14
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def place(path: Path) -> str:
     """The folder, or the module, of the package's top level that a file belongs to."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
@@ -65,9 +71,7 @@ def file(request: pytest.FixtureRequest) -> Path:
 def test_a_file_imports_only_from_lower_floors_or_its_own_folder(file: Path) -> None:
     here = place(file)
     wrong = {
-        other
-        for other in imported(ast.parse(file.read_text()))
-        if other != here and FLOOR[other] >= FLOOR[here]
+        other for other in imported(parsed(file)) if other != here and FLOOR[other] >= FLOOR[here]
     }
     assert not wrong, f"floor {FLOOR[here]} must not import {wrong}"
 
@@ -89,13 +93,13 @@ def covers(place: str, file: Path) -> bool:
 
 def test_messages_of_the_schema_are_seen_only_where_there_is_a_reason(file: Path) -> None:
     """Or a plain object could be given in their place: proto stops at the registry."""
-    if sees_messages(ast.parse(file.read_text())):
+    if sees_messages(parsed(file)):
         assert may_see_messages(file), "imports tzmmoe.protos; take plain values instead"
 
 
 def test_every_place_that_may_see_messages_does() -> None:
     """So that the list does not outlive its reasons."""
-    seeing = {f for f in FILES if sees_messages(ast.parse(f.read_text()))}
+    seeing = {f for f in FILES if sees_messages(parsed(f))}
     for place in SEES_MESSAGES:
         assert any(covers(place, file) for file in seeing), f"{place} sees no message"
 
@@ -139,7 +143,7 @@ def is_private(name: str) -> bool:
 
 def test_private_interfaces_of_torch_are_used_in_one_file(file: Path) -> None:
     if file != PACKAGE / "private_torch.py":
-        assert not private_uses(ast.parse(file.read_text())), "move it to private_torch.py"
+        assert not private_uses(parsed(file)), "move it to private_torch.py"
 
 
 @pytest.mark.parametrize(
@@ -170,7 +174,7 @@ def test_other_names_are_not_taken_for_private_ones(code: str) -> None:
 def test_a_file_is_short_and_so_are_its_functions(file: Path) -> None:
     lines = file.read_text().splitlines()
     assert len(lines) <= LONGEST_FILE
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(parsed(file)):
         if isinstance(node, ast.FunctionDef):
             # A signature that mirrors a message of the schema is a table, not code.
             begin = node.body[0].lineno if node.name == "__init__" else node.lineno
@@ -185,7 +189,7 @@ def test_a_folder_holds_few_files() -> None:
 
 
 def test_a_file_opens_with_what_it_is_for(file: Path) -> None:
-    assert ast.get_docstring(ast.parse(file.read_text()))
+    assert ast.get_docstring(parsed(file))
 
 
 def test_every_folder_opens_with_what_it_is_for() -> None:
@@ -205,7 +209,7 @@ def test_every_folder_opens_with_what_it_is_for() -> None:
 
 
 def test_the_environment_is_read_in_one_place_and_nothing_is_caught_broadly(file: Path) -> None:
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(parsed(file)):
         if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv"):
             assert file == PACKAGE / "system/environment.py"
         if isinstance(node, ast.ExceptHandler):
@@ -219,7 +223,7 @@ def test_names_that_say_nothing_do_not_exist() -> None:
     stems = {part for path in FILES for part in path.relative_to(PACKAGE).with_suffix("").parts}
     assert not stems & {"utils", "util", "common", "misc", "helper", "helpers", "manager"}
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.ClassDef):
                 assert not node.name.startswith("Base"), node.name
             if isinstance(node, ast.FunctionDef):
@@ -246,7 +250,7 @@ def test_no_ring_of_imports_exists_inside_a_folder() -> None:
     edges: dict[str, set[str]] = {}
     for name, path in modules.items():
         names = set()
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.ImportFrom) and node.module:
                 names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         edges[name] = {other for other in names if other in modules} - {name}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import forked
 import pytest
 import torch
 from packaging.requirements import Requirement
@@ -95,9 +96,7 @@ def test_a_command_prints_the_message_and_exits_with_2() -> None:
         "import torch; from tzmmoe import private_torch; from tzmmoe.system import cli; "
         "del torch._ops.OperatorBase; cli.run(lambda argv: private_torch.is_operator(len))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = forked.run("-c", program)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert re.search(says_what_to_install("OperatorBase"), done.stderr, re.MULTILINE)

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from cases import some
 from written import (
     CONFIG,
     FIXTURES,
@@ -247,18 +248,20 @@ def mutations(path: Path, chance: random.Random, count: int) -> Iterator[str]:
         yield "\n".join(mutated)
 
 
-MUTATED = [
-    *(pytest.param(path, marks=pytest.mark.long) for path in SHIPPED),
-    *map(fixture, RUNNING),
-]
+SMALL = list(map(fixture, RUNNING))
+MUTATED = [*((path, 120) for path in (*SHIPPED, *SMALL)), *((path, 40) for path in SMALL)]
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("path", MUTATED, ids=lambda path: path.stem)
-def test_a_mutated_config_builds_or_has_faults_and_never_fails_otherwise(tmp_path, path):
+@pytest.mark.parametrize(
+    ("path", "count"),
+    some(MUTATED, *MUTATED[-len(SMALL) :]),
+    ids=lambda each: each if isinstance(each, int) else each.stem,
+)
+def test_a_mutated_config_builds_or_has_faults_and_never_fails_otherwise(tmp_path, path, count):
     chance = random.Random(path.stem)
     outcomes = {"built": 0, "refused": 0}
-    for content in mutations(path, chance, 120):
+    for content in mutations(path, chance, count):
         config = loaded(tmp_path, content)
         faults = Faults(config.faults)
         made = build(config.pipeline, tmp_path, faults)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from cases import some
 from e2e import tiny
 from models import models_of_tiny
 
@@ -66,7 +67,7 @@ def test_it_learns_is_measured_and_predicts_from_its_export_as_in_evaluation(
         assert np.abs(probs["ctr"] * probs["cvr"] - probs["ctcvr"]).max() < 1e-6
 
 
-@pytest.mark.parametrize("process", ["", "pcgrad"])
+@pytest.mark.parametrize("process", some(["", "pcgrad"], ""))
 def test_training_on_is_the_same_as_never_having_stopped(folder, tmp_path, process) -> None:
     surgery = {"train_config__grad_process": process}
     tiny.pipeline(folder, tmp_path / "whole", **surgery, **{STEPS: 14}).fit()

@@ -2,12 +2,11 @@
 
 import csv
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 
@@ -42,19 +41,7 @@ def write_rows(path: Path, count: int, seed: int) -> dict[str, np.ndarray]:
 
 
 def run(*command: str, folder: Path) -> subprocess.CompletedProcess:
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(map(str, sys.path)),
-        "OMP_NUM_THREADS": "1",
-        "EXPORT_PATH": str(folder / "exports"),
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", *command],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = forked.run("-m", *command, folder=folder, EXPORT_PATH=str(folder / "exports"))
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -59,10 +60,8 @@ def test_s1_18_predictions_of_the_export_are_those_of_the_evaluation(
         words = ["--predict_input_path", str(tmp_path / "eval.csv"), "--reserved_columns", "clk"]
         of_export = ["--saved_model_dir", str(tmp_path / "export")]
         given = of_export if source == "export" else ["--pipeline_config", str(config)]
-        command = [sys.executable, "-m", "tzmmoe.predict", *given, *words]
-        done = subprocess.run(
-            [*command, "--predict_output_path", str(target)], capture_output=True, text=True
-        )
+        written = ["--predict_output_path", target]
+        done = forked.run("-m", "tzmmoe.predict", *given, *words, *written)
         assert not done.returncode, done.stderr
         table = pq.read_table(target)
         probs, labels = np.array(table["probs_ctr"]), np.array(table["clk"]).astype(int)

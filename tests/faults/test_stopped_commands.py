@@ -45,7 +45,8 @@ def signals_at(moment: int, lasts_s: float) -> list[tuple[float, signal.Signals]
     return [(time_s, source.choice(STOPPING)) for time_s in times[:count]]
 
 
-SHORT = {"train": (20,), "predict": (15,), "init": (6, 18)}
+SHORT = {"train": (20,), "init": (6,)}
+OTHERS = [("predict", (15,)), ("init", (18,))]
 PARTS = 4 if os.environ.get("ALL_FAULTS") else 1  # of the moments, which take minutes each
 CASES = [(command, range(first, MOMENTS, 4)) for command in COMMANDS for first in range(PARTS)]
 
@@ -54,7 +55,7 @@ CASES = [(command, range(first, MOMENTS, 4)) for command in COMMANDS for first i
     ("command", "moments"),
     [
         *(pytest.param(command, moments) for command, moments in SHORT.items()),
-        *(pytest.param(*case, marks=pytest.mark.long) for case in CASES),
+        *(pytest.param(*case, marks=pytest.mark.long) for case in OTHERS + CASES),
     ],
 )
 def test_a_signal_at_any_moment_ends_a_command_with_its_code_and_all_or_nothing(

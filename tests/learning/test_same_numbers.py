@@ -1,6 +1,7 @@
 """One process, two and four: with the same global batches, the same losses, weights and metrics."""
 
 import pytest
+from cases import some
 from same_numbers import compare
 
 SPARSE = "train_config__sparse_optimizer"
@@ -40,9 +41,7 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [n if n in USUAL else pytest.param(n, marks=pytest.mark.long) for n in OPTIMIZERS]
-)
+@pytest.mark.parametrize("name", some(OPTIMIZERS, "sgd", "rowwise", "adam"))
 def test_two_processes_have_the_numbers_of_one(folders, tmp_path, two, name) -> None:
     """With every optimizer, its state included, after an epoch of 51 steps with a tail."""
     assert max(compare(folders, tmp_path, two, {SPARSE: OPTIMIZERS[name]})) < 1e-5
@@ -65,7 +64,7 @@ def test_towers_that_read_others_learn_as_in_one_process(folders, tmp_path, two)
     assert max(compare(folders, tmp_path, two, OTHERS["relations and surgery"])) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["pos_weight", "focal"])
+@pytest.mark.parametrize("name", some(["pos_weight", "focal"], "focal"))
 def test_losses_for_rare_labels_are_those_of_the_global_batch(folders, tmp_path, two, name) -> None:
     """One tower weighs all rows alike, the other by a column, and some rows lack its label."""
     assert max(compare(folders, tmp_path, two, OTHERS[name])) < 1e-5

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
+import forked
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -189,8 +190,7 @@ def test_an_exported_model_and_loss_need_no_module(folder, tmp_path) -> None:
             assert b"copies" not in file.read_bytes()
     assert "copies" not in (export / "signature.json").read_text()
     rows, out = tiny_rows(folder), tmp_path / "scored.pt"
-    command = [sys.executable, "-c", WITHOUT, str(export), str(rows), str(out)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = forked.run("-c", WITHOUT, export, rows, out, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     evaluated = pq.read_table(tmp_path / "evaluated.parquet")["probs_ctr"].to_numpy()
     assert np.abs(torch.load(out).numpy() - evaluated).max() < 1e-6

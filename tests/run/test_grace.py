@@ -1,14 +1,12 @@
 """runtime_config.grace_period: the time that a run has after a signal."""
 
 import math
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
+import forked
 import pytest
 from e2e import tiny
 from messages import fails, says
@@ -45,15 +43,8 @@ def test_a_run_that_cannot_end_in_time_ends_at_once_and_loses_no_checkpoint(
     tiny_folder, tmp_path
 ) -> None:
     """It is stuck while saving, where a second signal does nothing."""
-    tests = Path(__file__).parents[1]
     began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", STUCK, tiny_folder, tmp_path / "stuck", "10"],
-        capture_output=True,
-        text=True,
-        env=os.environ
-        | {"PYTHONPATH": os.pathsep.join([str(tests), *sys.path]), "OMP_NUM_THREADS": "1"},
-    )
+    done = forked.run("-c", STUCK, tiny_folder, tmp_path / "stuck", "10")
     assert done.returncode == 128 + signal.SIGTERM, done.stderr
     assert time.monotonic() - began < 90
     says(done.stderr, "runtime_config.grace_period", "0.5s", "--continue_train")

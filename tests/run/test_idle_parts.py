@@ -2,8 +2,10 @@
 gradients are still pending at the end."""
 
 import logging
+from itertools import product
 
 import pytest
+from cases import some
 from e2e import tiny
 from messages import says
 from run.runs import ONE_EPOCH, go_on
@@ -15,6 +17,7 @@ CONSTANT = "constant_learning_rate {}"
 MANUAL = "manual_step_learning_rate { schedule_sizes: [4, 9] learning_rates: [0.02, 0.01] %s }"
 PARTS = {"sparse": "tables", "dense": "towers"}
 OPTIMIZERS = ["sgd_optimizer", "adam_optimizer", "adagrad_optimizer", "ftrl_optimizer"]
+MANUAL_CASES = list(product(PARTS, OPTIMIZERS, ["", "warmup: true"]))
 
 
 def both(sparse: str, dense: str) -> dict[str, str]:
@@ -35,9 +38,7 @@ def learned(folder, model_dir, part: str) -> bool:
     return any(first[name] != last[name] for name in names)
 
 
-@pytest.mark.parametrize("warmup", ["", "warmup: true"])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize(("part", "optimizer", "warmup"), some(MANUAL_CASES, *MANUAL_CASES[::3]))
 def test_manual_steps_from_a_rate_of_0_are_taken(
     tiny_folder, tmp_path, caplog, part, optimizer, warmup
 ) -> None:

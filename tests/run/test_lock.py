@@ -1,22 +1,20 @@
 """A folder in use: by one process at a time, and by none once that is gone."""
 
-import subprocess
-import sys
+import time
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
+from forked import CONTEXT
 
 from tzmmoe.errors import CheckpointError
 from tzmmoe.run.folder import locked
 
-HOLD = """
-import sys, time
-from pathlib import Path
-from tzmmoe.run.folder import locked
-with locked(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(60)
-"""
+
+def hold(folder: Path, held: Event) -> None:
+    with locked(folder):
+        held.set()
+        time.sleep(60)
 
 
 def refused(folder: Path) -> str:
@@ -27,13 +25,13 @@ def refused(folder: Path) -> str:
 
 def test_another_process_is_refused_with_the_number_of_the_one_that_has_it(tmp_path) -> None:
     """Until it ends, even by SIGKILL."""
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    )
-    with holder:
-        assert holder.stdout.readline() == "held\n"
-        assert f"{tmp_path} is in use by process {holder.pid} on" in refused(tmp_path)
-        holder.kill()
+    held = CONTEXT.Event()
+    holder = CONTEXT.Process(target=hold, args=(tmp_path, held))
+    holder.start()
+    assert held.wait(60)
+    assert f"{tmp_path} is in use by process {holder.pid} on" in refused(tmp_path)
+    holder.kill()
+    holder.join()
     with locked(tmp_path):
         assert "is in use by process" in refused(tmp_path)
     with locked(tmp_path):

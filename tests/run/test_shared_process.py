@@ -5,19 +5,18 @@ import os
 import pickle
 import random
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import forked
 import numpy as np
 import pytest
 import torch
 from e2e import tiny
+from forked import CONTEXT
 from run.runs import ONE_EPOCH, weights
 
 from tzmmoe.errors import ConfigError
@@ -97,12 +96,11 @@ def test_runs_of_several_threads_end_like_each_alone(tiny_folder: Path, tmp_path
 FORKS = """
 import multiprocessing, os, sys, threading
 import torch
-sys.path[:0] = sys.argv[3:]
 from pathlib import Path
 from e2e import tiny
 from run.runs import ONE_EPOCH
 
-data, folder = map(Path, sys.argv[1:3])
+data, folder = map(Path, sys.argv[1:])
 
 def fit(name):
     tiny.pipeline(data, folder / name, **ONE_EPOCH).fit()
@@ -137,11 +135,7 @@ def test_forked_processes_train_like_their_parent_with_as_many_threads(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
     """OpenMP's threads do not survive a fork, and a process that waits for them hangs."""
-    tests = Path(__file__).parents[1]
-    paths = [str(tests), str(tests.parent)]
-    command = [sys.executable, "-c", FORKS, str(tiny_folder), str(tmp_path), *paths]
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    done = forked.run("-c", FORKS, tiny_folder, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["first 3 2", "second 3 2"]  # beside the child's own thread
     of_parent = weights(tmp_path / "parent" / LAST)
@@ -155,7 +149,7 @@ def test_a_pickled_pipeline_predicts_the_same_in_a_new_process(
     made = tiny.pipeline(tiny_folder, run, **ONE_EPOCH)
     source, here, there = tiny_folder / "eval.parquet", tmp_path / "1.csv", tmp_path / "2.csv"
     made.predict(str(source), str(here))
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=CONTEXT) as pool:
         pool.submit(made.predict, str(source), str(there)).result(timeout=120)
     assert there.read_text() == here.read_text()
 

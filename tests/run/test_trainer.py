@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import torch
+from cases import some
 from e2e import tiny
 from torch import Tensor
 
@@ -347,8 +348,12 @@ BY_EPOCHS = BY_STEPS | {"train_config__save_checkpoints_epochs": 1}
 
 @pytest.mark.parametrize(
     ("changes", "step"),
-    [(BY_STEPS, step) for step in (0, 5, 8, 12, 20, 25)]
-    + [(BY_EPOCHS, step) for step in (3, 12, 25)],
+    some(
+        [(BY_STEPS, step) for step in (0, 5, 8, 12, 20, 25)]
+        + [(BY_EPOCHS, step) for step in (3, 12, 25)],
+        *((BY_STEPS, step) for step in (0, 5, 12, 25)),
+        (BY_EPOCHS, 12),
+    ),
     ids=lambda value: (
         str(value) if isinstance(value, int) else "epochs" if len(value) > 1 else "steps"
     ),

@@ -3,15 +3,14 @@
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import torch
+from forked import CONTEXT
 from messages import says
 from serving.small import Small
 
@@ -26,6 +25,7 @@ import ctypes, json, os, signal, sys
 import torch
 from tzmmoe.serving.scorer import Scorer
 
+torch.set_num_threads(2)
 scorer = Scorer.load(sys.argv[1])
 rows = [{"word": ["a", "b"]}] * 64
 before = scorer.score(rows)["probs_ctr"].tolist()
@@ -63,13 +63,7 @@ def test_workers_that_were_forked_after_a_request_answer(
     """OpenMP's threads do not survive a fork, and a program that waits for them hangs. They end
     before Python forks. A server written in C forks without telling Python; its child uses one
     thread."""
-    run = subprocess.run(
-        [sys.executable, "-c", FORKS, str(export), forked_by],
-        env={**os.environ, "OMP_NUM_THREADS": "2"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    run = forked.run("-c", FORKS, export, forked_by)
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines() == [f"True {threads}"] * 2
     if forked_by == "c":
@@ -86,7 +80,7 @@ def test_a_pool_of_new_processes_scores_with_a_pickled_scorer(
     """Also one that was loaded by a relative path, and one on a device."""
     monkeypatch.chdir(export.parent)
     scorers = [Scorer.load(export), Scorer.load("export", torch.device("cpu"))]
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(2, mp_context=CONTEXT) as pool:
         monkeypatch.chdir("/")
         answers = list(pool.map(scored, scorers * 2, timeout=120))
     assert os.getpid() not in {process for process, _ in answers}

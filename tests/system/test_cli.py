@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import forked
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -207,7 +208,7 @@ def test_faults_of_the_config_end_with_2_and_a_line_each(command, config, capsys
 
 def test_from_a_shell_a_fault_is_a_line_on_stderr_without_traceback(config):
     config.write_text(changed(("batch_size", "batch_sise")))
-    done = python("-m", "tzmmoe.train", "--pipeline_config", str(config), folder=config.parent)
+    done = forked.run("-m", "tzmmoe.train", "--pipeline_config", config)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == (

@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 
+import forked
 import pytest
 import torch
 from messages import fails, says
@@ -58,13 +59,7 @@ def test_a_command_says_what_is_wrong_with_its_environment(
     """A leftover RANK silences nothing, and is told."""
     name, _, text = variables.partition("=")
     flags = ["--pipeline_config", tiny_folder / "tiny.config", "--model_dir", tmp_path / "run"]
-    done = subprocess.run(
-        [sys.executable, "-m", "tzmmoe.train", *map(str, flags), "--check"],
-        env={**os.environ, name: text, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = forked.run("-m", "tzmmoe.train", *flags, "--check", **{name: text})
     assert done.returncode == (0 if name == "RANK" else 2), done.stderr
     says(done.stderr, name, text, "unset", "torchrun")
     assert "Traceback" not in done.stderr

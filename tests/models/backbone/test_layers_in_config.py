@@ -1,5 +1,8 @@
 """Each layer in a config: trained, evaluated, exported, scored; and laws of whole models."""
 
+from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +23,16 @@ STEPS = {"train_config.num_steps": 2, "train_config.save_checkpoints_steps": 2}
 MODELS = {**tiny_blocks.MODELS, "everything": tiny_blocks.EVERYTHING}
 
 
-def body(folder: Path, name: str) -> Backbone:
-    found = tiny.session(tiny_blocks.write(MODELS[name], folder)).built.model.body
-    return found.double().eval()
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Backbone]:
+    """The model of a name, a new copy each time; of another ``number``, one that was built anew."""
+
+    @cache
+    def once(name: str, number: int) -> Backbone:
+        folder = tiny_blocks.write(MODELS[name], tmp_path_factory.mktemp("model"))
+        return tiny.session(folder).built.model.body.double().eval()
+
+    return lambda name, number=0: deepcopy(once(name, number))
 
 
 def inputs(model: Backbone, num_rows: int, seed: int = 0) -> dict[str, Tensor]:
@@ -34,10 +44,10 @@ def inputs(model: Backbone, num_rows: int, seed: int = 0) -> dict[str, Tensor]:
     }
 
 
-def test_the_models_have_every_layer_of_the_schema(tmp_path: Path) -> None:
+def test_the_models_have_every_layer_of_the_schema(built) -> None:
     words = set()
     for name in MODELS:
-        slots = [part for part in body(tmp_path, name).modules() if isinstance(part, Slot)]
+        slots = [part for part in built(name).modules() if isinstance(part, Slot)]
         words |= {slot.word for slot in slots}
     assert words == set(LAYERS.words)
 
@@ -62,8 +72,8 @@ def test_layers_train_and_what_is_exported_predicts_what_is_evaluated(tmp_path, 
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_row_is_the_same_in_any_batch(tmp_path: Path, name: str) -> None:
-    model = body(tmp_path, name)
+def test_a_row_is_the_same_in_any_batch(built, name: str) -> None:
+    model = built(name)
     x = inputs(model, 7)
     whole = model(x).hidden
     order = torch.tensor([4, 0, 6])
@@ -73,9 +83,9 @@ def test_a_row_is_the_same_in_any_batch(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_weight_learns_or_is_frozen_also_without_rows(tmp_path: Path, name: str) -> None:
+def test_every_weight_learns_or_is_frozen_also_without_rows(built, name: str) -> None:
     """A process whose files are at their end has no rows, and its gradients are waited for."""
-    model = body(tmp_path, name).train()
+    model = built(name).train()
     for num_rows in (0, 1, 4):
         total = sum(each.sum() for each in model(inputs(model, num_rows)).hidden)
         learned = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
@@ -87,8 +97,8 @@ def test_every_weight_learns_or_is_frozen_also_without_rows(tmp_path: Path, name
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_state_is_loaded_by_another_model_of_the_config(tmp_path: Path, name: str) -> None:
-    model, other = body(tmp_path, name), body(tmp_path, name)
+def test_a_state_is_loaded_by_another_model_of_the_config(built, name: str) -> None:
+    model, other = built(name), built(name, 1)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter))
@@ -107,9 +117,9 @@ def test_a_resumed_run_leaves_the_same_bits(tmp_path: Path) -> None:
     assert again == whole
 
 
-def test_the_gates_of_the_last_mmoe_lie_by_task_and_no_others(tmp_path: Path) -> None:
+def test_the_gates_of_the_last_mmoe_lie_by_task_and_no_others(built) -> None:
     """By the gradients of each task's input: surgery must not leave shared weights out."""
-    model = body(tmp_path, "mixtures")
+    model = built("mixtures")
     x = inputs(model, 6)
     named = dict(model.named_parameters())
     sums = [each.sum() for each in model(x).hidden]
