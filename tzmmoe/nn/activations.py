@@ -111,8 +111,6 @@ def easyrec_activation(name: str) -> str:
     path = next((path for path in PATHS if name.startswith(path)), "")
     if name.removeprefix(path).lower() == "softmax":
         raise ConfigError.saying(f"is {name!r}, a layer of its own here; add Softmax after it")
-            f"is {name!r}, a layer of its own here; add Softmax after this one"
-        )
     table = KERAS if path else EASYREC
     return table[_one_of(table, name.removeprefix(path))]
 
