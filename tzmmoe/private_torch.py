@@ -32,7 +32,7 @@ def check_training() -> None:
     _member(Tensor, "_values", "torch.Tensor")
 
 
-# Checkpoints. ``system/tensorfiles.py`` plans what these write and read.
+# Checkpoints. ``system/tensorfiles/`` plans what these write and read.
 
 
 def storage_writer() -> Any:

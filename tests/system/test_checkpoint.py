@@ -9,7 +9,8 @@ from messages import says
 from torch import Tensor, nn
 
 from tzmmoe.errors import CheckpointError
-from tzmmoe.system import checkpoint, tensorfiles
+from tzmmoe.system import checkpoint
+from tzmmoe.system.tensorfiles import parts
 
 DTYPES = [
     torch.float64,
@@ -82,7 +83,7 @@ def test_tables_by_their_own_names_are_read_into_any_other_layout(
 
 
 def test_a_checkpoint_larger_than_a_file_is_spread_over_several(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(tensorfiles, "FILE_BYTES", 1000)
+    monkeypatch.setattr(parts, "FILE_BYTES", 1000)
     tensors = {f"t{number:02}": torch.randn(10, 10) for number in range(12)}
     path = save(tmp_path, tensors=tensors)
     files = list((path / "tensors").glob("*.safetensors"))

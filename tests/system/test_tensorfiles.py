@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tzmmoe.system import tensorfiles
-from tzmmoe.system.tensorfiles import NamedTensors, Scattered
+from tzmmoe.system.tensorfiles import NamedTensors, Scattered, parts
 
 
 @st.composite
@@ -50,7 +50,7 @@ def test_a_tensor_in_any_parts_is_read_into_any_others(tmp_path_factory, data, s
     before = scattered(whole, data.draw(grids(size)), writers)
     everywhere = {"bias": torch.arange(7), "scale": torch.tensor(2.5), "none": torch.ones(0, 3)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tensorfiles, "FILE_BYTES", data.draw(st.sampled_from([4, 20, 1000])))
+        patch.setattr(parts, "FILE_BYTES", data.draw(st.sampled_from([4, 20, 1000])))
         write(folder, [{"table": own, **everywhere} for own in before])
     shapes = {name: tuple(tensor.shape) for name, tensor in everywhere.items()}
     assert tensorfiles.sizes(folder) == {"table": size, **shapes}

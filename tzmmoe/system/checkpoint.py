@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from safetensors import SafetensorError
-from torch.distributed.checkpoint import CheckpointException
 
 from tzmmoe.errors import CheckpointError, did_you_mean
 from tzmmoe.system import durable, tensorfiles
@@ -31,7 +30,7 @@ NAME = re.compile(r"model\.ckpt-(\d+)")
 POINTER = "best.json"
 HELD = "checksums.json"  # of a checkpoint that is being read
 MOST_TRIES = 100  # to open one before a run deletes it
-UNREADABLE = (OSError, CheckpointException, SafetensorError)
+UNREADABLE = (OSError, tensorfiles.StorageError, SafetensorError)
 NOT_SHARED = (
     "the processes do not see the same model_dir; put it on storage that all machines share"
 )
@@ -92,7 +91,7 @@ class Checkpoint:
         try:
             tensorfiles.read(self.path / "tensors", targets)
         except UNREADABLE as error:
-            raise CheckpointError(f"{self.path} could not be read: {_reason(error)}") from error
+            raise CheckpointError(f"{self.path} could not be read: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ def _written(final: Path, act: Callable[[], T]) -> T:
     try:
         return act()
     except UNREADABLE as error:
-        raise CheckpointError(f"{final} cannot be written: {_reason(error)}") from error
+        raise CheckpointError(f"{final} cannot be written: {error}") from error
 
 
 def open_checkpoint(path: Path, world: World | None = None) -> Checkpoint:
@@ -322,13 +321,6 @@ def clear_leftovers(model_dir: Path) -> None:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, CheckpointException):
-        causes = [failure[0] for failure in error.failures.values()]
-        return "; ".join(str(cause) or type(cause).__name__ for cause in causes)
-    return str(error)
 
 
 def _earlier(path: Path) -> str:
