@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tzmmoe.data.reading import apart
 from tzmmoe.data.reading.base import Source, unreadable
 from tzmmoe.data.reading.footer import Footer, opened
 from tzmmoe.errors import DataError
@@ -79,9 +80,7 @@ class ParquetSource(Source):
                     else:
                         skip -= rows
                         begin += rows
-                for batch in parquet.iter_batches(
-                    how.rows, row_groups=groups, columns=list(columns)
-                ):
+                for batch in apart.batches(parquet, groups, columns, how.rows, how.dictionaries):
                     self.check_unchanged(file)
                     check_cells(file, begin, batch)
                     begin += batch.num_rows
@@ -134,8 +133,10 @@ def _decoding(
         return Decoding(ROWS, BUFFER_BYTES, list(texts))
     largest = group_bytes.index(max(group_bytes))
     # Arrow ends the process if the sizes of a column are damaged, unless it has read from it.
-    next(parquet.iter_batches(1, row_groups=[largest], columns=list(columns)), None)
-    pa.default_memory_pool().release_unused()  # what decoding that row took
+    large = apart.large_dictionaries(metadata, largest, columns)
+    for names in ([name for name in columns if name not in large], *([name] for name in large)):
+        next(parquet.iter_batches(1, row_groups=[largest], columns=names), None)
+        pa.default_memory_pool().release_unused()  # what decoding that row took
     group = metadata.row_group(largest)
     sizes: dict[str, int] = {}  # in the file, uncompressed
     row_bytes, num_leaves = 1.0, 0

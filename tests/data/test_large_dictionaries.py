@@ -1,0 +1,97 @@
+"""Columns that a writer declared as dictionaries, which Arrow decodes as a whole."""
+
+import random
+from pathlib import Path
+
+import forked
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tzmmoe.data.reading import apart, parquet
+from tzmmoe.data.reading.parquet import ParquetSource
+
+GROUP_ROWS = 500
+
+
+def words(count: int, seed: int) -> pa.Array:
+    """As a dictionary, each word once, in no order; a few are missing."""
+    source = random.Random(seed)
+    texts = [f"{source.getrandbits(120):x}" if place % 7 else None for place in range(count)]
+    return pa.array(texts).dictionary_encode()
+
+
+def table(count: int) -> pa.Table:
+    lists = pa.ListArray.from_arrays(pa.array(range(0, 2 * count + 1, 2)), words(2 * count, 3))
+    return pa.table(
+        {
+            "first": words(count, 1),
+            "number": pa.array(range(count)),
+            "sec.ond": words(count, 2),
+            "lists": lists,
+            "plain": pa.array([str(row % 5) for row in range(count)]),
+        }
+    )
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(apart, "PAGE_BYTES", 6000)
+    monkeypatch.setattr(parquet, "DICTIONARIES_BYTES", 1000)
+    monkeypatch.setattr(parquet, "DICTIONARY_BYTES", 1000)
+    path = str(tmp_path / "rows.parquet")
+    pq.write_table(table(2 * GROUP_ROWS + 10), path, row_group_size=GROUP_ROWS)
+    return path
+
+
+def plain(rows: pa.Table) -> dict:
+    return {name: rows[name].to_pylist() for name in rows.column_names}
+
+
+NAMES = ["lists", "plain", "sec.ond", "number", "first"]
+
+
+def test_columns_whose_dictionary_page_is_large_are_told_by_the_metadata(file, monkeypatch) -> None:
+    metadata = pq.ParquetFile(file).metadata
+    assert apart.large_dictionaries(metadata, 2, NAMES) == ["first", "sec.ond", "lists"]
+    assert apart.large_dictionaries(metadata, 0, ["number", "first"]) == ["first"]
+    monkeypatch.setattr(apart, "PAGE_BYTES", 1 << 20)
+    assert apart.large_dictionaries(metadata, 0, NAMES) == []
+
+
+@pytest.mark.parametrize("skip", [0, 1, GROUP_ROWS, GROUP_ROWS + 3, 2 * GROUP_ROWS + 4])
+@pytest.mark.parametrize("names", [NAMES, ["first", "sec.ond"], ["sec.ond", "number"], ["lists"]])
+def test_rows_are_those_of_the_file_in_their_order(file: str, names: list, skip: int) -> None:
+    read = list(ParquetSource([file]).read(file, names, skip))
+    assert all(batch.schema.names == names for batch in read)
+    rows = pa.concat_tables(
+        [pa.Table.from_batches([batch]) for batch in read], promote_options="permissive"
+    )
+    expected = plain(table(2 * GROUP_ROWS + 10).select(names).slice(skip))
+    assert plain(rows) == expected
+
+
+MEASURE = """
+import sys
+import pyarrow as pa
+from tzmmoe.data.reading.parquet import ParquetSource
+file, names = sys.argv[1], sys.argv[2].split(",")
+rows = sum(batch.num_rows for batch in ParquetSource([file]).read(file, names, 0))
+print(rows, pa.default_memory_pool().max_memory())
+"""
+
+
+def test_two_large_dictionaries_take_little_more_memory_than_one(tmp_path: Path) -> None:
+    count = 600_000
+    path = str(tmp_path / "rows.parquet")
+    columns = {name: words(count, seed) for seed, name in enumerate("abc")}
+    pq.write_table(pa.table(columns), path, row_group_size=count)
+    peaks = {}
+    for names in ("a", "a,b", "a,b,c"):
+        rows, peak = map(int, forked.run("-c", MEASURE, path, names).stdout.split())
+        assert rows == count
+        peaks[names] = peak
+    assert peaks["a"] > count * 30  # the texts alone
+    # A column that waits takes less than half of one that is decoded.
+    assert peaks["a,b"] < 1.5 * peaks["a"]
+    assert peaks["a,b,c"] < 2 * peaks["a"]

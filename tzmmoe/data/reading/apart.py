@@ -1,0 +1,83 @@
+"""Columns of a row group that are decoded one after the other.
+
+A writer that was given dictionaries stores all words of a row group in one page of each column.
+Arrow decodes such a page as a whole and holds it, twice and with the place of each word, until the
+row group ends. So of several such columns all but one are decoded before the others, and wait
+compressed.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+PAGE_BYTES = 2 << 20  # compressed; writers that make the dictionaries themselves stop at half of it
+COMPRESSION = "zstd"
+
+
+def large_dictionaries(metadata: pq.FileMetaData, group: int, columns: Sequence[str]) -> list[str]:
+    """Those columns of a row group whose dictionary pages are large."""
+    found = {}
+    for leaf in map(metadata.row_group(group).column, range(metadata.num_columns)):
+        path = leaf.path_in_schema
+        name = path if path in columns else path.split(".")[0]  # of a column of lists
+        start = leaf.dictionary_page_offset if leaf.has_dictionary_page else leaf.data_page_offset
+        if name in columns and leaf.data_page_offset - start > PAGE_BYTES:
+            found[name] = True
+    return list(found)
+
+
+def batches(
+    parquet: pq.ParquetFile,
+    groups: Sequence[int],
+    columns: Sequence[str],
+    rows: int,
+    kept: Collection[str] = (),
+) -> Iterator[pa.RecordBatch]:
+    """The rows of row groups, as ``ParquetFile.iter_batches`` gives them. A batch then holds rows
+    of one row group, if columns of it are decoded apart; those that are ``kept`` as dictionaries,
+    because they are small, never are."""
+    plain: list[int] = []
+    for group in groups:
+        large = large_dictionaries(parquet.metadata, group, columns)
+        large = [name for name in large if name not in kept]
+        if len(large) < 2:
+            plain.append(group)
+            continue
+        if plain:
+            yield from parquet.iter_batches(rows, row_groups=plain, columns=list(columns))
+        plain = []
+        yield from _one_by_one(parquet, group, (large[:-1], columns), rows)
+    if plain:
+        yield from parquet.iter_batches(rows, row_groups=plain, columns=list(columns))
+
+
+def _one_by_one(
+    parquet: pq.ParquetFile,
+    group: int,
+    columns: tuple[Sequence[str], Sequence[str]],
+    rows: int,
+) -> Iterator[pa.RecordBatch]:
+    """``columns``: those that are decoded first, and all of them."""
+    first, names = columns
+    waiting = [_compressed(parquet.iter_batches(rows, [group], [name])) for name in first]
+    rest = [name for name in names if name not in first]
+    others = parquet.iter_batches(rows, row_groups=[group], columns=rest)
+    for batch, *apart in zip(others, *map(pa.ipc.open_stream, waiting), strict=True):
+        for name, column in zip(first, apart, strict=True):
+            batch = batch.append_column(name, column.column(0))
+        yield batch
+
+
+def _compressed(stream: Iterator[pa.RecordBatch]) -> pa.Buffer:
+    """The batches as a stream of Arrow's format."""
+    sink, writer = pa.BufferOutputStream(), None
+    for batch in stream:
+        if writer is None:
+            options = pa.ipc.IpcWriteOptions(compression=COMPRESSION)
+            writer = pa.ipc.new_stream(sink, batch.schema, options=options)
+        writer.write_batch(batch)
+    if writer is not None:
+        writer.close()
+    pa.default_memory_pool().release_unused()  # what decoding took
+    return sink.getvalue()
