@@ -1,15 +1,18 @@
 """Columns that a writer declared as dictionaries, which Arrow decodes as a whole."""
 
 import random
+import tempfile
 from pathlib import Path
 
 import forked
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from messages import fails
 
 from tzmmoe.data.reading import apart, parquet
 from tzmmoe.data.reading.parquet import ParquetSource
+from tzmmoe.errors import DataError
 
 GROUP_ROWS = 500
 
@@ -61,7 +64,9 @@ def test_columns_whose_dictionary_page_is_large_are_told_by_the_metadata(file, m
 
 @pytest.mark.parametrize("skip", [0, 1, GROUP_ROWS, GROUP_ROWS + 3, 2 * GROUP_ROWS + 4])
 @pytest.mark.parametrize("names", [NAMES, ["first", "sec.ond"], ["sec.ond", "number"], ["lists"]])
-def test_rows_are_those_of_the_file_in_their_order(file: str, names: list, skip: int) -> None:
+@pytest.mark.parametrize("room", [0, 48 << 20])
+def test_rows_are_those_of_the_file_in_their_order(file, monkeypatch, room, names, skip) -> None:
+    monkeypatch.setattr(apart, "WAITING_BYTES", room)
     read = list(ParquetSource([file]).read(file, names, skip))
     assert all(batch.schema.names == names for batch in read)
     rows = pa.concat_tables(
@@ -69,6 +74,15 @@ def test_rows_are_those_of_the_file_in_their_order(file: str, names: list, skip:
     )
     expected = plain(table(2 * GROUP_ROWS + 10).select(names).slice(skip))
     assert plain(rows) == expected
+
+
+def test_a_temporary_file_that_cannot_be_written_is_told_apart_from_the_data(
+    file, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(apart, "WAITING_BYTES", 3)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with fails(DataError, file, "needs a temporary file", "gone", "set TMPDIR"):
+        list(ParquetSource([file]).read(file, NAMES, 0))
 
 
 MEASURE = """

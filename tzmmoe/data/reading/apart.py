@@ -3,16 +3,21 @@
 A writer that was given dictionaries stores all words of a row group in one page of each column.
 Arrow decodes such a page as a whole and holds it, twice and with the place of each word, until the
 row group ends. So of several such columns all but one are decoded before the others, and wait
-compressed.
+compressed, in a temporary file if they are large.
 """
 
+import tempfile
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import chain
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 PAGE_BYTES = 2 << 20  # compressed; writers that make the dictionaries themselves stop at half of it
 COMPRESSION = "zstd"
+WAITING_BYTES = 48 << 20  # of all columns that wait in memory
 
 
 def large_dictionaries(metadata: pq.FileMetaData, group: int, columns: Sequence[str]) -> list[str]:
@@ -41,7 +46,7 @@ def batches(
     for group in groups:
         large = large_dictionaries(parquet.metadata, group, columns)
         large = [name for name in large if name not in kept]
-        if len(large) < 2:
+        if len(large) < 2 or not parquet.metadata.row_group(group).num_rows:
             plain.append(group)
             continue
         if plain:
@@ -60,24 +65,41 @@ def _one_by_one(
 ) -> Iterator[pa.RecordBatch]:
     """``columns``: those that are decoded first, and all of them."""
     first, names = columns
-    waiting = [_compressed(parquet.iter_batches(rows, [group], [name])) for name in first]
-    rest = [name for name in names if name not in first]
-    others = parquet.iter_batches(rows, row_groups=[group], columns=rest)
-    for batch, *apart in zip(others, *map(pa.ipc.open_stream, waiting), strict=True):
-        for name, column in zip(first, apart, strict=True):
-            batch = batch.append_column(name, column.column(0))
-        yield batch
+    room = WAITING_BYTES // len(first)
+    with ExitStack() as files:
+        waiting = []
+        for name in first:
+            whole = _compressed(parquet.iter_batches(rows, [group], [name]))
+            waiting.append(whole if whole.size <= room else files.enter_context(_in_file(whole)))
+            del whole
+            pa.default_memory_pool().release_unused()
+        rest = [name for name in names if name not in first]
+        others = parquet.iter_batches(rows, row_groups=[group], columns=rest)
+        for batch, *apart in zip(others, *map(pa.ipc.open_stream, waiting), strict=True):
+            for name, column in zip(first, apart, strict=True):
+                batch = batch.append_column(name, column.column(0))
+            yield batch
 
 
 def _compressed(stream: Iterator[pa.RecordBatch]) -> pa.Buffer:
     """The batches as a stream of Arrow's format."""
-    sink, writer = pa.BufferOutputStream(), None
-    for batch in stream:
-        if writer is None:
-            options = pa.ipc.IpcWriteOptions(compression=COMPRESSION)
-            writer = pa.ipc.new_stream(sink, batch.schema, options=options)
-        writer.write_batch(batch)
-    if writer is not None:
-        writer.close()
-    pa.default_memory_pool().release_unused()  # what decoding took
+    sink, batch = pa.BufferOutputStream(), next(stream)
+    options = pa.ipc.IpcWriteOptions(compression=COMPRESSION)
+    with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
+        for each in chain([batch], stream):
+            writer.write_batch(each)
     return sink.getvalue()
+
+
+def _in_file(whole: pa.Buffer) -> BinaryIO:
+    """The same bytes in a temporary file. Raises OSError."""
+    try:
+        with ExitStack() as stack:
+            file = stack.enter_context(tempfile.TemporaryFile())
+            file.write(whole)
+            file.seek(0)
+            stack.pop_all()
+    except OSError as error:
+        words = f"a column needs a temporary file, but {error}; set TMPDIR to a folder with room"
+        raise OSError(words) from error
+    return file
