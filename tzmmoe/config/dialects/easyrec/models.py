@@ -78,9 +78,11 @@ def _rank_model(pipeline: Pipeline, rewriting: Rewriting) -> None:
         rewriting.faults.add(f"{PATH}.model_class", f"{words}; {remedy}")
     if is_one and not config.backbone.task_towers:
         if len(labels) > 1 and not config.label_name:
-            words = "%s.model_class is RankModel, which learns one label: %s, the first of %s; set "
-            remedy = "label_name for another, or write MultiTaskModel with a tower for each"
-            log.warning(words + remedy, PATH, labels[0], few(labels))
+            log.warning(
+                "%s.model_class is RankModel, which learns one label: %s, the first of %s; set "
+                "label_name for another, or write MultiTaskModel with a tower for each",
+                *(PATH, labels[0], few(labels)),
+            )
         label = config.label_name or next(iter(labels), "")
         tower = config.backbone.task_towers.add(tower_name=label, label_name=label)
         tower.num_class = config.num_class or 1
