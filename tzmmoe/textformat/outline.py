@@ -8,6 +8,8 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tzmmoe.textformat.scalars import CURVED_QUOTES
+
 TOKEN = re.compile(
     r"""(?P<skip>(?:\s|\#[^\n]*)+)
       | (?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')
@@ -16,7 +18,7 @@ TOKEN = re.compile(
       | (?P<mark>.)""",
     re.VERBOSE | re.DOTALL,
 )
-CURVED = re.compile("[“”„‟‘’‚‛]")
+CURVED = re.compile(f"[{CURVED_QUOTES}]")
 CURVED_SHOWN = "“ ” ‘ ’"
 CLOSING = {"{": "}", "<": ">"}
 DEEPEST = 50  # far below Python's recursion limit, far above any config
@@ -204,13 +206,13 @@ def _position(broken: Break) -> int:
 
 
 def _foreign(text: str, tokens: list[re.Match]) -> Iterator[Break]:
-    """The first curved quote and the first comment of other languages outside of texts."""
+    """The first curved quote, and the first comment as in other languages, outside of strings."""
     words = [token for token in tokens if token.lastgroup == "word"]
     curved = [match.start() for word in words if (match := CURVED.search(text, *word.span()))]
     slashes = [w.start() for w in words if re.match("//|/[*]", w[0]) and text[w.start() - 1] != ":"]
     for places, what in (
-        (curved, f"a curved quote is no quote here; write \" or ' in place of {CURVED_SHOWN}"),
-        (slashes, "a comment begins with # here, and ends with its line"),
+        (curved, f"a curved quote; write \" or ' in place of {CURVED_SHOWN}"),
+        (slashes, "a comment begins with # here, and ends with the line"),
     ):
         if places:
             column = places[0] - text.rfind("\n", 0, places[0])
