@@ -40,7 +40,9 @@ def unread(folder: Path, *words: str, with_stderr: bool = False) -> tuple[int, s
         ("tzmmoe.synthetic --out made --rows 50 --eval_rows 50", "made"),
     ],
 )
-def test_nothing_is_said_and_the_files_are_there(folder: Path, words: str, written: str) -> None:
+def test_a_command_without_a_reader_writes_its_files_and_says_nothing(
+    folder: Path, words: str, written: str
+) -> None:
     code, errors = unread(folder, *words.split())
     assert code == cli.READER_LOST
     assert "Traceback" not in errors
