@@ -136,7 +136,7 @@ class FactorInput(nn.Module):
 
 
 def _by_feature(name: str, counts: Mapping[str, int], seed: int) -> Initializer:
-    """Fills each feature's rows as a table without init_fn, from a seed of the feature's name."""
+    """Fills each feature's rows as a table without init_fn, seeded by the feature and factor."""
 
     def fill(weight: Tensor, generator: torch.Generator, rows: int) -> None:
         for feature, part in zip(counts, weight.split(list(counts.values())), strict=True):

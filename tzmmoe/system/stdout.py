@@ -1,4 +1,4 @@
-"""Standard output, whose reader may be gone before the end, as after ``| head``."""
+"""Standard output, whose reader may leave before the end, as after ``| head``."""
 
 import os
 import select

@@ -84,12 +84,15 @@ class Graph(nn.Module):
         if not spec["inputs"]:
             words = f"is empty, but block {name!r} needs something to read; name a feature group or"
             raise ConfigError.at("inputs", f"{words} a block")
-        layers = [word for word in READERS if spec[word] is not None]
-        if not layers:
-            self.made[name] = Block(self.places[name], spec, self._scope.modules)
-            self.sources[name] = self.made[name].sources
+        word = next((word for word in READERS if spec[word] is not None), None)
+        if word is not None:
+            self.made[name], self.sources[name] = self._reader(name, word, spec), []
             return
-        [word] = layers
+        self.made[name] = Block(self.places[name], spec, self._scope.modules)
+        self.sources[name] = self.made[name].sources
+
+    def _reader(self, name: str, word: str, spec: Mapping[str, Any]) -> Reader:
+        """The block of an ``input_layer`` or the like, which ``word`` says."""
         sources = [Source.of(each) for each in spec["inputs"]]
         if len(sources) != 1 or sources[0].kind != "feature_group_name":
             an = "a" if word == "raw_input" else "an"
@@ -105,8 +108,7 @@ class Graph(nn.Module):
         # No name has a "+", so no other block has the same place.
         place = f"{self.package}+{name}" if self.package else name
         with within(word):
-            self.made[name] = READERS[word](group, self._scope.groups[group], place, spec[word])
-        self.sources[name] = []
+            return READERS[word](group, self._scope.groups[group], place, spec[word])
 
     def _check(self, name: str, source: Source) -> None:
         """Raise ConfigError if a source of a block is not there."""

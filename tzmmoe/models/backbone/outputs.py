@@ -63,11 +63,11 @@ class Output:
 
 
 def read_off(outputs: Sequence[Output], results: Mapping[str, Value]) -> dict[str, Tensor]:
-    """The outputs by name, (B, D), or (B,) where D is 1."""
+    """{output: (B, D), or (B,) where D is 1}, in float32."""
     values = {output.name: output.read(results).float() for output in outputs}
     return {name: value.squeeze(1) for name, value in values.items()}
 
 
 def layers_of(outputs: Collection[Output], block: str) -> dict[str, int]:
-    """The layers of a block whose values are outputs, by the outputs' names."""
+    """{output: number of the layer} of a block whose layers have outputs."""
     return {o.name: o.layer for o in outputs if o.block == block and o.layer is not None}

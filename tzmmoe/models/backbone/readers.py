@@ -1,4 +1,4 @@
-"""The blocks that read a feature group, and nothing else."""
+"""Blocks that read one feature group and nothing else."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -23,7 +23,10 @@ EMBEDDING_START = "nn.init.uniform_,a=-0.05,b=0.05"
 
 
 class Reader(nn.Module, ABC):
-    """A block that reads the feature group ``name``, as the input ``key`` of the body."""
+    """A block that reads the feature group ``name``, which is the input ``key`` of the body.
+
+    ``word``: of its layer in a config.
+    """
 
     word: ClassVar[str]
     name: str
