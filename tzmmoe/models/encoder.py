@@ -79,11 +79,9 @@ class FactorInput(nn.Module):
         self.tables = TablesByWidth(
             layout, factor.features, select, seed=seed, weighted=read_weights
         )
-        listed = set(factor.features)
-        slots = {slot.feature.name: slot for slot in layout.numbers if slot.feature.name in listed}
-        ordered = sorted(slots) if factor.by_feature else dict.fromkeys(factor.features)
-        counts = {n: slots[n].width for n in ordered if n in slots}
-        columns = [column for n in counts for column in range(slots[n].place, slots[n].end)]
+        spans = _number_spans(factor, layout)
+        counts = {feature: len(span) for feature, span in spans.items()}
+        columns = [column for span in spans.values() for column in span]
         self.register_buffer("columns", torch.tensor(columns, dtype=torch.int64), persistent=False)
         self.vectors = None
         if columns:
@@ -133,6 +131,15 @@ class FactorInput(nn.Module):
             parts.append(vectors_BRD)
         fields_BND = torch.cat(parts, dim=1)
         return fields_BND if self.order is None else fields_BND[:, self.order]
+
+
+def _number_spans(factor: Factor, layout: Layout) -> dict[str, range]:
+    """{feature: its columns in a batch's numbers}, in the order of the vectors."""
+    slots = {slot.feature.name: slot for slot in layout.numbers}
+    names = [name for name in dict.fromkeys(factor.features) if name in slots]
+    if factor.by_feature:
+        names.sort()  # so that no vector depends on the order of the features
+    return {name: range(slots[name].place, slots[name].end) for name in names}
 
 
 def _by_feature(name: str, counts: Mapping[str, int], seed: int) -> Initializer:
