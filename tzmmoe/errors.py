@@ -254,6 +254,7 @@ def did_you_mean_file(name: str, names: Iterable[str]) -> str:
     """As ``did_you_mean``, for names of files, which are compared without their suffixes."""
     kind = _suffix(name)
     stems: dict[str, str] = {}
+    # Of several files with one stem, that with the suffix of ``name`` comes first.
     for other in sorted(names, key=lambda other: (_suffix(other) != kind, other)):
         stems.setdefault(other.removesuffix(_suffix(other)), other)
     close = _close(name.removesuffix(kind), stems)

@@ -112,7 +112,7 @@ def _common(paths: Sequence[str]) -> str:
 
 @cache
 def _places(root: Descriptor) -> Mapping[str, Sequence[str]]:
-    """The paths of the messages that have a field of a name; that of ``root`` is empty."""
+    """{field: paths of the messages that have it}; the path of ``root`` is empty."""
     places: dict[str, list[str]] = {}
     for path, message in _messages(root):
         for name in message.fields_by_name:
