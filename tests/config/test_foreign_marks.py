@@ -30,6 +30,13 @@ def test_strings_and_comments_may_contain_curved_quotes_and_slashes(tmp_path: Pa
     assert not faults(tmp_path, changed(('"model"', '"“model”" # “this” // that')))
 
 
+def test_a_comment_at_the_very_beginning_is_found_whatever_the_text_ends_with(
+    tmp_path: Path,
+) -> None:
+    lines = faults(tmp_path, f"// a comment\n{CONFIG}# the end:")
+    says(lines[0], "my.config:1: column 1", COMMENT)
+
+
 @pytest.mark.parametrize("comment", ["// a: comment", "//a", "/* a { */"])
 def test_a_comment_of_another_language_is_one_fault(tmp_path: Path, comment: str) -> None:
     [fault] = faults(tmp_path, changed(("num_expert: 2", f"num_expert: 2 {comment}\n")))
