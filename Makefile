@@ -25,8 +25,8 @@ test: install
 test-all: install
 	$(TESTS)
 
-# Everything that `make test` skips: slow tests, tests that need TorchRec, and further examples of
-# those by Hypothesis.
+# Everything that `make test` skips: slow tests, tests that need TorchRec, and more examples for the
+# tests by Hypothesis.
 test-rest: install
 	$(TESTS) -m "long or torchrec or hypothesis"
 

@@ -1,4 +1,4 @@
-"""Cases of which `make test` runs some, and `make test-rest` the others."""
+"""Test cases of which `make test` runs some, and `make test-rest` the others."""
 
 from collections.abc import Iterable
 
@@ -6,10 +6,12 @@ import pytest
 
 
 def some(cases: Iterable, *usual: object) -> list:
-    """All cases; those that are not among the usual ones are long. A case may be a tuple."""
-    made = []
+    """All cases as parameters, marked as long unless they are ``usual``. A tuple is several."""
+    cases = list(cases)
+    assert all(case in cases for case in usual), "a usual case is not among the cases"
+    parameters = []
     for case in cases:
         values = case if isinstance(case, tuple) else (case,)
-        made.append(pytest.param(*values, marks=() if case in usual else pytest.mark.long))
-    assert all(case in cases for case in usual), "a usual case is none"
-    return made
+        marks = () if case in usual else pytest.mark.long
+        parameters.append(pytest.param(*values, marks=marks))
+    return parameters

@@ -15,19 +15,20 @@ from same_numbers import write_for
 # Runs are compared bit for bit with runs of other processes, which have one thread too.
 torch.set_num_threads(1)
 
-# A machine that is shared may take its time. `make test` tries some examples, `make test-rest` all.
+# Without deadlines: the machine may be busy. `make test` tries some examples, `make test-rest`
+# all of them.
 settings.register_profile("all", deadline=None)
 settings.register_profile("some", deadline=None, max_examples=30)
 settings.load_profile("all")
 
-# Before and after each test pytest goes through all loggers that do not propagate: dozens of torch.
-for each in logging.root.manager.loggerDict.values():
-    if isinstance(each, logging.Logger) and each.name.startswith("torch"):
-        each.propagate = True
+# Before and after each test, pytest visits all loggers that do not propagate. torch has dozens.
+for logger in logging.root.manager.loggerDict.values():
+    if isinstance(logger, logging.Logger) and logger.name.startswith("torch"):
+        logger.propagate = True
 
 
 def pytest_collection_finish() -> None:
-    """What is there before the first test stays, so the garbage collector need not look at it."""
+    """Spare the garbage collector the objects that exist before the first test, which all stay."""
     gc.collect()
     gc.freeze()
 

@@ -1,7 +1,7 @@
-"""Processes of their own that have torch already: its import takes seconds.
+"""Processes that need not import torch, which takes seconds.
 
-They are forked off a process that has imported what they need and has done nothing else, so they
-have no thread, lock or setting of a test.
+They are forked from a process that has imported it and has done nothing else, so they inherit no
+thread, lock or setting of a test.
 """
 
 import multiprocessing
@@ -20,20 +20,21 @@ PATIENCE_S = 120.0
 def run(
     *arguments: str | Path, folder: Path | None = None, **environment: str
 ) -> subprocess.CompletedProcess:
-    """What ``python`` with these arguments, ``-m`` or ``-c`` first, prints and ends with. It finds
-    what this process finds."""
-    with tempfile.TemporaryDirectory() as taken:
+    """What ``python`` with these arguments, of which the first is ``-m`` or ``-c``, prints, and its
+    exit code. It imports from the same paths as this process."""
+    words = list(map(str, arguments))
+    with tempfile.TemporaryDirectory() as printed:
         variables = dict(os.environ) | environment
-        given = (list(map(str, arguments)), str(folder or Path.cwd()), variables, taken)
-        process = CONTEXT.Process(target=_work, args=given)
+        args = (words, str(folder or Path.cwd()), variables, printed)
+        process = CONTEXT.Process(target=_work, args=args)
         process.start()
         process.join(PATIENCE_S)
         if process.exitcode is None:
             process.kill()
             process.join()
-            raise subprocess.TimeoutExpired(given[0], PATIENCE_S)
-        out, err = ((Path(taken) / name).read_text() for name in ("out", "err"))
-        return subprocess.CompletedProcess(given[0], process.exitcode, out, err)
+            raise subprocess.TimeoutExpired(words, PATIENCE_S)
+        out, err = ((Path(printed) / name).read_text() for name in ("out", "err"))
+        return subprocess.CompletedProcess(words, process.exitcode, out, err)
 
 
 def _work(arguments: list[str], folder: str, variables: dict[str, str], printed: str) -> None:

@@ -61,7 +61,7 @@ class Column:
 
     role: ``label`` (NaN where missing), ``weight`` or ``group``. Values lie within [low, high];
     with ``num_classes``, labels are classes or lists of that many probabilities. ``reader``: what
-    asks for it, as the config says it.
+    reads the column, for messages.
     """
 
     name: str

@@ -88,7 +88,7 @@ def easyrec(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--allow_modules",
         metavar="NAMES",
-        help="modules that may be imported for layers of your own: a,b; all inside them, too",
+        help="modules that may be imported for classes of your own: a,b; all inside them, too",
     )
     arguments = parser.parse_args(argv)
     arguments.config = local(arguments.config, "--config")

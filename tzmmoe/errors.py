@@ -11,7 +11,7 @@ from pathlib import PurePath
 
 NO_SCHEMA = "the compiled schema (tzmmoe/protos) is missing or incomplete; run: make proto"
 HINTED_FAULTS, MANY_NAMES = 20, 200
-SHORT, ALIKE = 5, 0.75  # words up to so many letters must be so similar, or differ by one slip
+SHORT, ALIKE = 5, 0.75  # a word of up to 5 letters must be this similar, or one slip away
 
 
 class UserError(Exception):
@@ -251,9 +251,10 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
 
 
 def did_you_mean_file(name: str, names: Iterable[str]) -> str:
-    """As ``did_you_mean``, of names of files, which are alike only if they are without suffixes."""
+    """As ``did_you_mean``, for names of files, which are compared without their suffixes."""
     kind = _suffix(name)
     stems: dict[str, str] = {}
+    # Of several files with one stem, that with the suffix of ``name`` comes first.
     for other in sorted(names, key=lambda other: (_suffix(other) != kind, other)):
         stems.setdefault(other.removesuffix(_suffix(other)), other)
     close = _close(name.removesuffix(kind), stems)
@@ -261,23 +262,24 @@ def did_you_mean_file(name: str, names: Iterable[str]) -> str:
 
 
 def _suffix(name: str) -> str:
-    """``.csv.gz``"""
+    """Up to two suffixes, such as ``.csv.gz``."""
     return "".join(PurePath(name).suffixes[-2:])
 
 
 def _close(word: str, candidates: Iterable[str]) -> str:
+    """The nearest candidate, or the only one that shares parts with the word; empty if none is."""
     lower = {candidate.lower(): candidate for candidate in sorted(candidates)}
     word = word.lower()
     near = get_close_matches(word, lower, n=3, cutoff=0.6)
-    if len(word) <= SHORT:  # of which 0.6 is chance: 'user' has it with 'buyer'
+    if len(word) <= SHORT:  # 0.6 may be chance: 'user' has it with 'buyer'
         near = [n for n in near if _is_alike(word, n)]
     near = near[:1] or parts_with(word, lower)
     return lower[near[0]] if len(near) == 1 else ""
 
 
 def _is_alike(word: str, other: str) -> bool:
-    """Whether a word begins another, is much like it, or differs from it by one slip: in a letter,
-    or in two that are exchanged."""
+    """Whether ``other`` begins with ``word``, is very similar, or is one slip away: one letter is
+    another, or two are swapped."""
     if other.startswith(word) or get_close_matches(word, [other], n=1, cutoff=ALIKE):
         return True
     if len(word) != len(other) or len(word) < 3:

@@ -33,7 +33,7 @@ ESMM = """esmm {
 # What stands instead of what, and the path and a part of the fault that it makes.
 FAULTS = [
     ('label_fields: ["click", "buy"]', 'label_fields: ["click", "buy", ""]',
-     "data_config.label_fields[2]", "is '', which is no name; name a column, or remove it"),
+     "data_config.label_fields[2]", "is ''; name a column, or remove it"),
     (BATCH, "batch_size: 0", "data_config.batch_size", "is 0; give 1 or more"),
     (BATCH, "eval_batch_size: 0", "data_config.eval_batch_size", "is 0; give 1 or more"),
     (BATCH, "shuffle_buffer_size: 0", "data_config.shuffle_buffer_size", "is 0; give 1 or"),
@@ -74,6 +74,12 @@ FAULTS = [
     (GROUPS, "", "model_config.feature_groups", "is empty; give one group"),
     (GROUPS, GROUPS * 2, "model_config.feature_groups", "'all' is listed twice; give each its own"),
     ('group_name: "all"', "", "model_config.feature_groups[0].group_name", "is not set"),
+    (
+        'group_name: "all"',
+        'group_name: "all" group_type: WIDE',
+        "model_config.feature_groups[0].group_type",
+        "is WIDE, which only a backbone reads, but the model is mmoe",
+    ),
     ('["user", "item", "price"]', "[]", "model_config.feature_groups[0].feature_names", "empty"),
     (
         '"price"] }',

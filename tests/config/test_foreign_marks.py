@@ -1,4 +1,4 @@
-"""Curved quotes and the comments of other languages are told by line and column."""
+"""Curved quotes and comments as in other languages are reported by line and column."""
 
 from pathlib import Path
 
@@ -21,13 +21,20 @@ def test_curved_quotes_are_one_fault_with_line_and_column(tmp_path: Path, quotes
     says(fault, "my.config:3: column 12", "curved quote", 'write "')
 
 
-def test_a_text_full_of_them_is_one_fault_too(tmp_path: Path) -> None:
+def test_a_config_full_of_curved_quotes_has_one_fault_too(tmp_path: Path) -> None:
     [fault] = faults(tmp_path, CONFIG.replace('"', "”"))
     says(fault, "my.config:1: column 19", "more lines")
 
 
-def test_inside_texts_and_comments_they_may_be(tmp_path: Path) -> None:
+def test_strings_and_comments_may_contain_curved_quotes_and_slashes(tmp_path: Path) -> None:
     assert not faults(tmp_path, changed(('"model"', '"“model”" # “this” // that')))
+
+
+def test_a_comment_at_the_very_beginning_is_found_whatever_the_text_ends_with(
+    tmp_path: Path,
+) -> None:
+    lines = faults(tmp_path, f"// a comment\n{CONFIG}# the end:")
+    says(lines[0], "my.config:1: column 1", COMMENT)
 
 
 @pytest.mark.parametrize("comment", ["// a: comment", "//a", "/* a { */"])
@@ -37,21 +44,21 @@ def test_a_comment_of_another_language_is_one_fault(tmp_path: Path, comment: str
 
 
 def test_a_path_without_quotes_is_no_comment(tmp_path: Path) -> None:
-    said_of_it = faults(tmp_path, changed(('"model"', "oss://bucket/model")))
-    assert said_of_it
-    assert not [line for line in said_of_it if COMMENT in line]
+    lines = faults(tmp_path, changed(('"model"', "oss://bucket/model")))
+    assert lines
+    assert not [line for line in lines if COMMENT in line]
 
 
 SETTINGS = ["model_dir=“x”", "feature_configs[0]={ raw_feature { feature_name: ‘a’ } }"]
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_a_flag_says_so_too(tmp_path: Path, setting: str) -> None:
-    said_of_it = faults(tmp_path, CONFIG, settings=[setting])
-    assert any("--set" in line and "curved quote" in line for line in said_of_it)
+def test_curved_quotes_in_a_flag_are_named(tmp_path: Path, setting: str) -> None:
+    lines = faults(tmp_path, CONFIG, settings=[setting])
+    assert any("--set" in line and "curved quote" in line for line in lines)
 
 
-def test_json_says_so_too(tmp_path: Path) -> None:
+def test_curved_quotes_in_json_are_named(tmp_path: Path) -> None:
     [fault] = faults(tmp_path, "{\n  “model_dir”: 1}", "my.json")
     says(fault, "my.json:2: column 3", "curved quote")
 

@@ -1,4 +1,4 @@
-"""A file of another kind is told in one line, with the command that takes it."""
+"""A file of another kind is refused in one line, with the command that takes it."""
 
 import shlex
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_the_name_of_a_file_is_quoted_for_the_shell(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [JOB, INPUTS])
-def test_json_of_a_job_is_told_to_whoever_takes_none(tmp_path: Path, path: Path) -> None:
+def test_json_of_a_job_is_recognized_by_other_commands(tmp_path: Path, path: Path) -> None:
     says(refused("easyrec", path, tmp_path), str(path), "tzmmoe.convert tencent")
     with pytest.raises(ConfigError) as raised:
         load(path)
@@ -72,12 +72,12 @@ def test_every_form_of_a_pipeline_is_recognized(form: str) -> None:
     assert kind_of(outline_of(FORMS[form])) == "pipeline"
 
 
-def test_text_that_only_quotes_a_config_is_none(tmp_path: Path) -> None:
-    says(refused("easyrec", ROOT / "README.md", tmp_path), "README.md", "no pipeline of EasyRec")
+def test_text_that_only_quotes_a_config_is_not_recognized_as_one(tmp_path: Path) -> None:
+    says(refused("easyrec", ROOT / "README.md", tmp_path), "README.md", "not a pipeline of EasyRec")
     assert kind_of(outline_of((ROOT / "README.md").read_text())) == ""
 
 
-def test_a_pipeline_in_json_is_asked_for_as_text(tmp_path: Path) -> None:
+def test_a_pipeline_in_json_is_refused_with_the_form_to_give(tmp_path: Path) -> None:
     path = tmp_path / "theirs.json"
     path.write_text('{"modelDir": "x"}')
     says(refused("easyrec", path, tmp_path), str(path), "is JSON", "text form")

@@ -249,14 +249,15 @@ def mutations(path: Path, chance: random.Random, count: int) -> Iterator[str]:
 
 
 SMALL = list(map(fixture, RUNNING))
-MUTATED = [*((path, 120) for path in (*SHIPPED, *SMALL)), *((path, 40) for path in SMALL)]
+FEW = [(path, 40) for path in SMALL]  # a config, and how often it is mutated
+MANY = [(path, 120) for path in (*SHIPPED, *SMALL)]
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("path", "count"),
-    some(MUTATED, *MUTATED[-len(SMALL) :]),
-    ids=lambda each: each if isinstance(each, int) else each.stem,
+    some([*MANY, *FEW], *FEW),
+    ids=lambda value: value if isinstance(value, int) else value.stem,
 )
 def test_a_mutated_config_builds_or_has_faults_and_never_fails_otherwise(tmp_path, path, count):
     chance = random.Random(path.stem)

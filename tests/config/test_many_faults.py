@@ -23,8 +23,6 @@ FEATURES = {
     "unknown source": 'id_feature { feature_name: "%s" expression: "feature:no%s" num_buckets: 9 '
     "embedding_dim: 4 }",
 }
-
-
 USUAL = [FEATURES[name] for name in ("unknown field", "value out of range", "missing column")]
 
 

@@ -1,4 +1,4 @@
-"""EasyRec's ``outputs`` and ``add_to_outputs``: values of blocks that a model gives too."""
+"""EasyRec's ``outputs`` and ``add_to_outputs``: values of blocks as outputs of the model."""
 
 from pathlib import Path
 
@@ -90,4 +90,4 @@ def test_an_unknown_output_is_a_fault_at_the_users_own_line(tmp_path: Path) -> N
 )
 def test_an_mlp_inside_something_else_cannot_be_an_output(tmp_path: Path, layers: str) -> None:
     [line] = said(loaded(tmp_path, taobao.config(model(block(layers)))))
-    says(line, "add_to_outputs: is for an MLP that is", "give this MLP a block of its own")
+    says(line, "add_to_outputs: works only in", "give this MLP a block of its own")

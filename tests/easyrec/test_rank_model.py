@@ -93,7 +93,7 @@ def test_a_softmax_inside_an_mlp_is_refused_with_the_layer_to_add(tmp_path: Path
     text = MODEL.replace("UNITS", "3").replace('"linear"', '"softmax"')
     [line] = said_of_all(loaded(tmp_path, taobao.config(text)))
     assert "mlp.final_activation" in line
-    assert "is 'softmax', a layer of its own here; add Softmax after it" in line
+    assert "is 'softmax', which is a layer here; add a Softmax layer after this one" in line
 
 
 def test_a_model_beside_a_backbone_is_told_where_its_parts_go(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from tzmmoe.system.cli import LOWER
 
 COPIES = 1_500  # of 200 rows: 300,000
 SHARES = (0.05, 0.2, 0.4, 0.6, 0.8, 0.95)  # of what the large files take beyond the small ones
-# How glibc ends a process that has no memory for a new thread's variables: nothing can catch that.
-ABORTED, ABORT = 127, "cannot allocate memory for thread-local data: ABORT"
+# How glibc ends a process without memory for the variables of a new thread. Nothing can catch that.
+ABORT_CODE, ABORT_LINE = 127, "cannot allocate memory for thread-local data: ABORT"
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_a_command_with_little_memory_writes_all_or_nothing_and_says_what_to_low
     limit_bytes = int(small + share * (large - small))
     code, errors, _ = ended(command, flags(command, folder, "large", tmp_path), limit_bytes)
     assert "Traceback" not in errors
-    if code != ABORTED or ABORT not in errors:
+    if code != ABORT_CODE or ABORT_LINE not in errors:
         assert code in (0, 2), errors
         assert (LOWER in errors) == (code == 2), errors
         assert not list(tmp_path.rglob(".writing*"))

@@ -166,7 +166,7 @@ def test_features_that_share_a_table_share_its_counterpart_only_if_the_factor_sa
             assert_close(found["shared"][row, place], rows[ids].sum(0))
 
 
-def test_what_a_factor_starts_with_depends_on_the_seed_and_names_alone() -> None:
+def test_how_a_factor_starts_depends_on_the_seed_and_names_alone() -> None:
     def start(members: list[str]) -> tuple[Tensor, Tensor]:
         features = parts.features(*(TEXTS[name] for name in NAMES))
         body = Reader({"own": Factor(members, 2, None, NONE, by_feature=True)})

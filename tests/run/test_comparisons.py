@@ -1,4 +1,4 @@
-"""A loss that compares rows says so where it never had any to compare, once, and only there."""
+"""A loss that never has rows to compare is warned of: once in training, once in evaluation."""
 
 import logging
 from pathlib import Path
@@ -21,7 +21,7 @@ LOSSES = [
 
 
 def warned(folder: Path, place: Path, caplog, text: str, **changes: object) -> list[str]:
-    """What a run says whose first tower has that loss beside its own, or in its place."""
+    """The warnings of a run whose first tower has the loss too, or for jrc_loss alone."""
     tower, other = 'tower_name: "ctr"', "      losses { binary_cross_entropy {} }\n"
     config = (folder / "tiny.config").read_text()
     if "jrc" in text:
@@ -36,7 +36,7 @@ def warned(folder: Path, place: Path, caplog, text: str, **changes: object) -> l
 
 
 @pytest.mark.parametrize("text", LOSSES)
-def test_sessions_of_one_row_are_told_once_in_training_and_once_in_evaluation(
+def test_sessions_of_one_row_are_warned_of_once_in_training_and_once_in_evaluation(
     tiny_folder, tmp_path, caplog, text: str
 ) -> None:
     text = text.replace("SESSION", SESSION)
@@ -54,7 +54,7 @@ def test_where_rows_are_compared_nothing_is_said(tiny_folder, tmp_path, caplog, 
     assert not warned(tiny_folder, tmp_path, caplog, text, **ONE_EPOCH)
 
 
-def test_a_label_of_one_value_gives_no_pairs_without_sessions_either(
+def test_a_label_with_one_value_only_is_warned_of_without_sessions_too(
     tiny_folder, tmp_path, caplog
 ) -> None:
     """Of the evaluation's files only: training has both."""
@@ -67,7 +67,7 @@ def test_a_label_of_one_value_gives_no_pairs_without_sessions_either(
     assert "session" not in line
 
 
-def test_a_loss_without_weight_is_not_told(tiny_folder, tmp_path, caplog) -> None:
+def test_a_loss_of_weight_0_is_not_warned_of(tiny_folder, tmp_path, caplog) -> None:
     text = f"pair_wise_loss {{ {SESSION} }}"
     changes = ONE_EPOCH | {"model_config.mmoe.task_towers[0].weight": 0}
     assert not warned(tiny_folder, tmp_path, caplog, text, **changes)

@@ -99,7 +99,7 @@ def test_a_model_of_another_shape_says_what_to_do(tiny_folder, trained, before, 
         changed.fit(continue_train=True)
 
 
-def test_the_advice_works(tiny_folder, trained, tmp_path) -> None:
+def test_the_advice_for_a_model_of_another_shape_works(tiny_folder, trained, tmp_path) -> None:
     changes = {
         "model_config.mmoe.expert_mlp.hidden_units": "[9]",
         "train_config.partial_restore": "true",

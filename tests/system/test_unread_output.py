@@ -1,4 +1,4 @@
-"""Commands whose output nobody reads, as after ``| head``, end quietly, with all files written."""
+"""Commands whose output nobody reads, as after ``| head``, or that cannot write it."""
 
 import os
 import subprocess
@@ -10,6 +10,8 @@ from drafting.easyrec.pipelines import BUILT_IN
 from e2e import tiny
 
 from tzmmoe.system import cli
+
+CONVERT = "tzmmoe.convert easyrec --config theirs.config --out c.config"
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +35,14 @@ def unread(folder: Path, *words: str, with_stderr: bool = False) -> tuple[int, s
 @pytest.mark.parametrize(
     ("words", "written"),
     [
-        ("tzmmoe.convert easyrec --config theirs.config --out c.config", "c.config"),
+        (CONVERT, "c.config"),
         ("tzmmoe init --data train --labels click --out i.config", "i.config"),
         ("tzmmoe.synthetic --out made --rows 50 --eval_rows 50", "made"),
     ],
 )
-def test_nothing_is_said_and_the_files_are_there(folder: Path, words: str, written: str) -> None:
+def test_a_command_without_a_reader_writes_its_files_and_says_nothing(
+    folder: Path, words: str, written: str
+) -> None:
     code, errors = unread(folder, *words.split())
     assert code == cli.READER_LOST
     assert "Traceback" not in errors
@@ -57,3 +61,17 @@ def test_a_run_whose_lines_nobody_reads_goes_on_to_its_end(folder: Path) -> None
     code, _ = unread(folder, "tzmmoe.train", *flags, *steps, with_stderr=True)
     assert code == 0
     assert (folder / "run" / "model.ckpt-1").is_dir()
+
+
+@pytest.mark.parametrize("words", ["tzmmoe.train --help", f"{CONVERT} --force"])
+def test_a_full_disk_behind_stdout_is_one_line(folder: Path, words: str) -> None:
+    command = [sys.executable, "-m", *words.split()]
+    buffered = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=folder, env=buffered
+        )
+    assert done.returncode == cli.USER_ERROR
+    assert "No space left" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr

@@ -105,7 +105,7 @@ def build(
 def _add_outputs(
     config: ModelConfig, body: Body, task_sets: Sequence[TaskSet], faults: Faults
 ) -> None:
-    """Let the tasks give the body's outputs too."""
+    """Add the body's outputs to those that the tasks give."""
     with faults.under(f"model_config.{config.WhichOneof('model')}"):
         for tasks in task_sets:
             tasks.add_outputs(body.outputs)
@@ -152,7 +152,7 @@ def _groups(config: ModelConfig, by_name: Mapping[str, Feature]) -> dict[str, Gr
     described = {}
     for group in config.feature_groups or [FeatureGroup(group_name="all")]:
         features = [by_name[name] for name in group.feature_names if name in by_name]
-        numbers = {each.name: each.value_dim for each in features if not each.table}
+        numbers = {f.name: f.value_dim for f in features if not f.table}
         described[group.group_name] = Group(
             {feature.name: feature.width for feature in features} or {"": 1},
             {feature.name: numbers.get(feature.name, 1) for feature in features},
@@ -169,8 +169,8 @@ def _tables(features: Sequence[Feature], body: Body | None) -> dict[str, tuple[i
         for feature in features:
             if feature.table and feature.name in factor.features:
                 size = feature.table.rows * factor.dim * 4
-                own = factor.table_name(name, feature.name, feature.table.name)
-                tables[own] = (size, feature)
+                table = factor.table_name(name, feature.name, feature.table.name)
+                tables[table] = (size, feature)
     return tables
 
 

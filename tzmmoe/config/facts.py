@@ -52,7 +52,7 @@ WORDS = dict.fromkeys(_TORCH_EASY_REC.split(), "TorchEasyRec") | dict.fromkeys(
     _EASY_REC.split(), "EasyRec"
 )
 
-MOST_PLACES = 3  # that a message lists
+MOST_PLACES = 3  # that an error lists
 _VALUES = {"KafkaDataset", "SEQUENCE", "JAGGED_SEQUENCE"}
 _LISTS = ("ARRAY_", "MAP_")  # types of columns, such as ARRAY_INT64
 MODELS = [field.message_type for field in ModelConfig.DESCRIPTOR.oneofs_by_name["model"].fields]
@@ -84,8 +84,10 @@ def unknown_value(word: str, values: Collection[str]) -> str:
 
 
 def right_place(word: str, owner: Descriptor, root: Descriptor) -> str:
-    """Where a field that the message ``owner`` lacks belongs in ``root``: ``in data_config``; empty
-    if that is nowhere, in too many places, or if the field is a misspelt one of ``owner``."""
+    """Where a field that ``owner`` lacks belongs in ``root``, such as ``in data_config``.
+
+    Empty if it belongs nowhere or in too many places, or is a misspelt field of ``owner``.
+    """
     places = _places(root).get(word, ())
     if owner in MODELS:  # what another model has is no help
         places = [place for place in places if not place.startswith("model_config.")]
@@ -93,7 +95,7 @@ def right_place(word: str, owner: Descriptor, root: Descriptor) -> str:
     if not places or near or parts_with(word, owner.fields_by_name):
         return ""
     sections = [place for place in places if "." not in place]
-    if len(places) > MOST_PLACES >= len(sections) > 0:  # deeper ones are less likely meant
+    if len(places) > MOST_PLACES >= len(sections) > 0:  # a deeper one is less likely meant
         places = sections
     if len(places) <= MOST_PLACES:
         return f"in {' or '.join(place or 'the top level' for place in places)}"
@@ -103,14 +105,14 @@ def right_place(word: str, owner: Descriptor, root: Descriptor) -> str:
 
 
 def _common(paths: Sequence[str]) -> str:
-    """The path of the innermost message that holds all of them."""
+    """The path of the innermost message that contains all of these."""
     parts = zip(*(path.split(".") for path in paths), strict=False)
     return ".".join(names[0] for names in takewhile(lambda names: len({*names}) == 1, parts))
 
 
 @cache
 def _places(root: Descriptor) -> Mapping[str, Sequence[str]]:
-    """The paths of the messages that have a field of a name; that of ``root`` is empty."""
+    """{field: paths of the messages that have it}; the path of ``root`` is empty."""
     places: dict[str, list[str]] = {}
     for path, message in _messages(root):
         for name in message.fields_by_name:

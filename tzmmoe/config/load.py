@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tzmmoe.config.facts import FACTS
-from tzmmoe.config.recognition import CONFIG, kind_of, remedy
+from tzmmoe.config.recognition import CONFIG, check_kind
 from tzmmoe.config.rulebook import Rules
 from tzmmoe.errors import ConfigError, Fault, Faults, did_you_mean_file, lies_in
 from tzmmoe.protos.pipeline_pb2 import Pipeline
@@ -71,8 +71,7 @@ def load(
     path = Path(local(path, "--pipeline_config"))
     pipeline, faults = Pipeline(), Faults()
     outline = reader.parse(path, _content(path), pipeline, FACTS, faults)
-    if (kind := kind_of(outline)) not in ("", CONFIG):
-        raise ConfigError.at("--pipeline_config", f"{path} {remedy(kind, str(path))}")
+    check_kind(outline, CONFIG, "--pipeline_config", path)
     edits = edit.from_flags(settings, flags or {}, edits_json, faults)
     changes = edit.apply(edits, pipeline, FACTS, faults)
     written = rules.rewrite(pipeline, faults)

@@ -1,19 +1,21 @@
-"""What a text is, told by its outline: a config of ours, a whole pipeline of EasyRec, or the JSON
-of a job or its inputs.
+"""Recognizes a file by its outline: a config of ours, a whole pipeline of EasyRec, or the JSON of a
+job or of its inputs.
 
-Each has other fields, so that reading one as another would list hundreds of unknown ones.
+They have different fields, so reading one as another would report hundreds of unknown fields.
 """
 
 import shlex
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
+from tzmmoe.errors import ConfigError
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.textformat import json_text
 from tzmmoe.textformat.outline import Node, Outline
 
 CONFIG, PIPELINE, JOB, INPUTS = "config", "pipeline", "job", "inputs"
 
-# (message, field) of fields that EasyRec needs and this schema lacks. One alone may be a slip.
+# (message, field): those that EasyRec requires and this schema lacks. One alone may be a slip.
 MARKS = (
     ("train_config", "optimizer_config"),
     ("data_config", "input_type"),
@@ -21,7 +23,7 @@ MARKS = (
     ("feature_configs", "input_names"),
     ("feature_configs", "feature_type"),
 )
-# Those of this schema, and of TorchEasyRec's, which EasyRec lacks.
+# Those of this schema, and of TorchEasyRec's, that EasyRec lacks.
 OWN_MARKS = (
     ("train_config", "optimizer"),
     ("train_config", "sparse_optimizer"),
@@ -32,7 +34,7 @@ OWN_MARKS = (
     ("feature_configs", "id_feature"),
     ("feature_configs", "raw_feature"),
 )
-NEEDED = 2  # of the messages of either
+NEEDED = 2  # messages with a mark
 
 
 def outline_of(text: str) -> Outline:
@@ -48,7 +50,7 @@ def outline_of(text: str) -> Outline:
 
 
 def kind_of(outline: Outline) -> str:
-    """CONFIG, PIPELINE, JOB or INPUTS; empty if it is neither, or only partly one of them."""
+    """CONFIG, PIPELINE, JOB or INPUTS; empty if it is none of them, or not clearly one."""
     names = {node.name for node in outline.fields}
     if outline.json and "job_detail" in names:
         return JOB
@@ -56,13 +58,23 @@ def kind_of(outline: Outline) -> str:
         return INPUTS
     theirs, ours = _marked(outline, MARKS), _marked(outline, OWN_MARKS)
     if len(theirs) >= NEEDED and ("feature_configs" not in names or "feature_config" in theirs):
-        return PIPELINE  # else its features are in our own form
-    is_one = 2 * len(names & set(Pipeline.DESCRIPTOR.fields_by_name)) > len(names)
-    return CONFIG if is_one and len(ours) >= NEEDED > len(theirs) else ""
+        return PIPELINE  # otherwise its features are in our own form
+    is_mostly_ours = 2 * len(names & set(Pipeline.DESCRIPTOR.fields_by_name)) > len(names)
+    return CONFIG if is_mostly_ours and len(ours) >= NEEDED > len(theirs) else ""
 
 
-def remedy(kind: str, path: str) -> str:
-    """What a file of a kind is, and the command that takes it; empty for no kind."""
+def check_kind(outline: Outline, expected: str, where: str, path: Path) -> None:
+    """Raise ConfigError for a file of a kind other than expected, with the command that takes it.
+
+    ``where``: the flag or field that names the file.
+    """
+    kind = kind_of(outline)
+    if kind not in ("", expected):
+        raise ConfigError.at(where, f"{path} {_remedy(kind, str(path))}")
+
+
+def _remedy(kind: str, path: str) -> str:
+    """What a file is, and the command that takes it."""
     file = shlex.quote(path)
     convert = "convert it to a config first: python -m tzmmoe.convert"
     return {
@@ -73,11 +85,11 @@ def remedy(kind: str, path: str) -> str:
         "--out NAME.config",
         INPUTS: "is the JSON of a job's inputs; convert it together with the job: python -m "
         f"tzmmoe.convert tencent --job JOB.json --inputs {file} --out NAME.config",
-    }.get(kind, "")
+    }[kind]
 
 
 def _marked(outline: Outline, marks: Iterable[tuple[str, str]]) -> set[str]:
-    """The messages with a mark."""
+    """The messages that have one of the marks, in the singular."""
     return {
         owner.removesuffix("s")
         for owner, name in marks

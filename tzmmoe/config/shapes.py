@@ -19,7 +19,7 @@ SHAPING = (
     FieldDescriptor.CPPTYPE_INT64,
     FieldDescriptor.CPPTYPE_BOOL,
 )
-# Texts and enums that do; others are names and labels.
+# Strings and enums that shape weights; others are names and labels.
 WORDS = ("activation", "embedding_name", "class", "group_type")
 WITHOUT_WEIGHTS = ("metrics", "losses")
 
@@ -49,21 +49,22 @@ Settings = Mapping[str, tuple[FieldDescriptor, Any]]
 
 
 def _settings(message: Message, path: str = "") -> Settings:
-    """Field and value of each shaping setting that is set, by its path; at that of a block, the
-    word of its layer."""
-    found = {}
+    """{path: field and value} of the shaping settings that are set. At the path of a block, the
+    value is the word of its layer."""
+    settings = {}
     for place, part in messages(message, path):
         if any(f".{name}[" in place for name in WITHOUT_WEIGHTS):
             continue
         for field, value in part.ListFields():
             if field.cpp_type in SHAPING or field.name in WORDS:
-                found[join(place, field.name)] = field, _plain(field, value)
+                settings[join(place, field.name)] = field, _plain(field, value)
         if part.DESCRIPTOR.name == "Block" and (word := part.WhichOneof("layer")):
-            found[place] = part.DESCRIPTOR.fields_by_name[word], word
-    return found
+            settings[place] = part.DESCRIPTOR.fields_by_name[word], word
+    return settings
 
 
 def _plain(field: FieldDescriptor, value: Any) -> Any:
+    """The name of an enum's value, a list for a repeated field, any other value as it is."""
     if field.enum_type is not None:
         return field.enum_type.values_by_number[value].name
     return list(value) if field.is_repeated else value

@@ -253,7 +253,7 @@ class Piece:
 
 
 def _readers(features: Sequence[Feature], columns: Sequence[Column]) -> dict[str, str]:
-    """By column, what reads it; without features of the column's own name, which are plain."""
+    """{column: the part of the config that reads it}, without features of the column's own name."""
     readers = {
         origin.name: f"feature {feature.name!r}"
         for feature in features

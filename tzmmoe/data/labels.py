@@ -85,10 +85,10 @@ def _numbers(array: pa.Array, role: str) -> np.ndarray:
         text = str(array[row]).strip()
         remedy = "give a number" if role == "weight" else "give a number, or leave the label empty"
         if text.lower() in ANSWERS:
-            remedy = "write 1 and 0 into the data for such answers; no setting converts a label"
+            remedy = "write 1 and 0 into the data instead; no setting converts labels"
         elif text.lower() in ABSENT and role != "weight":
             remedy = (
-                "if it stands for a missing label, leave the cell empty, or in a CSV file add "
+                "if it stands for a missing label, leave the cell empty, or for CSV files add "
                 f'null_values: "{text}" to data_config'
             )
         raise BadValue(row, f"{bad.text}; {remedy}") from bad

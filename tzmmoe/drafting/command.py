@@ -54,8 +54,8 @@ def output(arguments: argparse.Namespace, inputs: Sequence[str | None]) -> Path:
 
 
 def training(out: Path, flags: Sequence[str] = ()) -> str:
-    """The command that trains with a config. ``flags``: those that give the paths it lacks, and
-    others with their values."""
+    """The command that trains with a config. ``flags``: with their values, or alone; those get a
+    placeholder, as in ``--train_input_path TRAIN_INPUT_PATH``."""
     filled = "".join(f" {flag}" if " " in flag else f" {flag} {flag[2:].upper()}" for flag in flags)
     return f"python -m tzmmoe.train --pipeline_config {shlex.quote(str(out))}{filled}"
 

@@ -27,10 +27,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Group:
-    """A feature group, in order. ``widths``: of each feature's part of the group's input;
-    ``fields``: how many a feature has, 1 for a category, otherwise one for each number;
-    ``numbers``: those of the features without a table, and how many each has; ``is_wide``: the
-    type of the group is WIDE."""
+    """A feature group, in order.
+
+    ``widths``: of each feature's part of the group's input. ``fields``: how many a feature has, 1
+    for a category, otherwise one for each number. ``numbers``: how many numbers a feature without a
+    table has. ``is_wide``: whether ``group_type`` is WIDE.
+    """
 
     widths: Mapping[str, int]
     fields: Mapping[str, int]
@@ -44,7 +46,7 @@ class Group:
 
 
 class Pooling(Enum):
-    """How the rows of a feature's values become one vector; w are the values' weights, or 1."""
+    """How the rows e of a feature's values become one vector. w: the values' weights, or 1."""
 
     BY_FEATURE = "the mean, or sum w e if the feature is weighted"
     WEIGHTED_SUM = "sum w e"
@@ -57,13 +59,14 @@ class Pooling(Enum):
 class Factor:
     """A vector of width ``dim`` for each of N fields, from tables that only the body reads.
 
-    The vector of a category is made of its values' rows by ``pooling``; that of a number is a row
-    times the number. ``init`` fills (rows, dim), None: as the tables of the features start;
-    ``penalty`` acts on all rows. ``by_task``: column t belongs to task t. ``by_feature``: one
-    vector for each of N features, the sum of those of its numbers; no weight then depends on the
-    order of the features. ``shared``: features that
-    share a table share one here too. ``regularized``: embedding_regularization acts on it.
-    A feature that is listed twice is looked up once.
+    The vector of a category is its values' rows, combined by ``pooling``; that of a number is a row
+    times the number. A feature that is listed twice is looked up once.
+
+    ``init`` fills (rows, dim); None: as the features' own tables start. ``penalty`` acts on all
+    rows. ``by_task``: column t belongs to task t. ``by_feature``: N is the number of features, and
+    the vectors of a feature's numbers are summed; then no weight depends on the order of the
+    features. ``shared``: features that share a table share one here too. ``regularized``:
+    embedding_regularization acts on it.
     """
 
     features: Sequence[str]
@@ -77,7 +80,7 @@ class Factor:
     regularized: bool = True
 
     def table_name(self, name: str, feature: str, table: str) -> str:
-        """That of a feature's counterpart of its ``table`` in this factor, which has a ``name``. No
+        """The factor's own table for a ``feature`` that reads ``table``. ``name``: the factor's. No
         table of the config has a dot in its name."""
         return f"{table if self.shared else feature}.{name}"
 
@@ -98,7 +101,7 @@ class TowerSpec:
 
 class TowerInputs(NamedTuple):
     """hidden: T tensors (B, H). addends: T tensors (B, 1) to add to the towers' logits. further:
-    the body's outputs by name, (B, D), or (B,) where D is 1; in training there need not be any."""
+    the body's outputs by name, (B, D), or (B,) where D is 1; in training they may be missing."""
 
     hidden: Sequence[Tensor]
     addends: Sequence[Tensor] | None = None
@@ -119,10 +122,10 @@ class Body(nn.Module, ABC):
     of_tasks: tuple[str, ...] = ()  # fields that concern the tasks, not the network
     groups: Mapping[str, Sequence[str]]  # inputs that it reads, with the features of each
     factors: Mapping[str, Factor] = {}  # further inputs that it reads
-    numbers: Mapping[str, Sequence[str]] = {}  # and those of plain numbers, with their features
+    numbers: Mapping[str, Sequence[str]] = {}  # inputs of plain numbers, with their features
     out_features: Sequence[int]  # of each tower's input
     reads: Mapping[str, Sequence[str]] = {}  # tower -> towers whose hidden states it reads
-    outputs: Mapping[str, int] = {}  # further outputs of the model, with D of each
+    outputs: Mapping[str, int] = {}  # further outputs of the model: {name: D}
     kernel_penalty: Penalty = Penalty(0.0, 0.0)  # of the towers' kernels
 
     @classmethod
@@ -139,7 +142,7 @@ class Body(nn.Module, ABC):
         each of ``numbers``."""
 
     def inputs(self) -> dict[str, Sequence[str]]:
-        """All that it reads, with the features of each, whose order its weights depend on."""
+        """{input: its features}. Weights may depend on the order of the features."""
         factors = {name: factor.features for name, factor in self.factors.items()}
         return {**self.groups, **factors, **self.numbers}
 
@@ -183,7 +186,7 @@ class Body(nn.Module, ABC):
         return [part.name for part in self.parts()] or [f"group {name}" for name in self.groups]
 
     def ends_of(self, tower: int) -> Sequence[str]:
-        """Those of the ends that this tower reads."""
+        """The ends that tower number ``tower`` reads."""
         return self.ends()
 
     def order(self, names: Sequence[str]) -> list[str]:

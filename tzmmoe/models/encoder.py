@@ -22,7 +22,7 @@ TableSelector = Callable[[Feature], tuple[Table, bool]]
 class TablesByWidth(nn.ModuleDict):
     """Tables of the ``read`` features, by width of their ids. ``select`` gives a feature's
     table and whether its values are averaged. ``places``: feature -> (width, place among those
-    read). Unless ``weighted``, the weights of ids are not read."""
+    read). Without ``weighted``, the weights of ids are ignored."""
 
     def __init__(
         self,
@@ -70,20 +70,18 @@ class FactorInput(nn.Module):
         self.pooling = factor.pooling
 
         def select(feature: Feature) -> tuple[Table, bool]:
-            own = factor.table_name(name, feature.name, feature.table.name)
+            table_name = factor.table_name(name, feature.name, feature.table.name)
             init = factor.init or feature.table.init
-            table = Table(own, feature.table.rows, factor.dim, True, "", init)
+            table = Table(table_name, feature.table.rows, factor.dim, True, "", init)
             return table, self._averages(feature, layout)
 
         read_weights = factor.pooling not in (Pooling.SUM, Pooling.MEAN)
         self.tables = TablesByWidth(
             layout, factor.features, select, seed=seed, weighted=read_weights
         )
-        listed = set(factor.features)
-        slots = {slot.feature.name: slot for slot in layout.numbers if slot.feature.name in listed}
-        ordered = sorted(slots) if factor.by_feature else dict.fromkeys(factor.features)
-        counts = {n: slots[n].width for n in ordered if n in slots}
-        columns = [column for n in counts for column in range(slots[n].place, slots[n].end)]
+        spans = _number_spans(factor, layout)
+        counts = {feature: len(span) for feature, span in spans.items()}
+        columns = [column for span in spans.values() for column in span]
         self.register_buffer("columns", torch.tensor(columns, dtype=torch.int64), persistent=False)
         self.vectors = None
         if columns:
@@ -91,8 +89,8 @@ class FactorInput(nn.Module):
             self.vectors = Vectors(name, len(columns), factor.dim, init, seed=seed)
         penalize(self, factor.penalty)
         self.by_task = factor.by_task
-        several = factor.by_feature and any(count > 1 for count in counts.values())
-        self.sums = list(counts.values()) if several else None
+        sums_numbers = factor.by_feature and any(count > 1 for count in counts.values())
+        self.summed = list(counts.values()) if sums_numbers else None  # vectors of each feature
         self.order = self._order(
             factor.features, dict.fromkeys(counts, 1) if factor.by_feature else counts
         )
@@ -107,7 +105,7 @@ class FactorInput(nn.Module):
 
     def _order(self, features: Sequence[str], counts: Mapping[str, int]) -> list[int] | None:
         """The place of each field, categories by width before numbers; None if already in order.
-        ``counts``: the places that each feature of numbers takes."""
+        ``counts``: {feature of numbers: how many places it takes}."""
         by_width = sorted(self.tables.places, key=self.tables.places.get)
         places = {name: range(place, place + 1) for place, name in enumerate(by_width)}
         end = len(by_width)
@@ -127,21 +125,30 @@ class FactorInput(nn.Module):
         parts = [pooled[width] for width in sorted(pooled)]
         if self.vectors is not None:
             vectors_BRD = self.vectors(inputs.numbers[:, self.columns])
-            if self.sums is not None:
-                by_feature = vectors_BRD.split(self.sums, dim=1)
+            if self.summed is not None:
+                by_feature = vectors_BRD.split(self.summed, dim=1)
                 vectors_BRD = torch.stack([part.sum(dim=1) for part in by_feature], dim=1)
             parts.append(vectors_BRD)
         fields_BND = torch.cat(parts, dim=1)
         return fields_BND if self.order is None else fields_BND[:, self.order]
 
 
+def _number_spans(factor: Factor, layout: Layout) -> dict[str, range]:
+    """{feature: its columns in a batch's numbers}, in the order of the vectors."""
+    slots = {slot.feature.name: slot for slot in layout.numbers}
+    names = [name for name in dict.fromkeys(factor.features) if name in slots]
+    if factor.by_feature:
+        names.sort()  # so that no vector depends on the order of the features
+    return {name: range(slots[name].place, slots[name].end) for name in names}
+
+
 def _by_feature(name: str, counts: Mapping[str, int], seed: int) -> Initializer:
-    """Fills the rows of each feature by its name, as a table without init_fn."""
+    """Fills each feature's rows as a table without init_fn, seeded by the feature and factor."""
 
     def fill(weight: Tensor, generator: torch.Generator, rows: int) -> None:
         for feature, part in zip(counts, weight.split(list(counts.values())), strict=True):
-            own = generator_of(seed, f"{feature}.{name}")
-            table_initializer(None, len(part))(part, own, len(part))
+            by_name = generator_of(seed, f"{feature}.{name}")
+            table_initializer(None, len(part))(part, by_name, len(part))
 
     return fill
 
@@ -152,16 +159,15 @@ def _with_weights(inputs: Inputs, weights: Callable[[Jagged], Tensor | None]) ->
 
 
 def _shares(ids: Jagged) -> Tensor | None:
-    """The weight of each id as a share of those of its feature and row; if they sum up to 0, as it
-    is."""
+    """Each id's weight, divided by the sum over the ids of its feature and row unless that is 0."""
     if ids.weights is None:
         return None
     lengths = torch.ones_like(ids.values) if ids.lengths is None else ids.lengths
     lengths, weights = lengths.flatten(), ids.weights.flatten()
     ends = lengths.cumsum(0)
-    totals = F.embedding_bag(  # of a table with the one row 1
+    totals = F.embedding_bag(  # sums the weights, by a table whose only row is 1
         torch.zeros_like(ids.flat),
-        weights.new_zeros(1, 1) + 1,
+        weights.new_ones(1, 1),
         torch.cat([ends.new_zeros(1), ends]),
         mode="sum",
         per_sample_weights=weights,
@@ -212,8 +218,8 @@ class Encoder(nn.Module):
         if regularization:
             self.embedded = {n: self._embedded(members) for n, members in body.groups.items()}
         self.slices = {name: self._slices(members) for name, members in body.groups.items()}
-        plain = {name: self._slices(members, plain=True) for name, members in body.numbers.items()}
-        self.slices |= plain
+        for name, members in body.numbers.items():
+            self.slices[name] = self._slices(members, plain=True)
         self.unregularized = {n for n, factor in body.factors.items() if not factor.regularized}
         self.factors = nn.ModuleDict(
             {
@@ -222,7 +228,7 @@ class Encoder(nn.Module):
             }
         )
 
-    def _slices(self, members: Sequence[str], plain: bool = False) -> list[InputSlice]:
+    def _slices(self, members: Sequence[str], *, plain: bool = False) -> list[InputSlice]:
         """``plain``: numbers are not embedded."""
         places = {
             name: InputSlice(width, place, place + 1)
@@ -265,7 +271,7 @@ class Encoder(nn.Module):
         return self.regularization / 2 * sum((p.float().square().sum() for p in parts), start=none)
 
     def forward(self, inputs: Inputs) -> dict[str, Tensor]:
-        """{group: (B, D)}, {numbers: (B, R)} and {factor: (B, N, dim)}."""
+        """{group: (B, D)}, {input of plain numbers: (B, R)} and {factor: (B, N, dim)}."""
         pooled_BFD = self.tables.pooled(inputs)
         joined = {}
         for group, slices in self.slices.items():

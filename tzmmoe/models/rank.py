@@ -34,9 +34,9 @@ class RankModel(nn.Module):
         self.order = body.order(self.names)
 
     def forward(self, inputs: Inputs) -> dict[str, Tensor]:
-        """{tower: logits}, (B,) or (B, C); in training, if embeddings are regularized, also
-        ``PENALTY``: the encoder's penalty of this batch; otherwise also the body's outputs, by
-        ``FURTHER`` and their names."""
+        """{tower: logits}, (B,) or (B, C). In training, also ``PENALTY`` if embeddings are
+        regularized: the encoder's penalty of this batch. In evaluation, also the body's outputs,
+        with ``FURTHER`` before their names."""
         encoded = self.encoder(inputs)
         hidden, addends, further = self.body(encoded)
         addends = [None] * len(hidden) if addends is None else addends

@@ -110,7 +110,8 @@ def easyrec_activation(name: str) -> str:
     """
     path = next((path for path in PATHS if name.startswith(path)), "")
     if name.removeprefix(path).lower() == "softmax":
-        raise ConfigError.saying(f"is {name!r}, a layer of its own here; add Softmax after it")
+        words = f"is {name!r}, which is a layer here; add a Softmax layer after this one"
+        raise ConfigError.saying(words)
     table = KERAS if path else EASYREC
     return table[_one_of(table, name.removeprefix(path))]
 

@@ -109,7 +109,7 @@ def _place(module: ModuleType) -> str:
 def make(kind: type, given: Sequence[Any], args: Mapping[str, Any] | None) -> Any:
     """An object of a class of the user's. ``given`` come before the ``args`` of the config.
 
-    A whole number is a float where the annotation is ``float``: ``args { scale: 2 }``.
+    A whole number, as in ``args { scale: 2 }``, arrives as a float if it is annotated ``float``.
 
     Raises:
         ConfigError: the constructor does not take these arguments, or refuses their values.
@@ -128,8 +128,9 @@ def make(kind: type, given: Sequence[Any], args: Mapping[str, Any] | None) -> An
 
 
 def _as_annotated(kind: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments, with whole numbers as floats where the constructor says so."""
     parameters = inspect.signature(kind).parameters
-    floats = {name for name, each in parameters.items() if each.annotation in (float, "float")}
+    floats = {n for n, parameter in parameters.items() if parameter.annotation in (float, "float")}
     return {
         name: float(value) if name in floats and type(value) is int else value
         for name, value in arguments.items()

@@ -69,7 +69,7 @@ def evaluate(
     sums: dict[str, Tensor] = {}  # by the key of a loss: sum(w l) and sum(w)
     was_training = model.training
     model.eval()
-    with tasks.comparisons.apart():
+    with tasks.comparisons.counted_apart():
         for host_batch in _with_bar(islice(batches, most), bar_every):
             batch = host_batch.to(device)
             logits = model(batch.inputs)

@@ -317,7 +317,7 @@ class TrainRun:
 
     def _restore(self, trainer: Trainer, saved: checkpoint.Checkpoint) -> None:
         """Weights, and the optimizers' state."""
-        with state.advising(report.another_model(saved)):
+        with state.advising(report.misfit_advice(saved)):
             self.session.fingerprint.check(saved)
             self.session.restore_weights(saved)
         if self.ignore_restore_optimizer:

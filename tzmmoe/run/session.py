@@ -275,17 +275,15 @@ class Session:
 
     def restore(self, path: Path) -> checkpoint.Checkpoint:
         """Load the weights of a checkpoint, or of the preferred one of a model_dir."""
-        world = self.runtime.world
+        advice = "restore these settings; they are in the checkpoint's pipeline.config"
 
         def restored() -> checkpoint.Checkpoint:
-            with state.advising(
-                "restore these settings; they are in the checkpoint's pipeline.config"
-            ):
+            with state.advising(advice):
                 opened = self.matching_checkpoint(path)
                 self.restore_weights(opened)
             return opened
 
-        opened = world.each(restored)
+        opened = self.runtime.world.each(restored)
         log.info("weights of %s", opened.path)
         return opened
 

@@ -117,7 +117,7 @@ def explained(checkpoint: Checkpoint, config: str) -> Iterator[None]:
 
 @contextmanager
 def advising(advice: str) -> Iterator[None]:
-    """An error of a checkpoint of another model that leaves the block ends with the advice."""
+    """Append advice to an error, raised in the block, that a checkpoint does not fit the model."""
     try:
         yield
     except (MismatchError, MisfitError) as error:

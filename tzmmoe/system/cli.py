@@ -1,15 +1,14 @@
 """What all commands share: flags and exit codes.
 
 0: done. 1: a bug of ours, with its traceback. 2: an error that the user can fix, as a message
-without a traceback. 128 and the number of a signal: stopped by it, such as 130 by Ctrl-C, 143 by
-SIGTERM, 129 by SIGHUP, 138 by SIGUSR1, and 141 where nobody reads what is printed any more, as
-after ``| head``.
+without a traceback. 128 plus the number of a signal: stopped by it, such as 130 by Ctrl-C, 143 by
+SIGTERM, 129 by SIGHUP, 138 by SIGUSR1. 141, as by SIGPIPE: nobody reads what the command prints any
+more, as after ``| head``.
 """
 
 import argparse
 import logging
 import os
-import select
 import signal
 import sys
 import threading
@@ -29,7 +28,7 @@ from tzmmoe.errors import (
     few,
     lacks_memory,
 )
-from tzmmoe.system import environment
+from tzmmoe.system import environment, stdout
 
 USER_ERROR = 2
 READER_LOST = 141  # as if SIGPIPE, which Python ignores, had ended the command
@@ -291,11 +290,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         return _code(main)
 
     # The outer call catches a second signal, which may come while the inner one handles the first.
-    try:
-        code = _stoppable(lambda: _stoppable(work))
-    except SystemExit:  # of --help and of faulty flags
-        _has_lost_reader()
-        raise
+    code = _stoppable(lambda: _stoppable(work))
     if _has_joined():
         _leave(code)
     if code:
@@ -335,40 +330,30 @@ def _set_logging() -> None:
 def _code(main: Callable[[Sequence[str]], None]) -> int:
     """The exit code of a command; errors that the user can fix are printed."""
     try:
-        main(sys.argv[1:])
+        return _completed(main)
     except UserError as error:
         _print_error(error)
         if lacks_memory(error):
             print(LOWER, file=sys.stderr)
         return USER_ERROR
     except (MemoryError, RuntimeError, OSError, ImportError) as error:
-        if isinstance(error, BrokenPipeError) and (_has_lost_reader() or _is_unread()):
+        if isinstance(error, BrokenPipeError) and (not stdout.flush() or stdout.is_unread()):
             return READER_LOST
         words = _message(error)
         if not words:
             raise
         print(words, file=sys.stderr)
         return USER_ERROR
-    return READER_LOST if _has_lost_reader() else 0
 
 
-def _has_lost_reader() -> bool:
-    """Whether nobody reads stdout any more. If so, the rest of it goes nowhere, or else Python
-    would report it while exiting."""
+def _completed(main: Callable[[Sequence[str]], None]) -> int:
+    """The exit code of a command that raises nothing, once all that it printed is written."""
     try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
-
-
-def _is_unread() -> bool:
-    """Whether stdout is a pipe that nobody reads."""
-    poll = select.poll()
-    poll.register(sys.stdout, 0)
-    return any(event & select.POLLERR for _, event in poll.poll(0))
+        main(sys.argv[1:])
+    except SystemExit:  # of --help and of faulty flags
+        stdout.flush()
+        raise
+    return 0 if stdout.flush() else READER_LOST
 
 
 def _message(error: Exception) -> str:

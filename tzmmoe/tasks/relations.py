@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tzmmoe.batch import Column
 
-OF_RELATION = "the label of a task that others depend on"
+READER = "the label of a task that others depend on"
 
 
 class Relation:
@@ -40,7 +40,7 @@ class Product(Relation):
     events: Sequence[str]  # columns
 
     def columns(self) -> list[Column]:
-        return [Column(name, "label", low=0, high=1, reader=OF_RELATION) for name in self.events]
+        return [Column(name, "label", low=0, high=1, reader=READER) for name in self.events]
 
     def logits(self, name: str, towers: Mapping[str, Tensor]) -> Tensor:
         return reduce(logit_of_product, [towers[tower].float() for tower in self.towers])
@@ -57,7 +57,7 @@ class Conditional(Relation):
     event: str  # a column
 
     def columns(self) -> list[Column]:
-        return [Column(self.event, "label", reader=OF_RELATION)]
+        return [Column(self.event, "label", reader=READER)]
 
     def labels(self, own: Tensor, columns: Mapping[str, Tensor]) -> Tensor:
         return torch.where(columns[self.event] > 0, own, torch.nan)

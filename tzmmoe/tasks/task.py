@@ -33,8 +33,10 @@ class TaskSpace:
     group: int | None = None
 
     def column(self, task: str) -> Column:
-        role, end = ("label", "label") if self.group is None else ("group", "name")
-        return Column(self.indicator, role, reader=f"task_space_indicator_{end} of {task}")
+        role, field = "label", "task_space_indicator_label"
+        if self.group is not None:
+            role, field = "group", "task_space_indicator_name"
+        return Column(self.indicator, role, reader=f"{field} of {task}")
 
     def contains(self, column: Tensor) -> Tensor:
         """(B,) bool."""
@@ -109,7 +111,7 @@ class Task:
         faults.stop()
 
     def _fitting_metrics(self) -> str:
-        """Which metrics of the schema suit the losses, as the end of a message."""
+        """The metrics that suit the losses, as the end of a message."""
         words = [word for word in METRICS.words if self.consumed(METRICS[word]) is not None]
         return f"; give {few(words)}, or choose another loss" if words else ""
 

@@ -17,14 +17,14 @@ from tzmmoe.tasks.weighting import Weighting
 
 log = logging.getLogger(__name__)
 
-FURTHER = "outputs/"  # before a name: an output that is not a tower's logits
+FURTHER = "outputs/"  # begins the key of an output that is not a tower's logits
 
 
 class TaskSet:
     """All tasks of a model. The methods take the logits of its towers by name.
 
     ``weighting``: how their losses make up the total. None: by their fixed weights. ``further``:
-    the model's outputs beside those of the tasks, with D of each.
+    {output of the model that is not a task's: D}.
     """
 
     def __init__(self, tasks: Sequence[Task], weighting: Weighting | None = None) -> None:
@@ -116,7 +116,7 @@ class TaskSet:
         return outputs | {name: logits[f"{FURTHER}{name}"] for name in self.further}
 
     def add_outputs(self, further: Mapping[str, int]) -> None:
-        """Take outputs beside those of the tasks. Raises ConfigError if one has a task's name."""
+        """Add outputs of the model. Raises ConfigError if a task has an output of that name."""
         taken = {f"{kind}_{task.name}": task for task in self.tasks for kind in task.outputs()}
         faults = Faults()
         for place, name in enumerate(further):
@@ -163,7 +163,7 @@ class TaskSet:
         return {key for key in self.loss_keys() if self.weighting.is_idle(key)}
 
     def idle_comparisons(self, place: str, where: str, world: World) -> list[str]:
-        """``Comparisons.lines`` of the losses that have a weight."""
+        """``Comparisons.lines``, without the losses whose weight is 0."""
         return self.comparisons.lines(place, where, world, self.unlearned_keys())
 
     def release(self) -> None:

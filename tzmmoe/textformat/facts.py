@@ -17,7 +17,7 @@ class SchemaFacts:
     ``units``: by ``Message.field``, the unit to suggest where a string field is set to a bare
     number. ``positive``: as ``Message.field``, the unsigned fields that must not be 0. ``beside``:
     by message, for a field of a text, the fields that are read as another while it is there too.
-    ``remedies``: by message, for a field that excludes others, what to write in place of both.
+    ``remedies``: by message, for a field that excludes others, what to write instead of both.
     """
 
     unknown_field: Callable[[str, Descriptor], str]
@@ -38,9 +38,9 @@ class SchemaFacts:
         return _others(self.replacing, owner, name)
 
     def clash(self, owner: Descriptor, name: str, other: str) -> str:
-        """What is wrong with a field, and what to do, where one is set that excludes it."""
-        own = self.remedies.get(owner.name, {})
-        remedy = next((own[each] for each in (name, other) if each in own), "")
+        """The error of a field that is set together with one that it excludes."""
+        remedies = self.remedies.get(owner.name, {})
+        remedy = remedies.get(name) or remedies.get(other, "")
         return f"is set, and so is {other}; keep one{remedy and f', or {remedy}'}"
 
     def read_as(self, owner: Descriptor, names: Collection[str]) -> dict[str, str]:

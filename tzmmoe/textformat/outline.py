@@ -8,6 +8,8 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tzmmoe.textformat.scalars import CURVED_QUOTES
+
 TOKEN = re.compile(
     r"""(?P<skip>(?:\s|\#[^\n]*)+)
       | (?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')
@@ -16,7 +18,7 @@ TOKEN = re.compile(
       | (?P<mark>.)""",
     re.VERBOSE | re.DOTALL,
 )
-CURVED = re.compile("[“”„‟‘’‚‛]")
+CURVED = re.compile(f"[{CURVED_QUOTES}]")
 CURVED_SHOWN = "“ ” ‘ ’"
 CLOSING = {"{": "}", "<": ">"}
 DEEPEST = 50  # far below Python's recursion limit, far above any config
@@ -79,7 +81,7 @@ class Outline:
             for token in self._tokens
             if token.lastgroup == "open"
         ]
-        foreign = () if self.json else _foreign(self.text, self._tokens)
+        foreign = () if self.json else self._foreign_marks()
         quotes = sorted([*quotes, *foreign], key=_position)
         self.breaks = quotes or sorted(self.breaks, key=_position)
         nodes = [node for top in self.fields for node in top.walk()]
@@ -198,25 +200,28 @@ class Outline:
         node.value = " ".join(parts) or None
         return bool(parts)
 
+    def _foreign_marks(self) -> Iterator[Break]:
+        """The first curved quote, and the first comment as in other languages, outside of strings.
+
+        The ``//`` of a URL, which follows a colon, is no comment.
+        """
+        words = [token for token in self._tokens if token.lastgroup == "word"]
+        curved = [m.start() for word in words if (m := CURVED.search(self.text, *word.span()))]
+        slashes = [word.start() for word in words if re.match("//|/[*]", word[0])]
+        comments = [start for start in slashes if not self.text.endswith(":", 0, start)]
+        for starts, what in (
+            (curved, f"a curved quote; write \" or ' in place of {CURVED_SHOWN}"),
+            (comments, "a comment begins with # here, and ends with the line"),
+        ):
+            if starts:
+                column = starts[0] - self.text.rfind("\n", 0, starts[0])
+                lines = len({bisect_right(self._lines, start) for start in starts}) - 1
+                more = f" (and in {lines:,} more line{'s' * (lines > 1)})" if lines else ""
+                yield Break("quote", starts[0], f"column {column}: {what}{more}")
+
 
 def _position(broken: Break) -> int:
     return broken.position
-
-
-def _foreign(text: str, tokens: list[re.Match]) -> Iterator[Break]:
-    """The first curved quote and the first comment of other languages outside of texts."""
-    words = [token for token in tokens if token.lastgroup == "word"]
-    curved = [match.start() for word in words if (match := CURVED.search(text, *word.span()))]
-    slashes = [w.start() for w in words if re.match("//|/[*]", w[0]) and text[w.start() - 1] != ":"]
-    for places, what in (
-        (curved, f"a curved quote is no quote here; write \" or ' in place of {CURVED_SHOWN}"),
-        (slashes, "a comment begins with # here, and ends with its line"),
-    ):
-        if places:
-            column = places[0] - text.rfind("\n", 0, places[0])
-            lines = len({text.count("\n", 0, place) for place in places}) - 1
-            more = f" (and in {lines:,} more line{'s' * (lines > 1)})" if lines else ""
-            yield Break("quote", places[0], f"column {column}: {what}{more}")
 
 
 def _stray(mark: str) -> str:

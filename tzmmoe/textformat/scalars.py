@@ -17,7 +17,8 @@ INTEGERS = {
 }
 TRUE, FALSE = ("true", "t", "1"), ("false", "f", "0")
 QUOTED = re.compile(r""" "((?:\\.|[^"\\])*)" | '((?:\\.|[^'\\])*)' """, re.VERBOSE | re.DOTALL)
-CURVED_TEXT = re.compile("[“”„‟‘’‚‛](.*)[“”„‟‘’‚‛]", re.DOTALL)
+CURVED_QUOTES = "“”„‟‘’‚‛"
+CURVED_TEXT = re.compile(f"[{CURVED_QUOTES}](.*)[{CURVED_QUOTES}]", re.DOTALL)
 ESCAPES = set("abfnrtvxuU01234567\\'\"")  # what may follow a backslash
 
 

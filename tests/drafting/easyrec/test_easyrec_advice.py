@@ -1,4 +1,4 @@
-"""What a pipeline's faults advise: where a field belongs, what is 0, what is listed twice."""
+"""What the faults of a pipeline advise: where a field belongs, what to set, what to remove."""
 
 from pathlib import Path
 
@@ -80,13 +80,13 @@ SETTINGS = [  # a setting of st_params, what is said of its value, and what it t
     ("hidden_units", "number_value: -3", "-3", "0 or more"),
     ("hidden_units", 'list_value { values { string_value: "a" } }', "['a']", "whole number"),
     ("use_bn", 'string_value: "yes"', "'yes'", "true or false"),
-    ("activation", "number_value: 3", "is 3", "text"),
+    ("activation", "number_value: 3", "is 3", "a string"),
     ("dropout_ratio", 'string_value: "0.2"', "'0.2'", "number_value"),
 ]
 
 
 @pytest.mark.parametrize(("key", "value", "shown", "wanted"), SETTINGS)
-def test_a_setting_of_another_type_says_what_it_takes_without_words_of_python(
+def test_a_setting_of_another_type_says_what_it_takes_in_words_of_the_config(
     tmp_path: Path, key: str, value: str, shown: str, wanted: str
 ) -> None:
     params = f'st_params {{ fields {{ key: "{key}" value {{ {value} }} }} }}'

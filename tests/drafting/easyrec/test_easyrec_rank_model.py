@@ -1,5 +1,7 @@
 """A RankModel of EasyRec is measured by the metrics of its eval_config."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -37,13 +39,20 @@ def test_metrics_of_the_evaluation_are_those_of_the_task(tmp_path: Path) -> None
     assert DIFFERENCES["max_f1"] in made.said.differences
 
 
-def test_the_best_export_is_chosen_by_a_metric_of_the_evaluation(tmp_path: Path) -> None:
-    made = convert(tmp_path, RANK + BEST)
+def test_the_best_export_is_chosen_by_a_metric_of_the_evaluation(tmp_path: Path, caplog) -> None:
+    every_step = ("save_checkpoints_steps: 5", "save_checkpoints_steps: 1")
+    made = convert(tmp_path, changed(every_step, text=RANK + BEST))
     runs = Runs.load(tmp_path / "ours.config", settings=write_rows(tmp_path, made.config))
     runs.fit()
     assert {"gauc_clk", "auc_clk", "max_f1_clk"} <= set(runs.evaluate())
-    runs.export(str(tmp_path / "export"))
-    assert (tmp_path / "export/model.pt2").exists()
+    lines = map(json.loads, (tmp_path / "model/history.jsonl").read_text().splitlines())
+    by_step = {line["global_step"]: line["evaluation"]["gauc_clk"] for line in lines}
+    assert by_step[max(by_step)] < max(by_step.values())
+    with caplog.at_level("INFO", "tzmmoe"):
+        caplog.clear()
+        runs.export(str(tmp_path / "export"))
+    [step] = re.findall(r"weights of .*model\.ckpt-(\d+)", caplog.text)
+    assert by_step[int(step)] == max(by_step.values())
 
 
 @pytest.mark.parametrize(

@@ -222,9 +222,9 @@ def test_either_length_is_enough_and_none_is_endless(tmp_path: Path) -> None:
     made = convert(tmp_path, changed(epochs, none, text=BUILT_IN)).train
     assert (made.HasField("num_steps"), made.num_epochs) == (False, 2)
     [said] = refused(tmp_path, changed(none, text=BUILT_IN))
-    says(said, "train_config.num_steps: is not set", "data_config.num_epochs is not set", "give")
+    says(said, "train_config.num_steps: is not set", "data_config.num_epochs is not set", "set one")
     [said] = refused(tmp_path, changed(("num_steps: 6", "num_steps: 0"), text=BUILT_IN))
-    says(said, "train_config.num_steps: is 0", "data_config.num_epochs is not set", "give")
+    says(said, "train_config.num_steps: is 0", "data_config.num_epochs is not set", "set one")
 
 
 IDLE = """

@@ -1,4 +1,4 @@
-"""Values of blocks that a config names as outputs of the model."""
+"""Outputs of the model that are values of blocks."""
 
 from pathlib import Path
 
@@ -38,8 +38,8 @@ BLOCKS = """
 def test_an_output_is_what_its_block_layer_or_element_gives(tmp_path: Path) -> None:
     x = inputs()
     model = body(tmp_path, f'{BLOCKS} outputs: ["deep", "deep_l0", "deep_l1", "list_2"]')
-    parts = [model.graph.made["deep"].steps[place].modules() for place in range(3)]
-    linear = [next(p for p in each if isinstance(p, torch.nn.Linear)) for each in parts]
+    steps = model.graph.made["deep"].steps
+    linear = [next(m for m in s.modules() if isinstance(m, torch.nn.Linear)) for s in steps]
     first = torch.tanh(x["all"] @ linear[0].weight.T + linear[0].bias)
     second = first @ linear[1].weight.T + linear[1].bias
     oracle = {
@@ -48,11 +48,11 @@ def test_an_output_is_what_its_block_layer_or_element_gives(tmp_path: Path) -> N
         "deep_l1": second[:, 0],
         "list_2": fields("all", x)[2],
     }
-    found = model(x).further
-    assert list(found) == list(model.outputs) == list(oracle)
+    further = model(x).further
+    assert list(further) == list(model.outputs) == list(oracle)
     assert list(model.outputs.values()) == [2, 3, 1, 4]
     for name, expected in oracle.items():
-        torch.testing.assert_close(found[name].double(), expected, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(further[name].double(), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_a_block_that_only_an_output_needs_is_built_and_not_trained(tmp_path, caplog) -> None:
@@ -142,7 +142,9 @@ def test_predictions_of_the_checkpoint_and_of_the_export_have_the_outputs_alike(
         np.testing.assert_allclose(column, scored[name].numpy(), rtol=1e-6, atol=1e-6)
 
 
-def test_naming_an_output_later_changes_nothing_else(trained: Path, tmp_path: Path) -> None:
+def test_an_output_that_is_named_after_training_changes_no_other_column(
+    trained: Path, tmp_path: Path
+) -> None:
     config = (trained / "tiny.config").read_text()
     (trained / "other.config").write_text(config.replace(OUTPUTS, ""))
     rows = str(trained / "eval.parquet")

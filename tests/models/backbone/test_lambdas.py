@@ -17,7 +17,7 @@ from torch.autograd import gradcheck
 from torch.testing import assert_close
 
 from tzmmoe.errors import ConfigError
-from tzmmoe.models.backbone import operands
+from tzmmoe.models.backbone.expressions import operands
 from tzmmoe.models.backbone.expressions.lambdas import Expression, parse_lambda, parse_slice
 from tzmmoe.models.backbone.expressions.rowwise import FUNCTIONS
 

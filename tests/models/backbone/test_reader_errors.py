@@ -103,7 +103,7 @@ WRONG = {
     "largest": (
         reader(EMBEDDING, 'embedding_dim: 4 combiner: "max"', "ids"),
         "blocks[0].embedding_layer.combiner",
-        ("is 'max', which tables do not have here", "'weight', 'mean', 'sum'"),
+        ("is 'max', which is not supported", "'weight', 'mean', 'sum'"),
     ),
     "unknown combiner": (
         reader(EMBEDDING, 'embedding_dim: 4 combiner: "sqrtn"', "ids"),
@@ -161,7 +161,7 @@ def test_an_unknown_group_is_named_with_the_one_that_was_meant(tmp_path: Path) -
         assert "'number' is not in model_config.feature_groups; did you mean 'numbers'?" in line
 
 
-def test_a_group_with_the_name_of_a_made_input_is_told(tmp_path: Path) -> None:
+def test_a_group_with_the_name_of_an_input_that_the_model_makes_is_refused(tmp_path: Path) -> None:
     groups = GROUPS.replace('"deep"', '"wide_columns"')
     text = block("a", "wide", "input_layer { wide_output_dim: 2 }")
     [line] = faults(tmp_path, text, groups)
@@ -169,7 +169,7 @@ def test_a_group_with_the_name_of_a_made_input_is_told(tmp_path: Path) -> None:
     assert "another group_name" in line
 
 
-def test_a_wide_group_of_another_model_is_told_at_its_group(tmp_path: Path) -> None:
+def test_a_wide_group_of_another_model_is_refused_at_its_group(tmp_path: Path) -> None:
     """In EasyRec, the built-in multi-task models cannot be built with one either."""
     own = 'feature_names: ["user", "item", "price"]'
     for more in (f"{own} group_type: WIDE", f"{own} wide_deep: WIDE"):
@@ -187,19 +187,19 @@ def test_a_wide_group_that_no_block_reads_is_named_in_a_warning(tmp_path: Path, 
     assert "no block that reaches an output reads these feature groups: wide" in caplog.text
 
 
-def test_the_layer_by_its_class_name_names_the_block_to_write(tmp_path: Path) -> None:
+def test_an_embedding_layer_by_class_name_is_refused_with_what_to_write(tmp_path: Path) -> None:
     text = 'blocks { name: "a" inputs { feature_group_name: "ids" }\n'
     [line] = faults(tmp_path, text + 'keras_layer { class_name: "EmbeddingLayer" } }')
     assert "class_name: is 'EmbeddingLayer'" in line
     assert "write embedding_layer {}" in line
 
 
-def test_a_vocabulary_size_is_ignored_with_a_word_as_easyrec_ignores_it(tmp_path, caplog) -> None:
+def test_a_vocabulary_size_has_no_effect_and_a_warning_says_so(tmp_path, caplog) -> None:
     assert not faults(tmp_path, reader(EMBEDDING, "embedding_dim: 4 vocab_size: 5", "ids"))
     assert "embedding_layer.vocab_size has no effect" in caplog.text
 
 
-def test_a_faulty_feature_is_not_said_to_be_no_number_too(tmp_path: Path) -> None:
+def test_a_faulty_feature_is_not_also_refused_by_raw_input(tmp_path: Path) -> None:
     text = FRAME.format(
         features=FEATURES.replace("value_dim: 2", "value_dim: 2 embedding_dim: 4"),
         groups=GROUPS.replace('["price", "pair"]', '["pair"]'),

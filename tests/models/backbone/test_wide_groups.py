@@ -1,4 +1,4 @@
-"""WIDE groups, raw_input and embedding_layer in whole models: rows by hand, and whole runs."""
+"""WIDE groups, raw_input and embedding_layer in whole models, row by row, and in whole runs."""
 
 from pathlib import Path
 
@@ -53,8 +53,8 @@ def batch(session: Session) -> Inputs:
     return first.map(lambda t: t.double() if t.is_floating_point() else t).inputs
 
 
-def given(session: Session, inputs: Inputs) -> dict:
-    """What each block gives."""
+def block_values(session: Session, inputs: Inputs) -> dict:
+    """{block: its value}."""
     model = session.built.model.eval()
     body = model.body
     return body.graph.results(body._context(model.encoder(inputs)))
@@ -99,7 +99,7 @@ def wide(session: Session, inputs: Inputs, feature: str) -> Tensor:
 
 
 def test_a_wide_group_gives_sums_of_rows_of_tables_that_no_deep_group_reads(session, batch) -> None:
-    results = given(session, batch)
+    results = block_values(session, batch)
     names = ["scores", "user", "price", "age", "tags", "friend", "city"]
     parts = [wide(session, batch, name) for name in names]
     assert [part.shape[1] for part in parts] == [2] * 7
@@ -120,7 +120,7 @@ def test_features_that_share_a_table_share_one_in_wide_groups_too(session) -> No
 
 def test_raw_input_gives_each_features_numbers_as_they_are_read(session, batch) -> None:
     wanted = [numbers(session, batch, name) for name in ("price", "embedded")]
-    assert_close(given(session, batch)["raw"], wanted, rtol=0, atol=0)
+    assert_close(block_values(session, batch)["raw"], wanted, rtol=0, atol=0)
 
 
 def test_an_embedding_layer_combines_rows_of_its_own_tables(session, batch) -> None:
@@ -131,7 +131,7 @@ def test_an_embedding_layer_combines_rows_of_its_own_tables(session, batch) -> N
     def weighed(rows: Tensor, w: Tensor) -> Tensor:
         return (w[:, None] * rows).sum(0) / w.sum() if len(w) else rows.sum(0)
 
-    results, names = given(session, batch), ["scores", "tags", "user", "age"]
+    results, names = block_values(session, batch), ["scores", "tags", "user", "age"]
     wanted = [rows("weighed", name, weighed) for name in names]
     assert_close(results["weighed"], torch.cat(wanted, dim=1))
     wanted = [rows("summed", name, lambda rows, w: rows.sum(0)) for name in names]
@@ -144,7 +144,7 @@ def test_embeddings_are_regularized_in_wide_groups_but_not_in_embedding_layers(
     session, batch
 ) -> None:
     """s sum e^2 / 2 over what the deep and the WIDE groups look up, each group by itself."""
-    results = given(session, batch)
+    results = block_values(session, batch)
     deep = session.built.model.encoder(batch)["deep"][:, :-1]  # the last one is a plain number
     looked_up = [deep, results["wide"], results["wide_cube"]]
     model = session.built.model.train()
@@ -153,7 +153,9 @@ def test_embeddings_are_regularized_in_wide_groups_but_not_in_embedding_layers(
     assert_close(found.double(), wanted, rtol=1e-6, atol=0)
 
 
-def test_the_table_of_a_check_and_the_graph_have_the_new_blocks(folder: Path, caplog) -> None:
+def test_check_lists_the_blocks_that_read_groups_and_its_graph_draws_them(
+    folder: Path, caplog
+) -> None:
     with caplog.at_level("INFO"):
         tiny.pipeline(folder, "unused").check(graph=str(folder / "graph.svg"))
     [summary] = [text for text in caplog.messages if text.startswith("table ")]
@@ -207,7 +209,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_another_reading_of_a_group_is_refused_with_the_difference(
+def test_a_checkpoint_whose_groups_were_read_differently_is_refused_with_the_difference(
     trained: Path, tmp_path: Path, name: str
 ) -> None:
     old, new, words = CHANGES[name]

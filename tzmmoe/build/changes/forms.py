@@ -96,14 +96,16 @@ def _complete_blocks(backbone: Backbone) -> None:
 
 
 def _complete_wide(config: ModelConfig) -> None:
-    """The width of all WIDE groups, in each block that reads one."""
+    """Write the one width of all WIDE groups into every block that reads one."""
     wide = {group.group_name for group in config.feature_groups if group.group_type == WIDE}
     graphs = (config.backbone, *config.backbone.packages)
     blocks = [b for graph in graphs for b in graph.blocks if b.HasField("input_layer")]
-    widths = [block.input_layer.wide_output_dim for block in blocks]
+    width = max((block.input_layer.wide_output_dim for block in blocks), default=0)
+    if not width:
+        return
     for block in blocks:
-        if any(source.feature_group_name in wide for source in block.inputs) and any(widths):
-            block.input_layer.wide_output_dim = max(widths)
+        if any(source.feature_group_name in wide for source in block.inputs):
+            block.input_layer.wide_output_dim = width
 
 
 def _read(blocks: Iterable[Block], packages: Mapping[str, BlockPackage]) -> Iterator[str]:

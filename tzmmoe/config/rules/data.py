@@ -24,7 +24,7 @@ def check(pipeline: Pipeline, faults: Faults) -> None:
         unique(getattr(config, name), f"{PATH}.{name}", faults)
         for index, column in enumerate(getattr(config, name)):
             if not column.strip():
-                words = f"is {column!r}, which is no name; name a column, or remove it"
+                words = f"is {column!r}; name a column, or remove it"
                 faults.add(f"{PATH}.{name}[{index}]", words)
     unique([field.input_name for field in config.input_fields], f"{PATH}.input_fields", faults)
     for index, field in enumerate(config.input_fields):

@@ -17,7 +17,7 @@ from tzmmoe.drafting.easyrec.model import (
     tell_differences,
     weigh_towers,
 )
-from tzmmoe.drafting.easyrec.source import Part, Source, measures_evaluation, read
+from tzmmoe.drafting.easyrec.source import Part, Source, is_rank_model, read
 from tzmmoe.drafting.easyrec.training import put_training
 from tzmmoe.drafting.report import Report
 from tzmmoe.drafting.traced import TracedDraft
@@ -28,7 +28,7 @@ from tzmmoe.registry.modules import NO_MODULES
 
 
 def converted(path: Path, modules: Modules = NO_MODULES) -> TracedDraft:
-    """The draft. ``modules`` may be imported for layers and losses of the user's.
+    """The draft. ``modules``: those that may be imported for the user's own classes.
 
     Raises:
         ConfigError: all faults of the file, each with its line.
@@ -79,8 +79,8 @@ def _put(draft: TracedDraft, whole: Part, source: Source, folder: Path) -> None:
         words = "features are not read from such a file here; write them out, as feature_config"
         whole.fault("fg_json_path", words)
     put_training(root, training, data)
-    evaluation, is_rank_model = whole.part("eval_config"), measures_evaluation(source.config)
-    put_evaluation(root, evaluation, data, is_rank_model=is_rank_model)
+    with_metrics = is_rank_model(source.config)
+    put_evaluation(root, whole.part("eval_config"), data, with_metrics=with_metrics)
     put_export(root, whole.part("export_config"), training)
     put_data(root, data)
     grouped = expand_names(model)
@@ -102,7 +102,7 @@ def _resolved(folder: Path, text: str) -> str:
 def _by_own_path(fault: Fault, draft: TracedDraft, rewritten: dict[str, str]) -> Fault:
     own = by_origin(fault, draft.origins)
     if own.path.endswith("enable_early_stop"):
-        words = "is true, and best_exporter_metric, which says what to stop by, is not set"
+        words = "is true, but best_exporter_metric, the metric to stop by, is not set"
         return replace(own, text=f"{words}: {fault.text}")
     if lies_in(fault.path, PATH):
         return replace(fault, path=own_path(fault.path, rewritten))

@@ -118,7 +118,7 @@ def _labels(data: Part) -> list[str]:
     names: list[str] = []
     for index, label in enumerate(data.value("label_fields")):
         if not label.strip():
-            words = f"is {label!r}, which is no name; name a column, or remove it"
+            words = f"is {label!r}; name a column, or remove it"
             data.fault(f"label_fields[{index}]", words)
         try:
             names += names_of(label)

@@ -87,8 +87,8 @@ DIFFERENCES = {
     "esmm": "The losses of ESMM are means over the batch. EasyRec's are sums.",
     "max_f1": "max_f1 puts its thresholds on probabilities. EasyRec puts them on logits.",
     "embedding_layer": (
-        "An embedding_layer has a table for each feature and combines the values that a row has. "
-        "EasyRec fills rows up with empty text, which counts as a value unless there are weights."
+        "An embedding_layer has a table for each feature and combines the values of a row. EasyRec "
+        "pads rows with empty strings, which count as values unless there are weights."
     ),
     "input_blocks": "Two input blocks may read the same feature group. In EasyRec they may not.",
     "relations": (

@@ -8,14 +8,15 @@ from tzmmoe.drafting.traced import TracedPart
 KINDS = {"final": "latest", "latest": "latest", "best": "best"}
 
 
-def put_evaluation(root: TracedPart, evaluation: Part, data: Part, *, is_rank_model: bool) -> None:
-    """eval_config; it counts rows there, batches here. The tower of a RankModel has its metrics."""
+def put_evaluation(root: TracedPart, evaluation: Part, data: Part, *, with_metrics: bool) -> None:
+    """eval_config, which counts rows in EasyRec and batches here. ``with_metrics``: the model reads
+    its metrics; ``put_model`` moves them to the tower."""
     rows, size = evaluation.entry("num_examples"), max(data.value("eval_batch_size"), 1)
     if rows.value:
         steps = Entry(-(-rows.value // size), rows.path)
         root.part("eval_config").put("num_steps", steps, f"batches of {size:,} rows")
     evaluation.idle(OF_EVALUATION)
-    if not is_rank_model:
+    if not with_metrics:
         evaluation.idle(OF_METRICS)
 
 

@@ -7,7 +7,7 @@ from google.protobuf.message import Message
 from tzmmoe.build.rules import rules
 from tzmmoe.config.dialects.easyrec.ranges import names_of
 from tzmmoe.config.walk import messages
-from tzmmoe.drafting.easyrec.source import METRICS, Part, measures_evaluation, tell_difference
+from tzmmoe.drafting.easyrec.source import METRICS, Part, is_rank_model, tell_difference
 from tzmmoe.drafting.report import Report
 from tzmmoe.drafting.traced import TracedDraft
 from tzmmoe.errors import Faults, join, lies_in
@@ -53,7 +53,7 @@ def put_model(draft: TracedDraft, config: EasyRecConfig, faults: Faults) -> dict
     pipeline.model_config.CopyFrom(config.model_config)
     rewritten = _rewrite(pipeline, faults)
     towers = pipeline.model_config.backbone.task_towers
-    if measures_evaluation(config) and config.eval_config.metrics_set and len(towers) == 1:
+    if is_rank_model(config) and config.eval_config.metrics_set and len(towers) == 1:
         towers[0].metrics_set.extend(config.eval_config.metrics_set)
         rewritten |= _rewrite(pipeline, faults) | {f"{RANK_TOWER}.metrics_set": METRICS}
         draft.report.became += [
@@ -66,6 +66,7 @@ def put_model(draft: TracedDraft, config: EasyRecConfig, faults: Faults) -> dict
 
 
 def _rewrite(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
+    """Rewrite to the canonical form. Returns its paths in ``model_config``, as ``put_model``."""
     rewritten = rules().rewrite(pipeline, faults)
     return {path: own for path, own in rewritten.items() if lies_in(path, PATH)}
 
@@ -114,9 +115,9 @@ def _leaves(message: Message, path: str) -> Iterator[tuple[str, str]]:
 
 
 def tell_differences(config: EasyRecConfig, report: Report) -> None:
-    """Report the differences that concern a model, which is in the words of EasyRec."""
+    """Report how this model differs from EasyRec's. ``config``: as EasyRec has it."""
     model = config.model_config
-    if measures_evaluation(config) and any(_is_set(m, "max_f1") for _, m in messages(config)):
+    if is_rank_model(config) and any(_is_set(m, "max_f1") for _, m in messages(config)):
         tell_difference(report, "max_f1")
     if model.WhichOneof("model") == "esmm":
         tell_difference(report, "esmm")

@@ -10,7 +10,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from tzmmoe.config.facts import FACTS, right_place
-from tzmmoe.config.recognition import PIPELINE, kind_of, outline_of, remedy
+from tzmmoe.config.recognition import PIPELINE, check_kind, outline_of
 from tzmmoe.drafting.easyrec.differences import DIFFERENCES
 from tzmmoe.drafting.report import Report
 from tzmmoe.drafting.section import Entry
@@ -23,9 +23,9 @@ from tzmmoe.textformat.reader import TextReading
 
 # Blocks that say where tables and streams are; their content is not read.
 PLACES = re.compile(r"(hive|kafka|datahub|binary)_(train|eval)_input")
-MOST_SLIPS = 5  # unknown names at the top; with more of them than known ones, it is another text
+MOST_SLIPS = 5  # unknown fields at the top level; a file with more may be something else
 SCHEMA = EasyRecConfig.DESCRIPTOR.file
-LISTED = ("Optimizer", "LearningRate")  # of which all fields are listed, since one must be chosen
+LISTED = ("Optimizer", "LearningRate")  # an error lists all their fields, one of which must be set
 METRICS = "eval_config.metrics_set"
 SEQUENCES = "sequences are not supported yet; remove it"
 
@@ -52,40 +52,39 @@ def read(path: Path, faults: Faults) -> Source:
         raise ConfigError.at("--config", f"{path} holds no settings; give a pipeline of EasyRec")
     is_place = {node.name: bool(PLACES.fullmatch(node.name)) for node in outline.fields}
     outline.fields = [node for node in outline.fields if not is_place[node.name]]
-    found = TextReading(outline, OF_EASYREC).into(config)
-    if not measures_evaluation(config):
-        found = [fault for fault in found if not lies_in(fault.path, METRICS)]
-    faults.extend(found)
+    text_faults = TextReading(outline, OF_EASYREC).into(config)
+    if not is_rank_model(config):
+        text_faults = [fault for fault in text_faults if not lies_in(fault.path, METRICS)]
+    faults.extend(text_faults)
     return Source(config, outline, tuple(name for name, place in is_place.items() if place))
 
 
 def _check_kind(text: str, path: Path) -> None:
-    """Raise ConfigError for a file of another kind, whose fields are all unknown here."""
+    """Raise ConfigError for a file of another kind, most of whose fields would be unknown."""
     outline = outline_of(text)
-    kind = kind_of(outline)
-    if kind not in ("", PIPELINE):
-        raise ConfigError.at("--config", f"{path} {remedy(kind, str(path))}")
+    check_kind(outline, PIPELINE, "--config", path)
     if outline.json:
         words = "is JSON; give the pipeline in protobuf's text form"
         raise ConfigError.at("--config", f"{path} {words}")
     names = {node.name for node in outline.fields}
-    known = names & set(EasyRecConfig.DESCRIPTOR.fields_by_name)
-    if len(names - known) > max(MOST_SLIPS, len(known)):
-        unknown = few(sorted(names - known))
-        words = f"{path} is no pipeline of EasyRec, which has no {unknown}; check the path"
-        raise ConfigError.at("--config", words)
+    unknown = names - set(EasyRecConfig.DESCRIPTOR.fields_by_name)
+    if len(unknown) > max(MOST_SLIPS, len(names) - len(unknown)):
+        words = f"{path} is not a pipeline of EasyRec, which has no {few(sorted(unknown))}"
+        raise ConfigError.at("--config", f"{words}; check the path")
 
 
-def measures_evaluation(config: EasyRecConfig) -> bool:
-    """Whether the metrics of eval_config are those of the model: only a RankModel reads them."""
+def is_rank_model(config: EasyRecConfig) -> bool:
+    """Whether the model is a RankModel, the only one that reads ``eval_config.metrics_set``."""
     return config.model_config.model_class == "RankModel"
 
 
 def _unknown_field(word: str, owner: Descriptor) -> str:
     if word == "sequence_features":
         return SEQUENCES
-    place, is_theirs = right_place(word, owner, EasyRecConfig.DESCRIPTOR), owner.file == SCHEMA
-    if place and (is_theirs or "model_config" not in place):  # which is in words of ours
+    place = right_place(word, owner, EasyRecConfig.DESCRIPTOR)
+    is_theirs = owner.file == SCHEMA
+    # Between two messages of model_config, which has our schema, FACTS knows the place.
+    if place and (is_theirs or "model_config" not in place):
         return f"no such field here; it belongs {place}"
     if not is_theirs:
         return FACTS.unknown_field(word, owner)

@@ -14,9 +14,9 @@ def put_training(root: TracedPart, training: Part, data: Part) -> None:
     part = root.part("train_config")
     steps, epochs = training.entry("num_steps"), data.entry("num_epochs")
     if not steps.value and not epochs.value:
-        state, other = ("is 0" if each else "is not set" for each in (steps, epochs))
-        words = f"{state}, and data_config.num_epochs {other}; give one of them 1 or more"
-        training.fault("num_steps", f"{words}, or training never ends")
+        state, other = ("is 0" if entry else "is not set" for entry in (steps, epochs))
+        words = f"{state}, and data_config.num_epochs {other}, so training never ends"
+        training.fault("num_steps", f"{words}; set one of them to 1 or more")
     part.put("num_steps", Entry(steps.value or None, steps.path))
     part.put("num_epochs", Entry(epochs.value or None, epochs.path), "passes over the data")
     for name in ("save_checkpoints_steps", "keep_checkpoint_max", "log_step_count_steps"):

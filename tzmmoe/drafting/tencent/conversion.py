@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tzmmoe.config.recognition import INPUTS, JOB, kind_of, outline_of, remedy
+from tzmmoe.config.recognition import INPUTS, JOB, check_kind, outline_of
 from tzmmoe.drafting.check import by_origin, faults_of
 from tzmmoe.drafting.placeholders import PLACEHOLDER, Placeholders
 from tzmmoe.drafting.section import Entry
@@ -90,14 +90,12 @@ def _inputs_file(
 
 
 def _check_kind(path: Path, where: str, expected: str) -> None:
-    """Raise ConfigError for a file of another kind, whose keys are all unknown here."""
+    """Raise ConfigError for a file of another kind, all of whose keys would be unknown."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
-        return  # which whoever reads it reports
-    kind = kind_of(outline_of(text))
-    if kind not in ("", expected):
-        raise ConfigError.at(where, f"{path} {remedy(kind, str(path))}")
+        return  # json_text.read reports it
+    check_kind(outline_of(text), expected, where, path)
 
 
 def _located(faults: Faults, path: Path) -> list[Fault]:

@@ -87,8 +87,10 @@ class Block(nn.Module):
         faults.stop()
 
     def forward(self, values: Sequence[Value]) -> list[Value]:
-        """The value after each step, the last of which is the block's; of a block without steps,
-        its input. ``values``: of the sources that are read."""
+        """The value after every step; the last one is the block's. Without steps, the input.
+
+        ``values``: of the sources that are read.
+        """
         stages = [self._joined(values)]
         for step in self.steps:
             stages.append(step(stages[-1]))

@@ -81,7 +81,7 @@ class Backbone(Body):
         self._build(towers, top_mlp)
 
     def _find_inputs(self, groups: Mapping[str, Group]) -> None:
-        """What the graph reads, and how wide it is. Raises ConfigError."""
+        """Set what the graph reads, and its shapes. Raises ConfigError."""
         readers, by_layers = self.graph.readers(), self.graph.groups()
         read = list(dict.fromkeys([*by_layers, *(block.name for block in readers)]))
         self._members = {name: list(groups[name].widths) for name in read}
@@ -100,8 +100,8 @@ class Backbone(Body):
         self._input_shapes: dict[str, tuple[int, ...]] = shapes
         for name in (*self.factors, *self.numbers):
             if name in groups:
-                words = f"the feature group {name!r} has the name of an input that this model makes"
-                raise ConfigError.saying(f"{words}; give it another group_name")
+                words = f"the feature group {name!r} has the name of an input that the model makes"
+                raise ConfigError.saying(f"{words}; choose another group_name")
 
     def inputs(self) -> dict[str, Sequence[str]]:
         return self._members
@@ -167,14 +167,14 @@ class Backbone(Body):
         grads: Sequence[Tensor | None] = [None] * len(parameters)
         if parameters and total.requires_grad:
             grads = torch.autograd.grad(total, parameters, allow_unused=True)
-        found = [name for (name, _), g in zip(names, grads, strict=True) if g is None]
-        if found:
+        unreached = [name for (name, _), g in zip(names, grads, strict=True) if g is None]
+        if unreached:
             words = "no tower depends on these weights, so they are not trained"
-            log.warning("%s: %s", words, few(found))
-        return set(found)
+            log.warning("%s: %s", words, few(unreached))
+        return set(unreached)
 
     def _widths(self, results: Mapping[str, Value]) -> dict[str, int]:
-        """Of the further outputs. Raises ConfigError for those that are not (B, D)."""
+        """{further output: D}. Raises ConfigError for those that are not (B, D)."""
         faults, widths = Faults(), {}
         for place, output in enumerate(self.graph.further):
             with faults.under(f"outputs[{place}]"):
@@ -187,7 +187,7 @@ class Backbone(Body):
             return self.graph.results(self._context(self._zeros(TRIED_ROWS[0])))
 
     def _zeros(self, rows: int) -> dict[str, Tensor]:
-        """Inputs of so many rows."""
+        """The inputs, with ``rows`` rows of zeros."""
         return {name: torch.zeros(rows, *sizes) for name, sizes in self._input_shapes.items()}
 
     def _context(self, inputs: Mapping[str, Tensor]) -> Context:

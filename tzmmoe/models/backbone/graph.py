@@ -35,7 +35,7 @@ class Graph(nn.Module):
     config. Blocks that neither the value nor an output needs are left out.
 
     ``fields``: those of the message at ``path``, one with blocks; ``package``: its name, if it has
-    one. ``further``: names of outputs beside the value.
+    one. ``further``: names of outputs in addition to the value.
     """
 
     def __init__(
@@ -84,12 +84,15 @@ class Graph(nn.Module):
         if not spec["inputs"]:
             words = f"is empty, but block {name!r} needs something to read; name a feature group or"
             raise ConfigError.at("inputs", f"{words} a block")
-        words = [word for word in READERS if spec[word] is not None]
-        if not words:
-            self.made[name] = Block(self.places[name], spec, self._scope.modules)
-            self.sources[name] = self.made[name].sources
+        word = next((word for word in READERS if spec[word] is not None), None)
+        if word is not None:
+            self.made[name], self.sources[name] = self._reader(name, word, spec), []
             return
-        [word] = words
+        self.made[name] = Block(self.places[name], spec, self._scope.modules)
+        self.sources[name] = self.made[name].sources
+
+    def _reader(self, name: str, word: str, spec: Mapping[str, Any]) -> Reader:
+        """The block of an ``input_layer`` or the like, which ``word`` says."""
         sources = [Source.of(each) for each in spec["inputs"]]
         if len(sources) != 1 or sources[0].kind != "feature_group_name":
             an = "a" if word == "raw_input" else "an"
@@ -102,11 +105,10 @@ class Graph(nn.Module):
             raise ConfigError.at("inputs[0].feature_group_name", words)
         if spec["layers"]:
             raise ConfigError.at("layers", f"is set, and so is {word}; keep one")
-        # No name has a "+", so that no other block has the same place.
+        # No name has a "+", so no other block has the same place.
         place = f"{self.package}+{name}" if self.package else name
         with within(word):
-            self.made[name] = READERS[word](group, self._scope.groups[group], place, spec[word])
-        self.sources[name] = []
+            return READERS[word](group, self._scope.groups[group], place, spec[word])
 
     def _check(self, name: str, source: Source) -> None:
         """Raise ConfigError if a source of a block is not there."""
@@ -168,11 +170,9 @@ class Graph(nn.Module):
 
     def readers(self) -> list[Reader]:
         """Its blocks that read a feature group, packages included."""
-        found = [self.made[name] for name in self.order]
-        for name in self.uses():
-            package = self._scope.packages[name]
-            found += [package.made[each] for each in package.order]
-        return [block for block in found if isinstance(block, Reader)]
+        graphs = [self, *(self._scope.packages[name] for name in self.uses())]
+        blocks = [graph.made[name] for graph in graphs for name in graph.order]
+        return [block for block in blocks if isinstance(block, Reader)]
 
     def groups(self) -> list[str]:
         """The feature groups that it reads by input layers, packages included."""
@@ -201,7 +201,7 @@ class Graph(nn.Module):
         return merged(values, -1) if self.joins else values
 
     def results(self, context: Context) -> dict[str, Value]:
-        """What each block gives; by the name of an output, what a layer gives."""
+        """{block: its value}, and {output: the value after its layer} where it has one."""
         results: dict[str, Value] = {}
         for name in self.order:
             block = self.made[name]
@@ -303,7 +303,7 @@ class Graph(nn.Module):
         return f"{said} ({', '.join(f'{name} {width}' for name, width in widths.items())})"
 
     def remake(self) -> None:
-        """Make the layers of the blocks that read groups anew, on the current device."""
+        """Remake the layers of the blocks that read groups, on the current device."""
         for block in self.made.values():
             if isinstance(block, Reader):
                 block.remake()

@@ -1,4 +1,4 @@
-"""The blocks that read a feature group, and nothing else."""
+"""Blocks that read one feature group and nothing else."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -18,12 +18,15 @@ COMBINERS = {
     "mean": Pooling.MEAN,
     "sum": Pooling.SUM,
 }
-# What Keras's Embedding starts with, of which EasyRec's layer is made.
+# How Keras's Embedding starts, on which EasyRec's layer is built.
 EMBEDDING_START = "nn.init.uniform_,a=-0.05,b=0.05"
 
 
 class Reader(nn.Module, ABC):
-    """A block that reads the feature group ``name``, as the input ``key`` of the body."""
+    """A block that reads the feature group ``name``, which is the input ``key`` of the body.
+
+    ``word``: of its layer in a config.
+    """
 
     word: ClassVar[str]
     name: str
@@ -31,22 +34,22 @@ class Reader(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, context: Context) -> Value:
-        """What the block gives."""
+        """The value of the block."""
 
     def fields(self) -> Mapping[str, int]:
-        """The widths of a list or stack of features that it gives; empty for anything else."""
+        """{feature: width} if the value is a list or stack of features, otherwise empty."""
         return {}
 
     def prepare(self, context: Context) -> None:
-        """Make what a use with other settings needs. Raises ConfigError."""
+        """Make the layers of a use that replaces the settings. Raises ConfigError."""
 
     def remake(self) -> None:
-        """Make its layers anew, on the current device."""
+        """Remake its layers, on the current device."""
 
 
 class InputBlock(Reader):
-    """The block of an input layer. Within a package it has a layer of its own for each use that
-    replaces its settings; a use that does not has the package's own."""
+    """The block of an input layer. Within a package, a use that replaces the settings has a layer
+    of its own; the other uses share the package's."""
 
     word = "input_layer"
 
@@ -76,21 +79,21 @@ class InputBlock(Reader):
 
 
 class RawBlock(Reader):
-    """The block of a raw_input: a list of each feature's numbers (B, value_dim)."""
+    """The block of a raw_input: a list of (B, value_dim), the numbers of each feature."""
 
     word = "raw_input"
 
     def __init__(self, name: str, group: Group, place: str) -> None:
-        """``place``: of the block among all, in words."""
+        """``place``: the block's name, after its package if it has one."""
         super().__init__()
         self.name, self.key = name, f"numbers_{name}"
-        found = [feature for feature in group.fields if feature not in group.numbers]
-        if found:
-            what = f"reads the numbers of the group {name!r}, but {_quoted(found)}"
-            are = "is an id or has boundaries" if len(found) == 1 else "are ids or have boundaries"
+        ids = [feature for feature in group.fields if feature not in group.numbers]
+        if ids:
+            what = f"reads the numbers of the group {name!r}, but {_quoted(ids)}"
+            are = "is an id or has boundaries" if len(ids) == 1 else "are ids or have boundaries"
             words = f"block {place!r} {what} {are}; give the raw features a group of their own, or "
             raise ConfigError.saying(f"{words}write input_layer {{}}")
-        # A group of which all features are faulty has none here.
+        # Without numbers, all features of the group are faulty.
         self._widths = group.numbers or group.widths
 
     def forward(self, context: Context) -> Value:
@@ -110,7 +113,7 @@ class EmbeddingBlock(Reader):
     word = "embedding_layer"
 
     def __init__(self, name: str, group: Group, place: str, settings: Mapping[str, Any]) -> None:
-        """``place``: of the block among all, in words; no two have the same."""
+        """``place``: the block's name, after its package if it has one; it is unique."""
         super().__init__()
         self.name, self.key, self.concat = name, f"embedding_{place}", settings["concat"]
         dim, combiner = settings["embedding_dim"], settings["combiner"]
@@ -119,8 +122,7 @@ class EmbeddingBlock(Reader):
             raise ConfigError.at("embedding_dim", f"{state}; give the width of the embeddings")
         if combiner not in COMBINERS:
             choices = ", ".join(repr(word) for word in COMBINERS)
-            known = combiner in ("max", "min")
-            words = ", which tables do not have here" if known else ""
+            words = ", which is not supported" if combiner in ("max", "min") else ""
             raise ConfigError.at("combiner", f"is {combiner!r}{words}; give one of {choices}")
         if group.numbers:
             are = "is a plain number" if len(group.numbers) == 1 else "are plain numbers"
@@ -149,7 +151,7 @@ def _raw(name: str, group: Group, place: str, settings: Mapping[str, Any]) -> Re
     return RawBlock(name, group, place)
 
 
-# Word: from the name of a group, the group, the block's place and the settings.
+# {word: a function of the group's name, the group, the block's place, and the settings}.
 READERS: Mapping[str, Callable[[str, Group, str, Mapping[str, Any]], Reader]] = {
     InputBlock.word: _input,
     RawBlock.word: _raw,

@@ -10,13 +10,14 @@ from tzmmoe.errors import Faults, join
 from tzmmoe.models.base import Factor, Group, Pooling
 from tzmmoe.tables.penalties import Penalty
 
-WIDE, FIELD = "wide_columns", "input_layer.wide_output_dim"  # WIDE: the name of the body's input
+INPUT = "wide_columns"  # the name of the body's input
+FIELD = "input_layer.wide_output_dim"
 
 Blocks = Sequence[tuple[str, Mapping[str, Any]]]  # each with its path
 
 
 def blocks_of(fields: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Those of a backbone and of its packages, each with its path."""
+    """The blocks of a backbone and of its packages, each with its path."""
     graphs = [("", fields)]
     graphs += [(f"packages[{i}]", each) for i, each in enumerate(fields["packages"])]
     for path, graph in graphs:
@@ -25,8 +26,10 @@ def blocks_of(fields: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
 
 
 def with_width(groups: Mapping[str, Group], blocks: Blocks, faults: Faults) -> dict[str, Group]:
-    """The groups, in which each feature of a WIDE one has the width that a block sets for all.
-    What is wrong with that is added to ``faults``."""
+    """The groups; every feature of a WIDE one has the width that a block sets for all of them.
+
+    ``faults``: gets those of blocks that set no width, several widths or a wrong one.
+    """
     width = _width(groups, blocks, faults)
     if width is None:
         _check_missing(groups, blocks, faults)
@@ -39,6 +42,7 @@ def with_width(groups: Mapping[str, Group], blocks: Blocks, faults: Faults) -> d
 
 
 def _width(groups: Mapping[str, Group], blocks: Blocks, faults: Faults) -> int | None:
+    """The width that the first block with one sets; None if no block does."""
     first = None
     for path, block in blocks:
         width = (block["input_layer"] or {}).get("wide_output_dim")
@@ -46,8 +50,8 @@ def _width(groups: Mapping[str, Group], blocks: Blocks, faults: Faults) -> int |
             continue
         if width == 0:
             faults.add(join(path, FIELD), "is 0; give 1 or more")
-        names = [source["feature_group_name"] for source in block["inputs"]]
-        for name in names:
+        for source in block["inputs"]:
+            name = source["feature_group_name"]
             if name in groups and not groups[name].is_wide:
                 words = f"is set in block {block['name']!r}, but the group {name!r} that it reads"
                 remedy = "write group_type: WIDE in the group, or remove this"
@@ -61,15 +65,16 @@ def _width(groups: Mapping[str, Group], blocks: Blocks, faults: Faults) -> int |
 
 
 def _check_missing(groups: Mapping[str, Group], blocks: Blocks, faults: Faults) -> None:
-    """Add a fault for each block that reads a WIDE group, of which no block sets the width."""
+    """Add a fault for each block that reads a WIDE group, where no block sets the width."""
     names = {block["name"] for _, block in blocks}
     for path, block in blocks:
         for place, source in enumerate(block["inputs"]):
             name, is_layer = source["feature_group_name"], block["input_layer"] is not None
             if name not in groups or not groups[name].is_wide:
                 continue
-            others = [word for word in ("raw_input", "embedding_layer") if block[word] is not None]
-            if others or (name in names and not is_layer):
+            has_no_width = any(block[word] is not None for word in ("raw_input", "embedding_layer"))
+            is_block = name in names and not is_layer  # which goes before a group of that name
+            if has_no_width or is_block:
                 continue
             words = f"block {block['name']!r} reads the WIDE group {name!r}, but no block says how"
             remedy = "write input_layer { wide_output_dim: 4 }"
@@ -81,13 +86,13 @@ class WideColumns:
     """The input of a body that holds the features of its WIDE groups one after the other."""
 
     def __init__(self, groups: Mapping[str, Group]) -> None:
-        """``groups``: those that are read."""
+        """``groups``: the WIDE groups that are read."""
         self.members = {name: list(group.widths) for name, group in groups.items()}
         widths = [width for group in groups.values() for width in group.widths.values()]
         features = [name for members in self.members.values() for name in members]
         self.factors: dict[str, Factor] = {}
         if features:
-            self.factors[WIDE] = Factor(
+            self.factors[INPUT] = Factor(
                 features,
                 widths[0],
                 None,
@@ -102,5 +107,5 @@ class WideColumns:
         if not self.factors:
             return {}
         sizes = [len(members) for members in self.members.values()]
-        parts = inputs[WIDE].split(sizes, dim=1)
+        parts = inputs[INPUT].split(sizes, dim=1)
         return {name: part.flatten(1) for name, part in zip(self.members, parts, strict=True)}

@@ -42,7 +42,7 @@ def report_changes(
     shapes, meanings = lines[Kind.SHAPE], [*lines[Kind.MEANING], *files.errors]
     if shapes:
         raise ChangedError(
-            f"{saved.path} was trained with other layers:{_listed(shapes)}\n{another_model(saved)}"
+            f"{saved.path} was trained with other layers:{_listed(shapes)}\n{misfit_advice(saved)}"
         )
     if meanings and not accepts:
         raise ChangedError(
@@ -60,11 +60,11 @@ def report_changes(
         log.warning("%s", line)
 
 
-def another_model(saved: Checkpoint) -> str:
-    """What to do where the weights of a checkpoint are those of another model."""
+def misfit_advice(saved: Checkpoint) -> str:
+    """What to do if the weights of a checkpoint do not fit the model."""
     return (
         f"restore these settings, or {NEW_START} and train_config.partial_restore: true, which "
-        f"takes what fits of {saved.path}"
+        f"takes what fits from {saved.path}"
     )
 
 

@@ -139,8 +139,8 @@ def _reads(feature: Feature, table: str) -> bool:
     """Whether a feature reads a table: its own, or one that a body's factor made for it."""
     if feature.table is None:
         return False
-    own, _, factor = table.rpartition(".")
-    return own in (feature.name, feature.table.name) if own else factor == feature.table.name
+    owner = table.rpartition(".")[0]  # of a factor's table, see Factor.table_name
+    return owner in (feature.name, feature.table.name) if owner else table == feature.table.name
 
 
 def _strange(saved: Mapping[str, Any], current: Fingerprint) -> str:

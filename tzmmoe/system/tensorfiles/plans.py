@@ -1,4 +1,4 @@
-"""What torch.distributed.checkpoint is to write and to read."""
+"""Plans that tell torch.distributed.checkpoint what to write and what to read."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Writing and reading the files.
+"""Writes and reads the files.
 
 torch.distributed.checkpoint takes a second to import, so that happens at the first use.
 """
@@ -73,8 +73,10 @@ def read(folder: Path, targets: NamedTensors) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Suppress torch's warning that it saves and loads as a single process, which is intended; its
-    own exception becomes a StorageError that says the causes."""
+    """Suppress torch's warning that it saves and loads as a single process, which is intended.
+
+    Its exception becomes a StorageError with the causes.
+    """
     from torch.distributed.checkpoint import CheckpointException
 
     try:

@@ -56,7 +56,7 @@ class Loss(ABC):
     needs_one_logit: bool = False  # of each of those tasks
     per_row: bool = True
     rows: str = "weighted"  # or "labelled", or "all": each of those rows has weight 1
-    tally: tuple[int, int | Tensor] = (0, 0)  # batches seen, and comparisons made in them
+    tally: tuple[int, int | Tensor] = (0, 0)  # batches, and comparisons made in them
     precision: float = 1.0  # factor of exp(-s) where its weight is learned; 1/2 of squared errors
 
     def __init_subclass__(cls) -> None:
@@ -90,12 +90,12 @@ class Loss(ABC):
         return weighted_sums(rows, weights)
 
     def compared_rows(self) -> str:
-        """Of a loss that compares rows: which rows, as ``two rows with different labels``; it
-        counts them by ``count_compared``. Empty for all others."""
+        """What a loss that compares rows needs, such as ``two rows with different labels``; its
+        ``sums`` call ``count_compared``. Empty for all other losses."""
         return ""
 
     def count_compared(self, count: int | Tensor) -> None:
-        """Count a batch, and how often it gave rows to compare."""
+        """Add a batch to ``tally``, with the number of its comparisons."""
         batches, total = self.tally
         self.tally = (batches + 1, total + count)
 

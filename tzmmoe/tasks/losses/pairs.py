@@ -83,9 +83,11 @@ class Pairs:
         return self.rows[high], self.rows[low]
 
 
-def of_one(columns: Sequence[str]) -> str:
-    """``" of one 'user'"`` for rows that share a session; empty without sessions."""
-    return "".join(f" of one {name!r}" for name in columns)
+def two_rows(sessions: Sequence[str], *, with_different_labels: bool = True) -> str:
+    """``two rows with the same 'user' and different labels``: what a comparison needs, in words."""
+    needed = [f"the same {name!r}" for name in sessions]
+    needed += ["different labels"] * with_different_labels
+    return f"two rows with {' and '.join(needed)}"
 
 
 def first_of(new: Tensor) -> Tensor:
@@ -133,7 +135,7 @@ class PairLoss(Loss):
         return "sigmoid"
 
     def compared_rows(self) -> str:
-        return f"two rows{of_one(self.columns)} with different labels"
+        return two_rows(self.columns)
 
     def sums(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         pairs, kept = self._pairs(inputs), None

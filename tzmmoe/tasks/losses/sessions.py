@@ -6,7 +6,7 @@ from torch import Tensor
 from tzmmoe.batch import NO_GROUP
 from tzmmoe.errors import ConfigError, Faults, exactly
 from tzmmoe.tasks.losses.base import LOSSES, LabelKind, Loss, LossInputs, weighted_sums
-from tzmmoe.tasks.losses.pairs import of_one
+from tzmmoe.tasks.losses.pairs import two_rows
 
 
 @LOSSES.register("jrc_loss")
@@ -41,8 +41,7 @@ class JRCLoss(Loss):
         return "softmax"
 
     def compared_rows(self) -> str:
-        labels = "" if self.same_label_loss else " with different labels"
-        return f"two rows{of_one(self.columns)}{labels}"
+        return two_rows(self.columns, with_different_labels=not self.same_label_loss)
 
     def sums(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         labels, weights = inputs.labels, inputs.weights
@@ -62,26 +61,28 @@ class JRCLoss(Loss):
         alone = sessions == NO_GROUP
         distinct, places = torch.unique(sessions, return_inverse=True)
         takes_part = (weights > 0) & ~alone
-        self.count_compared(self._num_compared(positive, places[takes_part], takes_part))
+        num_sessions = len(distinct)
+        self.count_compared(self._num_compared(positive, takes_part, places, num_sessions))
         compared_B2 = takes_part.unsqueeze(1).expand(-1, 2)
         if not self.same_label_loss:  # positives with negatives by logit 1, and the other way round
             is_positive = positive > 0.5
             compared_B2 = compared_B2 & torch.stack([is_positive, ~is_positive], dim=1)
         masked_B2 = logits_B2.masked_fill(~compared_B2, -torch.inf)
-        whole_B2 = session_logsumexp(masked_B2, places, len(distinct))
+        whole_B2 = session_logsumexp(masked_B2, places, num_sessions)
         if not self.same_label_loss:
             whole_B2 = torch.logaddexp(whole_B2, logits_B2)
         # A row that is not compared with itself has no share; its weight is 0, or it is alone.
         return torch.where(takes_part.unsqueeze(1), whole_B2, logits_B2) - logits_B2
 
-    def _num_compared(self, positive: Tensor, places: Tensor, takes_part: Tensor) -> Tensor:
-        """The number of sessions with rows to compare. places: of the rows that take part."""
-        is_high = positive[takes_part] > 0.5
-        size = int(places.max()) + 1 if len(places) else 0
-        rows = torch.bincount(places, minlength=size)
+    def _num_compared(
+        self, positive: Tensor, takes_part: Tensor, places: Tensor, num_sessions: int
+    ) -> Tensor:
+        """The number of sessions with rows to compare. places: (B,), as in session_logsumexp."""
+        none = torch.zeros(num_sessions, dtype=torch.int64, device=places.device)
+        rows = none.index_add(0, places, takes_part.long())
         if self.same_label_loss:
             return (rows > 1).sum()
-        high = torch.bincount(places[is_high], minlength=size)
+        high = none.index_add(0, places, (takes_part & (positive > 0.5)).long())
         return ((high > 0) & (high < rows)).sum()
 
     def predict(self, logits: Tensor) -> dict[str, Tensor]:

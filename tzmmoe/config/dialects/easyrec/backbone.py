@@ -175,9 +175,9 @@ def _refuse(layer: KerasLayer, path: str, name: str, rewriting: Rewriting) -> No
         rewriting.faults.add(place, words)
     else:
         hint = did_you_mean(name, CLASSES) or f"; give one of {', '.join(sorted(CLASSES))}"
-        own = f"a class of your own is written as class_name: 'MODULE.{name}'"
-        words = f"is {name!r}, which is not a layer{hint}; {own}, with --allow_modules MODULE"
-        rewriting.faults.add(place, words)
+        words = f"is {name!r}, which is not a layer{hint}; for a class of your own, write"
+        remedy = f"class_name: 'MODULE.{name}', and pass --allow_modules MODULE"
+        rewriting.faults.add(place, f"{words} {remedy}")
 
 
 def fill(message: Message, parameters: Struct, path: str, rewriting: Rewriting) -> None:
@@ -193,22 +193,22 @@ def fill(message: Message, parameters: Struct, path: str, rewriting: Rewriting) 
             continue
         try:
             _set(message, fields[entry.key], entry.value, rewriting, join(own, "value"))
-        except (TypeError, ValueError):  # whose texts speak of Python
-            wanted = _wanted(fields[entry.key])
-            words = f"{entry.key} is {_shown(_plain(entry.value))}; give {wanted}"
+        except (TypeError, ValueError):  # their messages are about types of Python
+            expected = _expected(fields[entry.key])
+            words = f"{entry.key} is {_shown(_plain(entry.value))}; give {expected}"
             rewriting.faults.add(join(own, "value"), words)
 
 
-def _wanted(field: FieldDescriptor) -> str:
-    """What a setting takes, in the form of st_params."""
-    kinds = {
-        FieldDescriptor.CPPTYPE_STRING: 'a text, string_value: "..."',
+def _expected(field: FieldDescriptor) -> str:
+    """What to give for a field, as st_params write it."""
+    forms = {
+        FieldDescriptor.CPPTYPE_STRING: 'a string, such as string_value: "..."',
         FieldDescriptor.CPPTYPE_BOOL: "bool_value: true or false",
-        FieldDescriptor.CPPTYPE_UINT32: "a whole number of 0 or more, number_value: 8",
-        FieldDescriptor.CPPTYPE_INT32: "a whole number, number_value: 8",
+        FieldDescriptor.CPPTYPE_UINT32: "a whole number, 0 or more, such as number_value: 8",
+        FieldDescriptor.CPPTYPE_INT32: "a whole number, such as number_value: 8",
     }
-    one = kinds.get(field.cpp_type, "a number, number_value: 0.5")
-    return f"{one}, or a list of such" if field.is_repeated else one
+    form = forms.get(field.cpp_type, "a number, such as number_value: 0.5")
+    return f"{form}, or a list of them" if field.is_repeated else form
 
 
 def _shown(value: object) -> str:

@@ -1,6 +1,7 @@
 """EasyRec's ``model_config``, with MMoE in its built-in form."""
 
 import logging
+from collections.abc import Sequence
 
 from google.protobuf.message import Message
 
@@ -70,33 +71,41 @@ def canonicalize(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
 
 def _rank_model(pipeline: Pipeline, rewriting: Rewriting) -> None:
     """The one task of a RankModel becomes a tower without layers, named after its label."""
-    config, labels = pipeline.model_config, pipeline.data_config.label_fields
-    is_one = config.model_class == "RankModel" and config.WhichOneof("model") == "backbone"
-    if is_one and (count := len(config.backbone.task_towers)) > 1:
+    config = pipeline.model_config
+    is_rank_model = config.model_class == "RankModel" and config.WhichOneof("model") == "backbone"
+    count = len(config.backbone.task_towers) if is_rank_model else 0
+    if count > 1:
         words = f"is 'RankModel', which has one task, but there are {count} task_towers"
         remedy = "write 'MultiTaskModel', or remove them and set label_name"
         rewriting.faults.add(f"{PATH}.model_class", f"{words}; {remedy}")
-    if is_one and not config.backbone.task_towers:
-        if len(labels) > 1 and not config.label_name:
-            words = "%s.model_class is RankModel, which learns one label: %s, the first of %s; set "
-            remedy = "label_name for another, or write MultiTaskModel with a tower for each"
-            log.warning(words + remedy, PATH, labels[0], few(labels))
-        label = config.label_name or next(iter(labels), "")
-        tower = config.backbone.task_towers.add(tower_name=label, label_name=label)
-        tower.num_class = config.num_class or 1
-        if config.HasField("loss_type"):
-            tower.loss_type = config.loss_type
-        tower.losses.extend(config.losses)
-        config.backbone.logits_from_blocks = True
-        own = f"{PATH}.backbone.task_towers[0]"
-        rewriting.written[own] = f"{PATH}.model_class"
-        rewriting.written |= {f"{own}.{name}": f"{PATH}.{name}" for name in OF_RANK_MODEL}
-        rewriting.keras = rewriting.keras or f"{PATH}.backbone"
+    if is_rank_model and not count:
+        _add_tower(config, pipeline.data_config.label_fields, rewriting)
     for name in OF_RANK_MODEL:
-        if not is_one and is_set(config, name):
+        if not is_rank_model and is_set(config, name):
             words = f'is for model_class: "RankModel" alone; write task_towers.{name}'
             rewriting.faults.add(f"{PATH}.{name}", words)
         config.ClearField(name)
+
+
+def _add_tower(config: ModelConfig, labels: Sequence[str], rewriting: Rewriting) -> None:
+    """Add the tower of a RankModel."""
+    if len(labels) > 1 and not config.label_name:
+        log.warning(
+            "%s.model_class is RankModel, which learns one label: %s, the first of %s; set "
+            "label_name for another, or write MultiTaskModel with a tower for each",
+            *(PATH, labels[0], few(labels)),
+        )
+    label = config.label_name or next(iter(labels), "")
+    tower = config.backbone.task_towers.add(tower_name=label, label_name=label)
+    tower.num_class = config.num_class or 1
+    if config.HasField("loss_type"):
+        tower.loss_type = config.loss_type
+    tower.losses.extend(config.losses)
+    config.backbone.logits_from_blocks = True
+    path = f"{PATH}.backbone.task_towers[0]"
+    rewriting.written[path] = f"{PATH}.model_class"
+    rewriting.written |= {f"{path}.{name}": f"{PATH}.{name}" for name in OF_RANK_MODEL}
+    rewriting.keras = rewriting.keras or f"{PATH}.backbone"
 
 
 def _check_class(config: ModelConfig, faults: Faults) -> None:

@@ -120,12 +120,12 @@ class Features:
         resolve: Callable[[str], str],
     ) -> None:
         self.root, self.columns, self.grouped, self.resolve = root, columns, grouped, resolve
-        self._paths: dict[str, str] = {}  # of the features so far, by name
+        self._paths: dict[str, str] = {}  # {name: path} of the features so far
 
     def add(self, feature: PipelineFeature) -> None:
         part = feature.part
         if (first := self._paths.setdefault(feature.name, part.path)) != part.path:
-            words = f"is {feature.name!r}, as is that of {first}; give it another, or keep one"
+            words = f"is {feature.name!r}, the name of {first} too; rename it, or keep one of them"
             part.faults.add(part.path_of("feature_name"), words)
         if feature.kind in OTHER_KINDS:
             self._other_kind(feature)
