@@ -269,7 +269,7 @@ FAULTS = [
     (('label_name: "buy"', 'label_name: "buy" tower_name: "ctcvr"'), "cvr_tower.tower_name",
      "'ctcvr'"),
     (('label_name: "buy"', 'label_name: "buy" tower_name: "ctr"'), "", "'ctr'"),
-    (('label_name: "buy"', 'label_name: "bye"'), "cvr_tower.label_name", "did you mean 'buy'?"),
+    (('label_name: "buy"', 'label_name: "bay"'), "cvr_tower.label_name", "did you mean 'buy'?"),
     (('label_name: "buy"', 'label_name: "buy" task_space_indicator_label: "click"'),
      "cvr_tower.task_space_indicator_label", "over all rows; remove it"),
     (('label_name: "buy"', 'label_name: "click"'), "cvr_tower.label_name", "the click's label"),
