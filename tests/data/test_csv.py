@@ -195,6 +195,12 @@ def test_without_header_equal_cells_in_the_first_line_are_not_names(tmp_path) ->
     assert rows(file, ["y"], with_header=False, names=("x", "y")) == [{"y": "5"}, {"y": "7"}]
 
 
+def test_a_header_that_is_read_as_a_row_is_told_by_its_cell(tmp_path) -> None:
+    file = write(tmp_path / "a.csv", "x,y\n6,7\n")
+    found = message(file, ["y"], types={"y": "DOUBLE"}, with_header=False, names=("x", "y"))
+    says(found, "a.csv, row 1, column 'y': 'y' is the name of the column", "with_header: true")
+
+
 def test_a_file_to_predict_for_may_lack_all_labels_and_weights(tmp_path) -> None:
     file = write(tmp_path / "a.csv", "1,2\n")
     names = {"names": ("click", "x", "weight", "y"), "targets": ("click", "weight")}

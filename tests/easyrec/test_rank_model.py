@@ -89,11 +89,12 @@ def test_an_unknown_layer_has_one_fault_and_no_consequences(tmp_path: Path) -> N
     assert "class_name: is 'MPL', which is not a layer; did you mean 'MLP'?" in line
 
 
-def test_a_softmax_inside_an_mlp_is_refused_with_the_layer_to_add(tmp_path: Path) -> None:
-    text = MODEL.replace("UNITS", "3").replace('"linear"', '"softmax"')
+@pytest.mark.parametrize("field", ["activation", "final_activation"])
+def test_a_softmax_inside_an_mlp_is_refused_with_the_layer_to_add(tmp_path, field: str) -> None:
+    text = MODEL.replace("UNITS", "3").replace('final_activation: "linear"', f'{field}: "softmax"')
     [line] = said_of_all(loaded(tmp_path, taobao.config(text)))
-    assert "mlp.final_activation" in line
-    assert "is 'softmax', which is a layer here; add a Softmax layer after this one" in line
+    words = "is 'softmax', which is a layer here; write 'linear', and add a Softmax layer"
+    assert f"mlp.{field}: {words}" in line
 
 
 def test_a_model_beside_a_backbone_is_told_where_its_parts_go(tmp_path: Path) -> None:

@@ -108,3 +108,17 @@ def test_a_tower_reads_its_own_block_where_each_has_one(
     config.write_text(config.read_text().replace('tower_name: "cvr"', related, 1))
     made = tiny.session(folder).built.model
     assert [list(tower.reads) for tower in towers(made)] == read
+
+
+def test_the_experts_of_dbmtl_read_its_shared_layers_and_its_towers_the_experts(tmp_path) -> None:
+    made = model("dbmtl", tmp_path)
+    parts = {part.name: part for part in [*made.body.parts(), *towers(made)]}
+    assert parts["experts"].reads == parts["gates"].reads == ["bottom"]
+    assert {"experts", "gates"} == set(parts["tower ctr"].reads) - {"tower cvr"}
+
+
+def test_what_the_levels_of_ple_give_is_as_wide_as_what_its_towers_read(tmp_path) -> None:
+    made = model("ple", tmp_path)
+    [levels] = made.body.parts()
+    width = next(made.towers["tower_ctr"].parameters()).shape[-2]
+    assert levels.gives == f"{len(made.names)} x (B, {width})"

@@ -9,6 +9,7 @@ from tzmmoe.config.rulebook import Rules
 from tzmmoe.errors import Faults
 from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec
 from tzmmoe.models.mmoe import mixtures
+from tzmmoe.models.parts import Part, part_of
 from tzmmoe.nn.gates import Gates
 from tzmmoe.nn.mlp import MLP
 from tzmmoe.protos.pipeline_pb2 import Pipeline
@@ -75,3 +76,16 @@ class DBMTL(Body):
         if self.experts is None:
             return TowerInputs([x_BD] * len(self.out_features))
         return TowerInputs(mixtures(x_BD, self.gates, self.experts).unbind(1))
+
+    def parts(self) -> list[Part]:
+        parts, source = [], f"group {self.group}"
+        if self.bottom is not None:
+            parts.append(part_of("bottom", self.bottom, [source]))
+            source = "bottom"
+        if self.experts is not None:
+            parts.append(part_of("experts", self.experts, [source]))
+            parts.append(part_of("gates", self.gates, [source]))
+        return parts
+
+    def ends(self) -> Sequence[str]:
+        return super().ends() if self.experts is None else ["experts", "gates"]

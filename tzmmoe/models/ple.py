@@ -1,6 +1,7 @@
 """Progressive layered extraction: experts of each task beside shared ones, level by level."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from tzmmoe.config.rulebook import Rules
 from tzmmoe.errors import Faults
 from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec
+from tzmmoe.models.parts import Part, part_of
 from tzmmoe.nn.gates import Gates
 from tzmmoe.nn.mlp import MLP
 from tzmmoe.protos.pipeline_pb2 import Pipeline
@@ -68,6 +70,11 @@ class PLE(Body):
         for level in self.levels:
             tasks, shared = level(tasks, shared)
         return TowerInputs(tasks.unbind(1))
+
+    def parts(self) -> list[Part]:
+        gives = f"{len(self.out_features)} x (B, {self.out_features[0]})"
+        levels = part_of("levels", self.levels, [f"group {self.group}"])
+        return [replace(levels, gives=gives)]
 
 
 class Level(nn.Module):

@@ -110,7 +110,7 @@ def easyrec_activation(name: str) -> str:
     """
     path = next((path for path in PATHS if name.startswith(path)), "")
     if name.removeprefix(path).lower() == "softmax":
-        words = f"is {name!r}, which is a layer here; add a Softmax layer after this one"
+        words = f"is {name!r}, which is a layer here; write 'linear', and add a Softmax layer"
         raise ConfigError.saying(words)
     table = KERAS if path else EASYREC
     return table[_one_of(table, name.removeprefix(path))]

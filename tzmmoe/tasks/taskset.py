@@ -18,6 +18,7 @@ from tzmmoe.tasks.weighting import Weighting
 log = logging.getLogger(__name__)
 
 FURTHER = "outputs/"  # begins the key of an output that is not a tower's logits
+ERRORS = "errors"  # the key of a Scorer's messages, beside the outputs
 
 
 class TaskSet:
@@ -116,13 +117,16 @@ class TaskSet:
         return outputs | {name: logits[f"{FURTHER}{name}"] for name in self.further}
 
     def add_outputs(self, further: Mapping[str, int]) -> None:
-        """Add outputs of the model. Raises ConfigError if a task has an output of that name."""
-        taken = {f"{kind}_{task.name}": task for task in self.tasks for kind in task.outputs()}
+        """Add outputs of the model. Raises ConfigError for names that something beside them has."""
+        taken = {task.label: f"the label of {task.in_messages}" for task in self.tasks}
+        for task in self.tasks:
+            names = (f"{kind}_{task.name}" for kind in task.outputs())
+            taken |= dict.fromkeys(names, f"an output of {task.in_messages}")
+        taken[ERRORS] = "what a Scorer calls its messages about bad rows"
         faults = Faults()
         for place, name in enumerate(further):
             if name in taken:
-                words = f"{name!r} is an output of {taken[name].in_messages}; rename the block"
-                faults.add(f"outputs[{place}]", words)
+                faults.add(f"outputs[{place}]", f"{name!r} is {taken[name]}; rename the block")
         faults.stop()
         self.further = dict(further)
 

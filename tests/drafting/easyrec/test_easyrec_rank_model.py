@@ -26,6 +26,15 @@ RANK = changed(
 )
 
 
+def test_a_metric_by_a_column_that_is_not_there_is_refused_at_its_line(tmp_path: Path) -> None:
+    text = RANK.replace('uid_field: "user"', 'uid_field: "usr"')
+    [line] = refused(tmp_path, text)
+    assert (
+        f":{line_of(text, 'usr')}: eval_config.metrics_set[0].gauc.uid_field: 'usr' is not" in line
+    )
+    assert "among data_config.input_fields; did you mean 'user'?" in line
+
+
 def test_metrics_of_the_evaluation_are_those_of_the_task(tmp_path: Path) -> None:
     made = convert(tmp_path, RANK + BEST)
     [tower] = made.pipeline.model_config.backbone.task_towers

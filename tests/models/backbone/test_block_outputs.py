@@ -76,8 +76,15 @@ def test_in_training_no_output_is_computed(tmp_path: Path) -> None:
     ("outputs", "words"),
     [
         ('"dep"', "outputs[0]: 'dep' is not a block; did you mean 'deep'"),
-        ('["deep", "deep_l3"]', "outputs[1]: 'deep_l3' names layer 3 of block 'deep', which has 3"),
-        ('"aside_l0"', "'aside_l0' names layer 0 of block 'aside', which has 0 in layers"),
+        (
+            '["deep", "deep_l3"]',
+            "which has 3 in layers; write deep or deep_l0 to deep_l2",
+        ),
+        (
+            '"aside_l0"',
+            "names layer 0 of block 'aside', which has 0 in layers; write aside",
+        ),
+        ('["deep", "deep"]', "outputs[1]: 'deep' is listed twice; remove one"),
         ('"list"', "'list' is [3 x (B, 4)], but an output is one tensor; write \"list_0\""),
         ('"list_3"', "'list_3' names element 3 of block 'list', which gives [3 x (B, 4)]"),
         ('"deep_0"', "'deep_0' names element 0 of block 'deep', which gives (B, 2)"),
@@ -98,10 +105,26 @@ def test_an_output_of_several_axes_is_refused(tmp_path: Path) -> None:
     says(line, "'cube' is (B, 3, 4), but an output is (B, D); add a Flatten layer")
 
 
-def test_a_block_may_not_have_the_name_of_a_towers_output(tmp_path: Path) -> None:
-    named = BLOCKS.replace('"aside"', '"probs_ctr"')
-    [line] = faults(tmp_path, f'{named} outputs: "probs_ctr"')
-    says(line, "'probs_ctr' is an output of task 'ctr'; rename the block")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("probs_ctr", "is an output of task 'ctr'"),
+        ("click", "is the label of task 'ctr'"),
+        ("errors", "is what a Scorer calls its messages"),
+    ],
+)
+def test_an_output_may_not_have_a_name_that_answers_hold_already(tmp_path, name, words) -> None:
+    named = BLOCKS.replace('"aside"', f'"{name}"')
+    [line] = faults(tmp_path, f'{named} outputs: "{name}"')
+    says(line, f"outputs[0]: {name!r} {words}", "rename the block")
+
+
+def test_outputs_are_among_the_parts_of_a_model(tmp_path: Path) -> None:
+    model = body(tmp_path, f'{BLOCKS} outputs: ["deep_l0", "list_2"]')
+    parts = {part.name: part for part in model.parts()}
+    assert parts["output deep_l0"].reads == ["deep"]
+    assert parts["output deep_l0"].gives == "(B, 3)"
+    assert parts["output list_2"].gives == "(B, 4)"
 
 
 OUTPUTS = 'outputs: ["deep", "score_l1", "list_1"]'

@@ -298,13 +298,17 @@ class CsvSource(Source):
         if match := BAD_ROW.fullmatch(text):
             row, expected, count, line = match.groups()
             place = f"{file}, row {before + int(row):,}"
-            return DataError(f"{place}: expected {expected} columns, got {count}: {_quoted(line)}")
+            words = f"expected {expected} columns, got {count}: {_quoted(line)}"
+            return DataError(f"{place}: {words}; mend the line, or see data_config.delimiter")
         return unreadable(file, error)
 
     def _why(self, name: str, reason: str) -> str:
         if "UTF8" in reason:
             return "is not UTF-8; save the file as UTF-8"
         value = reason.removeprefix("invalid value '").removesuffix("'")
+        if value == name and self._names is not None:
+            words = f"{_quoted(value)} is the name of the column; if the first line holds the names"
+            return f"{words}, set data_config.with_header: true"
         kind = next(word for word, kind in TYPES.items() if kind == self._types[name])
         return (
             f"{_quoted(value)} is not of type {kind}; fix the cell, or change the column's "

@@ -1,10 +1,12 @@
 """A pipeline's file -> a draft of a config, and its text."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from tzmmoe.build import build, rules
+from tzmmoe.config.walk import messages
 from tzmmoe.drafting.check import by_origin, faults_of
 from tzmmoe.drafting.easyrec.data import columns, put_data, put_paths
 from tzmmoe.drafting.easyrec.evaluation import put_evaluation, put_export
@@ -21,10 +23,14 @@ from tzmmoe.drafting.easyrec.source import Part, Source, is_rank_model, read
 from tzmmoe.drafting.easyrec.training import put_training
 from tzmmoe.drafting.report import Report
 from tzmmoe.drafting.traced import TracedDraft
-from tzmmoe.errors import Fault, Faults, lies_in
+from tzmmoe.errors import Fault, Faults, did_you_mean, join, lies_in
+from tzmmoe.protos.compat.easyrec_pb2 import EasyRecConfig
 from tzmmoe.protos.pipeline_pb2 import Pipeline
 from tzmmoe.registry import Modules
 from tzmmoe.registry.modules import NO_MODULES
+
+# Fields of metrics and losses that name a column.
+OF_COLUMNS = ("uid_field", "session_id_field", "session_name")
 
 
 def converted(path: Path, modules: Modules = NO_MODULES) -> TracedDraft:
@@ -87,10 +93,23 @@ def _put(draft: TracedDraft, whole: Part, source: Source, folder: Path) -> None:
     features = Features(root, dict(columns(data)), grouped, partial(_resolved, folder))
     for feature in features_of(whole):
         features.add(feature)
+    _check_columns(source.config, features.columns, whole)
     if data.value("sample_weight"):
         weigh_towers(model.message, data.value("sample_weight"))
         data.differs("weights")
     tell_differences(source.config, draft.report)
+
+
+def _check_columns(config: EasyRecConfig, known: Collection[str], whole: Part) -> None:
+    """Add a fault for each column of metrics and losses that input_fields lacks."""
+    parts = [("model_config", config.model_config)]
+    parts += [("eval_config", config.eval_config)] if is_rank_model(config) else []
+    for path, message in (pair for root, part in parts for pair in messages(part, root)):
+        for name in (each for each in OF_COLUMNS if each in message.DESCRIPTOR.fields_by_name):
+            column = getattr(message, name)
+            if known and column and column not in known:
+                words = f"{column!r} is not among data_config.input_fields"
+                whole.faults.add(join(path, name), words + did_you_mean(column, known))
 
 
 def _resolved(folder: Path, text: str) -> str:

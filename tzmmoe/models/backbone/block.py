@@ -141,7 +141,10 @@ class Block(nn.Module):
 def _told(fault: Fault, path: str, head: str) -> Fault:
     """A fault about shapes is at a step or a layer's word, or speaks of the input; one of a setting
     by itself needs no shapes."""
-    last, text = fault.path.rpartition(".")[2], fault.text.removeprefix("gets ")
-    if last in ("", "keras_layer") or last in LAYERS.words or "input" in text:
+    *around, last = fault.path.split(".")
+    text = fault.text.removeprefix("gets ")
+    # The setting "activation" of a layer has the name of another layer.
+    is_layer = last in LAYERS.words and (not around or around[-1] not in LAYERS.words)
+    if last in ("", "keras_layer") or is_layer or "input" in text:
         text = f"{head}; it {text}" if text.startswith("needs ") else f"{head}: {text}"
     return replace(fault, path=join(path, fault.path), text=text)

@@ -251,7 +251,11 @@ class Backbone(Body):
             layers = ", ".join(_kind(package.made[name]) for name in package.order)
             name = f"package {package.package}"
             found.append(Part(name, outside, layers, "", trained(package)))
-        return found + ([part_of("top_mlp", self.top, self.graph.outputs)] if self.top else [])
+        found += [part_of("top_mlp", self.top, self.graph.outputs)] if self.top else []
+        return found + [
+            Part(f"output {each.name}", [each.block], "", f"(B, {self.outputs[each.name]})", 0)
+            for each in self.graph.further
+        ]
 
     def ends(self) -> list[str]:
         return ["top_mlp"] if self.top else self.graph.outputs

@@ -66,6 +66,8 @@ class Graph(nn.Module):
         self.further: list[Output] = []
         for place, name in enumerate(further):
             with faults.under(f"outputs[{place}]"):
+                if name in further[:place]:
+                    raise ConfigError.saying(f"{name!r} is listed twice; remove one")
                 self.further.append(Output.of(name, self.specs))
         faults.stop()
         edges = {name: self.before(name) for name in self.specs}

@@ -34,8 +34,10 @@ class Output:
         if not parts[2]:
             return cls(name, block, element=place)
         if place >= len(blocks[block]["layers"]):
-            words = f"{name!r} names layer {place} of block {block!r}, which has"
-            raise ConfigError.saying(f"{words} {len(blocks[block]['layers'])} in layers")
+            count = len(blocks[block]["layers"])
+            words = f"{name!r} names layer {place} of block {block!r}, which has {count} in layers"
+            last = f" or {block}_l0 to {block}_l{count - 1}" if count else ""
+            raise ConfigError.saying(f"{words}; write {block}{last}")
         return cls(name, block, layer=place)
 
     def read(self, results: Mapping[str, Value]) -> Value:

@@ -81,8 +81,11 @@ def _dense_lines(model: RankModel) -> Iterator[str]:
     """The parts of the body, the towers, and what else is dense."""
     parts = [*model.body.parts(), *towers(model)]
     for name, child in (*model.named_children(), *model.encoder.named_children()):
-        if name not in ("encoder", "tables", "body", "towers") and trained(child):
+        if name not in ("encoder", "tables", "factors", "body", "towers") and trained(child):
             parts.append(part_of(name, child, ()))
+    for name, factor in model.encoder.factors.items():
+        if factor.vectors is not None:
+            parts.append(part_of(f"vectors of {name}", factor.vectors, ()))
     rows = [("part", "reads", "gives", "parameters")]
     rows += [(part.name, few(part.reads, 3), part.gives, f"{part.parameters:,}") for part in parts]
     first, second, third = (max(len(row[place]) for row in rows) for place in range(3))

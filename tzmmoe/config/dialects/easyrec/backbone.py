@@ -174,10 +174,10 @@ def _refuse(layer: KerasLayer, path: str, name: str, rewriting: Rewriting) -> No
         words = f"is {name!r}, a layer of EasyRec that tzmmoe does not have; {remedy}"
         rewriting.faults.add(place, words)
     else:
-        hint = did_you_mean(name, CLASSES) or f"; give one of {', '.join(sorted(CLASSES))}"
-        words = f"is {name!r}, which is not a layer{hint}; for a class of your own, write"
-        remedy = f"class_name: 'MODULE.{name}', and pass --allow_modules MODULE"
-        rewriting.faults.add(place, f"{words} {remedy}")
+        hint = did_you_mean(name, CLASSES)
+        hint = f"{hint} Or" if hint else f"; give one of {', '.join(sorted(CLASSES))}, or"
+        words = f"is {name!r}, which is not a layer{hint} write class_name: 'MODULE.{name}'"
+        rewriting.faults.add(place, f"{words} for a class of your own, with --allow_modules MODULE")
 
 
 def fill(message: Message, parameters: Struct, path: str, rewriting: Rewriting) -> None:
