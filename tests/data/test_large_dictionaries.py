@@ -40,6 +40,7 @@ def table(count: int) -> pa.Table:
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(apart, "PAGE_BYTES", 6000)
+    monkeypatch.setattr(apart, "GROUP_BYTES", 1000)
     monkeypatch.setattr(parquet, "DICTIONARIES_BYTES", 1000)
     monkeypatch.setattr(parquet, "DICTIONARY_BYTES", 1000)
     path = str(tmp_path / "rows.parquet")

@@ -16,18 +16,31 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 PAGE_BYTES = 2 << 20  # compressed; writers that make the dictionaries themselves stop at half of it
+GROUP_BYTES = 32 << 20  # of a row group, uncompressed; a smaller one is read as it is
 COMPRESSION = "zstd"
 WAITING_BYTES = 48 << 20  # of all columns that wait in memory
 
 
+def probe(parquet: pq.ParquetFile, group: int, columns: Sequence[str]) -> None:
+    """Read a row of each column, one after the other, since Arrow ends the process if it is asked
+    for the sizes of a damaged column that it has not read from. Raises ArrowException, OSError."""
+    for name in columns:
+        next(parquet.iter_batches(1, row_groups=[group], columns=[name]), None)
+        pa.default_memory_pool().release_unused()  # what decoding that row took
+
+
 def large_dictionaries(metadata: pq.FileMetaData, group: int, columns: Sequence[str]) -> list[str]:
-    """Those columns of a row group whose dictionary pages are large."""
+    """Those columns of a row group whose dictionary pages are large. ``probe`` them before."""
     found = {}
-    for leaf in map(metadata.row_group(group).column, range(metadata.num_columns)):
-        path = leaf.path_in_schema
+    row_group = metadata.row_group(group)
+    for number in range(metadata.num_columns):
+        path = metadata.schema.column(number).path
         name = path if path in columns else path.split(".")[0]  # of a column of lists
+        if name not in columns:
+            continue
+        leaf = row_group.column(number)
         start = leaf.dictionary_page_offset if leaf.has_dictionary_page else leaf.data_page_offset
-        if name in columns and leaf.data_page_offset - start > PAGE_BYTES:
+        if leaf.data_page_offset - start > PAGE_BYTES:
             found[name] = True
     return list(found)
 
@@ -44,8 +57,11 @@ def batches(
     because they are small, never are."""
     plain: list[int] = []
     for group in groups:
-        large = large_dictionaries(parquet.metadata, group, columns)
-        large = [name for name in large if name not in kept]
+        asked = [name for name in columns if name not in kept]
+        large: list[str] = []
+        if parquet.metadata.row_group(group).total_byte_size > GROUP_BYTES:
+            probe(parquet, group, asked)
+            large = large_dictionaries(parquet.metadata, group, asked)
         if len(large) < 2 or not parquet.metadata.row_group(group).num_rows:
             plain.append(group)
             continue

@@ -132,11 +132,7 @@ def _decoding(
     if max(group_bytes, default=0) <= DICTIONARIES_BYTES:
         return Decoding(ROWS, BUFFER_BYTES, list(texts))
     largest = group_bytes.index(max(group_bytes))
-    # Arrow ends the process if the sizes of a column are damaged, unless it has read from it.
-    large = apart.large_dictionaries(metadata, largest, columns)
-    for names in ([name for name in columns if name not in large], *([name] for name in large)):
-        next(parquet.iter_batches(1, row_groups=[largest], columns=names), None)
-        pa.default_memory_pool().release_unused()  # what decoding that row took
+    apart.probe(parquet, largest, columns)
     group = metadata.row_group(largest)
     sizes: dict[str, int] = {}  # in the file, uncompressed
     row_bytes, num_leaves = 1.0, 0
