@@ -86,6 +86,24 @@ def test_a_temporary_file_that_cannot_be_written_is_told_apart_from_the_data(
         list(ParquetSource([file]).read(file, NAMES, 0))
 
 
+def test_a_flipped_bit_is_an_error_of_the_data_or_harmless(file: str) -> None:
+    """Never another exception, and never the end of the process."""
+    content, source, outcomes = Path(file).read_bytes(), random.Random(0), set()
+    for turn in range(400):
+        # Every second one in the metadata, which is small.
+        place = len(content) - 1 - source.randrange(1500 if turn % 2 else len(content))
+        changed = bytearray(content)
+        changed[place] ^= 1 << source.randrange(8)
+        Path(file).write_bytes(changed)
+        try:
+            outcomes.add(
+                sum(batch.num_rows for batch in ParquetSource([file]).read(file, NAMES, 0))
+            )
+        except DataError:
+            outcomes.add("error")
+    assert outcomes >= {"error", 2 * GROUP_ROWS + 10}
+
+
 MEASURE = """
 import sys
 import pyarrow as pa

@@ -9,7 +9,7 @@ compressed, in a temporary file if they are large.
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
-from itertools import chain
+from itertools import chain, zip_longest
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -91,15 +91,19 @@ def _one_by_one(
             pa.default_memory_pool().release_unused()
         rest = [name for name in names if name not in first]
         others = parquet.iter_batches(rows, row_groups=[group], columns=rest)
-        for batch, *apart in zip(others, *map(pa.ipc.open_stream, waiting), strict=True):
+        for batch, *apart in zip_longest(others, *map(pa.ipc.open_stream, waiting)):
+            if len({None if each is None else each.num_rows for each in (batch, *apart)}) > 1:
+                raise pa.ArrowInvalid("its columns do not have the same number of rows")
             for name, column in zip(first, apart, strict=True):
                 batch = batch.append_column(name, column.column(0))
             yield batch
 
 
 def _compressed(stream: Iterator[pa.RecordBatch]) -> pa.Buffer:
-    """The batches as a stream of Arrow's format."""
-    sink, batch = pa.BufferOutputStream(), next(stream)
+    """The batches as a stream of Arrow's format. Raises ArrowInvalid if there are none."""
+    sink, batch = pa.BufferOutputStream(), next(stream, None)
+    if batch is None:
+        raise pa.ArrowInvalid("a column has no rows")
     options = pa.ipc.IpcWriteOptions(compression=COMPRESSION)
     with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
         for each in chain([batch], stream):
