@@ -258,3 +258,14 @@ def test_a_column_that_is_not_listed_is_told_with_its_neighbour(tmp_path: Path) 
     )
     said = refused(tmp_path, text)
     assert "'usr' is not among data_config.input_fields; did you mean 'user'?" in "\n".join(said)
+
+
+def test_the_start_of_tables_and_kernels_is_reported_as_a_default(tmp_path: Path) -> None:
+    made = convert(tmp_path, BUILT_IN)
+    said = made.said.text()
+    defaults = " ".join(said[said.index("not in the pipeline") :].split())
+    assert (
+        "feature_configs: init_fn a truncated normal of standard deviation 0.01 / sqrt" in defaults
+    )
+    assert "dense_start KERAS" in defaults
+    assert all("# default" in line for line in made.text.splitlines() if "init_fn" in line)

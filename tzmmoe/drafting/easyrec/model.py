@@ -20,6 +20,7 @@ from tzmmoe.textformat.writer import in_braces, written
 
 PATH = "model_config"
 RANK_TOWER = f"{PATH}.backbone.task_towers[0]"
+START = f"{PATH}.dense_start"
 
 
 def expand_names(model: Part) -> set[str]:
@@ -94,6 +95,8 @@ def _tell_rewriting(
         own, inside = own_path(new, rewritten), new.rpartition(".")[0] in rewritten
         if inside or own in told or (new not in after and new not in blocks):
             continue
+        if new == START:
+            continue  # a default, though a part of the network calls for it
         told.add(own)
         value = after[new] if new in after else in_braces(blocks[new])
         draft.report.became.append((own, new, value))
@@ -101,7 +104,7 @@ def _tell_rewriting(
             draft.comments[new] = own.rpartition(".")[2]
     for path, value in after.items():
         own = own_path(path, rewritten)
-        if own not in before and path not in rewritten:
+        if path == START or (own not in before and path not in rewritten):
             draft.report.defaults[path] = value
             draft.comments.setdefault(path, "default")
 

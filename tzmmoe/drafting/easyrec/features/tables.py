@@ -4,6 +4,7 @@ import math
 
 from tzmmoe.drafting.easyrec.source import Part
 from tzmmoe.drafting.traced import TracedPart
+from tzmmoe.errors import join
 
 POOLINGS = ("sum", "mean")
 
@@ -21,6 +22,10 @@ def put_table(made: TracedPart, part: Part) -> None:
         made.set("pooling", pooling)
     made.set("embedding_name", part.value("embedding_name") or None)
     made.set("init_fn", _start(part, dim))
+    if not part.has("initializer"):
+        made.draft.mark(join(made.path, "init_fn"), "")
+        words = "a truncated normal of standard deviation 0.01 / sqrt(embedding_dim)"
+        made.draft.report.defaults["feature_configs.init_fn"] = words
 
 
 def _start(part: Part, dim: int) -> str | None:
