@@ -52,25 +52,35 @@ def batches(
     rows: int,
     kept: Collection[str] = (),
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of row groups, as ``ParquetFile.iter_batches`` gives them. A batch then holds rows
-    of one row group, if columns of it are decoded apart; those that are ``kept`` as dictionaries,
-    because they are small, never are."""
-    plain: list[int] = []
+    """The rows of row groups, as ``ParquetFile.iter_batches`` gives them. A batch with rows of a
+    group beyond GROUP_BYTES has no others. Columns that are ``kept`` as dictionaries, because they
+    are small, are never decoded apart."""
+    small: list[int] = []
     for group in groups:
-        asked = [name for name in columns if name not in kept]
-        large: list[str] = []
-        if parquet.metadata.row_group(group).total_byte_size > GROUP_BYTES:
-            probe(parquet, group, asked)
-            large = large_dictionaries(parquet.metadata, group, asked)
-        if len(large) < 2 or not parquet.metadata.row_group(group).num_rows:
-            plain.append(group)
+        if parquet.metadata.row_group(group).total_byte_size <= GROUP_BYTES:
+            small.append(group)
             continue
-        if plain:
-            yield from parquet.iter_batches(rows, row_groups=plain, columns=list(columns))
-        plain = []
-        yield from _one_by_one(parquet, group, (large[:-1], columns), rows)
-    if plain:
-        yield from parquet.iter_batches(rows, row_groups=plain, columns=list(columns))
+        if small:
+            yield from parquet.iter_batches(rows, row_groups=small, columns=list(columns))
+            small = []
+        yield from _of_large_group(parquet, group, columns, rows, kept)
+    if small:
+        yield from parquet.iter_batches(rows, row_groups=small, columns=list(columns))
+
+
+def _of_large_group(
+    parquet: pq.ParquetFile,
+    group: int,
+    columns: Sequence[str],
+    rows: int,
+    kept: Collection[str],
+) -> Iterator[pa.RecordBatch]:
+    asked = [name for name in columns if name not in kept]
+    probe(parquet, group, asked)
+    large = large_dictionaries(parquet.metadata, group, asked)
+    if len(large) < 2 or not parquet.metadata.row_group(group).num_rows:
+        return parquet.iter_batches(rows, row_groups=[group], columns=list(columns))
+    return _one_by_one(parquet, group, (large[:-1], columns), rows)
 
 
 def _one_by_one(
