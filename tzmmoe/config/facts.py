@@ -89,7 +89,7 @@ def right_place(word: str, owner: Descriptor, root: Descriptor) -> str:
     Empty if it belongs nowhere or in too many places, or is a misspelt field of ``owner``.
     """
     places = _places(root).get(word, ())
-    if owner in MODELS:  # what another model has is no help
+    if owner in MODELS:  # fields of other models would mislead
         places = [place for place in places if not place.startswith("model_config.")]
     near = get_close_matches(word, owner.fields_by_name, n=1, cutoff=0.9)
     if not places or near or parts_with(word, owner.fields_by_name):

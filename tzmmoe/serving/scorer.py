@@ -41,6 +41,7 @@ from tzmmoe.system.localpath import local
 from tzmmoe.system.pathkind import not_an_export
 from tzmmoe.system.runtime import free_bytes, keep_memory, prepare_for_forks, short_bytes
 from tzmmoe.system.world import World
+from tzmmoe.tasks.taskset import ERRORS
 
 log = logging.getLogger(__name__)
 
@@ -212,7 +213,7 @@ class Scorer:
                 good = torch.from_numpy(faults.good(num_rows))
                 answer = {name: _spread(output, good) for name, output in answer.items()}
         self._served.add(encoded.tallies, encoded.num_rows)
-        return answer | ({"errors": faults.messages(num_rows)} if errors == "rows" else {})
+        return answer | ({ERRORS: faults.messages(num_rows)} if errors == "rows" else {})
 
     def _encoded(self, request: Request, faults: RowFaults, clock: Clock) -> Rows:
         """The rows of a request without faults, in its order."""

@@ -203,7 +203,7 @@ class Outline:
     def _foreign_marks(self) -> Iterator[Break]:
         """The first curved quote, and the first comment as in other languages, outside of strings.
 
-        The ``//`` of a URL, which follows a colon, is no comment.
+        In a URL, ``//`` follows a colon and does not begin a comment.
         """
         words = [token for token in self._tokens if token.lastgroup == "word"]
         curved = [m.start() for word in words if (m := CURVED.search(self.text, *word.span()))]

@@ -23,8 +23,11 @@ class Output:
 
     @classmethod
     def of(cls, name: str, blocks: Mapping[str, Mapping[str, Any]]) -> "Output":
-        """From the name of a block. ``deep_l1`` is the value after layer 1 of the block ``deep``,
-        ``deep_1`` element 1 of its list. Raises ConfigError if there is no such block or layer."""
+        """From the name of a block. ``deep_l1`` names the value of the block ``deep`` after its
+        layer 1, and ``deep_1`` names element 1 of its list.
+
+        Raises ConfigError if there is no such block or layer.
+        """
         if name in blocks:
             return cls(name, name)
         parts = re.fullmatch(r"(.+)_(l?)(\d+)", name)
