@@ -20,6 +20,7 @@ from tzmmoe.data.plan.lanes import LANES, Lanes
 from tzmmoe.data.plan.order import Order, Pass
 from tzmmoe.data.plan.shelf import Shelf
 from tzmmoe.data.plan.span import Span
+from tzmmoe.data.spool import compact
 from tzmmoe.errors import DataError
 
 SPANS = st.lists(
@@ -151,7 +152,7 @@ def test_a_full_disk_is_an_error_with_what_to_do() -> None:
 def test_a_dictionary_that_holds_more_than_a_stretch_needs_is_cut_down() -> None:
     column = pa.array([f"word {n}" for n in range(1000)]).dictionary_encode()
     batch = pa.record_batch({"x": column}).slice(10, 3)
-    cut = shelf.compact(batch)
+    cut = compact(batch)
     assert cut.equals(pa.record_batch({"x": cut.column(0)}))
     assert cut.column(0).to_pylist() == batch.column(0).to_pylist()
     assert len(cut.column(0).dictionary) == 3

@@ -65,7 +65,7 @@ def test_columns_whose_dictionary_page_is_large_are_told_by_the_metadata(file, m
 
 @pytest.mark.parametrize("skip", [0, 1, GROUP_ROWS, GROUP_ROWS + 3, 2 * GROUP_ROWS + 4])
 @pytest.mark.parametrize("names", [NAMES, ["first", "sec.ond"], ["sec.ond", "number"], ["lists"]])
-@pytest.mark.parametrize("room", [0, 48 << 20])
+@pytest.mark.parametrize("room", [0, 8 << 20])
 def test_rows_are_those_of_the_file_in_their_order(file, monkeypatch, room, names, skip) -> None:
     monkeypatch.setattr(apart, "WAITING_BYTES", room)
     read = list(ParquetSource([file]).read(file, names, skip))

@@ -2,23 +2,22 @@
 
 A writer that was given dictionaries stores all words of a row group in one page of each column.
 Arrow decodes such a page as a whole and holds it, twice and with the place of each word, until the
-row group ends. So of several such columns all but one are decoded before the others, and wait
-compressed, in a temporary file if they are large.
+row group ends. So of several such columns all but one are decoded before the others, and wait in
+spools.
 """
 
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
-from itertools import chain, zip_longest
-from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tzmmoe.data.spool import Spool, SpoolError
+
 PAGE_BYTES = 2 << 20  # compressed; writers that make the dictionaries themselves stop at half of it
 GROUP_BYTES = 32 << 20  # of a row group, uncompressed; a smaller one is read as it is
-COMPRESSION = "zstd"
-WAITING_BYTES = 48 << 20  # of all columns that wait in memory
+WAITING_BYTES = 8 << 20  # of all columns that wait, before more of them goes to a file
 
 
 def probe(parquet: pq.ParquetFile, group: int, columns: Sequence[str]) -> None:
@@ -91,45 +90,34 @@ def _one_by_one(
 ) -> Iterator[pa.RecordBatch]:
     """``columns``: those that are decoded first, and all of them."""
     first, names = columns
-    room = WAITING_BYTES // len(first)
-    with ExitStack() as files:
-        waiting = []
+    with ExitStack() as stack:
+        spools = []
         for name in first:
-            whole = _compressed(parquet.iter_batches(rows, [group], [name]))
-            waiting.append(whole if whole.size <= room else files.enter_context(_in_file(whole)))
-            del whole
-            pa.default_memory_pool().release_unused()
-        rest = [name for name in names if name not in first]
-        others = parquet.iter_batches(rows, row_groups=[group], columns=rest)
-        for batch, *apart in zip_longest(others, *map(pa.ipc.open_stream, waiting)):
-            if len({None if each is None else each.num_rows for each in (batch, *apart)}) > 1:
-                raise pa.ArrowInvalid("its columns do not have the same number of rows")
-            for name, column in zip(first, apart, strict=True):
-                batch = batch.append_column(name, column.column(0))
+            spools.append(Spool(0, rows, WAITING_BYTES // len(first)))
+            stack.callback(spools[-1].close)
+            _fill(spools[-1], parquet.iter_batches(rows, [group], [name]))
+        begin, rest = 0, [name for name in names if name not in first]
+        for batch in parquet.iter_batches(rows, row_groups=[group], columns=rest):
+            end = begin + batch.num_rows
+            _check_end(end <= min(spool.end for spool in spools))
+            for name, spool in zip(first, spools, strict=True):
+                parts = [part.column(0) for part in spool.read(begin, end)]
+                batch = batch.append_column(name, pa.concat_arrays(parts))
             yield batch
+            begin = end
+        _check_end(all(spool.end == begin for spool in spools))
 
 
-def _compressed(stream: Iterator[pa.RecordBatch]) -> pa.Buffer:
-    """The batches as a stream of Arrow's format. Raises ArrowInvalid if there are none."""
-    sink, batch = pa.BufferOutputStream(), next(stream, None)
-    if batch is None:
-        raise pa.ArrowInvalid("a column has no rows")
-    options = pa.ipc.IpcWriteOptions(compression=COMPRESSION)
-    with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
-        for each in chain([batch], stream):
-            writer.write_batch(each)
-    return sink.getvalue()
-
-
-def _in_file(whole: pa.Buffer) -> BinaryIO:
-    """The same bytes in a temporary file. Raises OSError."""
+def _fill(spool: Spool, batches: Iterator[pa.RecordBatch]) -> None:
     try:
-        with ExitStack() as stack:
-            file = stack.enter_context(tempfile.TemporaryFile())
-            file.write(whole)
-            file.seek(0)
-            stack.pop_all()
-    except OSError as error:
-        words = f"a column needs a temporary file, but {error}; set TMPDIR to a folder with room"
-        raise OSError(words) from error
-    return file
+        spool.fill(batches)
+    except SpoolError as error:
+        where = tempfile.gettempdir()
+        words = f"a column needs a temporary file in {where}, which cannot hold it: {error}"
+        raise OSError(f"{words}; set TMPDIR to a folder with room") from error
+    pa.default_memory_pool().release_unused()  # what decoding took
+
+
+def _check_end(is_right: bool) -> None:
+    if not is_right:
+        raise pa.ArrowInvalid("its columns do not have the same number of rows")
