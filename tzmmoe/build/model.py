@@ -32,6 +32,8 @@ from tzmmoe.tasks.taskset import TaskSet
 
 log = logging.getLogger(__name__)
 
+OF_GROUP_TYPE = re.compile(r"model_config\.feature_groups\[\d+\]\.(group_type|wide_deep)")
+
 
 @dataclass(frozen=True)
 class Built:
@@ -215,8 +217,8 @@ def _body(
     if word is None:
         return None
     of_layers = f"model_config.{word}.blocks"
-    if any(lies_in(fault.path, of_layers) for fault in faults):
-        return None  # shapes that follow from a faulty block would only be said to be wrong
+    if any(lies_in(f.path, of_layers) or OF_GROUP_TYPE.fullmatch(f.path) for f in faults):
+        return None  # what follows from a faulty block or type would only be said to be wrong
     of_towers = {field.name for field in tower_fields(getattr(config, word).DESCRIPTOR)}
     with faults.under(f"model_config.{word}"), OwnErrors(modules, ConfigError):
         kind, arguments = chosen_model(config, modules)

@@ -179,6 +179,15 @@ def test_a_wide_group_of_another_model_is_refused_at_its_group(tmp_path: Path) -
         assert "write DEEP" in line
 
 
+@pytest.mark.parametrize("field", ["group_type", "wide_deep"])
+def test_a_misspelt_type_of_a_group_is_the_only_fault(tmp_path: Path, field: str) -> None:
+    groups = GROUPS.replace("group_type: WIDE", f"{field}: WIDDE")
+    blocks = block("a", "wide", "input_layer { wide_output_dim: 4 }")
+    config = loaded(tmp_path, FRAME.format(features=FEATURES, groups=groups, blocks=blocks))
+    [line] = said_of_all(config)
+    assert f"feature_groups[1].{field}: is WIDDE; give one of DEEP, WIDE" in line
+
+
 def test_a_wide_group_that_no_block_reads_is_named_in_a_warning(tmp_path: Path, caplog) -> None:
     blocks = block("a", "deep", "input_layer {}")
     text = FRAME.format(features=FEATURES, groups=GROUPS, blocks=blocks)
