@@ -128,6 +128,51 @@ def test_a_claim_that_is_stopped_at_any_moment_leaves_nothing(tmp_path: Path) ->
         assert not folder.exists()
 
 
+DROPPED = """
+import signal, sys, time, weakref
+from tzmmoe.errors import Interrupted
+from tzmmoe.system.environment import Signals
+
+class Noisy:
+    def __del__(self) -> None:
+        signal.raise_signal({signum})
+
+def react(reference) -> None:
+    signal.raise_signal({signum})
+
+class Plain:
+    pass
+
+class Broken:
+    def __del__(self) -> None:
+        raise ValueError("shown")
+
+signals = Signals()
+signals.catch()
+for kind in (Noisy, Plain):
+    for _ in range(20):
+        thing = kind()
+        reference = weakref.ref(thing, react if kind is Plain else None)
+        try:
+            del thing
+            time.sleep(20)
+        except (KeyboardInterrupt, Interrupted) as raised:
+            print(getattr(raised, "signum", 2))
+Broken()
+"""
+
+
+@pytest.mark.parametrize("signum", STOPPING)
+def test_a_signal_is_raised_also_if_python_drops_what_it_first_raised(signum) -> None:
+    """What is raised within ``__del__`` and callbacks of weak references goes nowhere."""
+    script = DROPPED.format(signum=int(signum))
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.split() == [str(int(signum))] * 40
+    assert done.stderr.count("Exception ignored") == done.stderr.count("ValueError: shown") == 1
+
+
 LATE = """
 import os, sys
 from tzmmoe.errors import DataError

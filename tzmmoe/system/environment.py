@@ -4,7 +4,10 @@ sets, and the signals that stop a run."""
 import atexit
 import os
 import signal
+import sys
 import threading
+import time
+from _thread import start_new_thread
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -16,6 +19,9 @@ STOPPING = tuple(
     for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1")
     if hasattr(signal, name)
 )
+
+# After which a signal is sent again.
+AGAIN_S = 0.001
 
 HANGUP = getattr(signal, "SIGHUP", None)
 
@@ -29,11 +35,13 @@ class CtrlC(KeyboardInterrupt):
 class Signals:
     """What signals of STOPPING do in a command: the first one raises, KeyboardInterrupt for Ctrl-C
     and Interrupted for the others, but in a block that holds signals it waits for the block's end.
-    A second one raises at once."""
+    A second one raises at once. Where Python drops what is raised, as in ``__del__`` and in
+    callbacks of weak references, the signal is sent once more, to raise a moment later."""
 
     def __init__(self) -> None:
         self._num_blocks = self._waiting = 0
         self._is_over = False
+        self._show_dropped = sys.unraisablehook
 
     def catch(self) -> None:
         """Set the handlers. What is ignored stays so: SIGHUP under nohup, and SIGINT in jobs that a
@@ -41,6 +49,8 @@ class Signals:
         self._is_over = False
         atexit.unregister(self._ignore)
         atexit.register(self._ignore)
+        if sys.unraisablehook != self._dropped:
+            self._show_dropped, sys.unraisablehook = sys.unraisablehook, self._dropped
         for signum in STOPPING:
             is_ignored = signal.getsignal(signum) is signal.SIG_IGN
             if not (is_ignored and signum in (HANGUP, signal.SIGINT)):
@@ -69,6 +79,26 @@ class Signals:
         """Python gives up its handlers while it shuts down; the next signal would be fatal."""
         for signum in STOPPING:
             signal.signal(signum, signal.SIG_IGN)
+
+    def _dropped(self, dropped: "sys.UnraisableHookArgs") -> None:
+        """What Python calls with an exception that it can raise nowhere."""
+        if isinstance(dropped.exc_value, Interrupted):
+            self._send_again(dropped.exc_value.signum)
+        elif isinstance(dropped.exc_value, CtrlC):
+            self._send_again(signal.SIGINT)
+        else:
+            self._show_dropped(dropped)
+
+    def _send_again(self, signum: int) -> None:
+        """From another thread: a signal from this one would raise in here, and be dropped again."""
+        main = threading.main_thread().ident
+
+        def send() -> None:
+            time.sleep(AGAIN_S)
+            if not self._is_over:
+                signal.pthread_kill(main, signum)
+
+        start_new_thread(send, ())
 
     def _receive(self, signum: int, frame: object) -> None:
         if self._is_over:
