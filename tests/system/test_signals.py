@@ -173,6 +173,41 @@ def test_a_signal_is_raised_also_if_python_drops_what_it_first_raised(signum) ->
     assert done.stderr.count("Exception ignored") == done.stderr.count("ValueError: shown") == 1
 
 
+IMPORTED = """
+import os, signal, threading, time
+threading.Timer(0.05, os.kill, (os.getpid(), {signum})).start()
+until = time.monotonic() + 0.5
+while time.monotonic() < until:
+    sum(range(100))
+print("imported")
+"""
+IMPORTING = """
+import time
+from tzmmoe.system import cli
+
+def main(argv: list[str]) -> None:
+    import imported
+    time.sleep(20)
+
+cli.run(main)
+"""
+
+
+@pytest.mark.parametrize("signum", STOPPING)
+def test_a_signal_waits_for_the_end_of_an_import(tmp_path: Path, signum) -> None:
+    """What passes through native code that is being imported may abort the process."""
+    (tmp_path / "imported.py").write_text(IMPORTED.format(signum=int(signum)))
+    (tmp_path / "importing.py").write_text(IMPORTING)
+    done = subprocess.run(
+        [sys.executable, "-m", "importing"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signum, "imported\n", "")
+
+
 LATE = """
 import os, sys
 from tzmmoe.errors import DataError

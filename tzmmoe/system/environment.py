@@ -10,6 +10,7 @@ import time
 from _thread import start_new_thread
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from tzmmoe.errors import ConfigError, Interrupted
 
@@ -21,7 +22,9 @@ STOPPING = tuple(
 )
 
 # After which a signal is sent again.
-AGAIN_S = 0.001
+AGAIN_S = 0.005
+# How the names of Python's own files that import modules begin.
+IMPORTING = "<frozen importlib"
 
 HANGUP = getattr(signal, "SIGHUP", None)
 
@@ -35,8 +38,12 @@ class CtrlC(KeyboardInterrupt):
 class Signals:
     """What signals of STOPPING do in a command: the first one raises, KeyboardInterrupt for Ctrl-C
     and Interrupted for the others, but in a block that holds signals it waits for the block's end.
-    A second one raises at once. Where Python drops what is raised, as in ``__del__`` and in
-    callbacks of weak references, the signal is sent once more, to raise a moment later."""
+    A second one raises at once.
+
+    No signal raises while a module is imported, since a native one may abort the process with what
+    passes through it, as torch's does, nor where Python drops what is raised, as in ``__del__`` and
+    in callbacks of weak references. It is then sent again a moment later.
+    """
 
     def __init__(self) -> None:
         self._num_blocks = self._waiting = 0
@@ -100,8 +107,11 @@ class Signals:
 
         start_new_thread(send, ())
 
-    def _receive(self, signum: int, frame: object) -> None:
+    def _receive(self, signum: int, frame: FrameType | None) -> None:
         if self._is_over:
+            return
+        if _imports(frame):
+            self._send_again(signum)
             return
         is_first, self._waiting = not self._waiting, signum
         if not (self._num_blocks and is_first):
@@ -113,6 +123,13 @@ class Signals:
             raise CtrlC
         if signum:
             raise Interrupted(signum)
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether a module is being imported where the frame is executed."""
+    while frame is not None and not frame.f_code.co_filename.startswith(IMPORTING):
+        frame = frame.f_back
+    return frame is not None
 
 
 SIGNALS = Signals()
