@@ -184,7 +184,13 @@ def rank_model(num_class: Mapping[str, int], *, use_bn: bool = False) -> RankMod
     layers, groups = LAYERS | {"use_bn": use_bn}, {"all": group(user=4, age=2)}
     towers = specs(**num_class)
     body = MMoE(
-        groups, towers, expert_mlp=layers, gate_mlp=None, num_expert=3, l2_regularization=0.0
+        groups,
+        towers,
+        expert_mlp=layers,
+        gate_mlp=None,
+        num_expert=3,
+        num_members=1,
+        l2_regularization=0.0,
     )
     encoder = Encoder(features(user, age), body, seed=0)
     fill_tables(encoder)

@@ -169,7 +169,7 @@ def test_every_word_has_a_class_that_takes_exactly_its_fields_without_defaults(n
 @pytest.mark.parametrize(
     ("message", "function", "beside"),
     [
-        ("MLP", MLP, {"copies"}),
+        ("MLP", MLP, {"copies", "members"}),
         ("AutoDisEmbedding", AutoDis, set()),
         ("MLPEmbedding", LinearEmbedding, set()),
     ],

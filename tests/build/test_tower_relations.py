@@ -85,9 +85,13 @@ def test_towers_of_any_model_may_read_each_other(model: str, tmp_path: Path) -> 
     read, (reader, last) = 0, made.model.towers.values()
     for tower, of_body in zip((reader, last), made.model.body.out_features, strict=True):
         read += tower.mlp.out_features if tower.mlp else of_body
-    assert reader.relation.layers[0].linear.weight.shape == (1, 3, read)
+    assert reader.relation.layers[0].linear.weight.shape == (
+        made.model.body.num_members,
+        3,
+        read,
+    )
     assert last.relation is None
-    assert reader.linear.in_features == 3
+    assert reader.linear.weight.shape[-1] == 3
 
 
 CTR_CVR = "ctrcvr"

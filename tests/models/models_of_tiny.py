@@ -67,12 +67,24 @@ SIMPLE_MULTI_TASK = """
   }
 }
 """
+MEMBERS = """
+  mmoe {
+    expert_mlp { hidden_units: [8] use_bn: true dropout_ratio: 0.1 } num_expert: 2 num_members: 3
+    task_towers {
+      tower_name: "ctr" label_name: "click" mlp { hidden_units: [4] } metrics { auc {} }
+    }
+    task_towers { tower_name: "cvr" label_name: "buy" relation_tower_names: "ctr" }
+    l2_regularization: 0.001
+  }
+}
+"""
 TEXTS = {
     "ple": PLE,
     "esmm": ESMM,
     "dbmtl": DBMTL,
     "shared_bottom": SHARED_BOTTOM,
     "simple_multi_task": SIMPLE_MULTI_TASK,
+    "members": MEMBERS,
 }
 
 

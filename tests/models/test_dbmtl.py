@@ -42,7 +42,9 @@ def made(shape: Mapping[str, Any], *, l2: float = 0.0, num_expert: int = 4) -> D
     torch.manual_seed(0)
     towers = parts.specs(**{f"t{t}": 1 for t in range(TASKS)})
     groups = {"all": parts.group(a=WIDTH)}
-    return parts.shaken(DBMTL(groups, towers, num_expert=num_expert, l2_regularization=l2, **shape))
+    return parts.shaken(
+        DBMTL(groups, towers, num_expert=num_expert, num_members=1, l2_regularization=l2, **shape)
+    )
 
 
 def run(model: nn.Module, x_BD: Tensor) -> list[Tensor]:
@@ -147,7 +149,9 @@ def test_with_one_expert_it_is_a_deeper_shared_bottom() -> None:
     model, x = made(shape, num_expert=1), parts.normal(5, WIDTH)
     groups, towers = {"all": parts.group(a=WIDTH)}, parts.specs(a=1, b=1, c=1)
     deep = layers(7, 5, 4)
-    flat = SharedBottom(groups, towers, bottom_mlp=deep, l2_regularization=0.0).double()
+    flat = SharedBottom(
+        groups, towers, bottom_mlp=deep, num_members=1, l2_regularization=0.0
+    ).double()
     of_model = [p for n, p in model.named_parameters() if not n.startswith("gates.")]
     with torch.no_grad():
         for own, other in zip(flat.parameters(), of_model, strict=True):
@@ -157,7 +161,9 @@ def test_with_one_expert_it_is_a_deeper_shared_bottom() -> None:
 
 def test_a_shared_bottom_gives_each_task_what_its_layers_make_of_a_row() -> None:
     groups, towers = {"all": parts.group(a=WIDTH)}, parts.specs(a=1, b=1)
-    made = SharedBottom(groups, towers, bottom_mlp=layers(5, 4), l2_regularization=0.0)
+    made = SharedBottom(
+        groups, towers, bottom_mlp=layers(5, 4), num_members=1, l2_regularization=0.0
+    )
     model, x = parts.shaken(made), parts.normal(5, WIDTH)
     weights = dict(model.named_parameters())
     wanted = torch.stack([network(weights, "bottom", 0, x_D) for x_D in x])

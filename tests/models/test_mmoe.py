@@ -33,6 +33,7 @@ def made(num_experts: int, num_tasks: int, gate: str, **expert_mlp: Any) -> MMoE
         expert_mlp=experts,
         gate_mlp=GATES[gate],
         num_expert=num_experts,
+        num_members=1,
         l2_regularization=0.0,
     )
     return parts.shaken(model)
@@ -76,6 +77,7 @@ def test_mixture_of_real_size_equals_the_loop() -> None:
         expert_mlp=experts,
         gate_mlp=None,
         num_expert=3,
+        num_members=1,
         l2_regularization=0.0,
     )
     x = parts.normal(300, 256, dtype=torch.float32)
@@ -175,7 +177,13 @@ def test_it_reads_one_group_and_names_those_it_does_not_read(
     with caplog.at_level(logging.WARNING):
         groups = {name: parts.group(a=width) for name, width in widths.items()}
         model = MMoE(
-            groups, TWO, expert_mlp=EXPERTS, gate_mlp=None, num_expert=3, l2_regularization=0.0
+            groups,
+            TWO,
+            expert_mlp=EXPERTS,
+            gate_mlp=None,
+            num_expert=3,
+            num_members=1,
+            l2_regularization=0.0,
         ).double()
     assert model.groups == {read: ["a"]}
     inputs = {name: parts.normal(5, width, seed=width) for name, width in widths.items()}
@@ -195,12 +203,21 @@ def test_all_its_faults_are_named_at_once() -> None:
             expert_mlp=EXPERTS | {"hidden_units": []},
             gate_mlp=EXPERTS | {"activation": "tanh"},
             num_expert=0,
+            num_members=1,
             l2_regularization=0.0,
         )
     paths = [fault.path for fault in error.value.faults]
     assert paths == ["num_expert", "expert_mlp.hidden_units", "gate_mlp.activation"]
     with pytest.raises(ConfigError) as error:
-        MMoE(ALL, TWO, expert_mlp=None, gate_mlp=None, num_expert=3, l2_regularization=0.0)
+        MMoE(
+            ALL,
+            TWO,
+            expert_mlp=None,
+            gate_mlp=None,
+            num_expert=3,
+            num_members=1,
+            l2_regularization=0.0,
+        )
     assert [fault.path for fault in error.value.faults] == ["expert_mlp"]
 
 

@@ -24,6 +24,7 @@ OTHER: dict[str, tuple[Any, dict[str, Any]]] = {
     "task_use_bn": ([True], {}),
     "task_dropout": ([0.5], {}),
     "num_experts": (2, {}),
+    "num_members": (2, {}),
     "expert_layers": ([6, 4], {}),
     "expert_use_bias": (False, {}),
     "expert_act": (["tanh"], {}),

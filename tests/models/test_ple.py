@@ -59,7 +59,7 @@ def made(shapes: Sequence[Shape], num_tasks: int, **of_nets: Any) -> PLE:
             each[name] = each[name] and each[name] | of_nets
     towers = parts.specs(**{f"t{t}": 1 for t in range(num_tasks)})
     groups = {"all": parts.group(a=WIDTH)}
-    made = PLE(groups, towers, extraction_networks=networks, l2_regularization=0.0)
+    made = PLE(groups, towers, extraction_networks=networks, num_members=1, l2_regularization=0.0)
     return parts.shaken(made)
 
 
@@ -236,7 +236,7 @@ def test_more_levels_have_more_parameters_and_none_that_nothing_reads() -> None:
 
 def of_two(networks: Sequence[Mapping[str, Any]], l2: float = 0.0) -> PLE:
     groups, towers = {"all": parts.group(a=3)}, parts.specs(a=1, b=1)
-    return PLE(groups, towers, extraction_networks=networks, l2_regularization=l2)
+    return PLE(groups, towers, extraction_networks=networks, num_members=1, l2_regularization=l2)
 
 
 def test_regularization_is_half_of_the_squares_of_all_kernels() -> None:

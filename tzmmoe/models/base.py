@@ -11,9 +11,10 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor, nn
 
 from tzmmoe.config.rulebook import Rules
-from tzmmoe.errors import ConfigError
+from tzmmoe.errors import ConfigError, Faults
 from tzmmoe.models.parts import Part, parts_of_children
 from tzmmoe.models.tower import Tower
+from tzmmoe.nn.members import check_members, member_inputs
 from tzmmoe.protos.model_pb2 import ModelConfig
 from tzmmoe.registry import Registry
 from tzmmoe.tables.initializers import Initializer
@@ -100,8 +101,9 @@ class TowerSpec:
 
 
 class TowerInputs(NamedTuple):
-    """hidden: T tensors (B, H). addends: T tensors (B, 1) to add to the towers' logits. further:
-    the body's outputs by name, (B, D), or (B,) where D is 1; in training they may be missing."""
+    """hidden: T tensors (B, H), or (B k, H) of k members, as in ``nn/mlp.py``. addends: T tensors
+    (B, 1) to add to the towers' logits. further: the body's outputs by name, (B, D), or (B,) where
+    D is 1; in training they may be missing."""
 
     hidden: Sequence[Tensor]
     addends: Sequence[Tensor] | None = None
@@ -127,6 +129,7 @@ class Body(nn.Module, ABC):
     reads: Mapping[str, Sequence[str]] = {}  # tower -> towers whose hidden states it reads
     outputs: Mapping[str, int] = {}  # further outputs of the model: {name: D}
     kernel_penalty: Penalty = Penalty(0.0, 0.0)  # of the towers' kernels
+    num_members: int = 1  # networks that share kernels, whose predictions are averaged
 
     @classmethod
     def relate(cls, tasks: Sequence[Task], fields: Mapping[str, Any]) -> list[Task]:
@@ -152,6 +155,15 @@ class Body(nn.Module, ABC):
         self.groups = {self.group: list(groups[self.group].widths)}
         return groups[self.group]
 
+    def have_members(self, width: int, number: int, faults: Faults) -> int:
+        """Make ``member_inputs``, (B, width) -> (B k, width), for so many members; their number. A
+        fault is added."""
+        with faults.under(""):
+            check_members(number)
+            self.num_members = number
+        self.member_inputs = member_inputs(width, self.num_members)
+        return self.num_members
+
     def tower(self, index: int, spec: TowerSpec, read: Sequence[Tower] = ()) -> Tower:
         """The network of a task. ``read``: the towers whose hidden states it reads.
 
@@ -163,8 +175,9 @@ class Body(nn.Module, ABC):
             spec.mlp,
             read_features=sum(tower.state_features for tower in read),
             relation=spec.relation_mlp,
+            members=self.num_members,
         )
-        penalize(made, self.kernel_penalty)
+        penalize(made, self.kernel_penalty.each_of(self.num_members))
         return made
 
     def connect(self, towers: Sequence[TowerSpec]) -> None:

@@ -46,23 +46,26 @@ class DBMTL(Body):
         expert_mlp: dict[str, Any] | None,
         gate_mlp: dict[str, Any] | None,
         num_expert: int,
+        num_members: int,
         l2_regularization: float,
     ) -> None:
         super().__init__()
         width, faults = self.read_one(groups, "dbmtl").width, Faults()
+        members = self.have_members(width, num_members, faults)
         self.bottom = self.experts = self.gates = None
         if bottom_mlp is not None:
             with faults.under("bottom_mlp"):
-                self.bottom = MLP(width, **bottom_mlp)
+                self.bottom = MLP(width, members=members, **bottom_mlp)
                 width = self.bottom.out_features
         if expert_mlp is not None:
             if not num_expert:
                 faults.add("num_expert", "is 0; give 1 or more, or remove expert_mlp")
             num_expert, num_tasks = max(num_expert, 1), len(towers)
             with faults.under("expert_mlp"):
-                self.experts = MLP(width, copies=num_expert, **expert_mlp)
+                self.experts = MLP(width, copies=num_expert, members=members, **expert_mlp)
             with faults.under("gate_mlp"):
-                self.gates = Gates(width, num_tasks=num_tasks, num_experts=num_expert, mlp=gate_mlp)
+                sizes = {"num_tasks": num_tasks, "num_experts": num_expert, "members": members}
+                self.gates = Gates(width, mlp=gate_mlp, **sizes)
         with faults.under(""):
             self.kernel_penalty = half_of_squares(l2_regularization)
         faults.stop()
@@ -70,7 +73,7 @@ class DBMTL(Body):
         self.out_features = [self.experts.out_features if self.experts else width] * len(towers)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> TowerInputs:
-        x_BD = inputs[self.group]
+        x_BD = self.member_inputs(inputs[self.group])
         if self.bottom is not None:
             x_BD = self.bottom(x_BD).squeeze(1)
         if self.experts is None:

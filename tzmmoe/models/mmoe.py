@@ -30,6 +30,7 @@ class MMoE(Body):
         expert_mlp: dict[str, Any] | None,
         gate_mlp: dict[str, Any] | None,
         num_expert: int,
+        num_members: int,
         l2_regularization: float,
     ) -> None:
         super().__init__()
@@ -37,12 +38,14 @@ class MMoE(Body):
         if num_expert < 1:
             faults.add("num_expert", f"is {num_expert}; give 1 or more")
         width, experts = self.read_one(groups, "mmoe").width, max(num_expert, 1)
+        members = self.have_members(width, num_members, faults)
         with faults.under("expert_mlp"):
             if expert_mlp is None:
                 raise ConfigError.at("", "is not set; give expert_mlp { hidden_units: [64] }")
-            self.experts = MLP(width, copies=experts, **expert_mlp)
+            self.experts = MLP(width, copies=experts, members=members, **expert_mlp)
         with faults.under("gate_mlp"):
-            self.gates = Gates(width, num_tasks=len(towers), num_experts=experts, mlp=gate_mlp)
+            sizes = {"num_tasks": len(towers), "num_experts": experts, "members": members}
+            self.gates = Gates(width, mlp=gate_mlp, **sizes)
         with faults.under(""):
             self.kernel_penalty = half_of_squares(l2_regularization)
         faults.stop()
@@ -50,7 +53,8 @@ class MMoE(Body):
         self.out_features = [self.experts.out_features] * len(towers)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> TowerInputs:
-        return TowerInputs(mixtures(inputs[self.group], self.gates, self.experts).unbind(1))
+        x_BD = self.member_inputs(inputs[self.group])
+        return TowerInputs(mixtures(x_BD, self.gates, self.experts).unbind(1))
 
 
 def mixtures(x_BD: Tensor, gates: Gates, experts: Network) -> Tensor:

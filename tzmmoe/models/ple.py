@@ -44,6 +44,7 @@ class PLE(Body):
         towers: Sequence[TowerSpec],
         *,
         extraction_networks: Sequence[Mapping[str, Any]],
+        num_members: int,
         l2_regularization: float,
     ) -> None:
         super().__init__()
@@ -51,12 +52,13 @@ class PLE(Body):
         if not extraction_networks:
             words = "is empty; give extraction_networks { ... } for each level"
             faults.add("extraction_networks", words)
+        members = self.have_members(width, num_members, faults)
         levels = []
         for index, network in enumerate(extraction_networks):
             later = [bool(each["share_num"]) for each in extraction_networks[index + 1 :]]
             with faults.under(f"extraction_networks[{index}]"):
                 _check(network)
-                levels.append(Level(width, len(towers), network, later))
+                levels.append(Level(width, len(towers), network, later, members))
             width = _width(network["task_expert_net"])
         with faults.under(""):
             self.kernel_penalty = half_of_squares(l2_regularization)
@@ -66,7 +68,7 @@ class PLE(Body):
         self.out_features = [width] * len(towers)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> TowerInputs:
-        tasks = shared = inputs[self.group]
+        tasks = shared = self.member_inputs(inputs[self.group])
         for level in self.levels:
             tasks, shared = level(tasks, shared)
         return TowerInputs(tasks.unbind(1))
@@ -91,6 +93,7 @@ class Level(nn.Module):
         num_tasks: int,
         network: Mapping[str, Any],
         later: Sequence[bool],
+        members: int = 1,
     ) -> None:
         super().__init__()
         shares = any(later)
@@ -98,19 +101,23 @@ class Level(nn.Module):
         num_shared, num_experts = network["share_num"], num_tasks * self.own
         faults = Faults()
         with faults.under("task_expert_net"):
-            self.task_experts = MLP(in_features, copies=num_experts, **network["task_expert_net"])
+            nets = network["task_expert_net"]
+            self.task_experts = MLP(in_features, copies=num_experts, members=members, **nets)
             self.task_experts.by_task = num_tasks > 1 and not shares
         self.shared_experts = self.shared_gate = None
         if num_shared:
             with faults.under("share_expert_net"):
                 nets = network["share_expert_net"]
-                self.shared_experts = MLP(in_features, copies=num_shared, **nets)
+                self.shared_experts = MLP(in_features, copies=num_shared, members=members, **nets)
         faults.stop()
-        self.task_gates = Gates(in_features, num_tasks=num_tasks, num_experts=self.own + num_shared)
+        gated = self.own + num_shared
+        self.task_gates = Gates(
+            in_features, num_tasks=num_tasks, num_experts=gated, members=members
+        )
         self.task_gates.by_task = num_tasks > 1 and not any(later[1:])
         if shares:
             total = num_experts + num_shared
-            self.shared_gate = Gates(in_features, num_tasks=1, num_experts=total)
+            self.shared_gate = Gates(in_features, num_tasks=1, num_experts=total, members=members)
 
     def forward(self, tasks: Tensor, shared_BD: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """tasks: (B, D) for all of them, or (B, T, D) -> (B, T, H); the shared stream -> (B, H)."""

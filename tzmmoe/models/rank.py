@@ -34,11 +34,13 @@ class RankModel(nn.Module):
         self.order = body.order(self.names)
 
     def forward(self, inputs: Inputs) -> dict[str, Tensor]:
-        """{tower: logits}, (B,) or (B, C). In training, also ``PENALTY`` if embeddings are
-        regularized: the encoder's penalty of this batch. In evaluation, also the body's outputs,
-        with ``FURTHER`` before their names."""
+        """{tower: logits}, (B,) or (B, C); of members (B, k) or (B, k, C). In training, also
+        ``PENALTY`` if embeddings are regularized: the encoder's penalty of this batch. In
+        evaluation, also the body's outputs, with ``FURTHER`` before their names."""
         encoded = self.encoder(inputs)
         hidden, addends, further = self.body(encoded)
+        if self.body.num_members > 1:
+            hidden = [each.unflatten(0, (-1, self.body.num_members)) for each in hidden]
         addends = [None] * len(hidden) if addends is None else addends
         parts = dict(zip(self.names, zip(hidden, addends, strict=True), strict=True))
         states, logits = {}, {}

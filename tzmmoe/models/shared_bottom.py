@@ -21,15 +21,17 @@ class SharedBottom(Body):
         towers: Sequence[TowerSpec],
         *,
         bottom_mlp: dict[str, Any] | None,
+        num_members: int,
         l2_regularization: float,
     ) -> None:
         super().__init__()
         width, faults = self.read_one(groups, "shared_bottom").width, Faults()
+        members = self.have_members(width, num_members, faults)
         with faults.under("bottom_mlp"):
             if bottom_mlp is None:
                 words = "is not set; give bottom_mlp { hidden_units: [64] }, or simple_multi_task"
                 raise ConfigError.at("", words)
-            self.bottom = MLP(width, **bottom_mlp)
+            self.bottom = MLP(width, members=members, **bottom_mlp)
         with faults.under(""):
             self.kernel_penalty = half_of_squares(l2_regularization)
         faults.stop()
@@ -37,5 +39,5 @@ class SharedBottom(Body):
         self.out_features = [self.bottom.out_features] * len(towers)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> TowerInputs:
-        hidden_BH = self.bottom(inputs[self.group]).squeeze(1)
+        hidden_BH = self.bottom(self.member_inputs(inputs[self.group])).squeeze(1)
         return TowerInputs([hidden_BH] * len(self.out_features))

@@ -11,7 +11,7 @@ class Gates(nn.Module):
     """For each of T tasks, a distribution over E experts: softmax(W_t h_t + b_t).
 
     h_t is the input, or the output of the task's own MLP. Ma et al., KDD 2018, eq. 7.
-    ``by_task``: every parameter has a part for each task.
+    ``by_task``: every parameter has a part for each task. ``members`` as in ``nn/mlp.py``.
     """
 
     def __init__(
@@ -22,12 +22,13 @@ class Gates(nn.Module):
         num_experts: int,
         mlp: dict[str, Any] | None = None,
         bias: bool = True,
+        members: int = 1,
     ) -> None:
         super().__init__()
         self.by_task = num_tasks > 1
-        self.mlp = MLP(in_features, copies=num_tasks, **mlp) if mlp else None
+        self.mlp = MLP(in_features, copies=num_tasks, members=members, **mlp) if mlp else None
         width = self.mlp.out_features if self.mlp else in_features
-        self.final = StackedLinear(width, num_experts, num_tasks, bias)
+        self.final = StackedLinear(width, num_experts, num_tasks, bias, members)
 
     def forward(self, x_BD: Tensor) -> Tensor:
         """(B, T, E); each of the T rows sums to 1."""

@@ -1,4 +1,8 @@
-"""Multilayer perceptrons: one network, or several of equal shape computed together."""
+"""Multilayer perceptrons: one network, or several of equal shape computed together.
+
+With k members (``nn/members.py``), the rows of a tensor are those of a batch, each k times in
+succession: row b k + m is what member m makes of row b.
+"""
 
 import math
 from collections.abc import Sequence
@@ -18,34 +22,47 @@ LARGE = 128 * 128
 
 
 class StackedLinear(nn.Module):
-    """E linear maps as one weight, initialized like E ``nn.Linear``."""
+    """E linear maps as one weight, initialized like E ``nn.Linear``. ``members`` share the weight;
+    each has biases of its own."""
 
-    def __init__(self, in_features: int, out_features: int, copies: int, bias: bool) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, copies: int, bias: bool, members: int = 1
+    ) -> None:
         super().__init__()
+        self.members = members
         bound = 1 / math.sqrt(in_features)
         self.weight = nn.Parameter(torch.empty(copies, out_features, in_features))
         nn.init.uniform_(self.weight, -bound, bound)
-        self.bias = nn.Parameter(torch.empty(copies, out_features)) if bias else None
+        of_members = [members] * (members > 1)
+        shape = (*of_members, copies, out_features)
+        self.bias = nn.Parameter(torch.empty(shape)) if bias else None
         if self.bias is not None:
             nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, D), shared by all networks, or (B, E, D), one part for each -> (B, E, H)."""
+        """(B, D), shared by all networks, or (B, E, D), one part for each -> (B, E, H). With
+        members, (B k, E, H) of (B k, D) or (B k, E, D)."""
+        if self.members > 1 and self.bias is not None:
+            y_BkEH = self._mapped(x, None).unflatten(0, (-1, self.members))
+            return (y_BkEH + self.bias).flatten(0, 1)
+        return self._mapped(x, self.bias)
+
+    def _mapped(self, x: Tensor, bias_EH: Tensor | None) -> Tensor:
         copies, width, _ = self.weight.shape
         if x.dim() == 2:
-            bias = None if self.bias is None else self.bias.flatten()
+            bias = None if bias_EH is None else bias_EH.flatten()
             return F.linear(x, self.weight.flatten(0, 1), bias).unflatten(-1, (copies, width))
         if copies == 1:
-            bias = None if self.bias is None else self.bias[0]
+            bias = None if bias_EH is None else bias_EH[0]
             return F.linear(x[:, 0], self.weight[0], bias).unsqueeze(1)
         if self.weight[0].numel() >= LARGE:
-            return self._one_by_one(x)
+            return self._one_by_one(x, bias_EH)
         y = torch.bmm(x.transpose(0, 1), self.weight.transpose(1, 2)).transpose(0, 1)
-        return y if self.bias is None else y + self.bias
+        return y if bias_EH is None else y + bias_EH
 
-    def _one_by_one(self, x_BED: Tensor) -> Tensor:
+    def _one_by_one(self, x_BED: Tensor, bias_EH: Tensor | None) -> Tensor:
         copies, width, _ = self.weight.shape
-        biases = [None] * copies if self.bias is None else self.bias.unbind(0)
+        biases = [None] * copies if bias_EH is None else bias_EH.unbind(0)
         parts = zip(x_BED.unbind(1), self.weight.unbind(0), biases, strict=True)
         return torch.cat([F.linear(*part) for part in parts], dim=1).unflatten(-1, (copies, width))
 
@@ -94,17 +111,20 @@ class Layer:
 class Perceptron(nn.Module):
     """Linear map, norm, activation and dropout of E = ``copies`` networks.
 
-    Batch norm subtracts the mean, so a bias right before it would have no effect.
+    Batch norm subtracts the mean, so a bias right before it would have no effect. ``members`` share
+    the kernels; each has biases, a norm and an activation of its own, and a scale of its outputs.
     """
 
-    def __init__(self, in_features: int, layer: Layer, *, copies: int) -> None:
+    def __init__(self, in_features: int, layer: Layer, *, copies: int, members: int = 1) -> None:
         super().__init__()
-        channels = copies * layer.width
+        parts = members * copies
+        channels = parts * layer.width
         bias = layer.bias and (layer.norm != "batch" or layer.norm_last)
-        self.linear = StackedLinear(in_features, layer.width, copies, bias)
-        norms = {"batch": lambda: BatchNorm(channels), "layer": lambda: LayerNorm(channels, copies)}
+        self.linear = StackedLinear(in_features, layer.width, copies, bias, members)
+        norms = {"batch": lambda: BatchNorm(channels), "layer": lambda: LayerNorm(channels, parts)}
         self.norm = norms[layer.norm]() if layer.norm else None
-        self.activation = activation(layer.activation, channels, copies)
+        self.activation = activation(layer.activation, channels, parts)
+        self.scale = nn.Parameter(torch.ones(channels)) if members > 1 else None
         self.dropout = Dropout(layer.dropout) if layer.dropout else None
         self.norm_last = layer.norm_last
 
@@ -112,21 +132,27 @@ class Perceptron(nn.Module):
         """(B, D) or (B, E, D) -> (B, E, H)."""
         y_BEH = self.linear(x)
         y = y_BEH.flatten(1)
+        if self.scale is not None:
+            y = y.reshape(-1, len(self.scale))  # (B, k E H)
         pair = (self.norm, self.activation)
-        for part in (*(reversed(pair) if self.norm_last else pair), self.dropout):
+        for part in reversed(pair) if self.norm_last else pair:
             if part is not None:
                 y = part(y)
-        return y.view_as(y_BEH)
+        if self.scale is not None:
+            y = y * self.scale
+        return (y if self.dropout is None else self.dropout(y)).view_as(y_BEH)
 
 
 class Network(nn.Module):
     """A sequence of perceptrons, of E = ``copies`` networks that share their input."""
 
-    def __init__(self, in_features: int, layers: Sequence[Layer], *, copies: int = 1) -> None:
+    def __init__(
+        self, in_features: int, layers: Sequence[Layer], *, copies: int = 1, members: int = 1
+    ) -> None:
         super().__init__()
         widths = [in_features, *(layer.width for layer in layers)]
         self.layers = nn.ModuleList(
-            Perceptron(inner, layer, copies=copies)
+            Perceptron(inner, layer, copies=copies, members=members)
             for inner, layer in zip(widths[:-1], layers, strict=True)
         )
         self.out_features = widths[-1]
@@ -156,6 +182,7 @@ class MLP(Network):
         use_ln: bool,
         bias: bool,
         copies: int = 1,
+        members: int = 1,
     ) -> None:
         if not hidden_units or min(hidden_units) < 1:
             raise ConfigError.at("hidden_units", f"is {list(hidden_units)}; give widths above 0")
@@ -175,7 +202,7 @@ class MLP(Network):
             Layer(width, activation, norm, ratio, bias)
             for width, ratio in zip(hidden_units, ratios, strict=True)
         ]
-        super().__init__(in_features, layers, copies=copies)
+        super().__init__(in_features, layers, copies=copies, members=members)
 
 
 def check_dropout(field: str, ratios: Sequence[float] | float) -> None:

@@ -3,7 +3,7 @@
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,6 +37,7 @@ from tzmmoe.system.durable import check_writable, claimed, unwritable
 from tzmmoe.system.lock import BusyError
 from tzmmoe.system.world import World
 from tzmmoe.tables.penalties import penalized, regularization
+from tzmmoe.tasks.members import MemberMetrics, named_sums
 from tzmmoe.tasks.taskset import TaskSet
 
 log = logging.getLogger(__name__)
@@ -62,11 +63,15 @@ def evaluate(
     A loss is weight * sum(w l) / sum(w) over all rows, so it does not depend on the batch size. If
     no row counts, it is NaN and left out of the sum; a sum without terms is NaN too. ``most``: the
     maximum number of batches. ``sink`` receives the outputs of each batch and the batch, on the
-    device. In the processes of a ``world``, results are those of all their rows.
+    device. Of a model with members, all this is that of their average; the means of their own
+    metrics and losses have keys that end in ``_members``. In the processes of a ``world``, results
+    are those of all their rows.
     """
     tasks.reset()
     tasks.move(device)
-    sums: dict[str, Tensor] = {}  # by the key of a loss: sum(w l) and sum(w)
+    sums: dict[tuple[str, str], Tensor] = {}  # by key and end of a loss: sum(w l) and sum(w)
+    count = model.body.num_members
+    members = MemberMetrics(tasks, count, device)
     was_training = model.training
     model.eval()
     with tasks.comparisons.counted_apart():
@@ -75,25 +80,35 @@ def evaluate(
             logits = model(batch.inputs)
             outputs = tasks.predict(logits)
             tasks.update(outputs, batch)
-            for task, word, weighted, total in tasks.loss_sums(logits, batch):
-                key = f"{word}_{task.name}"
-                sums[key] = sums.get(key, 0.0) + torch.stack([weighted, total]).double()
+            members.update(logits, batch)
+            for name, pair in named_sums(tasks, logits, batch, members=count):
+                sums[name] = sums.get(name, 0.0) + pair
             if sink:
                 sink(outputs, batch)
         for line in tasks.idle_comparisons("evaluation", "the evaluation", world or World()):
             log.warning("%s", line)
     model.train(was_training)
-    sums = {key: (world or World()).total(pair) for key, pair in sums.items()}
-    results = tasks.compute()
+    sums = {name: (world or World()).total(pair) for name, pair in sums.items()}
+    results = tasks.compute() | members.compute()
     tasks.release()
-    means = {key: float(part / whole) for key, (part, whole) in sums.items()}
-    losses = {key: tasks.weighting.evaluated(key, mean) for key, mean in means.items()}
-    counted = [losses[key] for key, (_, whole) in sums.items() if whole > 0]
+    return results | _losses(model, tasks, sums)
+
+
+def _losses(
+    model: RankModel, tasks: TaskSet, sums: Mapping[tuple[str, str], Tensor]
+) -> dict[str, float]:
+    """The losses by key, ``regularization`` and ``val_loss``, from sum(w l) and sum(w) by key and
+    end."""
+    losses = {
+        f"{key}{end}": tasks.weighting.evaluated(key, float(part / whole))
+        for (key, end), (part, whole) in sums.items()
+    }
+    counted = [losses[key] for (key, end), (_, whole) in sums.items() if whole > 0 and not end]
     penalty = regularization(penalized(model))
     if penalty is not None:
         losses["regularization"] = float(penalty)
         counted += [float(penalty)] * bool(counted)
-    return {**results, **losses, "val_loss": sum(counted) if counted else math.nan}
+    return {**losses, "val_loss": sum(counted) if counted else math.nan}
 
 
 def _with_bar(batches: Iterable[Batch], every: int) -> tqdm:

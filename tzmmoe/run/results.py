@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tzmmoe.system import durable
+from tzmmoe.tasks.members import OF_MEMBERS
 from tzmmoe.tasks.taskset import TaskSet
 
 TRAINING_RESULTS = "train_eval_result_v2.txt"
@@ -116,7 +117,7 @@ def results_table(
     words = [word for task in learned for word in (*task.metrics, *task.losses)]
     columns = [
         (word, suffix)
-        for suffix in ("", "_in_space")
+        for suffix in ("", "_in_space", OF_MEMBERS, f"_in_space{OF_MEMBERS}")
         for word in dict.fromkeys((*words, *BASELINES))
         if any(f"{word}_{task.name}{suffix}" in values for task in learned)
     ]

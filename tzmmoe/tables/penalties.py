@@ -1,7 +1,7 @@
 """Penalties: terms of the loss that keep weights small."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
@@ -30,6 +30,10 @@ class Penalty:
         """The fields that are above 0."""
         values = {"l1": self.l1, "l2": self.l2}
         return [f"{self.part}_{name}_reg" for name, value in values.items() if value]
+
+    def each_of(self, number: int) -> "Penalty":
+        """For each of several networks, so that the sum is the mean of their penalties."""
+        return replace(self, l1=self.l1 / number, l2=self.l2 / number)
 
     def __bool__(self) -> bool:
         return bool(self.l1 or self.l2)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tzmmoe.batch import Batch, Column
 from tzmmoe.errors import ConfigError, DataError, Faults, few, within
 from tzmmoe.nn.activations import output_activation
+from tzmmoe.nn.members import mean_of_probabilities
 from tzmmoe.tasks.baseline import LabelSpread
 from tzmmoe.tasks.losses import Loss
 from tzmmoe.tasks.losses.base import LossInputs
@@ -200,14 +201,44 @@ class Task:
     def loss_sums(
         self, logits: Mapping[str, Tensor], batch: Batch
     ) -> dict[str, tuple[Tensor, Tensor]]:
-        """``Loss.sums`` by word, from the logits of all tasks."""
-        sums = {}
+        """``Loss.sums`` by word, from the logits of all tasks; their mean over the members."""
+        sums, own = {}, logits[self.name]
+        members = own.shape[1] if self._has_members(own) else 1
         for word, inputs in self._inputs(batch).items():
             loss = self.losses[word]
-            own = self._seen_by(loss, logits[self.name])
-            others = {name: logits[name] for name in loss.others}
-            sums[word] = loss.sums(replace(inputs, logits=own, others=others))
+            if members == 1:
+                sums[word] = self._sums(loss, inputs, logits)
+            elif loss.is_by_row:  # all members at once
+                rows = {self.name: own.flatten(0, 1)}
+                sums[word] = self._sums(loss, inputs.repeated(members), rows)
+            else:
+                each = [
+                    self._sums(loss, inputs, {name: part[:, m] for name, part in logits.items()})
+                    for m in range(members)
+                ]
+                sums[word] = tuple(sum(parts) / members for parts in zip(*each, strict=True))
         return sums
+
+    def _sums(
+        self, loss: Loss, inputs: LossInputs, logits: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        own = self._seen_by(loss, logits[self.name])
+        others = {name: logits[name] for name in loss.others}
+        return loss.sums(replace(inputs, logits=own, others=others))
+
+    def _has_members(self, logits: Tensor) -> bool:
+        return logits.dim() > (2 if self.num_class > 1 else 1)
+
+    def averaged(self, logits: Tensor) -> Tensor:
+        """Of the logits of members, (B, k) or (B, k, C), those of their average: (B,) or (B, C),
+        with the mean of their probabilities, or, of a task without probabilities, their own mean.
+        Without members, the logits themselves."""
+        if not self._has_members(logits):
+            return logits
+        links = {loss.link(self.num_class) for loss in self._links}
+        if "probs" in self.outputs() or links & {"sigmoid", "softmax"}:
+            return mean_of_probabilities(logits, several_classes=self.num_class > 1)
+        return logits.float().mean(dim=1)
 
     def divisors(self, batch: Batch) -> dict[str, Tensor | None]:
         """``Loss.divisor`` by word."""

@@ -33,7 +33,14 @@ class TaskSet:
         self.weighting = weighting or Weighting(fixed_weights(self.tasks))
         self.further: dict[str, int] = {}
         self.comparisons = Comparisons(self.tasks)
+        self.is_silent = False  # whether ``compute`` logs no warnings
         self._remarked: set[str] = set()  # keys of the metrics whose remarks were logged
+
+    def separate(self) -> "TaskSet":
+        """The same tasks with metrics of their own, which warn of nothing."""
+        made = TaskSet([task.separate() for task in self.tasks], self.weighting)
+        made.is_silent = True
+        return made
 
     def columns(self, *, measured: bool = True) -> list[Column]:
         """The columns that the tasks read in addition to the features, each once; ``measured``:
@@ -70,6 +77,11 @@ class TaskSet:
         """The tasks with losses of their own."""
         return [task for task in self.tasks if task.losses]
 
+    def averaged(self, towers: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The logits of the towers, with ``Task.averaged`` of those that have members."""
+        own = {task.name: task for task in self.tasks if task.name in towers}
+        return {**towers, **{name: task.averaged(towers[name]) for name, task in own.items()}}
+
     def logits(self, towers: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The logits by task, from those of the towers."""
         return {task.name: task.relation.logits(task.name, towers) for task in self.tasks}
@@ -102,15 +114,16 @@ class TaskSet:
     def loss_sums(
         self, logits: Mapping[str, Tensor], batch: Batch
     ) -> Iterator[tuple[Task, str, Tensor, Tensor]]:
-        """For each task and word of a loss: sum(w l) and sum(w), or what ``Loss.sums`` returns."""
+        """For each task and word of a loss: sum(w l) and sum(w), or what ``Loss.sums`` returns; of
+        members, the mean."""
         of_tasks = self.logits(logits)
         for task in self.tasks:
             for word, sums in task.loss_sums(of_tasks, batch).items():
                 yield task, word, *sums
 
     def predict(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """All named outputs."""
-        of_tasks = self.logits(logits)
+        """All named outputs; of members, those of their average."""
+        of_tasks = self.logits(self.averaged(logits))
         outputs = {}
         for task in self.tasks:
             outputs |= task.predict(of_tasks[task.name])
@@ -143,11 +156,12 @@ class TaskSet:
                 with metric.sync_context():  # over the rows of all processes
                     num_nan = int(metric.nan_predictions)
                     results[key] = math.nan if num_nan else task.value(metric)
-                    remark = None if key in self._remarked else metric.remark()
+                    known = self.is_silent or key in self._remarked
+                    remark = None if known else metric.remark()
                 if remark:
                     self._remarked.add(key)
                     log.warning("%s: %s", key, remark)
-                if num_nan:
+                if num_nan and not self.is_silent:
                     log.warning("%s is undefined: %s predictions are NaN", key, f"{num_nan:,}")
         return results
 

@@ -125,11 +125,11 @@ _FIELDS: dict[str, dict[Kind, str]] = {
         Kind.LEARNING: "dense_start",
         Kind.RESULTS: "embedding_regularization loss_weight_strategy",
     },
-    "MMoE": {Kind.SHAPE: "num_expert", Kind.RESULTS: "l2_regularization"},
-    "DBMTL": {Kind.SHAPE: "num_expert", Kind.RESULTS: "l2_regularization"},
-    "SharedBottom": {Kind.RESULTS: "l2_regularization"},
+    "MMoE": {Kind.SHAPE: "num_expert num_members", Kind.RESULTS: "l2_regularization"},
+    "DBMTL": {Kind.SHAPE: "num_expert num_members", Kind.RESULTS: "l2_regularization"},
+    "SharedBottom": {Kind.SHAPE: "num_members", Kind.RESULTS: "l2_regularization"},
     "SimpleMultiTask": {Kind.RESULTS: "l2_regularization"},
-    "PLE": {Kind.RESULTS: "l2_regularization"},
+    "PLE": {Kind.SHAPE: "num_members", Kind.RESULTS: "l2_regularization"},
     "GroupNetwork": {Kind.SHAPE: "input"},
     "ExtractionNetwork": {
         Kind.SHAPE: "expert_num_per_task share_num",
@@ -145,7 +145,7 @@ _FIELDS: dict[str, dict[Kind, str]] = {
         Kind.SHAPE: "task_use_bias task_use_bn num_experts expert_layers expert_use_bias "
         "expert_use_bn gate_use_bias share_gates use_wide wide_type wide_width feature_cross "
         "output_cross wide_group mmoe_group wide_per_task wide_use_bn wide_feature "
-        "dedup_cross_features",
+        "dedup_cross_features num_members",
         Kind.MEANING: "task_hidden_act task_output_act expert_act wide_output_is_prob",
         Kind.LEARNING: "task_dropout expert_dropout",
         Kind.RESULTS: "task_l1_reg task_l2_reg expert_l1_reg expert_l2_reg gate_l1_reg "

@@ -16,6 +16,7 @@ from tzmmoe.models.mmoe_v2.wide import EMBEDDINGS, Wide, WideSettings
 from tzmmoe.models.tower import Tower
 from tzmmoe.nn.gates import Gates
 from tzmmoe.nn.keras import start_as_keras
+from tzmmoe.nn.members import check_members
 from tzmmoe.nn.mlp import Network
 from tzmmoe.tables.penalties import Penalty, penalize
 
@@ -51,6 +52,7 @@ class MMoEV2(Body):
         task_l1_reg: float,
         task_l2_reg: float,
         num_experts: int | None,
+        num_members: int,
         expert_layers: Sequence[int],
         expert_use_bias: bool,
         expert_act: Sequence[str],
@@ -80,7 +82,7 @@ class MMoEV2(Body):
         super().__init__()
         faults = Faults()
         has_wide = use_wide and wide_group in groups
-        _check_sizes(num_experts, expert_layers, faults)
+        _check_sizes(num_experts, expert_layers, num_members, faults)
         _check_groups(groups, mmoe_group, [wide_group] if has_wide else [], faults)
         factors = {
             "task": (task_l1_reg, task_l2_reg),
@@ -117,9 +119,11 @@ class MMoEV2(Body):
         if crossing and (crossing.features or crossing.output):
             self.wide = Wide(groups[wide_group], settings, crossing)
         width = self._join(groups[mmoe_group], dedup=dedup_cross_features)
-        self.experts = Network(width, layers, copies=num_experts)
+        members = self.have_members(width, num_members, faults)
+        self.experts = Network(width, layers, copies=num_experts, members=members)
         num_gates = 1 if share_gates else len(towers)
-        self.gates = Gates(width, num_tasks=num_gates, num_experts=num_experts, bias=gate_use_bias)
+        sizes = {"num_tasks": num_gates, "num_experts": num_experts, "members": members}
+        self.gates = Gates(width, bias=gate_use_bias, **sizes)
         for part, name in ((self.experts, "expert"), (self.gates, "gate")):
             start_as_keras(part)
             penalize(part, penalties[name])
@@ -152,22 +156,26 @@ class MMoEV2(Body):
     def forward(self, inputs: Mapping[str, Tensor]) -> TowerInputs:
         x_BD = inputs[EXPERTS]
         if self.wide is None:
-            return TowerInputs(self._each(mixtures(x_BD, self.gates, self.experts)))
+            return TowerInputs(self._each(self._mixtures(x_BD)))
         features_BD, output_BT = self.wide(inputs)
         crossing = self.wide.crossing
         if crossing.experts and not self.wide.gives_embeddings:
             x_BD = torch.cat([x_BD, features_BD], dim=1)
-        hidden = self._each(mixtures(x_BD, self.gates, self.experts))
-        outputs = None
+        hidden = self._each(self._mixtures(x_BD))
+        outputs, beside = None, []
         if output_BT is not None:
             outputs = self._each(output_BT.unsqueeze(-1))
         if crossing.towers == "features":
-            hidden = [torch.cat([h_BH, features_BD], dim=1) for h_BH in hidden]
+            beside = [features_BD] * len(hidden)
         elif crossing.towers == "output":
-            hidden = [
-                torch.cat([h_BH, y_B1], dim=1) for h_BH, y_B1 in zip(hidden, outputs, strict=True)
-            ]
+            beside = outputs
+        if beside:
+            beside = [each.repeat_interleave(self.num_members, 0) for each in beside]
+            hidden = [torch.cat(pair, dim=1) for pair in zip(hidden, beside, strict=True)]
         return TowerInputs(hidden, outputs if crossing.logits else None)
+
+    def _mixtures(self, x_BD: Tensor) -> Tensor:
+        return mixtures(self.member_inputs(x_BD), self.gates, self.experts)
 
     def _each(self, parts_BTH: Tensor) -> list[Tensor]:
         """A part for each task, or the only part for all."""
@@ -175,7 +183,7 @@ class MMoEV2(Body):
         return parts if len(parts) == self.num_tasks else parts * self.num_tasks
 
     def tower(self, index: int, spec: TowerSpec, read: Sequence[Tower] = ()) -> Tower:
-        return self.structs.tower(index, self.out_features[index])
+        return self.structs.tower(index, self.out_features[index], self.num_members)
 
 
 def _penalties(factors: Mapping[str, tuple[float, float]], faults: Faults) -> dict[str, Penalty]:
@@ -188,12 +196,16 @@ def _penalties(factors: Mapping[str, tuple[float, float]], faults: Faults) -> di
     return penalties
 
 
-def _check_sizes(num_experts: int | None, expert_layers: Sequence[int], faults: Faults) -> None:
+def _check_sizes(
+    num_experts: int | None, expert_layers: Sequence[int], num_members: int, faults: Faults
+) -> None:
     if not num_experts:
         state = "is not set" if num_experts is None else "is 0"
         faults.add("num_experts", f"{state}; give 1 or more")
     if not expert_layers or min(expert_layers) < 1:
         faults.add("expert_layers", f"is {list(expert_layers)}; give widths above 0")
+    with faults.under(""):
+        check_members(num_members)
 
 
 def _check_groups(

@@ -118,11 +118,11 @@ class TaskStructs:
         widths = self.structs[index]["units"][:-1]
         return self._lists(index).layers(widths, bias=self.use_bias)
 
-    def tower(self, index: int, in_features: int) -> Tower:
+    def tower(self, index: int, in_features: int, members: int) -> Tower:
         """The tower of a task."""
-        layers = self._hidden(index)
-        hidden = Network(in_features, layers) if layers else None
-        tower = Tower(in_features, self.structs[index]["units"][-1], hidden, bias=self.use_bias)
+        layers, num_class = self._hidden(index), self.structs[index]["units"][-1]
+        hidden = Network(in_features, layers, copies=members) if layers else None
+        tower = Tower(in_features, num_class, hidden, bias=self.use_bias, members=members)
         start_as_keras(tower)
-        penalize(tower, self.penalty)
+        penalize(tower, self.penalty.each_of(members))
         return tower

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -39,6 +39,12 @@ class LossInputs:
     columns: Mapping[str, Tensor]
     others: Mapping[str, Tensor]
 
+    def repeated(self, times: int) -> "LossInputs":
+        """Each row so many times in succession, with as much less weight; without ``columns``."""
+        labels = self.labels.repeat_interleave(times, 0)
+        weights = self.weights.repeat_interleave(times, 0) / times
+        return replace(self, labels=labels, weights=weights, columns={})
+
 
 @LOSSES.base
 class Loss(ABC):
@@ -58,6 +64,11 @@ class Loss(ABC):
     rows: str = "weighted"  # or "labelled", or "all": each of those rows has weight 1
     tally: tuple[int, int | Tensor] = (0, 0)  # batches, and comparisons made in them
     precision: float = 1.0  # factor of exp(-s) where its weight is learned; 1/2 of squared errors
+
+    @property
+    def is_by_row(self) -> bool:
+        """Whether a row's loss depends on that row alone: ``forward`` says it all."""
+        return type(self).sums is Loss.sums
 
     def __init_subclass__(cls) -> None:
         """TypeError for ``sums`` without ``per_row``, on which the mean over processes depends."""
