@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from e2e import tiny
+from models import models_of_tiny
 from pcgrad import all_orders, by_loops
 from torch import Tensor
 from torch.testing import assert_close
@@ -160,3 +161,17 @@ def test_a_bound_on_the_tables_gradients_does_not_go_with_it(tiny_folder) -> Non
         tiny.pipeline(tiny_folder, tiny_folder / "no", **SURGERY, **{optimizer: bounded}).check()
     assert "train_config.sparse_optimizer.adam_optimizer.gradient_clipping" in str(caught.value)
     assert 'grad_process: "pcgrad"' in str(caught.value)
+
+
+def test_it_is_refused_where_towers_of_members_read_each_other(tmp_path) -> None:
+    """Their parts of a gate's layers do not follow each other."""
+    text = models_of_tiny.text("members").replace(
+        '"buy" }}', '"buy" relation_tower_names: "ctr" }}'
+    )
+    assert text != models_of_tiny.text("members")
+    models_of_tiny.write("members", tmp_path)
+    paths = {"train": tmp_path / "train", "eval": tmp_path / "eval.parquet"}
+    (tmp_path / "tiny.config").write_text(text.format(**paths))
+    refused = tiny.pipeline(tmp_path, tmp_path / "run", **SURGERY)
+    with pytest.raises(ConfigError, match=r"grad_process.*relation_tower_names"):
+        refused.check()

@@ -73,7 +73,7 @@ MEMBERS = """
     task_towers {
       tower_name: "ctr" label_name: "click" mlp { hidden_units: [4] } metrics { auc {} }
     }
-    task_towers { tower_name: "cvr" label_name: "buy" relation_tower_names: "ctr" }
+    task_towers { tower_name: "cvr" label_name: "buy" }
     l2_regularization: 0.001
   }
 }

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tzmmoe import private_torch
 from tzmmoe.batch import Batch, Inputs
-from tzmmoe.errors import Faults, within
+from tzmmoe.errors import ConfigError, Faults, within
 from tzmmoe.learning.optimizers import dense_optimizer
 from tzmmoe.learning.replicas import Replicas
 from tzmmoe.learning.schedules import Rates
@@ -250,6 +250,10 @@ def _surgery(model: RankModel, tasks: TaskSet, settings: LearningSettings) -> Su
     by_task = {p: getattr(part, "task_dim", 0) for part in modules for p in part.parameters()}
     learned = [task.name for task in tasks.learned()]
     reached = [{i for i, name in enumerate(learned) if name in read} for read in model.readers()]
+    if model.body.num_members > 1 and any(len(tasks) > 1 for tasks in reached):
+        words = 'is "pcgrad", which does not support towers that read each other with num_members '
+        words += "above 1; remove relation_tower_names, or one of the two others"
+        raise ConfigError.at("train_config.grad_process", words)
     parameters = [*dense_parameters(model).values(), *tables]
     return Surgery(tasks, parameters, tables, by_task, reached)
 
