@@ -183,6 +183,22 @@ def test_the_prediction_is_the_mean_of_the_members_probabilities(name: str) -> N
     assert_close(outputs["logits_b"].softmax(dim=1), outputs["probs_b"])
 
 
+@EACH
+def test_its_parts_read_the_inputs_of_members(name: str) -> None:
+    """Networks that members share read them, and towers read those networks."""
+    body = built(name, K).model.body
+    parts = {part.name: part for part in body.parts()}
+    made = parts["member_inputs"]
+    assert made.parameters == body.member_inputs.vectors.numel()
+    assert made.gives == f"{K} x (B, {body.member_inputs.vectors.shape[1]})"
+    first = {n for n, part in parts.items() if part.reads == ["member_inputs"]}
+    assert first == {"experts", "gates", "levels", "bottom"} & set(parts) - (
+        {"experts", "gates"} if "bottom" in parts else set()
+    )
+    assert "member_inputs" not in body.ends()
+    assert set(body.ends()) <= set(parts)
+
+
 def test_members_start_with_random_signs_of_their_inputs() -> None:
     torch.manual_seed(0)
     x_BD = normal(5, 40)

@@ -3,7 +3,7 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, ClassVar, NamedTuple
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tzmmoe.config.rulebook import Rules
 from tzmmoe.errors import ConfigError, Faults
-from tzmmoe.models.parts import Part, parts_of_children
+from tzmmoe.models.parts import MEMBERS, Part, part_of, parts_of_children
 from tzmmoe.models.tower import Tower
 from tzmmoe.nn.members import check_members, member_inputs
 from tzmmoe.protos.model_pb2 import ModelConfig
@@ -192,11 +192,22 @@ class Body(nn.Module, ABC):
 
     def parts(self) -> Sequence[Part]:
         """The body's parts, for people to read."""
-        return list(parts_of_children(self, [f"group {name}" for name in self.groups]))
+        parts, source = self.first_parts([f"group {name}" for name in self.groups])
+        return [*parts, *parts_of_children(self, [f"group {name}" for name in self.groups], source)]
+
+    def first_parts(self, groups: Sequence[str]) -> tuple[list[Part], list[str]]:
+        """The part that makes the inputs of members, if there is one, and what the networks then
+        read."""
+        if self.num_members == 1:
+            return [], list(groups)
+        made = part_of(MEMBERS, self.member_inputs, groups)
+        width = self.member_inputs.vectors.shape[1]
+        return [replace(made, gives=f"{self.num_members} x (B, {width})")], [MEMBERS]
 
     def ends(self) -> Sequence[str]:
         """The names of those parts that the towers read; of the groups, without parts."""
-        return [part.name for part in self.parts()] or [f"group {name}" for name in self.groups]
+        names = [part.name for part in self.parts() if part.name != MEMBERS]
+        return names or [f"group {name}" for name in self.groups]
 
     def ends_of(self, tower: int) -> Sequence[str]:
         """The ends that tower number ``tower`` reads."""

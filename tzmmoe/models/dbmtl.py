@@ -81,13 +81,13 @@ class DBMTL(Body):
         return TowerInputs(mixtures(x_BD, self.gates, self.experts).unbind(1))
 
     def parts(self) -> list[Part]:
-        parts, source = [], f"group {self.group}"
+        parts, source = self.first_parts([f"group {self.group}"])
         if self.bottom is not None:
-            parts.append(part_of("bottom", self.bottom, [source]))
-            source = "bottom"
+            parts.append(part_of("bottom", self.bottom, source))
+            source = ["bottom"]
         if self.experts is not None:
-            parts.append(part_of("experts", self.experts, [source]))
-            parts.append(part_of("gates", self.gates, [source]))
+            parts.append(part_of("experts", self.experts, source))
+            parts.append(part_of("gates", self.gates, source))
         return parts
 
     def ends(self) -> Sequence[str]:

@@ -7,6 +7,8 @@ from torch import nn
 
 from tzmmoe.nn.mlp import StackedLinear
 
+MEMBERS = "member_inputs"  # the part of a body that makes the inputs of its members
+
 
 @dataclass(frozen=True)
 class Part:
@@ -36,8 +38,12 @@ def trained(module: nn.Module) -> int:
     return sum(each.numel() for each in module.parameters() if each.requires_grad)
 
 
-def parts_of_children(module: nn.Module, reads: Sequence[str]) -> Iterator[Part]:
-    """The modules of a body, each of which may read all of its inputs."""
+def parts_of_children(
+    module: nn.Module, reads: Sequence[str], of_members: Sequence[str]
+) -> Iterator[Part]:
+    """The modules of a body, each of which may read all of its inputs; those that members share
+    read ``of_members``."""
     for name, child in module.named_children():
-        if trained(child):
-            yield part_of(name, child, reads)
+        if name != MEMBERS and trained(child):
+            shared = any(getattr(part, "members", 1) > 1 for part in child.modules())
+            yield part_of(name, child, of_members if shared else reads)

@@ -75,8 +75,8 @@ class PLE(Body):
 
     def parts(self) -> list[Part]:
         gives = f"{len(self.out_features)} x (B, {self.out_features[0]})"
-        levels = part_of("levels", self.levels, [f"group {self.group}"])
-        return [replace(levels, gives=gives)]
+        parts, source = self.first_parts([f"group {self.group}"])
+        return [*parts, replace(part_of("levels", self.levels, source), gives=gives)]
 
 
 class Level(nn.Module):
