@@ -30,9 +30,9 @@ OURS = frozenset(
     detach.default div.Tensor einsum.default elu.default embedding_bag.padding_idx exp.default
     expand_as.default flatten.using_ints floor.default ge.Scalar gelu.default gt.Scalar index.Tensor
     isnan.default layer_norm.default leaky_relu.default lift_fresh_copy.default linear.default
-    log.default logsumexp.default masked_fill.Scalar matmul.default maximum.default mean.dim minimum.default
-    mul.Tensor neg.default new_zeros.default ones_like.default permute.default pow.Scalar
-    pow.Tensor_Scalar prelu.default reciprocal.default relu.default repeat.default
+    log.default logsumexp.default masked_fill.Scalar matmul.default maximum.default mean.dim
+    minimum.default mul.Tensor neg.default new_zeros.default ones_like.default permute.default
+    pow.Scalar pow.Tensor_Scalar prelu.default reciprocal.default relu.default repeat.default
     repeat_interleave.self_Tensor repeat_interleave.self_int reshape.default rsqrt.default
     rsub.Scalar select.int selu.default sigmoid.default silu.default sin.default slice.Tensor
     softmax.int split.Tensor split_with_sizes.default sqrt.default square.default squeeze.dim
