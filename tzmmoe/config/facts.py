@@ -152,7 +152,7 @@ MultiHeadAttention.num_heads MultiHeadAttention.key_dim MultiHeadAttention.value
 MultiHeadAttention.output_shape RecurrentLayer.num_steps RepeatLayer.num_repeat
 Cross.projection_dim MaskBlock.output_size MaskBlock.aggregation_size MaskBlock.projection_dim
 GateNN.hidden_dim Highway.emb_size AITM.project_dim InputLayer.wide_output_dim
-EmbeddingLayer.embedding_dim
+EmbeddingLayer.embedding_dim Periodic.frequencies
 """
 
 FACTS = SchemaFacts(
@@ -166,7 +166,7 @@ FACTS = SchemaFacts(
         "IdFeature": [
             {"hash_bucket_size", "num_buckets", "vocab_list", "vocab_dict", "vocab_file"}
         ],
-        "RawFeature": [{"boundaries", "autodis", "mlp"}],
+        "RawFeature": [{"boundaries", "autodis", "mlp", "periodic"}],
         "DataConfig": [{"input_fields", "input_fields_str"}, {"fg_mode", "fg_encoded"}],
         **{name: [{*pair} for pair in aliases.items()] for name, aliases in ALIASES.items()},
     },

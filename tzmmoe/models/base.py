@@ -61,7 +61,7 @@ class Factor:
     """A vector of width ``dim`` for each of N fields, from tables that only the body reads.
 
     The vector of a category is its values' rows, combined by ``pooling``; that of a number is a row
-    times the number. A feature that is listed twice is looked up once.
+    times the number, zeros if it is missing. A feature that is listed twice is looked up once.
 
     ``init`` fills (rows, dim); None: as the features' own tables start. ``penalty`` acts on all
     rows. ``by_task``: column t belongs to task t. ``by_feature``: N is the number of features, and

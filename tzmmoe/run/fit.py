@@ -105,6 +105,8 @@ class TrainRun:
         batch = (batch or trainer.loader.no_rows()).to(trainer.device)
         with torch.no_grad():
             trainer.step.losses(trainer.step.forward(batch.inputs), batch, None)
+        for line in self.evaluations.surprises(trainer.loader):
+            log.warning("%s", line)
         log.info("%s", trainer.loader.quality.report())
         log.info("the config fits the data; the first batch has %s rows", f"{len(batch):,}")
         if held and not newest:
@@ -234,6 +236,7 @@ class TrainRun:
                 profiled if world.is_first else (), session.model_dir / "profile", device
             ),
             evaluation_files=self.evaluations.files(),
+            surprises=self.evaluations.surprises,
         )
 
     def _finite(self) -> Finite:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -70,11 +70,13 @@ class Trainer:
     speed: Speed | None
     profile: Profile
     evaluation_files: Sequence[str] = ()
+    surprises: Callable[[Loader], Sequence[str]] | None = None
     position: Position = field(default_factory=Position)
     steps: int = 0
     _saved_at: int = field(default=0, init=False)  # the steps done at the last save
     _reviewed_at: int = field(default=0, init=False)
     _epochs_done: bool = field(default=False, init=False)
+    _compared: bool = field(default=False, init=False)
     _quality_logged: bool = field(default=False, init=False)
     _goes_on: bool = field(default=False, init=False)  # with files that an earlier run began
     _quality_before: Sequence[dict[str, Any]] = field(default=(), init=False)  # of earlier runs
@@ -149,6 +151,7 @@ class Trainer:
         is_whole = not self.world.total(torch.tensor(self.position.row))
         with closing(self.loader.epoch(self.position)) as batches:
             for (batch, position), whole in self.progress.clock.waiting(self._steps(batches)):
+                self._compare_values()
                 self._learn(batch, whole)
                 self.position = position
                 self._stop_on_signal()
@@ -160,6 +163,14 @@ class Trainer:
         if is_whole and self.steps == first_step:
             raise self.loader.lack()
         self._end_epoch(epoch)
+
+    def _compare_values(self) -> None:
+        """Warn, once the first batch is read, of ``surprises`` among the rows to evaluate."""
+        if self._compared or self.surprises is None:
+            return
+        self._compared = True
+        for line in self.surprises(self.loader):
+            self.progress.say(line, logging.WARNING)
 
     def _learn(self, batch: Batch, whole: GlobalBatch) -> None:
         """Take one step and keep account of it."""

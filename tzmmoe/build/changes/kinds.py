@@ -89,7 +89,7 @@ _FIELDS: dict[str, dict[Kind, str]] = {
         Kind.FINGERPRINT: "embedding_dim boundaries",
         Kind.LEARNING: _TABLE,
     },
-    "RawFeature.dense_emb": {Kind.SHAPE: "autodis mlp"},
+    "RawFeature.dense_emb": {Kind.SHAPE: "autodis mlp periodic piecewise_linear"},
     "CustomFeature": {
         Kind.KEY: "feature_name",
         Kind.MEANING: "expression embedding_name value_dim pooling default_value separator "
@@ -102,6 +102,12 @@ _FIELDS: dict[str, dict[Kind, str]] = {
         Kind.FINGERPRINT: "num_channels",
         Kind.MEANING: "temperature keep_prob",
     },
+    "Periodic": {
+        Kind.SHAPE: "frequencies",
+        Kind.LEARNING: "sigma",
+        Kind.MEANING: "activation",
+    },
+    "PiecewiseLinear": {Kind.MEANING: "activation"},
     "FeatureGroup": {
         Kind.KEY: "group_name",
         Kind.FINGERPRINT: "feature_names",

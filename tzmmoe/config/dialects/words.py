@@ -85,6 +85,10 @@ SYNONYMS = {
     "weighted": "weight_name has_weights",
     "init_fn": "initializer embeddings_initializer init",
     "boundaries": "bins buckets bucket_boundaries bin_boundaries bin_edges",
+    "periodic": "plr PLR periodic_embedding periodic_embeddings",
+    "piecewise_linear": "ple PLE piecewise_linear_embedding piecewise_linear_encoding",
+    "frequencies": "num_frequencies n_frequencies",
+    "sigma": "frequency_init_scale frequency_scale",
     "normalizer": "normalization normalize normalizer_fn scaler normalization_type",
     "value_dim": "raw_input_dim width",
     "id_feature": "IdFeature sparse_feature categorical_feature SparseFeat sparse tag_feature "
