@@ -194,6 +194,14 @@ FAULTS = [
      "train_config.tensorboard.profile_batch", "has 3 numbers; give the first batch and the last"),
     (EPOCHS, "tensorboard { profile_batch: [3, 2] }",
      "train_config.tensorboard.profile_batch", "is [3, 2]; give the first batch, counted from 1"),
+    *(
+        (EPOCHS, f"ema {{ decay: {decay} }}", "train_config.ema.decay", words)
+        for decay, words in [
+            ("0", "is 0; give more than 0 and less than 1, such as 0.999"),
+            ("1", "is 1; give more than 0 and less than 1, such as 0.999"),
+            ("nan", "is nan; give more than 0 and less than 1"),
+        ]
+    ),
     (EPOCHS, "grad_process: 'PCGrad'", "train_config.grad_process", "give pcgrad, or remove it"),
     (EPOCHS, "grad_scaler {}", "train_config.grad_scaler", "has no effect without mixed_prec"),
     *(

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -16,12 +16,12 @@ from tzmmoe.data.recorded import FileRecords
 from tzmmoe.errors import CheckpointError, ConfigError
 from tzmmoe.learning.schedules import IdleParts
 from tzmmoe.learning.step import TrainStep
-from tzmmoe.run import folder, state
+from tzmmoe.run import averages, folder, state
 from tzmmoe.run.changes import files, moved, report
 from tzmmoe.run.changes.moved import PathMap
 from tzmmoe.run.ends import Finite, Grace, Interruption, Timeout
 from tzmmoe.run.evaluate import Evaluations
-from tzmmoe.run.finetuning import mapped, partial_restore
+from tzmmoe.run.finetuning import start
 from tzmmoe.run.folder import RunLog
 from tzmmoe.run.history import History
 from tzmmoe.run.profile import Profile
@@ -96,7 +96,7 @@ class TrainRun:
         if newest:
             self._compare(trainer, self.session.restore(newest))
         else:
-            world.each(self._fine_tune)
+            world.each(lambda: start.take_weights(self.session))
         self.evaluations.read_first()
         self._log_plan(trainer)
         batch, _ = next(trainer.loader.epoch(trainer.position), (None, None))
@@ -169,7 +169,7 @@ class TrainRun:
             self._resume(trainer, saved)
         else:
             trainer.history.keep_until(-1)
-            world.each(self._fine_tune)
+            world.each(lambda: start.take_weights(self.session))
         self.evaluations.read_first()
         if world.is_first:
             durable.write_text(session.model_dir / "pipeline.config", session.settings.text)
@@ -319,10 +319,12 @@ class TrainRun:
         return positions, steps
 
     def _restore(self, trainer: Trainer, saved: checkpoint.Checkpoint) -> None:
-        """Weights, and the optimizers' state."""
+        """Weights, their averages, and the optimizers' state."""
         with state.advising(report.misfit_advice(saved)):
             self.session.fingerprint.check(saved)
-            self.session.restore_weights(saved)
+            self.session.restore_weights(saved, averaged=False)
+        if line := averages.restore(saved, trainer.step):
+            log.info("%s", line)
         if self.ignore_restore_optimizer:
             log.info("the optimizers start from scratch")
             return
@@ -333,32 +335,12 @@ class TrainRun:
                 f"{error}\nto continue with the weights alone, pass --ignore_restore_optimizer"
             ) from error
 
-    def _fine_tune(self) -> None:
-        """Take weights of fine_tune_checkpoint, if that is set."""
-        training, session = self.session.settings.training, self.session
-        if not training.fine_tune_checkpoint:
-            return
-        path, model = Path(training.fine_tune_checkpoint), session.built.model
-        if training.fine_tune_ckpt_param_map:  # joins two models, whatever their fingerprints
-            mapping = mapped.read_map(Path(training.fine_tune_ckpt_param_map))
-            log.info("%s", mapped.take_mapped(session.opened(path), model, mapping))
-        elif training.partial_restore:
-            log.info("%s", partial_restore.restore_partially(session.opened(path), session.built))
-        else:
-            log.info("%s", self._take_all(path))
-
-    def _take_all(self, path: Path) -> str:
-        session = self.session
-        hint = "to take what fits and list the rest, set train_config.partial_restore: true"
-        with state.advising(hint):
-            saved = session.matching_checkpoint(path)
-            with state.explained(saved, session.settings.text):
-                return mapped.take_all(saved, session.built.model)
-
     def _log_plan(self, trainer: Trainer) -> None:
         """What will be trained, and which parts will not."""
         log.info("%s", summary(self.session.built.model, trainer.step))
         log.info("%s", Memory.of(trainer.step).line(self.session.free_bytes))
+        if trainer.step.averages:
+            log.info("%s", averages.plan(trainer.step.averages))
         training = trainer.settings
         total = trainer.loader.steps(training.num_steps, training.epochs)
         steps = None if total is None else range(trainer.steps, total)
@@ -369,6 +351,7 @@ class TrainRun:
     def _finish(self, trainer: Trainer) -> dict[str, float]:
         """Choose the final weights and evaluate them; the results."""
         session, watch, step = self.session, trainer.watch, trainer.steps - 1
+        averaged = trainer.step.averaged()
         if watch.stopped:
             restores = watch.restores and watch.stopping.step is not None
             step = watch.stopping.step if restores else step
@@ -376,7 +359,9 @@ class TrainRun:
             if restores:
                 trainer.world.first(lambda: checkpoint.prefer(session.model_dir, step))
                 session.restore(session.model_dir / f"model.ckpt-{step}")
-        results = self.evaluations.finish(step)
+                averaged = nullcontext()  # a checkpoint gives the averages by itself
+        with averaged:
+            results = self.evaluations.finish(step)
         if trainer.world.is_first:
             goes_on = self.interruption.timeout.passed
             best, modules = watch.best, session.modules

@@ -28,7 +28,7 @@ from tzmmoe.data.unfit import check_types
 from tzmmoe.errors import CheckpointError, DataError, Faults
 from tzmmoe.learning.lockstep import Lockstep
 from tzmmoe.nn.norms import BatchNorm
-from tzmmoe.run import folder, state
+from tzmmoe.run import averages, folder, state
 from tzmmoe.run.ends import Watch
 from tzmmoe.run.results import append_results
 from tzmmoe.run.settings import RunSettings
@@ -274,22 +274,27 @@ class Session:
         return opened
 
     def restore(self, path: Path) -> checkpoint.Checkpoint:
-        """Load the weights of a checkpoint, or of the preferred one of a model_dir."""
+        """Load the weights of a checkpoint, or of the preferred one of a model_dir; their averages
+        if it has them."""
         advice = "restore these settings; they are in the checkpoint's pipeline.config"
 
         def restored() -> checkpoint.Checkpoint:
             with state.advising(advice):
                 opened = self.matching_checkpoint(path)
-                self.restore_weights(opened)
+                self.restore_weights(opened, averaged=True)
             return opened
 
         opened = self.runtime.world.each(restored)
-        log.info("weights of %s", opened.path)
+        log.info("weights of %s", averages.source(opened))
         return opened
 
-    def restore_weights(self, opened: checkpoint.Checkpoint) -> None:
+    def restore_weights(self, opened: checkpoint.Checkpoint, *, averaged: bool) -> None:
+        """Those to train on with; or, with ``averaged``, their averages if there are any."""
         with state.explained(opened, self.settings.text):
-            state.restore_weights(opened, self.built.model)
+            if averaged:
+                averages.read(opened, state.weights(self.built.model))
+            else:
+                state.restore_weights(opened, self.built.model)
 
     def batches(self, loader: Loader) -> Iterator[Batch]:
         """All rows once. If the tables are sharded, the processes take their batches in lockstep,

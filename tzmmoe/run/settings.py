@@ -167,6 +167,7 @@ class RunSettings:
                     optimizer=learning.sparse.optimizer,
                     grad_process=learning.grad_process,
                     precision=learning.precision,
+                    averages=learning.ema is not None,
                 )
                 placement.check()
         word = pipeline.model_config.WhichOneof("model")

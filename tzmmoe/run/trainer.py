@@ -19,7 +19,7 @@ from tzmmoe.errors import DataError
 from tzmmoe.learning.replicas import align
 from tzmmoe.learning.schedules import IdleParts, Schedules
 from tzmmoe.learning.step import TrainStep
-from tzmmoe.run import state
+from tzmmoe.run import averages, state
 from tzmmoe.run.ends import Finite, Interruption, Watch
 from tzmmoe.run.history import History
 from tzmmoe.run.profile import Profile
@@ -287,7 +287,7 @@ class Trainer:
     def review(self, results: Mapping[str, float] | None = None, *, counts: bool = True) -> None:
         """Act on the ``results`` of the last checkpoint; without them, evaluate it first."""
         if self.evaluate and results is None:
-            with self.interruption.evaluating():
+            with self.interruption.evaluating(), self.step.averaged():
                 results = self.evaluate(self.steps - 1, is_last=self.ends())
             self.model.train()
             self.progress.evaluated(self.steps - 1, results)
@@ -313,8 +313,10 @@ class Trainer:
         randoms = self.world.gather(state.random_state(self.device))
         counted = self.world.gather(self.loader.quality_by_position.until(self.position).to_json())
         quality = Quality.of_all([*self._quality_before, *counted])
-        tensors = weights | state.optimizer_state(self.step) | state.by_rank(randoms)
+        tensors = weights | state.optimizer_state(self.step) | averages.tensors(self.step)
+        tensors |= state.by_rank(randoms)
         json_state = state.json_state(self.step, readings, self.steps)
+        json_state[averages.KEY] = averages.to_json(self.step)
         parts = self.world.gather(self.loader.files_by_position.until(self.position))
         if self.world.is_first:  # which writes them
             records = self.files.until(self.loader.order.files, set().union(*parts))

@@ -24,7 +24,7 @@ class Kind(Enum):
 # Everything below these messages is of one kind. A setting that an optimizer gets some day is one
 # of learning, whatever it is; likewise for the others.
 SUBTREES = {
-    **dict.fromkeys(("SparseOptimizer", "DenseOptimizer", "GradScaler"), Kind.LEARNING),
+    **dict.fromkeys(("SparseOptimizer", "DenseOptimizer", "GradScaler", "EMA"), Kind.LEARNING),
     **dict.fromkeys(("GradClipping", "EarlyStopping"), Kind.LEARNING),
     **dict.fromkeys(("ParameterConstraints", "TrainSpeedLogger", "TensorBoard"), Kind.NONE),
     **dict.fromkeys(("ExportConfig", "EvalConfig"), Kind.NONE),
