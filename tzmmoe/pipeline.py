@@ -223,11 +223,12 @@ class Pipeline:
         *,
         accept_changes: bool = False,
         key_file: str | None = None,
+        auxiliary: bool = False,
     ) -> Path:
         """Write the model for serving; the folder.
 
         Without ``checkpoint_path``, export_config selects the checkpoint. ``key_file``: holds a
-        secret to sign the export with.
+        secret to sign the export with. ``auxiliary``: export the auxiliary towers too.
         """
         key = Key.read(key_file)
         folder_of_export = Path(local(export_dir, "--export_dir"))
@@ -242,7 +243,7 @@ class Pipeline:
         built = session.built
         export = Export(
             model=built.model,
-            tasks=built.tasks,
+            tasks=session.served(auxiliary=auxiliary),
             features=built.features,
             helpers=built.helpers,
             specs=built.specs,
@@ -266,8 +267,13 @@ class Pipeline:
         output_columns: Sequence[str] | None = None,
         batch_size: int | None = None,
         accept_changes: bool = False,
+        auxiliary: bool = False,
     ) -> int:
-        """Write predictions for files, which need no labels; the number of rows."""
+        """Write predictions for files, which need no labels; the number of rows.
+
+        ``output_columns``: the outputs to write. None: all of them, those of auxiliary towers only
+        with ``auxiliary``.
+        """
         predict_output_path = local(predict_output_path, "--predict_output_path")
         reserved_columns = names(reserved_columns)
         output_columns = None if output_columns is None else names(output_columns)
@@ -276,6 +282,9 @@ class Pipeline:
         session = self._trained(checkpoint_path)
         restored = session.restore(Path(checkpoint_path or session.model_dir))
         report.report_changes(session, restored, report.READING, accepts=accept_changes)
+        served = session.served(auxiliary=auxiliary)
+        if output_columns is None and served is not session.built.tasks:
+            output_columns = served.output_names()
         loader = session.loader(
             predict_input_path,
             "--predict_input_path",

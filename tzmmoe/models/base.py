@@ -190,6 +190,11 @@ class Body(nn.Module, ABC):
         self.reads = own | {name: list(dict.fromkeys(read)) for name, read in joined.items()}
         self.order([tower.name for tower in towers])
 
+    def serving(self, kept: Sequence[int]) -> "Body":
+        """A body for exports: it gives the inputs of the towers at the places ``kept`` only, in
+        that order. What only other towers read may be left out of it."""
+        return Selection(self, kept)
+
     def parts(self) -> Sequence[Part]:
         """The body's parts, for people to read."""
         parts, source = self.first_parts([f"group {name}" for name in self.groups])
@@ -227,6 +232,21 @@ class Body(nn.Module, ABC):
             raise ConfigError.at(
                 "", f"towers read each other in a ring: {ring}; remove one"
             ) from error
+
+
+class Selection(Body):
+    """A body whose towers are some of another's, those at the places ``kept``."""
+
+    def __init__(self, body: Body, kept: Sequence[int]) -> None:
+        super().__init__()
+        self.body, self.kept = body, list(kept)
+        self.out_features = [body.out_features[place] for place in kept]
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> TowerInputs:
+        hidden, addends, further = self.body(inputs)
+        if addends is not None:
+            addends = [addends[place] for place in self.kept]
+        return TowerInputs([hidden[place] for place in self.kept], addends, further)
 
 
 def only_group(groups: Mapping[str, Group], model: str) -> str:

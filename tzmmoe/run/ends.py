@@ -23,13 +23,14 @@ from torch import Tensor
 
 from tzmmoe.config import duration
 from tzmmoe.config.dialects.keras import canonical_key
-from tzmmoe.errors import ConfigError, Interrupted, NotFiniteError, did_you_mean
+from tzmmoe.errors import ConfigError, Interrupted, NotFiniteError
 from tzmmoe.learning.lockstep import Lockstep
 from tzmmoe.run.settings import RunSettings
 from tzmmoe.system import checkpoint
 from tzmmoe.system.environment import HANGUP, STOPPING
 from tzmmoe.system.tensorfiles import NamedTensors, tensors
 from tzmmoe.system.world import World
+from tzmmoe.tasks.keys import check_served, checked_key
 from tzmmoe.tasks.taskset import TaskSet
 
 log = logging.getLogger(__name__)
@@ -81,8 +82,10 @@ class Watch:
         natures = tasks.larger_is_better()
         export, stopping = settings.export, settings.training.early_stopping
         key = canonical_key(tasks.tasks, export.best_exporter_metric or "", natures)
-        key = key or next(name for name, larger in natures.items() if larger is not None)
+        served = tasks.served(auxiliary=export.auxiliary).larger_is_better()
+        key = key or next(name for name, larger in served.items() if larger is not None)
         where = "export_config.best_exporter_metric"
+        check_served(where, key, natures, served)
         larger = checked_key(where, key, natures, export.metric_larger_is_better)
         evaluates = bool(settings.files.eval_input_path)
         best = Best(key, larger) if evaluates else None
@@ -94,6 +97,7 @@ class Watch:
         forced = None if stopping["mode"] == "auto" else stopping["mode"] == "max"
         monitor = canonical_key(tasks.tasks, stopping["monitor"], natures)
         larger = checked_key(f"{path}.monitor", monitor, natures, forced)
+        check_served(f"{path}.monitor", monitor, natures, served)
         monitored = Best(monitor, larger, stopping["min_delta"])
         return cls(best, monitored, stopping["patience"], stopping["restore_best_weights"])
 
@@ -149,25 +153,6 @@ class Watch:
     def _named(self) -> dict[str, Best]:
         named = {"best": self.best, "stopping": self.stopping}
         return {name: best for name, best in named.items() if best}
-
-
-def checked_key(
-    path: str, key: str, natures: Mapping[str, bool | None], forced: bool | None = None
-) -> bool:
-    """Whether larger is better for a key of the evaluation; ``forced`` is the config's own word.
-
-    Raises:
-        ConfigError: there is no such key, or neither larger nor smaller is better.
-    """
-    if key not in natures:
-        hint = did_you_mean(key, natures)
-        words = f"{key!r} is not evaluated; choose from {', '.join(natures)}{hint}"
-        raise ConfigError.at(path, words)
-    larger = natures[key] if forced is None else forced
-    if larger is None:
-        words = f"neither larger nor smaller is better for {key!r}; choose another key"
-        raise ConfigError.at(path, words)
-    return larger
 
 
 @dataclass

@@ -191,14 +191,16 @@ class Evaluation:
         """
         if not predictions_path:
             return self._pass(self.loader, None, interruption)
-        labels = [c.name for c in self.tasks.columns() if c.role == "label"]
+        served = self.tasks.served(auxiliary=self.session.settings.export.auxiliary)
+        chosen = None if served is self.tasks else served.output_names()
+        labels = [c.name for c in served.columns() if c.role == "label"]
         columns = [*self.session.settings.evaluation.reserved_columns, *labels]
         loader = self._loader(list(dict.fromkeys(columns)))
         world = self.session.runtime.world
         with PredictionWriter(predictions_path, self.session.inputs(), world) as writer:
 
             def write(outputs: dict[str, Tensor], batch: Batch) -> None:
-                writer.write(prediction_columns(outputs, batch.reserved, None), len(batch))
+                writer.write(prediction_columns(outputs, batch.reserved, chosen), len(batch))
 
             results = self._pass(loader, write, interruption)
         num_rows = sum(world.gather(writer.num_rows))

@@ -46,6 +46,7 @@ from tzmmoe.system.runtime import (
 )
 from tzmmoe.tables.placement import Machine, place
 from tzmmoe.tables.sharded import ShardedTables
+from tzmmoe.tasks.taskset import TaskSet
 
 log = logging.getLogger(__name__)
 
@@ -303,6 +304,11 @@ class Session:
             return loader.once()
         lockstep = Lockstep(self.runtime.world)
         return (batch for batch, _ in lockstep.steps(loader.once(), loader.no_rows))
+
+    def served(self, *, auxiliary: bool = False) -> TaskSet:
+        """The tasks that have outputs in exports and predictions, as export_config says;
+        ``auxiliary``: all."""
+        return self.built.tasks.served(auxiliary=auxiliary or self.settings.export.auxiliary)
 
     @torch.no_grad()
     def outputs(self, batch: Batch) -> dict[str, Tensor]:

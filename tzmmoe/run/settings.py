@@ -104,6 +104,7 @@ class ExportSettings:
     exporter_type: str
     best_exporter_metric: str | None
     metric_larger_is_better: bool | None
+    auxiliary: bool
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ from tzmmoe.tasks.taskset import TaskSet
 
 @dataclass(frozen=True)
 class Export:
-    """What goes into an export. ``helpers`` are features that only other features read.
+    """What goes into an export. ``helpers`` are features that only other features read. ``tasks``:
+    those with outputs; what only other tasks of the ``model`` need is left out.
 
     ``quality``: what training counted, as ``Quality.to_json`` gives it; None if it is not known.
     ``key``: what the export is signed with.
@@ -67,7 +68,8 @@ class Export:
     def _program(self) -> torch.export.ExportedProgram:
         """Raises CheckpointError if classes of the user's are in it, and it cannot be traced."""
         try:
-            program = trace(self.model.cpu(), self.tasks, self._layout)
+            model = self.model.cpu().serving(self.tasks.towers())
+            program = trace(model, self.tasks, self._layout)
             check_fit(program, self._layout, describe_outputs(self.tasks))
             return program
         except ProgramError as error:

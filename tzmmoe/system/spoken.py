@@ -12,6 +12,7 @@ ARGUMENTS = {
     "continue_train": "continue_train=True",
     "ignore_restore_optimizer": "ignore_restore_optimizer=True",
     "accept_changes": "accept_changes=True",
+    "auxiliary": "auxiliary=True",
     "set": "settings",
     "edit_config_json": "edits_json",
     "pipeline_config": "path",

@@ -166,10 +166,11 @@ _FIELDS: dict[str, dict[Kind, str]] = {
     "TaskTower": {
         Kind.KEY: "tower_name",
         Kind.MEANING: "label_name task_space_indicator_label task_space_indicator_name "
-        "task_space_indicator_value output_activation relation_tower_names",
+        "task_space_indicator_value output_activation relation_tower_names label_classes",
         Kind.FINGERPRINT: "num_class",
         Kind.RESULTS: "weight sample_weight_name use_sample_weight in_task_space_weight "
         "out_task_space_weight",
+        Kind.NONE: "auxiliary",
     },
     "Loss.loss": {
         Kind.MEANING: "binary_cross_entropy softmax_cross_entropy l2_loss binary_focal_loss "

@@ -106,7 +106,7 @@ def _reading(part: DraftPart, findings: Findings, schedule: TrainingPlan) -> Non
         part.set("eval_batch_size", 4096, "larger is faster, and changes no result")
     if request.split:
         _split(part, request.split)
-    part.set("label_fields", request.labels, "columns to predict")
+    part.set("label_fields", request.learned, "columns to predict")
     if request.weight:
         part.set("sample_weight_fields", [request.weight], "how much each row counts")
     part.set("fg_mode", FG_DAG, "columns hold raw values, not numbers of table rows")
@@ -175,7 +175,7 @@ def _model(part: DraftPart, findings: Findings) -> None:
     mmoe = part.part("mmoe", "each task mixes the same experts by a gate of its own")
     mmoe.part("expert_mlp", "layers of an expert").set("hidden_units", [64])
     mmoe.set("num_expert", 8, "more help tasks that have little in common")
-    towers = unique_names(request.labels)
+    towers = unique_names(request.learned)
     for task in findings.tasks:
         _tower(mmoe, task, towers[task.column.name], request.weight)
 
@@ -184,6 +184,10 @@ def _tower(mmoe: DraftPart, task: LabelTask, name: str, weight: str) -> None:
     tower = mmoe.part("task_towers", task.why)
     tower.set("tower_name", name, "names of outputs and metrics end in it")
     tower.set("label_name", task.column.name, "the column it learns")
+    if task.auxiliary:
+        tower.set("auxiliary", True, "helps the others; has no outputs in exports and predictions")
+    if task.classes:
+        tower.set("label_classes", list(task.classes), "the values of the column, from class 0 on")
     if task.num_class > 1:
         tower.set("num_class", task.num_class, "one output for each class")
     tower.part("mlp", "the task's own layers").set("hidden_units", [16])
@@ -192,5 +196,8 @@ def _tower(mmoe: DraftPart, task: LabelTask, name: str, weight: str) -> None:
     tower.copy("losses", task.loss, LOSSES[task.loss.WhichOneof("loss")])
     if weight:
         tower.set("sample_weight_name", weight, "how much each row counts")
-    if task.weight != 1:
+    if task.auxiliary:
+        of = "0.3 / variance: that of the others is 1" if task.is_quantity else "the others have 1"
+        tower.set("weight", task.weight, of)
+    elif task.weight != 1:
         tower.set("weight", task.weight, "1 / variance, so that no task drowns the others")

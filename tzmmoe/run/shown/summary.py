@@ -99,13 +99,14 @@ def _dense_lines(model: RankModel) -> Iterator[str]:
 
 def towers(model: RankModel) -> list[Part]:
     """The towers, each of which reads ends of the body, and perhaps other towers."""
+    marked = {n: f"{n} (auxiliary)" if n in model.auxiliary else n for n in model.names}
     found = []
     for index, name in enumerate(model.names):
         reads = [
             *model.body.ends_of(index),
-            *(f"tower {other}" for other in model.body.reads.get(name, ())),
+            *(f"tower {marked[other]}" for other in model.body.reads.get(name, ())),
         ]
-        found.append(part_of(f"tower {name}", model.towers[f"tower_{name}"], reads))
+        found.append(part_of(f"tower {marked[name]}", model.towers[f"tower_{name}"], reads))
     return found
 
 
