@@ -239,7 +239,7 @@ class Selection(Body):
 
     def __init__(self, body: Body, kept: Sequence[int]) -> None:
         super().__init__()
-        self.body, self.kept = body, list(kept)
+        self.body, self.kept, self.num_members = body, list(kept), body.num_members
         self.out_features = [body.out_features[place] for place in kept]
 
     def forward(self, inputs: Mapping[str, Tensor]) -> TowerInputs:

@@ -131,7 +131,8 @@ class Level(nn.Module):
 
     def keep(self, kept: Sequence[int]) -> None:
         """Keep the experts and gates of some tasks; of a level without a shared stream."""
-        keep_tasks(self.task_experts, self.num_tasks, kept)
+        members = self.task_gates.final.members
+        keep_tasks(self.task_experts, self.num_tasks, kept, members)
         self.task_gates.keep(kept)
         self.kept, self.num_tasks = list(kept), len(kept)
 

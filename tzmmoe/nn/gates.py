@@ -34,7 +34,7 @@ class Gates(nn.Module):
 
     def keep(self, kept: Sequence[int]) -> None:
         """Keep the gates of some tasks, by their places, in that order."""
-        keep_tasks(self, len(self.final.weight), kept)
+        keep_tasks(self, len(self.final.weight), kept, self.final.members)
 
     def forward(self, x_BD: Tensor) -> Tensor:
         """(B, T, E); each of the T rows sums to 1."""
