@@ -322,7 +322,7 @@ def test_a_run_and_its_check_say_what_the_averages_are_for(tiny_folder, tmp_path
     caplog.set_level(logging.INFO)
     tiny.pipeline(tiny_folder, tmp_path, train_config__ema="{}").check()
     [line] = [line for line in caplog.messages if line.startswith("train_config.ema: ")]
-    assert "evaluations and exports use the averages" in line
+    assert "evaluations and exports use averages of the weights" in line
     assert "1,000 steps" in line
     assert "0.999" in line
 

@@ -48,8 +48,9 @@ def to_json(step: TrainStep) -> dict[str, Any] | None:
 def plan(averages: Averages) -> str:
     """What they are used for, for the first lines of a run."""
     return (
-        f"{SETTING}: evaluations and exports use the averages of the weights over about the last "
-        f"{1 / (1 - averages.decay):,.0f} steps (decay {averages.decay:g})"
+        f"{SETTING}: evaluations and exports use averages of the weights over about the last "
+        f"{1 / (1 - averages.decay):,.0f} steps (decay {averages.decay:g}), early on over a ninth "
+        "of the steps so far"
     )
 
 

@@ -31,6 +31,9 @@ SYNONYMS = {
     # training
     "num_epochs": "epochs epoch n_epochs max_epochs num_train_epochs",
     "num_steps": "steps max_steps total_steps train_steps num_train_steps n_steps",
+    "ema": "use_moving_average moving_average_decay moving_average use_ema ema_decay ema_momentum "
+    "ema_config polyak swa weight_averaging",
+    "decay": "momentum moving_average_decay ema_decay ema_momentum",
     "early_stopping": "early_stop early_stopper EarlyStopping early_stopping_rounds",
     "grad_clipping": "gradient_clipping gradient_clip clip_grad grad_clip clip_norm max_grad_norm "
     "clip_grad_norm gradient_clipping_by_norm",

@@ -86,15 +86,17 @@ def _training(train: DraftPart, request: DraftRequest, schedule: TrainingPlan) -
         adam = optimizer.part("adam_optimizer", "the first number to tune, by factors of three")
         adam.set("lr", 0.001)
         optimizer.part("constant_learning_rate", "the same lr throughout")
+    why = "evaluate and export averages of the weights: steadier, most of all for rare labels"
+    train.part("ema", why).set("decay", 0.999, "over the last 1,000 steps, or fewer early on")
     train.set("num_epochs", schedule.num_epochs, "passes over the data")
     if not request.evaluates:
         train.set("save_checkpoints_epochs", 1, "save after every pass")
     else:
         train.set("save_checkpoints_epochs", 1, "save and evaluate after every pass")
-        why = "stop once a pass does not lower the loss of evaluation; the best one counts"
+        why = "stop after two passes that do not lower the loss of evaluation; the best one counts"
         stopping = train.part("early_stopping", why)
         stopping.set("monitor", "val_loss")
-        stopping.set("patience", 1)
+        stopping.set("patience", 2)
     train.set("keep_checkpoint_max", 3, "the newest ones, and the best beside them")
 
 
