@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -14,19 +15,21 @@ from tzmmoe.config import Config, load
 from tzmmoe.registry import Modules, OwnErrors
 from tzmmoe.run import folder
 from tzmmoe.run.changes import report
+from tzmmoe.run.ends import best_of_tasks
 from tzmmoe.run.evaluate import Evaluation
 from tzmmoe.run.fit import TrainRun
 from tzmmoe.run.results import EVALUATION_RESULTS, append_results
 from tzmmoe.run.session import Session, check_config
 from tzmmoe.run.shown.picture import check_path, picture
-from tzmmoe.serving.exporter import Export, check_directory
+from tzmmoe.serving.exporter import Export, ExportPart, check_directory
 from tzmmoe.serving.predictions import PredictionWriter, check_form, write_predictions
 from tzmmoe.serving.seal import Key
 from tzmmoe.system import cli, spoken
-from tzmmoe.system.checkpoint import is_checkpoint
+from tzmmoe.system.checkpoint import Checkpoint, is_checkpoint
 from tzmmoe.system.durable import naming
 from tzmmoe.system.localpath import local
 from tzmmoe.system.runtime import borrowed, flushed_denormals, keep_memory
+from tzmmoe.tasks.taskset import TaskSet
 from tzmmoe.textformat.edit import Settings
 
 log = logging.getLogger(__name__)
@@ -59,6 +62,20 @@ def names(given: str | Sequence[str]) -> Sequence[str]:
 
 def _checkpoint(path: str | None) -> str | None:
     return None if path is None else local(path, "--checkpoint_path")
+
+
+def _parts(
+    session: Session, tasks: TaskSet, opened: Sequence[tuple[Checkpoint, Sequence[str]]]
+) -> list[ExportPart]:
+    """The programs of an export, one of the tasks of each checkpoint."""
+    return [
+        ExportPart(
+            tasks.part(names, further=place == 0),
+            saved.step,
+            partial(session.restore_weights, saved),
+        )
+        for place, (saved, names) in enumerate(opened)
+    ]
 
 
 class Pipeline:
@@ -238,19 +255,27 @@ class Pipeline:
         source = Path(checkpoint_path or session.model_dir)
         if checkpoint_path is None and session.settings.export.exporter_type == "best":
             source = folder.best(session.model_dir, session.watch().best)
-        restored = session.restore(source)
-        report.report_changes(session, restored, report.READING, accepts=accept_changes)
-        built = session.built
+        served, built = session.served(auxiliary=auxiliary), session.built
+        tasks: dict[Path, list[str]] = {}  # by their best checkpoint
+        if session.settings.export.per_task_best and checkpoint_path is None:
+            tasks = folder.best_of_tasks(session.model_dir, best_of_tasks(served))
+        elif session.settings.export.per_task_best:
+            words = "export_config.per_task_best has no effect with --checkpoint_path"
+            log.warning("%s", self._translate(words))
+        opened = [session.restore(path) for path in tasks or [source]]
+        for each in opened:
+            report.report_changes(session, each, report.READING, accepts=accept_changes)
         export = Export(
             model=built.model,
-            tasks=session.served(auxiliary=auxiliary),
+            tasks=served,
+            parts=_parts(session, served, list(zip(opened, tasks.values(), strict=False))),
             features=built.features,
             helpers=built.helpers,
             specs=built.specs,
             setting=built.setting,
             reading=session.reading,
             config=session.settings.text,
-            quality=restored.state.get("quality"),
+            quality=opened[-1].state.get("quality"),
             key=key,
         )
         session.runtime.world.first(lambda: export.write(folder_of_export))

@@ -29,6 +29,7 @@ ESMM = """esmm {
       cvr_tower { label_name: "buy" }
       ctcvr_label: "both"
     }"""
+PER_TASK = "export_config.per_task_best"
 
 # What stands instead of what, and the path and a part of the fault that it makes.
 FAULTS = [
@@ -240,6 +241,13 @@ FAULTS = [
     (EPOCHS, "early_stopping { mode: 'up' }", "train_config.early_stopping.mode", "auto, min or"),
     (EPOCHS, "early_stopping { min_delta: -1 }", "train_config.early_stopping.min_delta", "-1; g"),
     (EPOCHS, "early_stopping { min_delta: nan }", "train_config.early_stopping.min_delta", "nan"),
+    *(
+        (old, f"export_config {{ per_task_best: true {more} }} {new}", PER_TASK, words)
+        for old, new, more, words in [
+            ("data_config", "data_config", "exporter_type: 'best'", "which is one checkpoint"),
+            ('eval_input_path: "eval.parquet"', "", "", "nothing is evaluated"),
+        ]
+    ),
     *(
         ("data_config", f"{top} {{ {name}: {value} }} data_config", f"{top}.{name}", words)
         for top, name, value, words in [

@@ -7,7 +7,7 @@ model_dir was checked.
 import logging
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from logging.handlers import MemoryHandler
 from pathlib import Path
@@ -133,16 +133,23 @@ def best(model_dir: Path, watched: Best | None) -> Path:
             watched.note(step, lines[step])
     if watched and watched.waited and watched.step is None:
         raise CheckpointError(
-            f"{model_dir}: {watched.key} is undefined in the evaluations of all checkpoints; set "
-            "export_config.best_exporter_metric to another metric, or "
-            'export_config.exporter_type: "latest"'
+            f"{model_dir}: {watched.key} is undefined in the evaluations of all checkpoints; "
+            "choose another metric, or the newest checkpoint by export_config "
+            '{ exporter_type: "latest" per_task_best: false }'
         )
     if watched is None or watched.step is None:
         raise CheckpointError(
             f"{model_dir}: {TRAINING_RESULTS} has no evaluation of any checkpoint, so none is the "
-            'best; set export_config.exporter_type: "latest"'
+            'best; set export_config { exporter_type: "latest" per_task_best: false }'
         )
     return paths[watched.step]
+
+
+def best_of_tasks(model_dir: Path, watched: Mapping[str, Best]) -> dict[Path, list[str]]:
+    """The tasks by their best checkpoint, in order. Raises CheckpointError as ``best`` does."""
+    found = {task: best(model_dir, own) for task, own in watched.items()}
+    order = sorted(set(found.values()), key=lambda path: int(path.name.rpartition("-")[2]))
+    return {path: [task for task, own in found.items() if own == path] for path in order}
 
 
 def signpost(

@@ -104,6 +104,7 @@ class ExportSettings:
     exporter_type: str
     best_exporter_metric: str | None
     metric_larger_is_better: bool | None
+    per_task_best: bool
     auxiliary: bool
 
 

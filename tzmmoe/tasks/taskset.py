@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -80,9 +80,22 @@ class TaskSet:
         """The tasks that have outputs in exports and predictions; ``auxiliary``: all of them."""
         if auxiliary or not any(task.auxiliary for task in self.tasks):
             return self
-        served = TaskSet([task for task in self.tasks if not task.auxiliary], self.weighting)
-        served.further = self.further
-        return served
+        return self.part([task.name for task in self.tasks if not task.auxiliary], further=True)
+
+    def part(self, names: Collection[str], *, further: bool) -> "TaskSet":
+        """Some of the tasks, by name; ``further``: with the outputs that are not a task's."""
+        part = TaskSet([task for task in self.tasks if task.name in names], self.weighting)
+        part.further = self.further if further else {}
+        return part
+
+    def best_keys(self) -> dict[str, str]:
+        """{task: the key of its evaluation by which checkpoints are compared}: its first metric
+        of which larger or smaller is better, else its first loss, else the total."""
+        natures, keys = self.larger_is_better(), {}
+        for task in self.tasks:
+            own = [*task.named_metrics(), *(f"{word}_{task.name}" for word in task.losses)]
+            keys[task.name] = next((k for k in own if natures[k] is not None), "val_loss")
+        return keys
 
     def towers(self) -> set[str] | None:
         """The towers whose logits the tasks read; None: perhaps all."""

@@ -100,6 +100,7 @@ BAD = {
     "many texts": ("many", {}, ["'many'", "60 different texts", "at most 50", "--ignore"]),
     "lists": ("list", {}, ["'list'", "list<", "one text or number in each row"]),
     "large": ("large", {}, ["'large'", "the mean 5", "divide", "--ignore"]),
+    "huge": ("huge", {}, ["--auxiliary", "'huge'", "squares are too large", "divide"]),
     "infinite": ("endless", {}, ["'endless'", "infinite", "finite"]),
 }
 BAD_COLUMNS = {
@@ -110,6 +111,7 @@ BAD_COLUMNS = {
     "many": MANY,
     "list": pa.array([[1, 2]] * ROWS),
     "large": pa.array(HEAT * 3 + 5000),
+    "huge": pa.array(HEAT * 1e200),
     "endless": pa.array([np.inf, *HEAT[1:]]),
 }
 

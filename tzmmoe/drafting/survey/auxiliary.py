@@ -25,8 +25,11 @@ def draft(column: ColumnProfile, *, typed: bool, faults: Faults) -> LabelTask | 
         return None
     own = Faults()
     made = task.draft(column, typed=typed, faults=own)
-    if made is None or not (made.binary or made.is_quantity) or _is_classes(column):
+    if _is_classes(column) or (column.classes is not None and not _is_kept(made)):
         made = _of_classes(column)
+    if made is None:
+        faults.extend(replace(fault, path=FLAG) for fault in own)
+        return None
     if made.is_quantity and max(abs(column.mean), column.deviation) > LARGE:
         faults.add(
             FLAG,
@@ -44,6 +47,11 @@ def _is_classes(column: ColumnProfile) -> bool:
     whole = column.kind in ("whole", "number") and column.whole
     is_binary = whole and column.low == 0 and column.high == 1
     return column.classes is not None and whole and not is_binary
+
+
+def _is_kept(made: LabelTask | None) -> bool:
+    """Whether the task that a label would have needs no classes by name."""
+    return made is not None and (made.binary or made.is_quantity)
 
 
 def _problem(column: ColumnProfile) -> str | None:

@@ -20,6 +20,7 @@ CODE = r"^\s*[+-]?0\d"  # 007 is a code, not the number 7
 POWER = r"\d[eE]"  # 1e300 is an amount, though it is whole
 NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 NEARLY = 0.9  # share of a column's texts
+LARGEST_CLASS = 2.0**53  # whole floats beyond it are no longer told apart
 MOST_CLASSES = 50  # of a column that is to be predicted
 
 
@@ -168,6 +169,9 @@ class Counts:
     def _add_texts(self, flat: pa.Array) -> None:
         """Keep all values as texts, unless there are very many."""
         if self._texts is None or self.distinct.count > 2 * MOST_CLASSES:
+            self._texts = None
+            return
+        if pa.types.is_floating(flat.type) and _any_beyond(flat, LARGEST_CLASS):
             self._texts = None
             return
         texts = canonical(as_text(pc.unique(flat)).cast(pa.large_string()))
@@ -356,6 +360,10 @@ def numbers_of(flat: pa.Array) -> np.ndarray:
     if not is_text(flat.type):
         return as_numbers(flat)
     return pc.utf8_trim_whitespace(flat).cast(pa.float64()).to_numpy(zero_copy_only=False)
+
+
+def _any_beyond(numbers: pa.Array, limit: float) -> bool:
+    return bool((np.abs(as_numbers(numbers)) > limit).any())
 
 
 def _any(texts: pa.Array, pattern: str) -> bool:
