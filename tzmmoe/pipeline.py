@@ -72,7 +72,7 @@ def _parts(
         ExportPart(
             tasks.part(names, further=place == 0),
             saved.step,
-            partial(session.restore_weights, saved),
+            partial(session.restore_weights, saved, averaged=True),
         )
         for place, (saved, names) in enumerate(opened)
     ]

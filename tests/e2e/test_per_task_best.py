@@ -48,9 +48,11 @@ def trained(
 
 @pytest.fixture(scope="module")
 def apart(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pipeline, Path]:
-    folder = tmp_path_factory.mktemp("apart")
+    """Each program has the averages of its checkpoint, as an export of that one has."""
+    folder, averages = tmp_path_factory.mktemp("apart"), {"train_config__ema": "decay: 0.9"}
     with pytest.MonkeyPatch.context() as patched:
-        return trained(patched, tiny_folder, folder / "model", APART), folder / "model"
+        run = trained(patched, tiny_folder, folder / "model", APART, **averages)
+        return run, folder / "model"
 
 
 def rows(folder: Path) -> object:
