@@ -54,6 +54,17 @@ MODELS = {
     "mmoe_v2": V2,
     "mmoe_v2 with one gate": f"{V2} share_gates: true",
 }
+# Those that keep all of the body.
+WHOLE = {
+    "mmoe_v2 with a wide side": f"""{V2} wide_group: "all" wide_per_task: true feature_cross: 3""",
+    "backbone": """backbone {
+      blocks {
+        name: "deep" inputs { feature_group_name: "all" }
+        layers { keras_layer { mlp { hidden_units: [6] } } }
+      }
+      outputs: "deep"
+    """,
+}
 # What the gate, the experts or the tower of one task learns, of an input of 5 numbers.
 BODY = {
     "mmoe": (5 + 1) * 3 - 3 + 1 + 2 * 3 + (3 + 1) * 3,  # batch norm has no bias before it
@@ -77,7 +88,7 @@ def small(folder: Path, model: str, auxiliary: str, further: str = "") -> Small:
         f"auxiliary: {str(name in auxiliary).lower()} {further if name == 'c' else ''} }}\n"
         for name in "abc"
     )
-    text = CONFIG.format(features=FEATURES, model=f"{MODELS[model]} {towers} }}")
+    text = CONFIG.format(features=FEATURES, model=f"{(MODELS | WHOLE)[model]} {towers} }}")
     return Small.of(folder, text)
 
 
@@ -107,7 +118,7 @@ def outputs(folder: Path, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Te
 
 
 @pytest.mark.parametrize("auxiliary", ["a", "b", "bc"])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [*MODELS, *WHOLE])
 def test_what_is_exported_gives_what_the_whole_model_gives_for_these_towers(
     tmp_path: Path, model: str, auxiliary: str
 ) -> None:
