@@ -302,15 +302,15 @@ class TrainRun:
         """
         positions, steps = state.positions(saved)
         positions = self.paths.readings(positions)
-        world, source = trainer.world, trainer.loader.source
+        world, source, stat = trainer.world, trainer.loader.source, self.session.stat
 
         def compared() -> None:
-            found = files.file_changes(saved, self.paths, source.files)
+            found = files.file_changes(saved, self.paths, source.files, stat)
             evaluated = trainer.evaluation_files
-            found.notes += files.evaluation_changes(saved, self.paths, evaluated)
+            found.notes += files.evaluation_changes(saved, self.paths, evaluated, stat)
             accepts, kinds = self.accept_changes, report.RESUMING
             report.report_changes(self.session, saved, kinds, accepts=accepts, files=found)
-            trainer.files = FileRecords(source.files, found.records)
+            trainer.files = FileRecords(source.files, found.records, stat)
 
         world.first(compared)
         return positions, steps
