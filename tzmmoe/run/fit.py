@@ -378,7 +378,11 @@ class TrainRun:
             goes_on = self.interruption.timeout.passed
             best, modules = watch.best, session.modules
             taken = range(trainer.progress.first_step, trainer.steps)
-            end = folder.signpost(session.model_dir, taken, step, best, modules, goes_on=goes_on)
+            end = folder.signpost(
+                *(session.model_dir, taken, step, best, modules),
+                goes_on=goes_on,
+                frames=session.frames,
+            )
             log.info("%s", end)
         return results
 

@@ -120,9 +120,7 @@ class Session:
         pipeline, faults, unmet = config.pipeline, Faults(config.faults), Faults()
         free = free_bytes(torch.device("cpu"))
         settings = RunSettings.of(pipeline, faults, trains=trains)
-        for name in needs:
-            if settings.files.lacks(name):
-                faults.add(name, f"is not set; set it, or pass --{name}")
+        settings.files.check(needs, faults)
         spread = 1 if whole or settings.placement.placement == "REPLICATED" else num_processes()
         built = build(pipeline, config.folder, faults, spread, free, config.modules)
         if trains:
