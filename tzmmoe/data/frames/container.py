@@ -30,13 +30,12 @@ def filled(frame: Frame, outputs: Mapping[str, pa.Array], keep: Sequence[str]) -
         return kept | {name: as_numpy(array) for name, array in outputs.items()}
     if type(given).__module__.partition(".")[0] == "polars":
         polars = importlib.import_module("polars")  # which the caller has imported
-        return given.select([*keep]).hstack(polars.from_arrow(pa.table(dict(outputs))))
-    table = frame.table.select([*keep]) if keep else pa.table({})
-    for name, array in outputs.items():
-        table = table.append_column(name, array)
+        made = polars.from_arrow(pa.table(dict(outputs)))
+        return given.select([*keep]).hstack(made) if keep else made
     if isinstance(given, pa.RecordBatch):
-        columns = [part.combine_chunks() for part in table.columns]
-        return pa.RecordBatch.from_arrays(columns, names=table.schema.names)
+        columns = {name: given.column(name) for name in keep} | dict(outputs)
+        return pa.RecordBatch.from_arrays([*columns.values()], names=[*columns])
+    table = pa.table({name: frame.table[name] for name in keep} | dict(outputs))
     is_read_in_parts = is_dataset(given) or isinstance(given, pa.RecordBatchReader)
     return table.to_reader() if is_read_in_parts else table
 
