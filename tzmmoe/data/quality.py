@@ -72,7 +72,7 @@ class Quality:
         with self._lock:
             for schema in schemas:
                 for field in schema:
-                    self._types[field.name].add(str(_type_of_values(field.type)))
+                    self._types[field.name].add(str(type_of_values(field.type)))
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain data, which other processes and checkpoints can hold."""
@@ -222,9 +222,10 @@ class QualityByPosition:
         return self._passed
 
 
-def _type_of_values(kind: pa.DataType) -> pa.DataType:
+def type_of_values(kind: pa.DataType) -> pa.DataType:
+    """Of a list or dictionary the type of its values, of a map that of its keys."""
     if pa.types.is_map(kind):
-        return _type_of_values(kind.key_type)
+        return type_of_values(kind.key_type)
     if pa.types.is_dictionary(kind) or is_list(kind):
-        return _type_of_values(kind.value_type)
+        return type_of_values(kind.value_type)
     return kind

@@ -346,7 +346,7 @@ class Evaluations:
             if evaluation.path and not self._held_out(evaluation):
                 files = evaluation.loader.source.files
                 name = evaluation.flag.lstrip("-")
-                warn_of_shared_files(training.source.files, files, name)
+                warn_of_shared_files(training.source.files, files, name, self.session.frames)
 
     def after(self, step: int, *, is_last: bool) -> dict[str, float]:
         """Results of a checkpoint; predictions too if it is the last and no other pass follows."""

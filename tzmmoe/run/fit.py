@@ -305,15 +305,15 @@ class TrainRun:
         """
         positions, steps = state.positions(saved)
         positions = self.paths.readings(positions)
-        world, source = trainer.world, trainer.loader.source
+        world, source, stat = trainer.world, trainer.loader.source, self.session.stat
 
         def compared() -> None:
-            found = files.file_changes(saved, self.paths, source.files)
+            found = files.file_changes(saved, self.paths, source.files, stat)
             evaluated = trainer.evaluation_files
-            found.notes += files.evaluation_changes(saved, self.paths, evaluated)
+            found.notes += files.evaluation_changes(saved, self.paths, evaluated, stat)
             accepts, kinds = self.accept_changes, report.RESUMING
             report.report_changes(self.session, saved, kinds, accepts=accepts, files=found)
-            trainer.files = FileRecords(source.files, found.records)
+            trainer.files = FileRecords(source.files, found.records, stat)
 
         world.first(compared)
         return positions, steps
@@ -366,7 +366,11 @@ class TrainRun:
             goes_on = self.interruption.timeout.passed
             best, modules = watch.best, session.modules
             taken = range(trainer.progress.first_step, trainer.steps)
-            end = folder.signpost(session.model_dir, taken, step, best, modules, goes_on=goes_on)
+            end = folder.signpost(
+                *(session.model_dir, taken, step, best, modules),
+                goes_on=goes_on,
+                frames=session.frames,
+            )
             log.info("%s", end)
         return results
 

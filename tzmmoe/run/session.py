@@ -17,13 +17,15 @@ from tzmmoe.build.features import check_constraints
 from tzmmoe.build.model import Built, build
 from tzmmoe.config import Config, duration
 from tzmmoe.data.encode import Assembler
+from tzmmoe.data.frames.frame import Frame
 from tzmmoe.data.loader import Loader
 from tzmmoe.data.plan.sharing import count
 from tzmmoe.data.reading.base import Source
 from tzmmoe.data.reading.csv import CsvSource
-from tzmmoe.data.reading.files import Reading, expand, open_source
+from tzmmoe.data.reading.files import NO_FRAMES, Reading, expand, open_source
 from tzmmoe.data.reading.partitions import with_partitions
 from tzmmoe.data.reading.split import part_of
+from tzmmoe.data.recorded import FileRecord
 from tzmmoe.data.unfit import check_types
 from tzmmoe.errors import CheckpointError, DataError, Faults
 from tzmmoe.learning.lockstep import Lockstep
@@ -92,6 +94,7 @@ class Session:
     free_bytes: int | None  # of the device, before the model was made
     modules: Sequence[str] = ()  # of the user's, which may be imported
     origins: Mapping[str, str] = field(default_factory=dict)  # of paths, by their flags
+    frames: Mapping[str, Frame] = field(default_factory=dict)  # in memory, by name
     csv_quotes: CsvQuotes = field(default_factory=CsvQuotes)
     owned: folder.Ownership = field(default_factory=folder.Ownership)
 
@@ -104,11 +107,13 @@ class Session:
         needs: Sequence[str] = (),
         trains: bool = False,
         whole: bool = False,
+        frames: Mapping[str, Frame] = NO_FRAMES,
     ) -> "Session":
         """Build everything.
 
         ``needs``: fields of the config that must be set. ``trains``: the model will be trained,
-        which can have faults of its own. ``whole``: each process needs all tables.
+        which can have faults of its own. ``whole``: each process needs all tables. ``frames``: by
+        the names that stand for paths in the config.
 
         Raises:
             ConfigError: all faults at once.
@@ -116,9 +121,7 @@ class Session:
         pipeline, faults, unmet = config.pipeline, Faults(config.faults), Faults()
         free = free_bytes(torch.device("cpu"))
         settings = RunSettings.of(pipeline, faults, trains=trains)
-        for name in needs:
-            if settings.files.lacks(name):
-                faults.add(name, f"is not set; set it, or pass --{name}")
+        settings.files.check(needs, faults)
         spread = 1 if whole or settings.placement.placement == "REPLICATED" else num_processes()
         built = build(pipeline, config.folder, faults, spread, free, config.modules)
         if trains:
@@ -145,7 +148,7 @@ class Session:
             machine = Machine(runtime.world, runtime.device, free, num_neighbours())
             place(built.model, replace(settings.placement, unfit=tuple(unmet)), machine)
         built.model.to(runtime.device)
-        return cls(settings, built, runtime, free, config.modules.allowed, _origins(config))
+        return cls(settings, built, runtime, free, config.modules.allowed, _origins(config), frames)
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
@@ -207,7 +210,7 @@ class Session:
         settings, world = self.settings, self.runtime.world
 
         def opened() -> tuple[Source, Assembler]:
-            files = open_source(path, self.origins.get(flag, flag), self.reading)
+            files = open_source(path, self.origins.get(flag, flag), self.reading, self.frames)
             self.csv_quotes.note(files)
             source = part_of(with_partitions(files), flag, settings.split)
             assembler = Assembler(
@@ -252,6 +255,10 @@ class Session:
             with suppress(DataError):  # does not exist, or is not local
                 files += expand(path, "") if path else ()
         return files
+
+    def stat(self, file: str) -> FileRecord:
+        """A file, or a frame, as it is now. Raises OSError."""
+        return self.frames[file].record() if file in self.frames else FileRecord.stat(file)
 
     def opened(self, path: Path) -> checkpoint.Checkpoint:
         """A checkpoint, or the preferred one of a model_dir. Raises CheckpointError."""

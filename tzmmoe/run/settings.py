@@ -4,7 +4,7 @@ Each class has the fields of a message that a run needs, under the names of the 
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -40,10 +40,13 @@ class FileSettings:
     def folder(self) -> Path:
         return Path(self.model_dir or "")
 
-    def lacks(self, name: str) -> bool:
-        """Whether a field is not set; test_input_path can replace eval_input_path."""
-        substitute = name == "eval_input_path" and self.test_input_path
-        return not (getattr(self, name) or substitute)
+    def check(self, needs: Sequence[str], faults: Faults) -> None:
+        """Add a fault for each field that is not set; test_input_path can replace
+        eval_input_path."""
+        for name in needs:
+            substitute = name == "eval_input_path" and self.test_input_path
+            if not (getattr(self, name) or substitute):
+                faults.add(name, f"is not set; set it, or pass --{name}")
 
 
 @dataclass(frozen=True)

@@ -86,8 +86,9 @@ class Trainer:
         self.settings, self.model_dir = session.settings.training, session.model_dir
         self.model, self.tasks = session.built.model, session.built.tasks
         self.device, self.world = session.runtime.device, session.runtime.world
-        self.files = FileRecords(self.loader.source.files if self.world.is_first else ())
-        self.evaluated = FileRecords(self.evaluation_files if self.world.is_first else ())
+        files, evaluated = self.loader.source.files, self.evaluation_files
+        self.files = FileRecords(files if self.world.is_first else (), stat=session.stat)
+        self.evaluated = FileRecords(evaluated if self.world.is_first else (), stat=session.stat)
 
     def resume(
         self,
