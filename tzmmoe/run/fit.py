@@ -24,10 +24,10 @@ from tzmmoe.run.evaluate import Evaluations
 from tzmmoe.run.finetuning import start
 from tzmmoe.run.folder import RunLog
 from tzmmoe.run.history import History
-from tzmmoe.run.profile import Profile
 from tzmmoe.run.progress import Progress, Speed
 from tzmmoe.run.results import TRAINING_RESULTS, results_of_step
 from tzmmoe.run.session import Session
+from tzmmoe.run.shown.profile import Profile
 from tzmmoe.run.shown.summary import Memory, summary
 from tzmmoe.run.trainer import Trainer
 from tzmmoe.system import checkpoint, durable

@@ -22,9 +22,9 @@ from tzmmoe.learning.step import TrainStep
 from tzmmoe.run import averages, state
 from tzmmoe.run.ends import Finite, Interruption, Watch
 from tzmmoe.run.history import History
-from tzmmoe.run.profile import Profile
 from tzmmoe.run.progress import Progress, Speed
 from tzmmoe.run.session import Session
+from tzmmoe.run.shown.profile import Profile
 from tzmmoe.system import checkpoint
 from tzmmoe.tasks.taskset import TaskSet
 
