@@ -111,10 +111,19 @@ class MMoE(nn.Module):
         First those of the last call's outputs, each divided by its rows, then those of the weights
         that are trained: experts, then gates, a kernel before its bias.
         """
+        return self.activity_penalties + self.weight_penalties()
+
+    @property
+    def activity_penalties(self) -> list[Tensor]:
+        """The part of ``losses`` that is of the last call's outputs."""
+        return list(self._activity_penalties)
+
+    def weight_penalties(self) -> list[Tensor]:
+        """The part of ``losses`` that is of the weights."""
         if self.in_features is None:
             return []
         layers = [*self.expert_layers, *self.gate_layers]
-        return self._activity_penalties + [p for layer in layers for p in layer.penalties()]
+        return [penalty for layer in layers for penalty in layer.penalties()]
 
     def constrain_(self) -> None:
         """Apply the constraints to the weights that are trained; call it after each step of the
