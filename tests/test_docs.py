@@ -1,6 +1,9 @@
 """What README and docs say is true: their code runs, the reference is the schema's."""
 
+import inspect
+import itertools
 import json
+import math
 import os
 import re
 import shutil
@@ -15,6 +18,7 @@ import pytest
 from tzmmoe.config.dialects.easyrec.backbone import CLASSES
 from tzmmoe.models.backbone.expressions.rowwise import FUNCTIONS
 from tzmmoe.models.backbone.layers import LAYERS
+from tzmmoe.nn import MMoE
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -354,6 +358,20 @@ def test_the_page_on_python_can_be_typed_and_its_model_learns(tmp_path) -> None:
     optimum = json.loads((tmp_path / "data/synthetic/optimum.json").read_text())
     assert 0.55 < last["auc_ctr"] < optimum["eval"]["auc_ctr"] + 0.02
     assert 'train_input_path: "memory:train"' in (folder / "pipeline.config").read_text()
+
+
+def test_the_page_on_layers_has_code_that_learns_and_lists_every_argument(tmp_path) -> None:
+    [code] = [code for language, _, code in blocks("docs/layers.md") if language == "python"]
+    chance = math.log(2)
+    assert float(run([sys.executable, "-c", code], tmp_path)) < 0.8 * chance
+    listed = set()
+    for line in (ROOT / "docs/layers.md").read_text().splitlines():
+        cell = re.match(r"\| (`[^|]*`) \|", line)
+        for word in re.findall(r"`([^`]+)`", cell[1]) if cell else ():
+            fields = [part.split(",") for part in re.split(r"[{}]", word)]
+            listed |= {"".join(choice) for choice in itertools.product(*fields)}
+    arguments = set(inspect.signature(MMoE).parameters) - {"unknown"}
+    assert listed == arguments
 
 
 def test_the_pictures_of_mmoe_v2_are_those_of_the_model() -> None:

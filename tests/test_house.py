@@ -38,6 +38,8 @@ SEES_MESSAGES = {
     "tasks/losses/base.py": "its registry says which words losses have",
     "tasks/metrics/base.py": "its registry says which words metrics have",
 }
+# Signatures that are another library's, argument for argument, and whose.
+FOREIGN_SIGNATURES = {"nn/keras_moe/layer.py": "the seed's layer of Keras, for tzmmoe.nn.MMoE"}
 LONGEST_FILE, LONGEST_FUNCTION, MOST_PARAMETERS, MOST_FILES = 400, 50, 6, 14
 
 
@@ -179,7 +181,8 @@ def test_a_file_is_short_and_so_are_its_functions(file: Path) -> None:
             # A signature that mirrors a message of the schema is a table, not code.
             begin = node.body[0].lineno if node.name == "__init__" else node.lineno
             assert node.end_lineno - begin < LONGEST_FUNCTION, node.name
-            assert len(node.args.args) <= MOST_PARAMETERS, node.name
+            if str(file.relative_to(PACKAGE)) not in FOREIGN_SIGNATURES:
+                assert len(node.args.args) <= MOST_PARAMETERS, node.name
 
 
 def test_a_folder_holds_few_files() -> None:

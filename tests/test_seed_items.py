@@ -1,5 +1,5 @@
-"""Each item of Tencent's MMoE V2 document, S0.1 to S0.83, and of EasyRec's MMoE document, S1.1 to
-S1.36, has tests that show it.
+"""Each item of Tencent's MMoE V2 document, S0.1 to S0.83, of EasyRec's MMoE document, S1.1 to
+S1.36, and of the layer in Keras, among S3, has tests that show it.
 
 ``seed_items.json`` names them. That a test shows its item is for a reader to judge; this holds that
 no item is forgotten and that every test named there exists.
@@ -12,7 +12,11 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 TABLE = HERE / "seed_items.json"
-ITEMS = [f"S0.{number}" for number in range(1, 84)] + [f"S1.{number}" for number in range(1, 37)]
+ITEMS = [
+    *(f"S0.{number}" for number in range(1, 84)),
+    *(f"S1.{number}" for number in range(1, 37)),
+    *(f"S3.{number}" for number in (16, 17, 20, 29, *range(30, 52), 58)),
+]
 
 
 def mapped() -> dict[str, dict]:

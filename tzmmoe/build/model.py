@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from google.protobuf.message import Message
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from tzmmoe.build.features import build_features, feature_settings, feature_specs, with_helpers
 from tzmmoe.build.tasks import chosen_model, task_sets
@@ -235,5 +236,15 @@ def _body(
         is_custom = word == MODELS.custom
         body = MODELS.make(kind, given, arguments) if is_custom else kind(*given, **arguments)
         body.connect(given[1])
+        _check_shapes(body)
         return body
     return None
+
+
+def _check_shapes(body: Body) -> None:
+    """Optimizers and checkpoints need the weights before the first batch."""
+    lacking = [name for name, parameter in body.named_parameters() if is_lazy(parameter)]
+    if lacking:
+        layer = lacking[0].partition(".")[0]
+        words = f"{layer}: the weight {lacking[0]} gets its shape only from the first batch"
+        raise ConfigError.saying(f"{words}; give the layer its number of inputs, as in_features")

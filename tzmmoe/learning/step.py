@@ -20,6 +20,7 @@ from tzmmoe.learning.schedules import Rates
 from tzmmoe.learning.settings import LearningSettings, OptimizerSettings
 from tzmmoe.learning.surgery import Surgery
 from tzmmoe.models.rank import PENALTY, RankModel
+from tzmmoe.nn.keras_moe.layer import MMoE
 from tzmmoe.registry import Choice
 from tzmmoe.system.world import World
 from tzmmoe.tables.optimizers import SparseOptimizer, sparse_optimizer
@@ -190,6 +191,7 @@ class DenseUpdate:
     def __init__(self, model: nn.Module, settings: LearningSettings, precision: Precision) -> None:
         self.word = settings.dense.optimizer.word
         self.parameters = dense_parameters(model)
+        self._constrained = [part for part in model.modules() if isinstance(part, MMoE)]
         self.optimizer = _dense(list(self.parameters.values()), settings.dense)
         self.scaler = precision.scaler
         self.accumulation, self.pending = settings.accumulation, 0
@@ -211,6 +213,8 @@ class DenseUpdate:
         self._clip(self.parameters.values())
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        for layer in self._constrained:
+            layer.constrain_()
         self.optimizer.zero_grad(set_to_none=True)
         self.pending = 0
 
@@ -243,13 +247,15 @@ def dense_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 def _losses(
     model: RankModel, tasks: TaskSet, num_processes: int
 ) -> Callable[[Logits, Batch, Tensor | None], Losses]:
-    """The tasks' losses, and the penalty of weights and embeddings if any are penalized."""
-    parts = penalized(model)
+    """The tasks' losses, and the penalty of weights, embeddings and outputs of layers if any are
+    penalized."""
+    parts, layers = penalized(model), model.penalized_outputs()
     if not model.is_regularized:
         return tasks.losses
 
     def losses(logits: Logits, batch: Batch, totals: Tensor | None) -> Losses:
         terms = [regularization(parts)] if parts else []
+        terms += [penalty for layer in layers for penalty in layer.activity_penalties]
         if PENALTY in logits:  # a sum over rows, where processes take the mean of their losses
             terms.append(num_processes * logits[PENALTY])
         return tasks.losses(logits, batch, totals) | {"regularization": sum(terms)}

@@ -8,6 +8,7 @@ from tzmmoe.batch import Inputs
 from tzmmoe.models.base import Body
 from tzmmoe.models.encoder import Encoder
 from tzmmoe.models.tower import Tower
+from tzmmoe.nn.keras_moe.layer import MMoE
 from tzmmoe.tables.penalties import penalized
 from tzmmoe.tasks.taskset import FURTHER
 
@@ -78,4 +79,9 @@ class RankModel(nn.Module):
     @property
     def is_regularized(self) -> bool:
         """Whether the loss has a term for weights or embeddings."""
-        return bool(self.encoder.regularization or penalized(self))
+        return bool(self.encoder.regularization or penalized(self) or self.penalized_outputs())
+
+    def penalized_outputs(self) -> list[MMoE]:
+        """The layers that penalize their outputs, and so each batch."""
+        layers = [part for part in self.modules() if isinstance(part, MMoE)]
+        return [layer for layer in layers if layer.activity_regularizer is not None]

@@ -13,10 +13,13 @@ CUT_SPREAD = 0.87962566103423978  # standard deviation of a normal distribution 
 
 
 def fans(shape: Sequence[int]) -> tuple[int, int]:
-    """Inputs and outputs of a kernel of Keras's shape (..., inputs, outputs).
+    """Inputs and outputs of a kernel of Keras's shape (..., inputs, outputs); of a bias both are
+    its size.
 
     Keras counts the leading sizes as a receptive field, even where they number separate kernels.
     """
+    if len(shape) == 1:
+        return shape[0], shape[0]
     field = math.prod(shape[:-2])
     return field * shape[-2], field * shape[-1]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor, nn
 
 from tzmmoe.errors import ConfigError, exactly
+from tzmmoe.nn.keras_moe.layer import MMoE
 from tzmmoe.nn.mlp import StackedLinear
 from tzmmoe.tables.table import Tables, Vectors
 
@@ -72,12 +73,20 @@ def penalize(module: nn.Module, penalty: Penalty) -> None:
 
 def penalized(model: nn.Module) -> list[nn.Module]:
     """The modules whose weights have a penalty."""
-    return [part for part in model.modules() if hasattr(part, "penalty")]
+    return [
+        part
+        for part in model.modules()
+        if hasattr(part, "penalty") or (isinstance(part, MMoE) and part.weight_penalties())
+    ]
 
 
 def regularization(parts: Sequence[nn.Module]) -> Tensor | None:
     """The sum of the penalties of ``penalized`` modules; None if there are none."""
-    terms = [
-        part.penalty(part.trained if isinstance(part, Tables) else part.weight) for part in parts
-    ]
+    terms = [term for part in parts for term in _terms(part)]
     return sum(terms) if terms else None
+
+
+def _terms(part: nn.Module) -> list[Tensor]:
+    if isinstance(part, MMoE):
+        return part.weight_penalties()
+    return [part.penalty(part.trained if isinstance(part, Tables) else part.weight)]
