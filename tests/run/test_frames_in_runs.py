@@ -81,14 +81,16 @@ def test_the_split_of_the_config_holds_rows_out_of_a_frame_and_eval_overrides_it
     assert unsplit != of_files
 
 
-def test_the_frame_that_is_evaluated_gives_the_results_of_the_file(folder, trained) -> None:
+def test_the_frame_that_is_evaluated_gives_the_results_of_the_file(
+    folder, trained, tmp_path
+) -> None:
     expected = pipeline(folder, trained).evaluate()
     for make in CONTAINERS.values():
         assert bare(folder, trained).evaluate(make(EVALUATION)) == expected
     newest = str(max(trained.glob("model.ckpt-*"), key=lambda p: int(p.name[11:])))
     made = tiny.pipeline(folder, "", train_input_path="", eval_input_path="")
     assert made.evaluate(EVALUATION, checkpoint_path=newest) == expected
-    assert pipeline(folder, "elsewhere").evaluate(newest) == expected  # as before frames
+    assert pipeline(folder, tmp_path / "elsewhere").evaluate(newest) == expected  # as before frames
     with fails(ConfigError, "checkpoint_path", "twice"):
         made.evaluate(newest, checkpoint_path=newest)
 
