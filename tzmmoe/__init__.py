@@ -8,6 +8,10 @@ def __getattr__(name: str):
         from tzmmoe.pipeline import Pipeline
 
         return Pipeline
+    if name == "load":
+        from tzmmoe.pipeline import load_run
+
+        return load_run
     if name == "draft":
         from tzmmoe.init import draft
 

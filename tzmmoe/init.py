@@ -3,8 +3,12 @@
 import argparse
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tzmmoe.drafting import command
@@ -13,10 +17,13 @@ from tzmmoe.system import cli
 from tzmmoe.system.localpath import local
 
 if TYPE_CHECKING:
+    from tzmmoe.data.frames.frame import Frame
     from tzmmoe.drafting.survey.findings import DraftRequest, Findings
     from tzmmoe.pipeline import Pipeline
 
 log = logging.getLogger("tzmmoe.init")
+ARGUMENTS = {"memory:train": "data", "memory:eval": "eval_data"}  # of frames, by their names
+NO_FRAMES: Mapping[str, "Frame"] = {}
 PATHS = ("data", "eval_data", "model_dir")
 LISTS = (  # of names of columns
     *("labels", "auxiliary", "ignore", "ids", "numbers", "lists", "text", "columns"),
@@ -38,11 +45,11 @@ def main(argv: Sequence[str]) -> None:
 
 
 def draft(
-    data: str | Path | Sequence[str | Path],
+    data: Any,
     labels: Sequence[str],
-    out: str | Path,
+    out: str | Path | None = None,
     *,
-    eval_data: str | Path | None = None,
+    eval_data: Any = None,
     eval_fraction: float | None = None,
     split_by: str | None = None,
     weights: str | None = None,
@@ -61,8 +68,12 @@ def draft(
     force: bool = False,
     device: str | None = None,
 ) -> "Pipeline":
-    """Write a config for the files at ``data`` to ``out``, as ``python -m tzmmoe.init`` does, and
-    load it. What each column was taken for is logged, doubts first.
+    """Write a config for ``data`` to ``out``, as ``python -m tzmmoe.init`` does, and load it. What
+    each column was taken for is logged, doubts first.
+
+    ``data`` and ``eval_data``: a path, a list of paths, or a frame, which ``fit(train=frame)`` and
+    ``fit(train=frame, eval=other)`` then train with. Without ``out`` the text is not kept, and
+    model_dir is a folder of its own, ``experiments/draft-<date>-<time>``.
 
     Raises:
         UserError: what the caller can repair, by the names of the arguments.
@@ -71,17 +82,36 @@ def draft(
     from tzmmoe.drafting.survey.summary import summary
     from tzmmoe.pipeline import Pipeline
 
-    try:
-        paths = {name: _path(given[name], f"--{name}") for name in PATHS if given[name] is not None}
-        names = {name: _names(given[name]) for name in LISTS}
-        arguments = argparse.Namespace(**given | paths | names, no_header=not header)
-        config = command.output(arguments, [])
-        findings = _written(arguments, config)
-    except UserError as error:
-        message = re.sub(r"--(?=[a-z])", "", str(error)).replace("no_header", "header=False")
-        raise type(error).saying(message) from error
-    log.info("%s\nwrote %s", summary(findings), config)
-    return Pipeline.load(config, device=device)
+    with ExitStack() as held:
+        if out is None:
+            given["out"] = Path(held.enter_context(TemporaryDirectory())) / "draft.config"
+            given["model_dir"] = model_dir or f"experiments/draft-{datetime.now():%Y%m%d-%H%M%S}"
+        try:
+            frames = _frames(data, eval_data)
+            given |= {ARGUMENTS[name]: name for name in frames}
+            paths = {n: _path(given[n], f"--{n}") for n in PATHS if given[n] is not None}
+            names = {name: _names(given[name]) for name in LISTS}
+            arguments = argparse.Namespace(**given | paths | names, no_header=not header)
+            config = command.output(arguments, [])
+            findings = _written(arguments, config, frames)
+        except UserError as error:
+            message = re.sub(r"--(?=[a-z])", "", str(error)).replace("no_header", "header=False")
+            raise type(error).saying(message) from error
+        wrote = f"\nwrote {config}" if out else ""
+        log.info("%s%s", summary(findings), wrote)
+        return Pipeline.load(config, device=device)
+
+
+def _frames(data: Any, eval_data: Any) -> dict[str, "Frame"]:
+    """Those of the arguments that are frames, by name. Raises DataError for what is no path either.
+
+    A list is one of paths.
+    """
+    from tzmmoe.run.frames import frames_of, is_path
+
+    given = {"train": data, "eval": eval_data}
+    rows = {n: r for n, r in given.items() if not (is_path(r) or isinstance(r, list | tuple))}
+    return {frame.path: frame for frame in frames_of(**rows)}
 
 
 def _path(given: Any, flag: str) -> str:
@@ -95,13 +125,17 @@ def _names(columns: str | Sequence[str]) -> list[str]:
     return [columns] if isinstance(columns, str) else list(columns)
 
 
-def _written(arguments: argparse.Namespace, out: Path) -> "Findings":
-    """Survey the files, and write the config."""
+def _written(
+    arguments: argparse.Namespace, out: Path, frames: Mapping[str, "Frame"] = NO_FRAMES
+) -> "Findings":
+    """Survey the files, or frames in their place, and write the config."""
     from tzmmoe.drafting.survey import draft
     from tzmmoe.drafting.survey.findings import find
 
-    findings = find(_request(arguments, out))
-    heading = draft.heading(findings, command.training(out))
+    findings = find(replace(_request(arguments, out), frames=frames))
+    in_python = ", ".join(f"{name.partition(':')[2]}=frame" for name in frames)
+    trains = f'Pipeline.load("{out}").fit({in_python})' if frames else command.training(out)
+    heading = draft.heading(findings, trains)
     command.write(out, draft.drafted(findings).text(heading))
     return findings
 

@@ -418,3 +418,21 @@ class Pipeline:
         by_path = {frame.path: frame for frame in frames}
         config = self.config.reading(paths_of(frames))
         return Session.start(config, device=self.device, frames=by_path, **how)
+
+
+def load_run(
+    model_dir: str | Path, *, device: str | None = None, allow_modules: str | Sequence[str] = ()
+) -> Pipeline:
+    """The pipeline of a run, from its model_dir, wherever that lies now: ``evaluate``, ``predict``
+    and ``export`` use its weights. Frames that it was trained on are not stored.
+
+    Raises:
+        ConfigError: the folder holds no run, or its config has faults.
+    """
+    model_dir = Path(local(model_dir, "model_dir"))
+    config = model_dir / "pipeline.config"
+    if not config.is_file():
+        words = f"{model_dir} holds no pipeline.config; give the folder of a run"
+        raise ConfigError.at("model_dir", words)
+    settings = {"model_dir": str(model_dir)}
+    return Pipeline.load(config, settings=settings, device=device, allow_modules=allow_modules)

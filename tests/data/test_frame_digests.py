@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import storage
 from containers import CONTAINERS
 from e2e import tiny
 
@@ -79,6 +80,19 @@ def test_a_column_whose_type_has_no_hash_counts_by_its_name() -> None:
     structs = pa.table({"s": pa.array([{"a": 1}]), "x": [1]})
     assert digest(structs) != digest(structs.drop_columns(["s"]))
     assert digest(structs) != digest(structs.set_column(1, "x", pa.array([2])))
+
+
+@pytest.mark.parametrize("name", storage.CASES)
+def test_every_type_has_a_digest_that_does_not_depend_on_chunks(name) -> None:
+    kind, values = storage.CASES[name]
+    array = storage.stored(kind, values * 3)
+    chunks = [array.slice(begin, 2) for begin in range(0, len(array), 2)]
+    assert digest(pa.table({"x": array})) == digest(pa.table({"x": pa.chunked_array(chunks)}))
+    others = {digest(pa.table({"x": array.slice(0, len(values) * n)})) for n in (1, 2, 3)}
+    assert len(others) == 3
+    moved = digest(pa.table({"x": pa.chunked_array([array.slice(1), array.slice(0, 1)])}))
+    has_hash = name != "null" and "struct" not in name and "fixed_size_binary" not in name
+    assert (moved != digest(pa.table({"x": array}))) == has_hash
 
 
 def test_a_record_of_a_frame_survives_being_saved_and_tells_what_became_of_it() -> None:

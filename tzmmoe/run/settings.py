@@ -40,12 +40,15 @@ class FileSettings:
     def folder(self) -> Path:
         return Path(self.model_dir or "")
 
+    def lacks(self, name: str) -> bool:
+        """Whether a field is not set; test_input_path can replace eval_input_path."""
+        substitute = name == "eval_input_path" and self.test_input_path
+        return not (getattr(self, name) or substitute)
+
     def check(self, needs: Sequence[str], faults: Faults) -> None:
-        """Add a fault for each field that is not set; test_input_path can replace
-        eval_input_path."""
+        """Add a fault for each needed field that is not set."""
         for name in needs:
-            substitute = name == "eval_input_path" and self.test_input_path
-            if not (getattr(self, name) or substitute):
+            if self.lacks(name):
                 faults.add(name, f"is not set; set it, or pass --{name}")
 
 

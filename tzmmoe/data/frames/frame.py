@@ -63,13 +63,15 @@ class Frame:
 
 
 def cells(column: pa.ChunkedArray, begin: int, count: int) -> pa.Array:
-    """``count`` cells from one on, as one array."""
+    """``count`` cells from one on, as one array; not dictionary-encoded if it spans chunks."""
     part = column.slice(begin, count)
     if part.num_chunks == 1:
         return part.chunk(0)
     if not part.num_chunks:
         return pa.nulls(0, column.type)
-    return pa.concat_arrays(part.unify_dictionaries().chunks)
+    if pa.types.is_dictionary(column.type):  # Arrow unifies those of float16 to other numbers
+        return pa.concat_arrays([decoded(chunk) for chunk in part.chunks])
+    return pa.concat_arrays(part.chunks)
 
 
 def _stored(array: pa.Array) -> pa.Array:

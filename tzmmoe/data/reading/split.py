@@ -6,6 +6,7 @@ rows and files nor on what stores them, and a row stays on its side when others 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -184,10 +185,16 @@ def hashes_of(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 def _texts(column: pa.Array) -> pa.Array:
     if pa.types.is_temporal(column.type):
         return column.cast(pa.string()).cast(pa.large_string())
-    filled = column.fill_null(pa.scalar(0).cast(column.type)) if is_number(column.type) else column
+    filled = column.fill_null(_zero(column.type)) if is_number(column.type) else column
     texts = as_text(filled if column.null_count else column)
     texts = canonical(texts.fill_null("")) if is_text(column.type) else texts
     return pc.if_else(column.is_valid(), texts, None)
+
+
+def _zero(kind: pa.DataType) -> pa.Scalar:
+    if pa.types.is_decimal(kind):  # Arrow casts integers only to decimals of 19 digits and more
+        return pa.scalar(Decimal(0), kind)
+    return pa.scalar(0).cast(kind)
 
 
 def _hashes_of_lists(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:

@@ -68,6 +68,8 @@ def heading(findings: Findings, command: str) -> Iterator[str]:
 
 def _paths(root: DraftPart, request: DraftRequest) -> None:
     files = "a file, a folder, a glob, or several, separated by commas"
+    if request.frames:
+        files = f"rows in memory, as fit gets them; or files: {files}"
     root.set("train_input_path", request.files, files)
     if request.eval_files:
         root.set("eval_input_path", request.eval_files, "evaluated, never trained on")

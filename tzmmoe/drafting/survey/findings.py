@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from tzmmoe.data.frames.frame import Frame
 from tzmmoe.data.reading.base import Source, nearest
 from tzmmoe.data.reading.csv import CsvSource, other_delimiter
 from tzmmoe.data.reading.files import Reading
@@ -43,6 +44,7 @@ class DraftRequest:
     csv: CsvFlags
     split: Split | None = None  # of the files, when there are no eval_files
     roles: Mapping[str, Sequence[str]] = field(default_factory=dict)  # by one of feature.ROLES
+    frames: Mapping[str, Frame] = field(default_factory=dict)  # by names in place of files
     time_zone: str = ""  # in which points in time are shown
     auxiliary: Sequence[str] = ()  # columns that become tasks which only help the others
 
@@ -95,7 +97,7 @@ def find(request: DraftRequest) -> Findings:
     Raises:
         DataError, ConfigError: what the user can repair; all faults of the flags at once.
     """
-    files, reading = request.csv.open(request.files, "--data")
+    files, reading = request.csv.open(request.files, "--data", request.frames)
     source = with_partitions(files)
     _check_names(request, source, reading, is_csv=isinstance(files, CsvSource))
     training, evaluation = _parts(request, source)
@@ -193,7 +195,8 @@ def _parts(request: DraftRequest, source: Source) -> tuple[Source, Source | None
         parts = (TRAINING, EVALUATION)
         return tuple(SplitSource(source, request.split, part) for part in parts)
     if request.eval_files:
-        return source, request.csv.open(request.eval_files, "--eval_data")[0]
+        files, flag = request.eval_files, "--eval_data"
+        return source, request.csv.open(files, flag, request.frames)[0]
     return source, None
 
 

@@ -1,14 +1,15 @@
 """How data files are read: what the flags say, and what the first file shows."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tzmmoe.config.rules.data import delimiter_fault
+from tzmmoe.data.frames.frame import Frame
 from tzmmoe.data.reading.base import Source
 from tzmmoe.data.reading.csv import DELIMITERS, CsvSource
-from tzmmoe.data.reading.files import KINDS, Reading, expand, open_source
+from tzmmoe.data.reading.files import KINDS, NO_FRAMES, Reading, expand, open_source
 from tzmmoe.data.reading.quoting import SAMPLE_BYTES
 from tzmmoe.data.reading.stream import COMPRESSED, first_line, head
 from tzmmoe.drafting.survey.kinds import dataset_type
@@ -27,19 +28,26 @@ class CsvFlags:
     names: Sequence[str]
     dataset_type: str | None
 
-    def open(self, path: str, flag: str) -> tuple[Source, Reading]:
-        """The files, and how they are read.
+    def open(
+        self, path: str, flag: str, frames: Mapping[str, Frame] = NO_FRAMES
+    ) -> tuple[Source, Reading]:
+        """The files, and how they are read. ``frames``: those in memory, by names in place of a
+        path.
 
         Raises:
             DataError: missing files, files of unknown kind, or a column that is repeated.
             ConfigError: flags that do not suit the files.
         """
         self._check()
+        if path in frames:
+            self._check_unused("a frame")
+            reading = Reading(None, ",", True, types={}, targets=())
+            return open_source(path, flag, reading, frames), reading
         kind = self.dataset_type or _kind_by_content(path, flag)
         reading = Reading(kind, self.delimiter or ",", True, types={}, targets=())
         source = open_source(path, flag, reading)
         if not isinstance(source, CsvSource):
-            self._check_unused()
+            self._check_unused("Parquet files")
             return _checked(source), reading
         if self.delimiter is None:
             reading = replace(reading, delimiter=_delimiter(path, flag, reading))
@@ -72,16 +80,14 @@ class CsvFlags:
             )
         return replace(reading, with_header=False, types=dict.fromkeys(names))
 
-    def _check_unused(self) -> None:
+    def _check_unused(self, what: str) -> None:
         given = {
             "--delimiter": self.delimiter,
             "--columns": self.names,
             "--no_header": not self.header,
         }
         for flag in (flag for flag, value in given.items() if value):
-            raise ConfigError.at(
-                flag, "is for CSV files, but --data names Parquet files; leave it out"
-            )
+            raise ConfigError.at(flag, f"is for CSV files, but --data is {what}; leave it out")
 
 
 def _kind_by_content(path: str, flag: str) -> str | None:

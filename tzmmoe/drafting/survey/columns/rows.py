@@ -75,6 +75,8 @@ def survey(
 def file_shares(files: Sequence[str], rows: int) -> dict[str, int]:
     """How many of ``rows`` rows each file gives, by its bytes; of very many files only some are
     asked, the first and the last among them. So files of all days are seen."""
+    if len(files) == 1:  # which may be a frame, without bytes
+        return {files[0]: rows}
     places = np.unique(np.linspace(0, len(files) - 1, min(len(files), MOST_FILES)).astype(int))
     sizes = {files[place]: max(os.path.getsize(files[place]), 1) for place in places}
     total = sum(sizes.values())
