@@ -246,7 +246,9 @@ REFUSED: dict[str, tuple[object, Sequence[str]]] = {
     "a number": (3, ["int", "DataFrame"]),
     "no rows": (pd.DataFrame({"a": []}), ["memory:train", "no rows"]),
     "no columns": (pd.DataFrame(index=[1, 2]), ["2 rows", "no columns"]),
-    "a column of a frame": (pd.Series([1], name="a"), ["memory:train", "Arrow"]),
+    "a column of a frame": (pd.Series([1], name="a"), ["memory:train", "Series", "DataFrame"]),
+    "a row of a frame": (pd.DataFrame({"a": [1], "b": ["x"]}).iloc[0], ["Series", "DataFrame"]),
+    "an array": (np.zeros((2, 2)), ["memory:train", "ndarray", "DataFrame"]),
 }
 
 

@@ -45,6 +45,9 @@ def _read(rows: Any, name: str) -> pa.Table:
     try:
         if is_dataset(rows):
             return rows.to_table()
+        if hasattr(rows, "to_frame"):
+            what = type(rows).__name__
+            raise DataError(f"{name}: is a {what}; pass a DataFrame, such as frame[[column]]")
         stream = exported(rows, name, _advice(rows))
         return pa.Table.from_batches(list(stream), stream.schema)
     except (pa.ArrowException, OSError) as error:
