@@ -223,11 +223,11 @@ def test_a_frame_to_evaluate_on_that_is_trained_on_is_doubted(folder, tmp_path, 
 def test_a_run_that_stopped_at_its_time_limit_says_how_to_go_on_in_python(tmp_path) -> None:
     """Not by a command line, which has no frame."""
     said = signpost(
-        *(tmp_path, range(0, 3), 2, None, ()),
+        *(tmp_path, range(3), 2, None, ()),
         goes_on=True,
         frames=["memory:train", "memory:eval"],
     )
     says(said, "pipeline.config", "fit(train=frame, eval=frame, continue_train=True)")
     assert "python -m" not in said
-    done = signpost(tmp_path, range(0, 3), 2, None, (), goes_on=False, frames=["memory:train"])
+    done = signpost(tmp_path, range(3), 2, None, (), goes_on=False, frames=["memory:train"])
     says(done, "python -m tzmmoe.export")
