@@ -86,20 +86,29 @@ def draft(
         if out is None:
             given["out"] = Path(held.enter_context(TemporaryDirectory())) / "draft.config"
             given["model_dir"] = model_dir or f"experiments/draft-{datetime.now():%Y%m%d-%H%M%S}"
-        try:
-            frames = _frames(data, eval_data)
-            given |= {ARGUMENTS[name]: name for name in frames}
-            paths = {n: _path(given[n], f"--{n}") for n in PATHS if given[n] is not None}
-            names = {name: _names(given[name]) for name in LISTS}
-            arguments = argparse.Namespace(**given | paths | names, no_header=not header)
-            config = command.output(arguments, [])
-            findings = _written(arguments, config, frames)
-        except UserError as error:
-            message = re.sub(r"--(?=[a-z])", "", str(error)).replace("no_header", "header=False")
-            raise type(error).saying(message) from error
+        config, findings = _surveyed(given)
         wrote = f"\nwrote {config}" if out else ""
         log.info("%s%s", summary(findings), wrote)
         return Pipeline.load(config, device=device)
+
+
+def _surveyed(given: dict[str, Any]) -> tuple[Path, "Findings"]:
+    """Write the config that the arguments of ``draft`` ask for; its path, and what was found.
+
+    Raises:
+        UserError: by the names of the arguments.
+    """
+    try:
+        frames = _frames(given["data"], given["eval_data"])
+        given = given | {ARGUMENTS[name]: name for name in frames}
+        paths = {name: _path(given[name], f"--{name}") for name in PATHS if given[name] is not None}
+        names = {name: _names(given[name]) for name in LISTS}
+        arguments = argparse.Namespace(**given | paths | names, no_header=not given["header"])
+        config = command.output(arguments, [])
+        return config, _written(arguments, config, frames)
+    except UserError as error:
+        message = re.sub(r"--(?=[a-z])", "", str(error)).replace("no_header", "header=False")
+        raise type(error).saying(message) from error
 
 
 def _frames(data: Any, eval_data: Any) -> dict[str, "Frame"]:

@@ -1,6 +1,6 @@
 """Rows in memory are read as the same rows of a Parquet file are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -246,7 +246,9 @@ REFUSED: dict[str, tuple[object, Sequence[str]]] = {
     "a number": (3, ["int", "DataFrame"]),
     "no rows": (pd.DataFrame({"a": []}), ["memory:train", "no rows"]),
     "no columns": (pd.DataFrame(index=[1, 2]), ["2 rows", "no columns"]),
-    "a column of a frame": (pd.Series([1], name="a"), ["memory:train", "Arrow"]),
+    "a column of a frame": (pd.Series([1], name="a"), ["memory:train", "Series", "DataFrame"]),
+    "a row of a frame": (pd.DataFrame({"a": [1], "b": ["x"]}).iloc[0], ["Series", "DataFrame"]),
+    "an array": (np.zeros((2, 2)), ["memory:train", "ndarray", "DataFrame"]),
 }
 
 
@@ -255,6 +257,16 @@ def test_what_is_no_frame_is_refused_with_what_to_do(case) -> None:
     rows, parts = REFUSED[case]
     with fails(DataError, *parts):
         Frame.of(rows, "train")
+
+
+def test_a_stream_that_breaks_off_is_told() -> None:
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield pa.record_batch({"a": [1]})
+        raise OSError("the connection was lost")
+
+    reader = pa.RecordBatchReader.from_batches(pa.schema({"a": pa.int64()}), batches())
+    with fails(DataError, "memory:train", "the connection was lost"):
+        Frame.of(reader, "train")
 
 
 def test_a_missing_and_a_misspelt_column_are_told_with_the_nearest_name(file) -> None:

@@ -17,6 +17,7 @@ from messages import fails, says
 from tzmmoe.errors import CheckpointError, ConfigError, DataError, UserError
 from tzmmoe.pipeline import Pipeline
 from tzmmoe.run.changes.report import ChangedError
+from tzmmoe.run.folder import signpost
 
 ROWS, EVALUATION = tiny.rows(0, 150), tiny.rows(100_000, 60)
 STEPS = {"train_config__num_epochs": 1, "data_config__num_workers": 0}
@@ -219,3 +220,16 @@ def test_a_frame_to_evaluate_on_that_is_trained_on_is_doubted(folder, tmp_path, 
     caplog.clear()
     bare(folder, tmp_path / "run").check(train=ROWS, eval=EVALUATION)
     assert "trained on (memory" not in caplog.text
+
+
+def test_a_run_that_stopped_at_its_time_limit_says_how_to_go_on_in_python(tmp_path) -> None:
+    """Not by a command line, which has no frame."""
+    said = signpost(
+        *(tmp_path, range(3), 2, None, ()),
+        goes_on=True,
+        frames=["memory:train", "memory:eval"],
+    )
+    says(said, "pipeline.config", "fit(train=frame, eval=frame, continue_train=True)")
+    assert "python -m" not in said
+    done = signpost(tmp_path, range(3), 2, None, (), goes_on=False, frames=["memory:train"])
+    says(done, "python -m tzmmoe.export")

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -174,8 +173,8 @@ def test_python_takes_several_files_and_refuses_rows(tmp_path) -> None:
     files = [tmp_path / "a.csv", str(tmp_path / "b,c.csv")]
     pipeline = tzmmoe.draft(files, ["click"], tmp_path / "x.config")
     pipeline.check()
-    with fails(ConfigError, "data", "DataFrame", "path"):
-        tzmmoe.draft(pd.DataFrame({"click": [0, 1]}), ["click"], tmp_path / "y.config")
+    with fails(ConfigError, "data", "dict", "path"):
+        tzmmoe.draft([{"click": 0, "u": 3}], ["click"], tmp_path / "y.config")
 
 
 def decisions(said: str) -> str:

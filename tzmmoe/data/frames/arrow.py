@@ -34,13 +34,24 @@ def table_of(rows: Any, name: str) -> pa.Table:
     elif isinstance(rows, Mapping):
         check_names(rows, name)
         return _of_arrays({c: _array(cells, name, c) for c, cells in rows.items()}, name)
-    elif is_dataset(rows):
-        rows = rows.to_table()
     elif not isinstance(rows, pa.Table):
-        stream = exported(rows, name, _advice(rows))
-        rows = pa.Table.from_batches(list(stream), stream.schema)
+        rows = _read(rows, name)
     check_names(rows.schema.names, name)
     return rows
+
+
+def _read(rows: Any, name: str) -> pa.Table:
+    """The rows of a dataset or stream."""
+    try:
+        if is_dataset(rows):
+            return rows.to_table()
+        if hasattr(rows, "to_frame"):
+            what = type(rows).__name__
+            raise DataError(f"{name}: is a {what}; pass a DataFrame, such as frame[[column]]")
+        stream = exported(rows, name, _advice(rows))
+        return pa.Table.from_batches(list(stream), stream.schema)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{name}: cannot be read: {first_line(error)}") from error
 
 
 def is_pandas(rows: Any) -> bool:
