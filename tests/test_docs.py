@@ -350,6 +350,16 @@ def test_the_page_on_days_can_be_typed_and_says_what_its_commands_log(tmp_path) 
     assert (tmp_path / "exports/2024-01-02/model.pt2").exists()
 
 
+@pytest.mark.long
+def test_the_page_on_python_can_be_typed_and_its_model_learns(tmp_path) -> None:
+    type_all("docs/python.md", tmp_path)
+    folder = tmp_path / "experiments/clicks"
+    last = json.loads((folder / "train_eval_result_v2.txt").read_text().splitlines()[-1])
+    optimum = json.loads((tmp_path / "data/synthetic/optimum.json").read_text())
+    assert 0.55 < last["auc_ctr"] < optimum["eval"]["auc_ctr"] + 0.02
+    assert 'train_input_path: "memory:train"' in (folder / "pipeline.config").read_text()
+
+
 def test_the_page_on_layers_has_code_that_learns_and_lists_every_argument(tmp_path) -> None:
     [code] = [code for language, _, code in blocks("docs/layers.md") if language == "python"]
     chance = math.log(2)

@@ -113,6 +113,9 @@ def test_each_interface_is_what_it_is_used_for() -> None:
     halves = [torch.tensor([2.0, 4.0]), torch.tensor([1.0])]
     private_torch.divide(halves, 2)
     assert [tensor.tolist() for tensor in halves] == [[1.0, 2.0], [0.5]]
+    moved = [torch.tensor([1.0, 2.0]), torch.tensor([0.0])]
+    private_torch.move(moved, [torch.tensor([3.0, 2.0]), torch.tensor([8.0])], 0.25)
+    assert [tensor.tolist() for tensor in moved] == [[1.5, 2.0], [2.0]]
     seen = []
     with private_torch.fake_tensors(), private_torch.watched(seen.append):
         x = torch.zeros(1 << 40)  # 4 TiB, which no machine would give

@@ -60,8 +60,9 @@ class Column:
     """A column that training needs in addition to the features.
 
     role: ``label`` (NaN where missing), ``weight`` or ``group``. Values lie within [low, high];
-    with ``num_classes``, labels are classes or lists of that many probabilities. ``reader``: what
-    reads the column, for messages.
+    with ``num_classes``, labels are classes or lists of that many probabilities. ``texts``: of the
+    classes, where the column holds them instead of numbers. ``reader``: what reads the column, for
+    messages.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Column:
     low: float = float("-inf")
     high: float = float("inf")
     num_classes: int = 0
+    texts: tuple[str, ...] = ()
     reader: str = field(default="", compare=False)
 
     def meet(self, other: "Column") -> "Column":
@@ -78,6 +80,7 @@ class Column:
             low=max(self.low, other.low),
             high=min(self.high, other.high),
             num_classes=max(self.num_classes, other.num_classes),
+            texts=self.texts or other.texts,
         )
 
 

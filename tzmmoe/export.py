@@ -16,6 +16,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--export_dir", help="a new or empty folder")
     cli.add_accept_changes(parser)
     parser.add_argument("--key_file", help="sign the export with the secret in this file")
+    parser.add_argument("--auxiliary", action="store_true", help="export auxiliary towers too")
     arguments = parser.parse_args(argv)
     if not arguments.pipeline_config or not arguments.export_dir:
         parser.error("--pipeline_config and --export_dir are required")
@@ -30,6 +31,7 @@ def main(argv: Sequence[str]) -> None:
         arguments.checkpoint_path,
         accept_changes=arguments.accept_changes,
         key_file=arguments.key_file,
+        auxiliary=arguments.auxiliary,
     )
     log.info("exported to %s", folder)
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tzmmoe.init")
 PATHS = ("data", "eval_data", "model_dir")
-LISTS = ("labels", "ignore", "ids", "numbers", "lists", "text", "columns")  # of names of columns
+LISTS = (  # of names of columns
+    *("labels", "auxiliary", "ignore", "ids", "numbers", "lists", "text", "columns"),
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -44,6 +46,7 @@ def draft(
     eval_fraction: float | None = None,
     split_by: str | None = None,
     weights: str | None = None,
+    auxiliary: Sequence[str] = (),
     ignore: Sequence[str] = (),
     ids: Sequence[str] = (),
     numbers: Sequence[str] = (),
@@ -130,6 +133,7 @@ def _request(arguments: argparse.Namespace, out: Path) -> "DraftRequest":
         split=None if fraction is None else Split(fraction, by),
         roles={role: getattr(arguments, role) for role in ROLES},
         time_zone=arguments.time_zone or "",
+        auxiliary=arguments.auxiliary,
     )
 
 
@@ -146,6 +150,7 @@ def _parser() -> command.CommandParser:
     add("--eval_fraction", type=float, help="share of --data to evaluate on instead, such as 0.2")
     add("--split_by", help="a column: --eval_fraction holds out its values, with all their rows")
     add("--weights", help="the column of sample weights")
+    add("--auxiliary", help="columns that prediction will not have, as tasks that help, a,b")
     add("--ignore", help="columns to leave out, a,b")
     add("--ids", help="columns that name things: a table of embeddings, a,b")
     add("--numbers", help="columns that measure something, a,b")

@@ -1,4 +1,8 @@
-"""The Python interface: a config, which can be fitted, evaluated, exported and used to predict."""
+"""The Python interface: a config, which can be fitted, evaluated, exported and used to predict.
+
+Rows may be given in memory, as a frame: a DataFrame of pandas or polars, an Arrow table, batch,
+dataset or stream, or a dict of arrays.
+"""
 
 import functools
 import logging
@@ -6,27 +10,42 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from tzmmoe.build import rules
 from tzmmoe.config import Config, load
+from tzmmoe.data.frames.container import check_kept, filled
+from tzmmoe.data.frames.frame import Frame
+from tzmmoe.errors import ConfigError
 from tzmmoe.registry import Modules, OwnErrors
 from tzmmoe.run import folder
 from tzmmoe.run.changes import report
+from tzmmoe.run.ends import best_of_tasks
 from tzmmoe.run.evaluate import Evaluation
 from tzmmoe.run.fit import TrainRun
+from tzmmoe.run.frames import (
+    check_for_files,
+    check_for_frame,
+    check_kinds,
+    frames_of,
+    is_path,
+    paths_of,
+    predictions,
+)
 from tzmmoe.run.results import EVALUATION_RESULTS, append_results
 from tzmmoe.run.session import Session, check_config
 from tzmmoe.run.shown.picture import check_path, picture
-from tzmmoe.serving.exporter import Export, check_directory
+from tzmmoe.serving.exporter import Export, ExportPart, check_directory
 from tzmmoe.serving.predictions import PredictionWriter, check_form, write_predictions
 from tzmmoe.serving.seal import Key
 from tzmmoe.system import cli, spoken
-from tzmmoe.system.checkpoint import is_checkpoint
+from tzmmoe.system.checkpoint import Checkpoint, is_checkpoint
 from tzmmoe.system.durable import naming
 from tzmmoe.system.localpath import local
 from tzmmoe.system.runtime import borrowed, flushed_denormals, keep_memory
+from tzmmoe.tasks.taskset import TaskSet
 from tzmmoe.textformat.edit import Settings
 
 log = logging.getLogger(__name__)
@@ -59,6 +78,30 @@ def names(given: str | Sequence[str]) -> Sequence[str]:
 
 def _checkpoint(path: str | None) -> str | None:
     return None if path is None else local(path, "--checkpoint_path")
+
+
+def _parts(
+    session: Session, tasks: TaskSet, opened: Sequence[tuple[Checkpoint, Sequence[str]]]
+) -> list[ExportPart]:
+    """The programs of an export, one of the tasks of each checkpoint."""
+    return [
+        ExportPart(
+            tasks.part(names, further=place == 0),
+            saved.step,
+            partial(session.restore_weights, saved, averaged=True),
+        )
+        for place, (saved, names) in enumerate(opened)
+    ]
+
+
+def _chosen(
+    session: Session, given: Sequence[str] | None, *, auxiliary: bool
+) -> Sequence[str] | None:
+    """The outputs to predict; None: all that there are."""
+    served = session.served(auxiliary=auxiliary)
+    if given is None and served is not session.built.tasks:
+        return served.output_names()
+    return given
 
 
 class Pipeline:
@@ -124,12 +167,17 @@ class Pipeline:
     def fit(
         self,
         *,
+        train: Any = None,
+        eval: Any = None,
         continue_train: bool = False,
         ignore_restore_optimizer: bool = False,
         accept_changes: bool = False,
         map_path: str | Sequence[str] = (),
     ) -> dict[str, float]:
         """Train as train_config says; the results of the last evaluation, by key.
+
+        ``train`` and ``eval``: frames in place of the files of train_input_path, whose rows
+        data_config.eval_split then divides, and of eval_input_path.
 
         ``accept_changes``: settings and files that mean something else than to the checkpoint from
         which the run resumes are a warning, not an error. So in the other methods. ``map_path``:
@@ -143,7 +191,7 @@ class Pipeline:
         began = time.monotonic()
         with folder.RunLog() as record, flushed_denormals():
             run = TrainRun(
-                self._training(),
+                self._training(frames_of(train=train, eval=eval)),
                 began=began,
                 continue_train=continue_train,
                 ignore_restore_optimizer=ignore_restore_optimizer,
@@ -157,6 +205,8 @@ class Pipeline:
     def check(
         self,
         *,
+        train: Any = None,
+        eval: Any = None,
         continue_train: bool = False,
         ignore_restore_optimizer: bool = False,
         accept_changes: bool = False,
@@ -168,7 +218,7 @@ class Pipeline:
         target = None if graph is None else Path(local(graph, "--graph"))
         if target:
             check_path(target)
-        session = self._training()
+        session = self._training(frames_of(train=train, eval=eval))
         TrainRun(
             session,
             began=time.monotonic(),
@@ -184,18 +234,27 @@ class Pipeline:
     @_spoken
     def evaluate(
         self,
-        checkpoint_path: str | None = None,
+        data: Any = None,
         predictions_path: str | None = None,
         *,
+        checkpoint_path: str | None = None,
         accept_changes: bool = False,
     ) -> dict[str, float]:
-        """Metrics and losses by key on test_input_path, or eval_input_path if that is not set; also
-        written to the model_dir and to eval_config.output_file."""
+        """Metrics and losses by key; also written to the model_dir and to eval_config.output_file.
+
+        ``data``: a frame, all of whose rows are evaluated; without one, the files of
+        test_input_path, or of eval_input_path if that is not set. A path here is that of a
+        checkpoint.
+        """
+        if is_path(data):
+            if checkpoint_path is not None:
+                raise ConfigError.at("checkpoint_path", "is given twice; pass one checkpoint")
+            checkpoint_path, data = data, None
         if predictions_path:
             predictions_path = local(predictions_path, "--predictions_path")
             check_form(predictions_path, "--predictions_path")
         checkpoint_path = _checkpoint(checkpoint_path)
-        session = self._trained(checkpoint_path, "eval_input_path")
+        session = self._trained(checkpoint_path, "eval_input_path", frames=frames_of(test=data))
         evaluation = Evaluation.final(session)
         evaluation.check_output()
         model_dir = session.model_dir
@@ -208,6 +267,8 @@ class Pipeline:
         with evaluation.holding_output():
             model = session.restore(Path(checkpoint_path or session.model_dir))
             report.report_changes(session, model, report.EVALUATING, accepts=accept_changes)
+            if data is not None:
+                check_kinds(evaluation.loader, model)
             results = evaluation.run(predictions_path)
             if session.runtime.world.is_first and is_kept:
                 with naming(model_dir / EVALUATION_RESULTS):
@@ -223,11 +284,12 @@ class Pipeline:
         *,
         accept_changes: bool = False,
         key_file: str | None = None,
+        auxiliary: bool = False,
     ) -> Path:
         """Write the model for serving; the folder.
 
         Without ``checkpoint_path``, export_config selects the checkpoint. ``key_file``: holds a
-        secret to sign the export with.
+        secret to sign the export with. ``auxiliary``: export the auxiliary towers too.
         """
         key = Key.read(key_file)
         folder_of_export = Path(local(export_dir, "--export_dir"))
@@ -237,19 +299,27 @@ class Pipeline:
         source = Path(checkpoint_path or session.model_dir)
         if checkpoint_path is None and session.settings.export.exporter_type == "best":
             source = folder.best(session.model_dir, session.watch().best)
-        restored = session.restore(source)
-        report.report_changes(session, restored, report.READING, accepts=accept_changes)
-        built = session.built
+        served, built = session.served(auxiliary=auxiliary), session.built
+        tasks: dict[Path, list[str]] = {}  # by their best checkpoint
+        if session.settings.export.per_task_best and checkpoint_path is None:
+            tasks = folder.best_of_tasks(session.model_dir, best_of_tasks(served))
+        elif session.settings.export.per_task_best:
+            words = "export_config.per_task_best has no effect with --checkpoint_path"
+            log.warning("%s", self._translate(words))
+        opened = [session.restore(path) for path in tasks or [source]]
+        for each in opened:
+            report.report_changes(session, each, report.READING, accepts=accept_changes)
         export = Export(
             model=built.model,
-            tasks=built.tasks,
+            tasks=served,
+            parts=_parts(session, served, list(zip(opened, tasks.values(), strict=False))),
             features=built.features,
             helpers=built.helpers,
             specs=built.specs,
             setting=built.setting,
             reading=session.reading,
             config=session.settings.text,
-            quality=restored.state.get("quality"),
+            quality=opened[-1].state.get("quality"),
             key=key,
         )
         session.runtime.world.first(lambda: export.write(folder_of_export))
@@ -258,47 +328,93 @@ class Pipeline:
     @_spoken
     def predict(
         self,
-        predict_input_path: str,
-        predict_output_path: str,
+        predict_input_path: Any,
+        predict_output_path: str | None = None,
         *,
+        keep: Sequence[str] = (),
         checkpoint_path: str | None = None,
         reserved_columns: Sequence[str] = (),
         output_columns: Sequence[str] | None = None,
         batch_size: int | None = None,
         accept_changes: bool = False,
-    ) -> int:
-        """Write predictions for files, which need no labels; the number of rows."""
-        predict_output_path = local(predict_output_path, "--predict_output_path")
-        reserved_columns = names(reserved_columns)
-        output_columns = None if output_columns is None else names(output_columns)
-        check_form(predict_output_path, "--predict_output_path")
-        checkpoint_path = _checkpoint(checkpoint_path)
-        session = self._trained(checkpoint_path)
-        restored = session.restore(Path(checkpoint_path or session.model_dir))
-        report.report_changes(session, restored, report.READING, accepts=accept_changes)
+        auxiliary: bool = False,
+    ) -> Any:
+        """Predict for rows, which need no labels.
+
+        For files, write predictions, after ``reserved_columns`` of the input, to a file or folder;
+        the number of rows. For a frame, return the outputs of its rows in their order and in the
+        same kind of container, after the columns ``keep``. ``output_columns``: the outputs to give.
+        None: all of them, those of auxiliary towers only with ``auxiliary``.
+        """
+        given = None if output_columns is None else names(output_columns)
+        choose = partial(_chosen, given=given, auxiliary=auxiliary)
+        how = {"checkpoint_path": _checkpoint(checkpoint_path), "accept_changes": accept_changes}
+        if not is_path(predict_input_path):
+            check_for_frame(predict_output_path, reserved_columns)
+            return self._predict_frame(predict_input_path, names(keep), choose, batch_size, **how)
+        check_for_files(predict_output_path, keep)
+        output = local(predict_output_path, "--predict_output_path")
+        check_form(output, "--predict_output_path")
+        session, _ = self._restored(**how)
         loader = session.loader(
             predict_input_path,
             "--predict_input_path",
             (),
-            reserved=reserved_columns,
+            reserved=names(reserved_columns),
             batch_size=batch_size,
         )
         inputs = [*loader.source.files, *session.inputs()]
         world = session.runtime.world
-        with PredictionWriter(predict_output_path, inputs, world) as writer:
-            write_predictions(session.batches(loader), session.outputs, writer, output_columns)
+        with PredictionWriter(output, inputs, world) as writer:
+            write_predictions(session.batches(loader), session.outputs, writer, choose(session))
         return sum(world.gather(writer.num_rows))
+
+    def _predict_frame(
+        self,
+        rows: Any,
+        keep: Sequence[str],
+        choose: Callable[[Session], Sequence[str] | None],
+        batch_size: int | None,
+        **how: Any,
+    ) -> Any:
+        frame = Frame.of(rows, "predict", may_be_empty=True)
+        check_kept(frame, keep)
+        session, restored = self._restored(**how, frames=[frame])
+        loader = session.loader(frame.path, "--predict_input_path", (), batch_size=batch_size)
+        check_kinds(loader, restored)
+        outputs = predictions(session, loader, choose(session), keep)
+        return filled(frame, outputs, keep)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         modules = state["config"].modules
         vars(self).update(state, config=replace(state["config"], rules=rules(modules)))
 
-    def _training(self) -> Session:
+    def _training(self, frames: Sequence[Frame]) -> Session:
         needs = ("train_input_path", "model_dir")
-        return Session.start(self.config, device=self.device, needs=needs, trains=True)
+        return self._started(frames, needs=needs, trains=True)
 
-    def _trained(self, checkpoint_path: str | None, *needs: str, whole: bool = False) -> Session:
+    def _trained(
+        self,
+        checkpoint_path: str | None,
+        *needs: str,
+        whole: bool = False,
+        frames: Sequence[Frame] = (),
+    ) -> Session:
         needed = needs if checkpoint_path else (*needs, "model_dir")
-        session = Session.start(self.config, device=self.device, needs=needed, whole=whole)
+        session = self._started(frames, needs=needed, whole=whole)
         session.read_as(Path(checkpoint_path or session.model_dir))
         return session
+
+    def _restored(
+        self, checkpoint_path: str | None, *, accept_changes: bool, frames: Sequence[Frame] = ()
+    ) -> tuple[Session, Checkpoint]:
+        """A session with the weights of a checkpoint, for predictions."""
+        session = self._trained(checkpoint_path, frames=frames)
+        restored = session.restore(Path(checkpoint_path or session.model_dir))
+        report.report_changes(session, restored, report.READING, accepts=accept_changes)
+        return session, restored
+
+    def _started(self, frames: Sequence[Frame], **how: Any) -> Session:
+        by_path = {frame.path: frame for frame in frames}
+        config = self.config.reading(paths_of(frames))
+        return Session.start(config, device=self.device, frames=by_path, **how)

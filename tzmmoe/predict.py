@@ -13,7 +13,7 @@ MAX_ROWS = 1 << 24
 
 NEED_CONFIG = (  # flags that mean nothing to an export
     *("checkpoint_path", "model_dir", "train_input_path", "eval_input_path"),
-    *("set", "edit_config_json", "accept_changes"),
+    *("set", "edit_config_json", "accept_changes", "auxiliary"),
 )
 
 
@@ -36,6 +36,9 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument(
         "--output_columns", help="outputs to write, such as probs_ctr (default: all)"
+    )
+    parser.add_argument(
+        "--auxiliary", action="store_true", help="write the outputs of auxiliary towers too"
     )
     parser.add_argument("--key_file", help="the secret that the export must have been signed with")
     parser.add_argument("--batch_size", type=int, help="rows scored at a time")
@@ -102,6 +105,7 @@ def _from_checkpoint(arguments: argparse.Namespace) -> int:
         output_columns=cli.names(arguments.output_columns),
         batch_size=arguments.batch_size,
         accept_changes=arguments.accept_changes,
+        auxiliary=arguments.auxiliary,
     )
 
 

@@ -28,6 +28,7 @@ def check_training() -> None:
     """Raise UserError now for what training would miss only at a step or a checkpoint."""
     storage_writer(), storage_reader(), overlaps()
     _member(torch, "_foreach_div_", "torch")
+    _member(torch, "_foreach_lerp_", "torch")
     _member(Tensor, "_indices", "torch.Tensor")
     _member(Tensor, "_values", "torch.Tensor")
 
@@ -64,6 +65,11 @@ def sparse_entries(gradient: Tensor) -> tuple[Tensor, Tensor]:
 def divide(tensors: Sequence[Tensor], number: float) -> None:
     """Divide all tensors in place, on a GPU with one call."""
     _member(torch, "_foreach_div_", "torch")(tensors, number)
+
+
+def move(tensors: Sequence[Tensor], targets: Sequence[Tensor], share: float) -> None:
+    """Move tensors in place towards their targets, on a GPU with one call: t += share (u - t)."""
+    _member(torch, "_foreach_lerp_", "torch")(tensors, targets, share)
 
 
 def leave_out(model: nn.Module, names: Sequence[str]) -> None:

@@ -39,8 +39,16 @@ feature_configs {
 feature_configs {
   id_feature { feature_name: "day" num_buckets: 31 embedding_dim: 4 date_part: DAY }
 }
+feature_configs {
+  raw_feature {
+    feature_name: "bins" boundaries: [1, 2] embedding_dim: 4 piecewise_linear {} default_value: ""
+  }
+}
+feature_configs {
+  raw_feature { feature_name: "waves" embedding_dim: 4 periodic { sigma: 0.1 } }
+}
 """
-READ = ("user", "tags", "scores", "city", "price", "age", "day")
+READ = ("user", "tags", "scores", "city", "price", "age", "day", "bins", "waves")
 
 
 def fields_below(message: Descriptor, done: set[str]) -> set[tuple[str, str]]:
@@ -92,6 +100,8 @@ MEANING, SHAPE, RESULTS, LEARNING = Kind.MEANING, Kind.SHAPE, Kind.RESULTS, Kind
 USER = "feature_configs[feature_name=user].id_feature"
 TAGS = "feature_configs[feature_name=tags].id_feature"
 PRICE = "feature_configs[feature_name=price].raw_feature"
+BINS = "feature_configs[feature_name=bins].raw_feature"
+WAVES = "feature_configs[feature_name=waves].raw_feature"
 DAY = "feature_configs[feature_name=day].id_feature"
 TOWER = "model_config.mmoe.task_towers[tower_name=ctr]"
 
@@ -129,6 +139,11 @@ TOLD = [
         *("wide", MEANING, f"{PRICE}.normalizer=method=zscore,mean=2,standard_deviation=2"),
         'was "method=zscore,mean=1,standard_deviation=2", and is',
     ),
+    ("wide", MEANING, f"{BINS}.default_value=0", 'was "", and is "0"'),
+    ("wide", MEANING, f"{BINS}.piecewise_linear.activation=nn.Tanh", 'and is "nn.Tanh"'),
+    ("wide", MEANING, f"{WAVES}.periodic.activation=", 'was "nn.ReLU", and is ""'),
+    ("wide", SHAPE, f"{WAVES}.periodic.frequencies=9", "was 16, and is 9"),
+    ("wide", LEARNING, f"{WAVES}.periodic.sigma=0.2", "was 0.1, and is 0.2"),
     ("wide", MEANING, 'model_config.mmoe_v2.expert_act=["relu"]', "expert_act: was "),
     ("wide", MEANING, "model_config.mmoe_v2.wide_output_is_prob=true", "was false, and is true"),
     ("tiny", SHAPE, "model_config.mmoe.expert_mlp.bias=false", "was true, and is false"),

@@ -35,6 +35,9 @@ NOTES = [
     *(([(BOUNDARIES, f"{name}: {value}")], f"{name} of price has no effect without boundaries")
       for name, value in [("embedding_name", "'x'"), ("init_fn", "'nn.init.zeros_'"),
                           ("pooling", "'mean'"), ("trainable", "false")]),
+    *(([(BOUNDARIES, f"{BOUNDARIES} piecewise_linear {{}} {name}: {value}")],
+       f"{name} of price has no effect with piecewise_linear")
+      for name, value in [("init_fn", "'nn.init.zeros_'"), ("trainable", "false")]),
     ([(EPOCHS, "table_placement: REPLICATED"), (USER, f"{USER} embedding_constraints {{}}")],
      "embedding_constraints of user have no effect with table_placement: REPLICATED"),
     ([(MODE, "FG_NONE"), (USER, f"{USER} out_of_range: MODULO default_value: 'x'")],
@@ -51,6 +54,7 @@ QUIET = [
     [(MODE, "FG_BUCKETIZE"), (USER, f"{USER} default_value: 'x' separator: ';'")],
     [(MODE, "FG_NORMAL"), (USER, f"{USER} expression: 'user:id' default_value: 'x'")],
     [(PRICE, f"{PRICE} normalizer: 'method=log10' embedding_name: 'x' trainable: false")],
+    [(BOUNDARIES, f"{BOUNDARIES} piecewise_linear {{}} default_value: ''")],
     [(EPOCHS, "table_placement: SHARDED"), (USER, f"{USER} embedding_constraints {{}}")],
 ]
 

@@ -121,6 +121,10 @@ PLACES: dict[str, tuple[list[tuple[str, str]], dict[str, str]]] = {
         [(PRICE, 'raw_feature { feature_name: "price" embedding_dim: 4 autodis { FIELDS } }')],
         {},
     ),
+    "Periodic": (
+        [(PRICE, 'raw_feature { feature_name: "price" embedding_dim: 4 periodic { FIELDS } }')],
+        {"sigma": "0.1"},
+    ),
     "CustomFeature": (
         [
             (

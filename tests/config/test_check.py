@@ -29,6 +29,7 @@ ESMM = """esmm {
       cvr_tower { label_name: "buy" }
       ctcvr_label: "both"
     }"""
+PER_TASK = "export_config.per_task_best"
 
 # What stands instead of what, and the path and a part of the fault that it makes.
 FAULTS = [
@@ -194,6 +195,14 @@ FAULTS = [
      "train_config.tensorboard.profile_batch", "has 3 numbers; give the first batch and the last"),
     (EPOCHS, "tensorboard { profile_batch: [3, 2] }",
      "train_config.tensorboard.profile_batch", "is [3, 2]; give the first batch, counted from 1"),
+    *(
+        (EPOCHS, f"ema {{ decay: {decay} }}", "train_config.ema.decay", words)
+        for decay, words in [
+            ("0", "is 0; give more than 0 and less than 1, such as 0.999"),
+            ("1", "is 1; give more than 0 and less than 1, such as 0.999"),
+            ("nan", "is nan; give more than 0 and less than 1"),
+        ]
+    ),
     (EPOCHS, "grad_process: 'PCGrad'", "train_config.grad_process", "give pcgrad, or remove it"),
     (EPOCHS, "grad_scaler {}", "train_config.grad_scaler", "has no effect without mixed_prec"),
     *(
@@ -232,6 +241,13 @@ FAULTS = [
     (EPOCHS, "early_stopping { mode: 'up' }", "train_config.early_stopping.mode", "auto, min or"),
     (EPOCHS, "early_stopping { min_delta: -1 }", "train_config.early_stopping.min_delta", "-1; g"),
     (EPOCHS, "early_stopping { min_delta: nan }", "train_config.early_stopping.min_delta", "nan"),
+    *(
+        (old, f"export_config {{ per_task_best: true {more} }} {new}", PER_TASK, words)
+        for old, new, more, words in [
+            ("data_config", "data_config", "exporter_type: 'best'", "which is one checkpoint"),
+            ('eval_input_path: "eval.parquet"', "", "", "nothing is evaluated"),
+        ]
+    ),
     *(
         ("data_config", f"{top} {{ {name}: {value} }} data_config", f"{top}.{name}", words)
         for top, name, value, words in [

@@ -8,6 +8,7 @@ from tzmmoe.config.dialects.torcheasyrec import ALIASES
 from tzmmoe.config.walk import messages
 
 FG = "fg_mode: FG_DAG"
+DENSE = "dense_optimizer { adam_optimizer { lr: 0.01 } constant_learning_rate {}"
 COLUMNS = "input_fields { input_name: 'a' input_type: %s } input_fields { input_name: 'b' }"
 
 
@@ -32,6 +33,9 @@ COLUMNS = "input_fields { input_name: 'a' input_type: %s } input_fields { input_
         (FG, f"{FG} input_fields_str: 'a:DOUBLE;b'", f"{FG} {COLUMNS % 'DOUBLE'}"),
         (FG, f"{FG} input_fields_str: 'a:FLOAT;b'", f"{FG} {COLUMNS % 'FLOAT'}"),
         (FG, f"{FG} input_fields_str: 'a:BOOLEAN;b'", f"{FG} {COLUMNS % 'BOOL'}"),
+        (DENSE, f"{DENSE} ema {{}}", f"{DENSE} }} ema {{"),
+        (DENSE, f"{DENSE} ema {{ decay: 0.9 }}", f"{DENSE} }} ema {{ decay: 0.9"),
+        (DENSE, f"{DENSE} ema {{}} }} ema {{", f"{DENSE} }} ema {{"),
     ],
 )
 def test_another_form_is_rewritten_into_the_canonical_one(tmp_path, old, form, canonical):
@@ -60,11 +64,32 @@ def test_another_form_is_rewritten_into_the_canonical_one(tmp_path, old, form, c
          "':INT' has no name; write name:TYPE"),
         (FG, f"{FG} input_fields_str: 'a:INT;a:INT'", "data_config.input_fields_str",
          "'a' is listed twice"),
+        (DENSE, f"{DENSE} ema {{ decay: 0.9 }} }} ema {{", "train_config.dense_optimizer.ema",
+         "is set, and so is train_config.ema; keep train_config.ema"),
     ],
 )  # fmt: skip
 def test_two_forms_that_contradict_each_other_are_a_fault(tmp_path, old, form, path, words):
     found = said(loaded(tmp_path, changed((old, form))))
     assert any(f": {path}: " in line and words in line for line in found), found
+
+
+@pytest.mark.parametrize("part", ["eval_config", "export_config"])
+def test_use_dense_ema_says_what_is_so_anyway_or_is_a_fault(tmp_path, part):
+    switched = {
+        value: f"{part} {{ use_dense_ema: {value} }} train_config {{" for value in ("true", "false")
+    }
+    averaged = (DENSE, f"{DENSE} }} ema {{")
+    path = f": {part}.use_dense_ema: "
+    for value, changes in (("true", [averaged]), ("false", [])):
+        config = loaded(tmp_path, changed(("train_config {", switched[value]), *changes))
+        assert said(config) == []
+        assert not getattr(config.pipeline, part).HasField("use_dense_ema")
+    [found] = said(loaded(tmp_path, changed(("train_config {", switched["true"]))))
+    assert path in found
+    assert "set train_config.ema {}" in found
+    [found] = said(loaded(tmp_path, changed(("train_config {", switched["false"]), averaged)))
+    assert path in found
+    assert "averages are always used; remove this, or train_config.ema" in found
 
 
 ONE = ("sparse_optimizer { adagrad_optimizer { lr: 0.01 } constant_learning_rate {} }", "")
@@ -130,7 +155,9 @@ def test_the_schema_marks_every_other_name_as_deprecated_and_nothing_else():
     }
     rewritten = {(name, alias) for name, pairs in ALIASES.items() for alias in pairs}
     of_easyrec = {(name, word) for name, words in WORDS.items() for word in words}
-    assert marked == rewritten | of_easyrec | {("DataConfig", "fg_encoded")}
+    averages = {("DenseOptimizer", "ema")}
+    averages |= {(name, "use_dense_ema") for name in ("EvalConfig", "ExportConfig")}
+    assert marked == rewritten | of_easyrec | averages | {("DataConfig", "fg_encoded")}
 
 
 def test_no_other_name_is_left_in_a_canonical_config(tmp_path):

@@ -56,6 +56,18 @@ def test_ids_outside_a_table_are_warned_of_once_for_each_feature(caplog) -> None
     says(city, "city: ", "2 of 2,000 rows", "num_buckets", "out_of_range")
 
 
+def test_values_without_a_row_surprise_if_more_than_a_twentieth_of_all_rows_hold_them() -> None:
+    training, evaluation = Quality(), Quality(warns=False)
+    training.add({"age": tally(outside=10), "city": tally(unknown=40), "day": tally()}, 100)
+    found = {"age": tally(outside=32), "city": tally(unknown=86), "day": tally(outside=11)}
+    evaluation.add(found | {"new": tally(200)}, 200)
+    lines = evaluation.surprises(training, "here")
+    assert lines.keys() == {"age", "day"}  # 16 % against 10 %, 43 % against 40 %, 5.5 % against 0 %
+    says(lines["age"], "age: 16.0% of the first 200 rows of here", "10.0% of the first 100")
+    assert not Quality().surprises(training, "here")
+    assert evaluation.surprises(Quality(), "here").keys() == {"age", "city", "day"}
+
+
 def test_what_several_processes_counted_adds_up_after_a_way_through_json() -> None:
     parts = []
     for rows, kind in ((10, pa.float32()), (30, pa.list_(pa.int64()))):

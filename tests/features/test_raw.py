@@ -328,6 +328,8 @@ def test_numbers_that_pass_a_feature_have_the_text_that_they_had_before(kind: pa
         ("embedding_dim: 5 value_dim: 3 mlp {}", 5),
         ("embedding_dim: 5 autodis { num_channels: 2 }", 5),
         ("embedding_dim: 5 value_dim: 3 autodis { num_channels: 2 }", 15),
+        ("embedding_dim: 5 value_dim: 3 periodic { sigma: 1 }", 15),
+        ("embedding_dim: 5 value_dim: 3 boundaries: [1, 2] piecewise_linear {}", 15),
     ],
 )
 def test_a_feature_is_as_wide_as_what_enters_the_model(fields: str, width: int) -> None:
@@ -341,7 +343,7 @@ def test_a_feature_is_as_wide_as_what_enters_the_model(fields: str, width: int) 
 FAULTS = [
     ("boundaries: [1, 0] embedding_dim: 4", "boundaries: .*increasing"),
     ("boundaries: [1, 2]", "embedding_dim: is not set"),
-    ("embedding_dim: 4", "embedding_dim: has no effect without boundaries, autodis or mlp"),
+    ("embedding_dim: 4", "embedding_dim: has no effect without boundaries, autodis, mlp or per"),
     ("boundaries: [1, 2] embedding_dim: 4 mlp {}", "mlp: is set, and so is boundaries"),
     ("mlp {}", "embedding_dim: is not set"),
     ("value_dim: 0", "value_dim: is 0"),

@@ -36,6 +36,7 @@ OTHERS = {
         f"{TOWERS}[0]__losses": "binary_focal_loss { gamma: 2 alpha: 0.25 }",
         f"{TOWERS}[1]__losses": "binary_focal_loss { gamma: 0.5 }",
     },
+    "averages": {"train_config__ema": "decay: 0.9"},
     "one batch norm for each process": {"train_config__sync_batch_norm": False},
     "the mean of each process": {"train_config__loss_mean": "LOCAL_BATCH"},
 }
@@ -53,8 +54,8 @@ def test_four_processes_have_the_numbers_of_one(folders, tmp_path, four, name) -
     assert max(compare(folders, tmp_path, four, {SPARSE: OPTIMIZERS[name]})) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["clipped", "no accumulation", "surgery"])
-def test_clipping_accumulation_and_surgery_are_those_of_the_global_batch(
+@pytest.mark.parametrize("name", ["clipped", "no accumulation", "surgery", "averages"])
+def test_clipping_accumulation_surgery_and_averages_are_those_of_the_global_batch(
     folders, tmp_path, two, name
 ) -> None:
     assert max(compare(folders, tmp_path, two, OTHERS[name])) < 1e-5

@@ -184,6 +184,21 @@ def test_the_prediction_is_the_mean_of_the_members_probabilities(name: str) -> N
 
 
 @EACH
+@pytest.mark.parametrize("towers", [{"a"}, {"b"}, {"a", "b"}])
+def test_a_model_for_some_towers_gives_their_logits(name: str, towers: set[str]) -> None:
+    """As in exports without auxiliary towers; it holds no more than they need."""
+    whole = built(name, K).model.eval()
+    given = inputs(built(name, K), rows(ROWS))
+    logits, served = whole(given), whole.serving(towers)
+    found = served.eval()(given)
+    assert towers <= set(found)
+    for tower, own in found.items():
+        assert_close(own, logits[tower])
+    if set(found) == {"b"}:
+        assert not [n for n in dict(served.named_parameters()) if "tower_a" in n]
+
+
+@EACH
 def test_its_parts_read_the_inputs_of_members(name: str) -> None:
     """Networks that members share read them, and towers read those networks."""
     body = built(name, K).model.body

@@ -14,7 +14,7 @@ from e2e import tiny
 from messages import says
 
 from tzmmoe.errors import Interrupted
-from tzmmoe.run.profile import Profile
+from tzmmoe.run.shown.profile import Profile
 
 WINDOW, STEPS = "train_config__tensorboard__profile_batch", "train_config__num_steps"
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tzmmoe.errors import ConfigError
-from tzmmoe.run.ends import Best, Watch, checked_key
+from tzmmoe.run.ends import Best, Watch
+from tzmmoe.tasks.keys import checked_key
 
 VALUES = st.lists(st.floats(-10, 10) | st.just(math.nan), max_size=30)
 

@@ -24,8 +24,8 @@ from tzmmoe.run import state
 from tzmmoe.run.ends import Best, Finite, Interruption, Timeout, Watch
 from tzmmoe.run.fit import TrainRun
 from tzmmoe.run.history import History
-from tzmmoe.run.profile import Profile
 from tzmmoe.run.progress import Progress
+from tzmmoe.run.shown.profile import Profile
 from tzmmoe.run.trainer import Evaluate, Trainer
 from tzmmoe.system import checkpoint
 from tzmmoe.system.environment import STOPPING

@@ -27,6 +27,8 @@ NUMBERS = [
     'raw_feature { feature_name: "soft" embedding_dim: 3 value_dim: 2 '
     "autodis { num_channels: 4 } }",
     'raw_feature { feature_name: "linear" embedding_dim: 3 value_dim: 2 mlp {} }',
+    'raw_feature { feature_name: "waves" embedding_dim: 3 value_dim: 2 default_value: "" '
+    "periodic { sigma: 0.5 } }",
 ]
 TOWERS = """
 task_towers {

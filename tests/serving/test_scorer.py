@@ -276,8 +276,8 @@ def test_a_file_that_is_missing_is_named(export: Path, name: str) -> None:
 
 
 def test_an_export_of_a_later_version_is_an_error_that_says_so(export: Path) -> None:
-    rewrite(export, format=2, features="in a form that nobody knows yet")
-    with fails(CheckpointError, str(export), "format 2", "reads format 1"):
+    rewrite(export, format=3, features="in a form that nobody knows yet")
+    with fails(CheckpointError, str(export), "format 3", "reads the formats 1 and 2"):
         Scorer.load(export)
 
 

@@ -22,6 +22,10 @@ FEATURES = [
     'raw_feature { feature_name: "soft" embedding_dim: 3 value_dim: 2 '
     "autodis { num_channels: 4 } }",
     'raw_feature { feature_name: "linear" embedding_dim: 3 value_dim: 2 mlp {} }',
+    'raw_feature { feature_name: "waves" embedding_dim: 3 value_dim: 2 default_value: "" '
+    "periodic { sigma: 0.5 } }",
+    'raw_feature { feature_name: "bins" embedding_dim: 3 boundaries: [0, 1, 2] default_value: "" '
+    "piecewise_linear {} }",
 ]
 NAMES = [feature.split('"')[1] for feature in FEATURES]
 BINARY = [

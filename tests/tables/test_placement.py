@@ -49,12 +49,13 @@ def said(
     word: str,
     choice: str = "AUTO",
     world: type[Known] = Known,
+    averages: bool = False,
 ) -> tuple[str, bool]:
     """What is told, and whether tables would be spread."""
     text = f"sparse_optimizer {{ {word}_optimizer {{ lr: 0.1 }} }} dense_optimizer {{ {SGD} }}"
     train_config = text_format.Parse(text, TrainConfig())
     optimizer = LearningSettings.of(fields(train_config)).sparse.optimizer
-    request = PlacementRequest(choice, Constraints(), 16, optimizer)
+    request = PlacementRequest(choice, Constraints(), 16, optimizer, averages=averages)
     spread = []
     with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.INFO):
         patch.setattr(placement, "_shard", lambda model, tables, *rest: spread.append(tables))
@@ -91,6 +92,24 @@ def test_auto_shards_what_needs_more_than_a_quarter_of_the_memory(
     message, spread = said(unmade(tiny_folder), caplog, 4 * needed - 4, word)
     assert "more than 25% of" in message
     assert spread
+
+
+def test_averages_keep_tables_whole_and_their_memory_counts(
+    tiny_folder, caplog, monkeypatch
+) -> None:
+    """Two copies of what is trained, 80 rows of width 4 and 4 of width 3, and 8 bytes a row."""
+    monkeypatch.setattr(placement, "_has_torchrec", lambda: True)
+    needed = 4 * (NUMBERS + STATES["sgd"]) + 2 * 4 * (80 * 4 + 4 * 3) + 8 * 84
+    arguments = {"word": "sgd", "averages": True}
+    message, spread = said(unmade(tiny_folder), caplog, 4 * needed, **arguments)
+    assert "within 25% of" in message
+    message, spread = said(unmade(tiny_folder), caplog, 4 * needed - 4, **arguments)
+    assert "but SHARDED does not work with train_config.ema" in message
+    assert not spread
+    with pytest.raises(ConfigError, match=r"each process needs .*train_config\.ema"):
+        said(unmade(tiny_folder), caplog, needed - 1, **arguments)
+    with pytest.raises(ConfigError, match=r"table_placement: does not work with train_config\.ema"):
+        said(unmade(tiny_folder), caplog, 1 << 30, choice="SHARDED", **arguments)
 
 
 def test_the_process_with_the_least_memory_decides(tiny_folder, caplog, monkeypatch) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from google.protobuf.message import Message
 from torch import nn
 from torch.nn.parameter import is_lazy
 
@@ -90,6 +91,7 @@ def build(
         if body and not faults:
             learned = tasks.weighting if list(tasks.weighting.parameters()) else None
             model = _model(pipeline, features, body, towers, learned)
+            model.auxiliary = [t.tower_name for t in _towers(pipeline) if t.auxiliary]
         if model and spread == 1:
             fill_tables(model)
     if faults or model is None:
@@ -141,9 +143,13 @@ def _classes(config: ModelConfig, specs: Mapping[str, FeatureSpec]) -> dict[str,
     return classes
 
 
+def _towers(pipeline: Pipeline) -> list[Message]:
+    return [tower for _, tower in task_towers(pipeline.model_config)]
+
+
 def _say_bindings(pipeline: Pipeline) -> None:
     """Which label each tower has, if the config leaves it to their order."""
-    towers = [tower for _, tower in task_towers(pipeline.model_config)]
+    towers = _towers(pipeline)
     if not any(tower.label_name for tower in towers):
         pairs = zip(towers, pipeline.data_config.label_fields, strict=True)
         bindings = ", ".join(f"{tower.tower_name} <- {label}" for tower, label in pairs)

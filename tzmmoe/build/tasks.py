@@ -1,13 +1,14 @@
 """task_towers -> tasks with their losses and metrics."""
 
 import copy
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from tzmmoe.build.features import check_name
 from tzmmoe.config.walk import features, missing_towers, task_towers
-from tzmmoe.data.labels import group_of
+from tzmmoe.data.labels import class_texts, group_of
 from tzmmoe.errors import ConfigError, Faults, did_you_mean, few, within
 from tzmmoe.features.shared import Origin
 from tzmmoe.models import MODELS, Body
@@ -63,6 +64,10 @@ def task_sets(
     for check in (tasks.columns, tasks.check):
         with faults.under("model_config"):
             check()
+    if built and all(task.auxiliary for task in built):
+        words = "every tower is auxiliary, so exports and predictions would have no outputs"
+        path = f"model_config.{pipeline.model_config.WhichOneof('model')}"
+        faults.add(path, f"{words}; remove auxiliary from one")
     if final is not tasks:  # then a fault is one of their metrics
         with faults.under("eval_config.task_metrics"):
             final.columns()
@@ -145,6 +150,8 @@ def _task(tower: TaskTower, label: str, pipeline: Pipeline, modules: Modules) ->
     with faults.under(""):
         metrics = list(tower.metrics) or _default_metrics(by_word, tower.num_class)
         measured = _by_word("metrics", METRICS, metrics, modules)
+    with faults.under("label_classes"):
+        classes = _label_classes(tower, by_word)
     faults.stop()
     weights = dict(zip(by_word, (loss.weight for loss in losses), strict=True))
     learned = [word for word, loss in zip(by_word, losses, strict=True) if loss.learn_loss_weight]
@@ -162,9 +169,35 @@ def _task(tower: TaskTower, label: str, pipeline: Pipeline, modules: Modules) ->
         metrics=measured,
         space_metrics=copy.deepcopy(measured) if space else {},
         activation=tower.output_activation,
+        label_classes=classes,
+        auxiliary=tower.auxiliary,
     )
     task.check()
     return task
+
+
+def _label_classes(tower: TaskTower, losses: Mapping[str, Loss]) -> tuple[str, ...]:
+    """The texts of the label by class, in the form in which cells are compared with them."""
+    if not tower.label_classes:
+        return ()
+    texts = class_texts(tower.label_classes)
+    wanted = max(tower.num_class, 2)
+    of_numbers = [word for word, loss in losses.items() if "y" in loss.outputs]
+    if of_numbers:
+        words = f"is set, but {of_numbers[0]} learns a number, not a class"
+        raise ConfigError.at("", f"{words}; remove it, or choose another loss")
+    if len(texts) != wanted:
+        remedy = f"list {wanted}" if tower.num_class > 1 else "list 2, that of 0 and that of 1"
+        words = f"has {len(texts)} texts, but num_class is {tower.num_class}"
+        raise ConfigError.at("", f"{words}; {remedy}, or give num_class: {len(texts)}")
+    faults = Faults()
+    for text, count in Counter(texts).items():
+        if not text:
+            faults.add("", "has an empty text, which is a missing label in data; remove it")
+        elif count > 1:
+            faults.add("", f"{text!r} is listed {count} times; keep one")
+    faults.stop()
+    return texts
 
 
 def _default_metrics(losses: Mapping[str, Loss], num_class: int) -> list[metric_pb2.Metric]:

@@ -24,7 +24,7 @@ from tzmmoe.textformat.named import has_any_names
 _TORCH_EASY_REC = """
 asset_dir batch_cost_size bool_mask_feature combine_feature combo_feature
 commitment_loss contrastive_loss dat data_type dc2vr dcn_v1 dcn_v2 deepfm
-delta_embedding_dump_config din_encoder dlrm dlrm_hstu dssm dssm_v2 dynamicemb ema
+delta_embedding_dump_config din_encoder dlrm dlrm_hstu dssm dssm_v2 dynamicemb
 embedding_name_suffix enable_global_grad_clip expr_feature fg_value_type force_base_data_group fused
 grouped_xauc hard_negative_sampler hard_negative_sampler_v2 hstu_match in_order is_orderby_partition
 is_profiling kernel kv_dot_product lamb_optimizer lars_sgd_optimizer listwise_rank_loss
@@ -39,7 +39,7 @@ sequence_delim sequence_encoders sequence_expr_feature sequence_feature sequence
 sequence_groups sequence_id_feature sequence_kv_dot_product sequence_length sequence_lookup_feature
 sequence_match_feature sequence_overlap_feature sequence_raw_feature sequence_tokenize_feature
 sid_rqkmeans sid_rqvae simple_attention stub_type tdm tdm_sampler
-tensorboard_summaries tokenize_feature train_metrics ultra_hstu use_dense_ema use_pareto_loss_weight
+tensorboard_summaries tokenize_feature train_metrics ultra_hstu use_pareto_loss_weight
 variational_dropout wide_and_deep wide_embedding_dim wukong xauc xdeepfm zch
 """
 
@@ -152,7 +152,7 @@ MultiHeadAttention.num_heads MultiHeadAttention.key_dim MultiHeadAttention.value
 MultiHeadAttention.output_shape RecurrentLayer.num_steps RepeatLayer.num_repeat
 Cross.projection_dim MaskBlock.output_size MaskBlock.aggregation_size MaskBlock.projection_dim
 GateNN.hidden_dim Highway.emb_size AITM.project_dim InputLayer.wide_output_dim
-EmbeddingLayer.embedding_dim
+EmbeddingLayer.embedding_dim Periodic.frequencies
 """
 
 FACTS = SchemaFacts(
@@ -166,7 +166,7 @@ FACTS = SchemaFacts(
         "IdFeature": [
             {"hash_bucket_size", "num_buckets", "vocab_list", "vocab_dict", "vocab_file"}
         ],
-        "RawFeature": [{"boundaries", "autodis", "mlp"}],
+        "RawFeature": [{"boundaries", "autodis", "mlp", "periodic"}],
         "DataConfig": [{"input_fields", "input_fields_str"}, {"fg_mode", "fg_encoded"}],
         **{name: [{*pair} for pair in aliases.items()] for name, aliases in ALIASES.items()},
     },

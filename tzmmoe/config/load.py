@@ -45,6 +45,14 @@ class Config:
         own = f"--{path.rpartition('.')[2]}"
         return own if field.where == own else f"{field.path} in {field.where}"
 
+    def reading(self, paths: Mapping[str, str]) -> "Config":
+        """The config with other paths of data, by their fields."""
+        pipeline = Pipeline()
+        pipeline.CopyFrom(self.pipeline)
+        for name, path in paths.items():
+            setattr(pipeline, name, path)
+        return replace(self, pipeline=pipeline)
+
     def __getstate__(self) -> dict[str, Any]:
         """Without the rules, which are functions; whoever unpickles it gathers them anew."""
         return {name: value for name, value in vars(self).items() if name != "rules"}

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tzmmoe.batch import NO_GROUP, Column
-from tzmmoe.errors import exactly
+from tzmmoe.errors import did_you_mean, exactly
 from tzmmoe.features.column import decoded, is_list
 from tzmmoe.features.forms import (
     BadType,
@@ -40,6 +40,8 @@ def read(column: Column, array: pa.Array) -> np.ndarray:
         return groups_of(array)
     if column.num_classes and is_list(array.type) and _has_numbers(array.type.value_type):
         return _distributions(column, array)
+    if column.texts:
+        return _classes(column, array)
     if not _has_numbers(array.type):
         raise BadType(f"{array.type} cannot be used as {column.role}; give numbers")
     numbers = _numbers(array, column.role)
@@ -93,6 +95,34 @@ def _numbers(array: pa.Array, role: str) -> np.ndarray:
             )
         raise BadValue(row, f"{bad.text}; {remedy}") from bad
     return numbers
+
+
+def class_texts(texts: Sequence[str]) -> tuple[str, ...]:
+    """The texts of classes in the form in which labels are compared with them: that which whole
+    numbers and flags have in any type of column, so that 3.0 is 3 and True is 1."""
+    return tuple(canonical(pa.array(texts, pa.large_string())).to_pylist())
+
+
+def _classes(column: Column, array: pa.Array) -> np.ndarray:
+    """float32 (B,): the place of each row's text among ``column.texts``; NaN where missing."""
+    if pa.types.is_null(array.type):
+        return np.full(len(array), np.nan, np.float32)
+    if not (is_text(array.type) or is_number(array.type)):
+        raise BadType(f"{array.type} cannot be used as a class; give text or whole numbers")
+    missing = array.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
+    texts = canonical(as_text(array).fill_null(""))
+    missing |= pc.equal(texts, "").to_numpy(zero_copy_only=False)
+    known = pa.array(column.texts, pa.large_string())
+    places = pc.fill_null(pc.index_in(texts, value_set=known), -1)
+    classes = places.to_numpy(zero_copy_only=False).astype(np.float32)
+    bad = ~missing & (classes < 0)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        text = texts[row].as_py()
+        hint = did_you_mean(text, column.texts)
+        remedy = hint or "; add it there, or leave the label empty"
+        raise BadValue(row, f"{text!r} is not in label_classes{remedy}")
+    return np.where(missing, np.float32(np.nan), classes)
 
 
 def _check(column: Column, numbers: np.ndarray) -> None:

@@ -1,10 +1,11 @@
 """Signs that a model is measured by what it was told, said before training."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tzmmoe.batch import Column
+from tzmmoe.data.frames.frame import Frame
 from tzmmoe.errors import few
 from tzmmoe.features import Feature
 
@@ -25,10 +26,13 @@ def warn_of_labels(features: Iterable[Feature], columns: Iterable[Column]) -> No
                 )
 
 
-def warn_of_shared_files(training: Sequence[str], evaluation: Sequence[str], field: str) -> None:
-    """Warn of files that are trained on and named by ``field`` too, under whatever names."""
-    trained = {_identity(file) for file in training}
-    shared = [file for file in evaluation if _identity(file) in trained]
+def warn_of_shared_files(
+    training: Sequence[str], evaluation: Sequence[str], field: str, frames: Mapping[str, Frame]
+) -> None:
+    """Warn of files that are trained on and named by ``field`` too, under whatever names.
+    ``frames``: those files that are frames in memory."""
+    trained = {_identity(file, frames) for file in training}
+    shared = [file for file in evaluation if _identity(file, frames) in trained]
     if shared:
         log.warning(
             "%s names files that are trained on (%s), so its metrics say nothing of new rows; name "
@@ -38,6 +42,8 @@ def warn_of_shared_files(training: Sequence[str], evaluation: Sequence[str], fie
         )
 
 
-def _identity(file: str) -> tuple[int, int]:
+def _identity(file: str, frames: Mapping[str, Frame]) -> tuple[int, int] | str:
+    if file in frames:
+        return frames[file].digest
     status = Path(file).stat()
     return status.st_dev, status.st_ino

@@ -1,6 +1,5 @@
 """A stream of batches with their positions, from chunks that are encoded in the background."""
 
-import os.path
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -21,6 +20,7 @@ from tzmmoe.data.quality import Quality, QualityByPosition
 from tzmmoe.data.reading.base import Chunk, FileRows, Source
 from tzmmoe.data.recorded import FilesByPosition
 from tzmmoe.errors import DataError
+from tzmmoe.system.localpath import absolute, is_frame
 
 
 class Loader:
@@ -94,7 +94,7 @@ class Loader:
     def _divided(self, saved: Sequence[tuple[Order, Position]]) -> Position:
         world, rank = self.delivery.world, self.delivery.rank
         order, position = saved[rank if len(saved) == world else 0]
-        names = {os.path.abspath(file): file for file in self.source.files}
+        names = {absolute(file): file for file in self.source.files}
         if len(saved) == world:
             self._order = order.renamed(names)
             return position
@@ -110,11 +110,17 @@ class Loader:
         return {file: self._num_rows(file) for file in open_ended}
 
     def _check_files(self, saved: Sequence[tuple[Order, Position]]) -> None:
-        paths = {os.path.abspath(file) for file in self.source.files}
+        paths = {absolute(file) for file in self.source.files}
         for order, position in saved:
             is_over = self.delivery.ends(position.row)
             for leg in () if is_over else order.left(position):
                 missing = [span.file for span in leg.spans if span.file not in paths]
+                if missing and is_frame(missing[0]):
+                    raise DataError(
+                        f"{missing[0]}: the checkpoint's epoch still has rows of this frame to "
+                        "read; pass it, fit(train=frame), or start a new model_dir with "
+                        "--fine_tune_checkpoint"
+                    )
                 if missing:
                     raise DataError(
                         f"{missing[0]}: the checkpoint's epoch still has rows of this file to "
@@ -155,8 +161,8 @@ class Loader:
         if self.delivery.ends(since.row):
             return 0
         rows_of = self._num_rows if self.delivery.shuffle else self._known
-        planned = {os.path.abspath(file) for file in self.order.files}
-        new = [rows_of(f) for f in self.source.files if os.path.abspath(f) not in planned]
+        planned = {absolute(file) for file in self.order.files}
+        new = [rows_of(f) for f in self.source.files if absolute(f) not in planned]
         left = self.order.rows_left(since, rows_of)
         if None in new or None in left:
             return None
@@ -210,8 +216,8 @@ class Loader:
 
     def _append_new_files(self) -> bool:
         """Append files that the order lacks. Returns whether this process got more to read."""
-        planned = {os.path.abspath(file) for file in self.order.files}
-        new = [file for file in self.source.files if os.path.abspath(file) not in planned]
+        planned = {absolute(file) for file in self.order.files}
+        new = [file for file in self.source.files if absolute(file) not in planned]
         # Several processes divided exactly epoch_rows rows among them, and have read those by now.
         is_full = self.delivery.world > 1 and self.delivery.epoch_rows is not None
         if not new or is_full:

@@ -20,6 +20,7 @@ from tzmmoe.features.shared import Tally
 log = logging.getLogger(__name__)
 
 FEW_LABELS = 0.99  # a label that is missing in more rows than this share is doubted
+MORE = 0.05  # of all rows, by which values without a row of their own surprise
 NONE: Mapping[str, int] = {}
 CHECK_JOIN = "check the files, and the join that adds it"
 COUNTED = ("missing", "defaulted", "unknown", "outside")  # the fields of a Tally
@@ -32,12 +33,13 @@ class NoLabelsError(DataError):
 class Quality:
     """Sums of tallies over the rows that were encoded, and the types of their columns.
 
-    Threads may add to it and read it at the same time.
+    Threads may add to it and read it at the same time. ``where``: the rows, in warnings.
     """
 
-    def __init__(self, warns: bool = True) -> None:
+    def __init__(self, warns: bool = True, where: str = "") -> None:
         self.num_rows = 0
-        self._warns = warns
+        self.told: set[str] = set()  # features whose ids outside the table are not warned of again
+        self._warns, self._where = warns, where and f" of {where}"
         self._counts: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(4, np.int64))
         self._types: dict[str, set[str]] = defaultdict(set)
         self._labels: dict[str, int] = {}  # rows without one, by column
@@ -54,13 +56,14 @@ class Quality:
                 self._labels[name] = self._labels.get(name, 0) + count
             for name, tally in tallies.items():
                 counts = self._counts[name]
-                if self._warns and tally.outside and not counts[3]:
+                if self._warns and tally.outside and not counts[3] and name not in self.told:
                     log.warning(
-                        "%s: %s of %s rows have an id outside its table; raise num_buckets, or set "
-                        "out_of_range",
+                        "%s: %s of %s rows%s have an id outside its table; raise num_buckets, or "
+                        "set out_of_range",
                         name,
                         f"{tally.outside:,}",
                         f"{num_rows:,}",
+                        self._where,
                     )
                 counts += [tally.missing, tally.defaulted, tally.unknown, tally.outside]
 
@@ -69,7 +72,7 @@ class Quality:
         with self._lock:
             for schema in schemas:
                 for field in schema:
-                    self._types[field.name].add(str(_type_of_values(field.type)))
+                    self._types[field.name].add(str(type_of_values(field.type)))
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain data, which other processes and checkpoints can hold."""
@@ -115,6 +118,26 @@ class Quality:
                 for each in COUNTED
             }
         return {"rows": here["rows"], "training_rows": then["rows"], "features": features}
+
+    def surprises(self, training: "Quality", where: str) -> dict[str, str]:
+        """{feature: a line} for features that more of these rows than of the training rows, by
+        ``MORE`` of all, have a value for that the table does not hold."""
+        lines = {}
+        with self._lock:
+            counts = {name: sums.copy() for name, sums in self._counts.items()}
+        for name, sums in counts.items():
+            before = training._counts.get(name, np.zeros(4)) / max(training.num_rows, 1)
+            now = sums / max(self.num_rows, 1)
+            for kind, table in (("outside", "table"), ("unknown", "vocabulary")):
+                place = COUNTED.index(kind)
+                if now[place] - before[place] > MORE:
+                    lines[name] = (
+                        f"{name}: {now[place]:.1%} of the first {self.num_rows:,} rows of {where} "
+                        f"have a value that is not in its {table}, but {before[place]:.1%} of the "
+                        f"first {training.num_rows:,} training rows; leave the feature out, or "
+                        "train on rows that hold such values"
+                    )
+        return lines
 
     def report(self) -> str:
         """The table, headed by the number of rows that it covers."""
@@ -199,9 +222,10 @@ class QualityByPosition:
         return self._passed
 
 
-def _type_of_values(kind: pa.DataType) -> pa.DataType:
+def type_of_values(kind: pa.DataType) -> pa.DataType:
+    """Of a list or dictionary the type of its values, of a map that of its keys."""
     if pa.types.is_map(kind):
-        return _type_of_values(kind.key_type)
+        return type_of_values(kind.key_type)
     if pa.types.is_dictionary(kind) or is_list(kind):
-        return _type_of_values(kind.value_type)
+        return type_of_values(kind.value_type)
     return kind

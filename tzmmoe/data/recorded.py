@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import deque
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from tzmmoe.batch import Position
 from tzmmoe.data.reading.base import Chunk, FileRows
 from tzmmoe.data.reading.stream import is_compressed
+from tzmmoe.system.localpath import absolute
 
 EDGE_BYTES = 1 << 16  # of each end of a file that its digests cover
 PARQUET = b"PAR1"
@@ -22,13 +23,15 @@ PARQUET = b"PAR1"
 class FileRecord:
     """A file as it was. ``head`` and ``tail`` are digests of its first and last 64 KiB, the tail
     with all of a Parquet file's metadata; empty if it had changed before they could be taken.
-    ``is_read``: rows of it were consumed."""
+    ``is_read``: rows of it were consumed. ``num_rows``: of a frame in memory, which has no size,
+    time or tail, and whose head is the digest of its content."""
 
     size: int
     modified_ns: int
     head: str = ""
     tail: str = ""
     is_read: bool = False
+    num_rows: int | None = None
 
     @classmethod
     def stat(cls, file: str) -> "FileRecord":
@@ -46,8 +49,13 @@ class FileRecord:
         return self
 
     def __str__(self) -> str:
+        if self.num_rows is not None:
+            return f"{self.num_rows:,} rows with digest {self.head[:8]}"
         time = datetime.fromtimestamp(self.modified_ns / 1e9, UTC)
         return f"{self.size:,} bytes of {time:%Y-%m-%d %H:%M:%S} UTC"
+
+
+Stat = Callable[[str], FileRecord]  # of a file, or a frame, as it is now. Raises OSError
 
 
 class Fate(Enum):
@@ -58,12 +66,16 @@ class Fate(Enum):
     OTHER = "another"
 
 
-def fate(file: str, before: FileRecord) -> tuple[Fate, FileRecord]:
+def fate(file: str, before: FileRecord, stat: Stat = FileRecord.stat) -> tuple[Fate, FileRecord]:
     """What became of a file, and its record now. Raises OSError.
 
     A file of the same size whose ends are the same is the same, whatever its time of modification.
+    A frame is the same if its digest is.
     """
-    now = replace(FileRecord.stat(file), is_read=before.is_read)
+    now = replace(stat(file), is_read=before.is_read)
+    if now.num_rows is not None:
+        is_same = (now.num_rows, now.head) == (before.num_rows, before.head)
+        return (Fate.SAME if is_same else Fate.OTHER), now
     if (now.size, now.modified_ns) == (before.size, before.modified_ns):
         return Fate.SAME, before if before.head else now.digested(file)
     now = now.digested(file)
@@ -114,17 +126,22 @@ class FileRecords:
     its own. Digests are taken once a file, when a checkpoint first needs them.
     """
 
-    def __init__(self, files: Sequence[str], saved: Mapping[str, FileRecord] | None = None) -> None:
+    def __init__(
+        self,
+        files: Sequence[str],
+        saved: Mapping[str, FileRecord] | None = None,
+        stat: Stat = FileRecord.stat,
+    ) -> None:
         """``saved``: those that a checkpoint has, where they still hold."""
         self._records = dict(saved or {})
-        for file in map(os.path.abspath, files):
+        for file in map(absolute, files):
             if file not in self._records:
                 with suppress(OSError):  # whoever reads it says so
-                    self._records[file] = FileRecord.stat(file)
+                    self._records[file] = stat(file)
 
     def until(self, files: Iterable[str], read: Container[str]) -> dict[str, FileRecord]:
         """Of these files, and those that are ``read`` by now as such."""
-        for file in map(os.path.abspath, files):
+        for file in map(absolute, files):
             record = self._records.get(file)
             if record and not record.head:
                 record = record.digested(file)
@@ -155,7 +172,7 @@ class FilesByPosition:
             rows = used + position.done if is_here and not shuffled else rows
             for part in parts:
                 if rows > 0:
-                    self._read.add(os.path.abspath(part.path))
+                    self._read.add(absolute(part.path))
                 rows -= part.num_rows
             if is_here:
                 break

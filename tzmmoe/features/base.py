@@ -34,6 +34,7 @@ class Feature(ABC):
 
     origin_fields: ClassVar[tuple[str, ...]] = ("expression",)
     file_fields: ClassVar[tuple[str, ...]] = ()  # those that name a text file, such as vocab_file
+    later_fields: ClassVar[tuple[str, ...]] = ()  # unset in exports of versions without them
     is_sequence: ClassVar[bool] = False  # a row's values keep their order, and are not pooled
 
     name: str
@@ -45,6 +46,7 @@ class Feature(ABC):
     use_mask: bool
     value_dim: int  # numbers in a row, where there is no table
     width: int  # of the feature's part of the model's input
+    may_be_missing: bool = False  # whether a row without numbers has NaN for them
     table: Table | None = None
     row_rule: str = "numbers"  # how a value becomes a row of the table
 
@@ -71,7 +73,8 @@ class Feature(ABC):
 
     @abstractmethod
     def encode(self, arrays: Sequence[Jagged]) -> tuple[Jagged | np.ndarray, Tally]:
-        """Ids (int64) of B rows, or numbers (B, value_dim) float32. arrays: as for ``values``.
+        """Ids (int64) of B rows, or numbers (B, value_dim) float32, NaN for those that
+        ``may_be_missing``. arrays: as for ``values``.
 
         Raises:
             BadValue: a value that cannot be encoded, with its row.
@@ -148,7 +151,8 @@ class FeatureSpec:
         return {"kind": self.word, **self.fields, **files}
 
     def make(self, setting: FeatureSettings) -> Feature:
-        own, kind = dict(self.fields), self.kind
+        kind = self.kind
+        own = {**dict.fromkeys(kind.later_fields), **self.fields}
         expressions = {name: own.pop(name) for name in kind.origin_fields}
         shared = {name: own.pop(name) for name in SharedFields.names() & own.keys()}
         origins = setting.origins(expressions, shared["feature_name"])

@@ -25,12 +25,24 @@ from tzmmoe.features.normalizer import Log10
 from tzmmoe.features.normalizer import normalizer as parse_normalizer
 from tzmmoe.features.shared import OF_A_TABLE, Default, FeatureSettings, SharedFields, Tally
 from tzmmoe.jagged import Jagged
-from tzmmoe.nn.numbers import AutoDis, LinearEmbedding
+from tzmmoe.nn.numbers import (
+    AutoDis,
+    EncodedEmbedding,
+    LinearEmbedding,
+    Periodic,
+    PiecewiseLinear,
+    activation_of_rows,
+)
+
+OF_MISSING = ("periodic", "piecewise_linear")  # layers that embed a missing number as zeros
+EACH_NUMBER = ("autodis", *OF_MISSING)  # those that embed each number by itself
 
 
 @FEATURES.register("raw_feature")
 class RawFeature(Feature):
     """``value_dim`` numbers in each row."""
+
+    later_fields = ("periodic", "piecewise_linear")
 
     def __init__(
         self,
@@ -40,6 +52,8 @@ class RawFeature(Feature):
         normalizer: str | None,
         autodis: dict[str, Any] | None,
         mlp: dict[str, Any] | None,
+        periodic: dict[str, Any] | None,
+        piecewise_linear: dict[str, Any] | None,
     ) -> None:
         super().__init__(shared)
         if self.value_dim < 1:
@@ -47,13 +61,25 @@ class RawFeature(Feature):
         setting, dim = shared.setting, shared.embedding_dim
         self._normalize = parse_normalizer(normalizer) if normalizer and setting.raw else None
         self._looked_at_numbers = False
+        layers = {  # a oneof: at most one is set
+            "autodis": autodis,
+            "mlp": mlp,
+            "periodic": periodic,
+            "piecewise_linear": piecewise_linear,
+        }
+        self._layer = next((name for name, fields in layers.items() if fields is not None), None)
+        self._settings = layers.get(self._layer)
+        self._boundaries = boundaries
         self._lookup = Boundaries(boundaries) if boundaries else None
+        if self._layer == "piecewise_linear":
+            self._check_bins(shared)
+            self.row_rule = f"piecewise linear in {self._lookup.row_rule}"
+            self._lookup = None
         self._encoded = None  # where the columns hold bucket numbers
         if self._lookup:
             rows = self._lookup.rows
             self._encoded = Identity(rows, "ROW_ZERO", encoded=True) if setting.encoded else None
             self.row_rule = (self._encoded or self._lookup).row_rule
-        self._autodis, self._mlp = autodis, mlp
         self._check_embedding(shared)
         if self._lookup:
             self.table = shared.table(self._lookup.rows)
@@ -61,23 +87,35 @@ class RawFeature(Feature):
         self._default_id = Default(shared, self._encoded) if self._encoded else None
         self._default = np.zeros(0) if self._encoded else self._parse_default(shared)
         self.width = dim or self.value_dim
-        if autodis is not None:
+        if self._layer in EACH_NUMBER:
             self.width = dim * self.value_dim
+        self.may_be_missing = self._layer in OF_MISSING and not len(self._default)
+
+    def _check_bins(self, shared: SharedFields) -> None:
+        PiecewiseLinear.check(self._boundaries)
+        if shared.setting.encoded:
+            words = "needs numbers, but under fg_mode: FG_NONE the column of a feature with"
+            remedy = "give it the numbers under FG_DAG or FG_BUCKETIZE, or remove this"
+            raise ConfigError.at(self._layer, f"{words} boundaries holds buckets; {remedy}")
 
     def _check_embedding(self, shared: SharedFields) -> None:
-        layers = {"autodis": self._autodis, "mlp": self._mlp}  # a oneof: at most one is set
-        layer = next((name for name, fields in layers.items() if fields is not None), None)
-        if self._lookup and layer:
-            raise ConfigError.at(layer, "is set, and so is boundaries; keep one")
-        if self._autodis is not None:
-            with within("autodis"):
-                AutoDis.check(self._autodis["num_channels"], self._autodis["temperature"])
-        if self._lookup or layer:
+        if self._lookup and self._layer:
+            raise ConfigError.at(self._layer, "is set, and so is boundaries; keep one")
+        if self._lookup or self._layer:
             shared.dim()
         elif shared.embedding_dim:
-            raise ConfigError.at(
-                "embedding_dim", "has no effect without boundaries, autodis or mlp; add one"
-            )
+            words = "has no effect without boundaries, autodis, mlp or periodic; add one"
+            raise ConfigError.at("embedding_dim", words)
+        if not self._layer:
+            return
+        fields = self._settings
+        with within(self._layer):
+            if self._layer == "autodis":
+                AutoDis.check(fields["num_channels"], fields["temperature"])
+            if self._layer == "periodic":
+                Periodic.check(fields["frequencies"], fields["sigma"])
+            if self._layer in OF_MISSING:
+                activation_of_rows(fields["activation"], 1, 1)
 
     def _parse_default(self, shared: SharedFields) -> np.ndarray:
         """The numbers that replace a missing value; none if the field is ``""``."""
@@ -95,9 +133,10 @@ class RawFeature(Feature):
         yield from super().idle(fields, setting)
         if not setting.raw:
             yield "normalizer", f"under fg_mode: {setting.fg_mode}"
-        if not fields["boundaries"]:
+        is_encoded = fields.get("piecewise_linear") is not None
+        if is_encoded or not fields["boundaries"]:
             for name in OF_A_TABLE:
-                yield name, "without boundaries"
+                yield name, "with piecewise_linear" if is_encoded else "without boundaries"
 
     def values(self, arrays: Sequence[Jagged]) -> Jagged:
         rows = self._rows(*self._filled(*self._numbers(arrays)))
@@ -112,7 +151,7 @@ class RawFeature(Feature):
         numbers, absent = self._filled(numbers, absent)
         if self._lookup:
             return self._rows(self._lookup.bucket(numbers), absent), tally
-        if absent.any():
+        if absent.any() and not self.may_be_missing:
             row = int(np.flatnonzero(absent.any(axis=1))[0])
             raise BadValue(row, f"has no value; set {self._default_path} to give it one")
         return as_float32(numbers), tally
@@ -156,7 +195,8 @@ class RawFeature(Feature):
             self._looked_at_numbers = warn_of_small(self.name, numbers.ravel(), self._normalize)
         if self._normalize:
             with np.errstate(all="ignore"):
-                numbers = self._normalize(numbers)
+                # A formula may make a number of NaN, such as x > 0.
+                numbers = np.where(absent, np.nan, self._normalize(numbers))
         bad = ~(np.isfinite(numbers if self._lookup else as_float32(numbers)) | absent)
         if bad.any():
             row, place = (int(index) for index in np.argwhere(bad)[0])
@@ -172,6 +212,17 @@ class RawFeature(Feature):
         return numbers.astype(np.float32), absent
 
     def embedder(self) -> nn.Module | None:
-        if self._autodis is not None:
-            return AutoDis(self.value_dim, self.width // self.value_dim, **self._autodis)
-        return None if self._mlp is None else LinearEmbedding(self.value_dim, self.width)
+        fields = self._settings
+        if self._layer is None:
+            return None
+        if self._layer == "mlp":
+            return LinearEmbedding(self.value_dim, self.width)
+        dim = self.width // self.value_dim
+        if self._layer == "autodis":
+            return AutoDis(self.value_dim, dim, **fields)
+        if self._layer == "piecewise_linear":
+            encoding = PiecewiseLinear(self._boundaries)
+        else:
+            waves = {name: fields[name] for name in ("frequencies", "sigma")}
+            encoding = Periodic(self.value_dim, **waves)
+        return EncodedEmbedding(encoding, self.value_dim, dim, activation=fields["activation"])

@@ -52,6 +52,7 @@ class LearningSettings:
     scaler: dict[str, Any] | None
     grad_process: str  # pcgrad, or empty
     loss_mean: str  # GLOBAL_BATCH or LOCAL_BATCH
+    ema: float | None  # the decay of the averages of the weights, if they are kept
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> "LearningSettings":
@@ -70,6 +71,7 @@ class LearningSettings:
             scaler=fields["grad_scaler"],
             grad_process=fields["grad_process"],
             loss_mean=fields["loss_mean"],
+            ema=fields["ema"] and fields["ema"]["decay"],
         )
 
     def schedules(self) -> Schedules:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from tzmmoe import private_torch
 from tzmmoe.batch import Batch, Inputs
 from tzmmoe.errors import ConfigError, Faults, within
+from tzmmoe.learning.averages import Averages
 from tzmmoe.learning.optimizers import dense_optimizer
 from tzmmoe.learning.replicas import Replicas
 from tzmmoe.learning.schedules import Rates
@@ -40,7 +42,8 @@ class TrainStep:
 
     ``losses`` takes the logits, the batch, and what each loss is divided by if the batch is part of
     a larger one. ``backward`` leaves the mean gradients of all processes in the parameters.
-    ``tables`` and ``dense`` update the parameters with them, at their learning rates.
+    ``tables`` and ``dense`` update the parameters with them, at their learning rates. ``averages``
+    of the weights, if they are kept, follow the updates.
     """
 
     forward: Callable[[Inputs], Logits]
@@ -48,6 +51,7 @@ class TrainStep:
     backward: Callable[[Losses], None]
     tables: "TableUpdate"
     dense: "DenseUpdate"
+    averages: Averages | None = None
 
     @classmethod
     def of(
@@ -63,6 +67,11 @@ class TrainStep:
         precision = Precision(settings.precision, settings.scaler, device)
         tables = TableUpdate(model, settings, precision, world.size)
         dense = DenseUpdate(model, settings, precision)
+        averages = None
+        if settings.ema is not None:
+            averages = Averages(dense.parameters, trained_rows(model), settings.ema)
+            for optimizer in tables.optimizers:
+                optimizer.before_update = averages.before_update
         surgery = _surgery(model, tasks, settings)
         replicas, forward = None, model
         if world.size > 1:
@@ -74,7 +83,12 @@ class TrainStep:
             backward=_backward(precision.scaler.scale, surgery, replicas),
             tables=tables,
             dense=dense,
+            averages=averages,
         )
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """In this block the model has the averages of its weights, if they are kept."""
+        return self.averages.shown() if self.averages else nullcontext()
 
     def parts(self) -> dict[str, tuple[str, str]]:
         """What has parameters to learn: by the name of its rate, the optimizer and what it updates,
@@ -90,6 +104,8 @@ class TrainStep:
         self, batch: Batch, rates: Rates, totals: Tensor | None = None
     ) -> tuple[Logits, Losses]:
         """Learn from a batch; its logits and losses from before the update."""
+        if self.averages:
+            self.averages.ready()
         self.tables.set_rate(rates.tables)  # before the backward pass, which updates sharded tables
         self.dense.set_rate(rates.dense)
         logits = self.forward(batch.inputs)
@@ -97,6 +113,8 @@ class TrainStep:
         self.backward(losses)
         self.tables.step()
         self.dense.step()
+        if self.averages:
+            self.averages.advance()
         return logits, losses
 
 

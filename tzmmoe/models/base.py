@@ -61,7 +61,7 @@ class Factor:
     """A vector of width ``dim`` for each of N fields, from tables that only the body reads.
 
     The vector of a category is its values' rows, combined by ``pooling``; that of a number is a row
-    times the number. A feature that is listed twice is looked up once.
+    times the number, zeros if it is missing. A feature that is listed twice is looked up once.
 
     ``init`` fills (rows, dim); None: as the features' own tables start. ``penalty`` acts on all
     rows. ``by_task``: column t belongs to task t. ``by_feature``: N is the number of features, and
@@ -190,6 +190,11 @@ class Body(nn.Module, ABC):
         self.reads = own | {name: list(dict.fromkeys(read)) for name, read in joined.items()}
         self.order([tower.name for tower in towers])
 
+    def serving(self, kept: Sequence[int]) -> "Body":
+        """A body for exports: it gives the inputs of the towers at the places ``kept`` only, in
+        that order. What only other towers read may be left out of it."""
+        return Selection(self, kept)
+
     def parts(self) -> Sequence[Part]:
         """The body's parts, for people to read."""
         parts, source = self.first_parts([f"group {name}" for name in self.groups])
@@ -227,6 +232,21 @@ class Body(nn.Module, ABC):
             raise ConfigError.at(
                 "", f"towers read each other in a ring: {ring}; remove one"
             ) from error
+
+
+class Selection(Body):
+    """A body whose towers are some of another's, those at the places ``kept``."""
+
+    def __init__(self, body: Body, kept: Sequence[int]) -> None:
+        super().__init__()
+        self.body, self.kept, self.num_members = body, list(kept), body.num_members
+        self.out_features = [body.out_features[place] for place in kept]
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> TowerInputs:
+        hidden, addends, further = self.body(inputs)
+        if addends is not None:
+            addends = [addends[place] for place in self.kept]
+        return TowerInputs([hidden[place] for place in self.kept], addends, further)
 
 
 def only_group(groups: Mapping[str, Group], model: str) -> str:

@@ -1,5 +1,6 @@
 """Deep Bayesian multi-target learning: towers that read each other, here also with experts."""
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -71,6 +72,13 @@ class DBMTL(Body):
         faults.stop()
         penalize(self, self.kernel_penalty)
         self.out_features = [self.experts.out_features if self.experts else width] * len(towers)
+
+    def serving(self, kept: Sequence[int]) -> Body:
+        if self.gates is None:
+            return super().serving(kept)
+        body = copy.deepcopy(self)
+        body.gates.keep(kept)
+        return body
 
     def forward(self, inputs: Mapping[str, Tensor]) -> TowerInputs:
         x_BD = self.member_inputs(inputs[self.group])

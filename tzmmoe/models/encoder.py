@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tzmmoe.batch import Inputs
+from tzmmoe.errors import ConfigError, few
 from tzmmoe.features.base import Feature, Layout
 from tzmmoe.jagged import Jagged
 from tzmmoe.models.base import Body, Factor, Pooling
@@ -84,6 +85,8 @@ class FactorInput(nn.Module):
         columns = [column for span in spans.values() for column in span]
         self.register_buffer("columns", torch.tensor(columns, dtype=torch.int64), persistent=False)
         self.vectors = None
+        names = {slot.feature.name for slot in layout.numbers if slot.feature.may_be_missing}
+        self.may_be_missing = not names.isdisjoint(spans)
         if columns:
             init = factor.init or _by_feature(name, counts, seed)
             self.vectors = Vectors(name, len(columns), factor.dim, init, seed=seed)
@@ -124,7 +127,10 @@ class FactorInput(nn.Module):
         pooled = self.tables.pooled(inputs)
         parts = [pooled[width] for width in sorted(pooled)]
         if self.vectors is not None:
-            vectors_BRD = self.vectors(inputs.numbers[:, self.columns])
+            numbers_BR = inputs.numbers[:, self.columns]
+            if self.may_be_missing:
+                numbers_BR = torch.where(numbers_BR.isnan(), 0, numbers_BR)
+            vectors_BRD = self.vectors(numbers_BR)
             if self.summed is not None:
                 by_feature = vectors_BRD.split(self.summed, dim=1)
                 vectors_BRD = torch.stack([part.sum(dim=1) for part in by_feature], dim=1)
@@ -151,6 +157,15 @@ def _by_feature(name: str, counts: Mapping[str, int], seed: int) -> Initializer:
             table_initializer(None, len(part))(part, by_name, len(part))
 
     return fill
+
+
+def _check_plain(features: Sequence[Feature]) -> None:
+    """Raise ConfigError if one that is read as a plain number may be missing."""
+    names = [repr(feature.name) for feature in features if feature.may_be_missing]
+    if names:
+        words = "may be missing, but a raw_input reads the number itself, which then has no value"
+        remedy = "set default_value to a number, or read it by an input_layer"
+        raise ConfigError.at("feature_configs", f"{few(names)} {words}; {remedy}")
 
 
 def _with_weights(inputs: Inputs, weights: Callable[[Jagged], Tensor | None]) -> Inputs:
@@ -207,6 +222,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.layout = Layout.of(features)
         self.widths = {feature.name: feature.width for feature in features}
+        by_name = {feature.name: feature for feature in features}
         read = {name for members in body.groups.values() for name in members}
         self.tables = TablesByWidth(
             self.layout, read, lambda feature: (feature.table, feature.pooling == "mean"), seed=seed
@@ -219,6 +235,7 @@ class Encoder(nn.Module):
             self.embedded = {n: self._embedded(members) for n, members in body.groups.items()}
         self.slices = {name: self._slices(members) for name, members in body.groups.items()}
         for name, members in body.numbers.items():
+            _check_plain([by_name[member] for member in members])
             self.slices[name] = self._slices(members, plain=True)
         self.unregularized = {n for n, factor in body.factors.items() if not factor.regularized}
         self.factors = nn.ModuleDict(

@@ -1,5 +1,6 @@
 """Multi-gate mixture-of-experts."""
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -56,6 +57,11 @@ class MMoE(Body):
         faults.stop()
         penalize(self, self.kernel_penalty)
         self.out_features = [self.experts.out_features] * len(towers)
+
+    def serving(self, kept: Sequence[int]) -> Body:
+        body = copy.deepcopy(self)
+        body.gates.keep(kept)
+        return body
 
     def forward(self, inputs: Mapping[str, Tensor]) -> TowerInputs:
         x_BD = self.member_inputs(inputs[self.group])

@@ -1,5 +1,6 @@
 """Progressive layered extraction: experts of each task beside shared ones, level by level."""
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ from tzmmoe.config.rulebook import Rules
 from tzmmoe.errors import Faults
 from tzmmoe.models.base import MODELS, Body, Group, TowerInputs, TowerSpec
 from tzmmoe.models.parts import Part, part_of
+from tzmmoe.nn.by_task import keep_tasks
 from tzmmoe.nn.gates import Gates
 from tzmmoe.nn.mlp import MLP
 from tzmmoe.protos.pipeline_pb2 import Pipeline
@@ -73,6 +75,13 @@ class PLE(Body):
             tasks, shared = level(tasks, shared)
         return TowerInputs(tasks.unbind(1))
 
+    def serving(self, kept: Sequence[int]) -> Body:
+        """Without the tasks' own experts and gates of the last level; those of the levels below
+        reach all tasks where there are shared experts, and stay."""
+        body = copy.deepcopy(self)
+        body.levels[-1].keep(kept)
+        return body
+
     def parts(self) -> list[Part]:
         gives = f"{len(self.out_features)} x (B, {self.out_features[0]})"
         parts, source = self.first_parts([f"group {self.group}"])
@@ -98,6 +107,7 @@ class Level(nn.Module):
         super().__init__()
         shares = any(later)
         self.num_tasks, self.own = num_tasks, network["expert_num_per_task"]
+        self.kept: Sequence[int] | None = None  # places among the tasks of the level below
         num_shared, num_experts = network["share_num"], num_tasks * self.own
         faults = Faults()
         with faults.under("task_expert_net"):
@@ -119,8 +129,17 @@ class Level(nn.Module):
             total = num_experts + num_shared
             self.shared_gate = Gates(in_features, num_tasks=1, num_experts=total, members=members)
 
+    def keep(self, kept: Sequence[int]) -> None:
+        """Keep the experts and gates of some tasks; of a level without a shared stream."""
+        members = self.task_gates.final.members
+        keep_tasks(self.task_experts, self.num_tasks, kept, members)
+        self.task_gates.keep(kept)
+        self.kept, self.num_tasks = list(kept), len(kept)
+
     def forward(self, tasks: Tensor, shared_BD: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """tasks: (B, D) for all of them, or (B, T, D) -> (B, T, H); the shared stream -> (B, H)."""
+        if self.kept is not None and tasks.dim() == 3:
+            tasks = tasks[:, self.kept]
         inputs = tasks if tasks.dim() == 2 else tasks.repeat_interleave(self.own, dim=1)
         own_BXH = self.task_experts(inputs)  # X = T E, those of task 0 first
         own_BTEH = own_BXH.unflatten(1, (self.num_tasks, self.own))

@@ -1,6 +1,6 @@
 """The ranking model, from features to logits."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 
@@ -17,7 +17,9 @@ PENALTY = "embeddings/penalty"  # no tower has a name with a slash
 
 class RankModel(nn.Module):
     """Encoder, body, towers; and the learned weights of the losses if there are any, which are
-    trained and saved with them."""
+    trained and saved with them. ``auxiliary``: names of towers, for people to read."""
+
+    auxiliary: Collection[str] = ()
 
     def __init__(
         self,
@@ -54,6 +56,17 @@ class RankModel(nn.Module):
         if self.training and self.encoder.regularization:
             outputs[PENALTY] = self.encoder.embedding_penalty(encoded)
         return outputs | {f"{FURTHER}{name}": value for name, value in further.items()}
+
+    def serving(self, towers: Collection[str] | None) -> "RankModel":
+        """The model for an export that needs the logits of some ``towers``, None: of all. It has
+        these, and those whose hidden states they read."""
+        readers = dict(zip(self.names, self.readers(), strict=True))
+        if towers is None or all(read & set(towers) for read in readers.values()):
+            return self
+        kept = [name for name in self.names if readers[name] & set(towers)]
+        body = self.body.serving([self.names.index(name) for name in kept])
+        body.reads = {name: self.body.reads.get(name, ()) for name in kept}
+        return RankModel(self.encoder, body, {n: self.towers[f"tower_{n}"] for n in kept})
 
     def readers(self) -> list[set[str]]:
         """For each tower in order, itself and those that read it, directly or through others."""

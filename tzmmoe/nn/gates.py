@@ -1,11 +1,13 @@
 """The gates of a mixture of experts."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from tzmmoe.nn.by_task import keep_tasks
 from tzmmoe.nn.mlp import MLP, StackedLinear
 
 
@@ -36,6 +38,10 @@ class Gates(nn.Module):
         self.mlp = MLP(in_features, copies=num_tasks, members=members, **mlp) if mlp else None
         width = self.mlp.out_features if self.mlp else in_features
         self.final = StackedLinear(width, num_experts, num_tasks, bias, members)
+
+    def keep(self, kept: Sequence[int]) -> None:
+        """Keep the gates of some tasks, by their places, in that order."""
+        keep_tasks(self, len(self.final.weight), kept, self.final.members)
 
     def forward(self, x_BD: Tensor) -> Tensor:
         """(B, T, E); each of the T rows sums to 1."""

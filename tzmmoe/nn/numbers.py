@@ -1,12 +1,16 @@
 """Embeddings of numbers."""
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tzmmoe.errors import ConfigError, exactly
+from tzmmoe.nn.activations import Dice, activation
 from tzmmoe.nn.initializers import initialize
 from tzmmoe.nn.keras_mlp import easyrec_layer
 
@@ -70,6 +74,85 @@ class AutoDis(nn.Module):
         mixed_BRC = torch.einsum("brc,rcd->brd", hidden_BRC, self.mixing)
         scores_BRC = (mixed_BRC + self.keep_prob * hidden_BRC) / self.temperature
         return torch.einsum("brc,rcd->brd", scores_BRC.softmax(-1), self.meta)
+
+
+class EncodedEmbedding(nn.Module):
+    """An encoding e of each number, then act(W e(x) + b); each of R numbers has its own W and b.
+
+    ``encoding``: (B, R) -> (B, R, C), as wide as its ``out_features``. Where a number is missing,
+    NaN, its embedding is all zeros, and it adds nothing to any gradient. The bias tells a missing
+    number from one whose encoding is all zeros. W and b start as those of torch's Linear.
+    """
+
+    def __init__(
+        self, encoding: nn.Module, value_dim: int, embedding_dim: int, *, activation: str
+    ) -> None:
+        super().__init__()
+        self.encoding = encoding
+        bound = encoding.out_features**-0.5
+        self.weight = nn.Parameter(torch.empty(value_dim, encoding.out_features, embedding_dim))
+        self.bias = nn.Parameter(torch.empty(value_dim, embedding_dim))
+        for parameter in (self.weight, self.bias):
+            nn.init.uniform_(parameter, -bound, bound)
+        self.activation = activation_of_rows(activation, value_dim, embedding_dim)
+
+    def forward(self, numbers_BR: Tensor) -> Tensor:
+        """(B, R D)."""
+        missing_BR = numbers_BR.isnan()
+        # Replaced before the encoding, since the gradient of a NaN times 0 is NaN.
+        e_BRC = self.encoding(torch.where(missing_BR, 0, numbers_BR))
+        y_BRD = torch.einsum("brc,rcd->brd", e_BRC, self.weight) + self.bias
+        if self.activation is not None:
+            y_BRD = self.activation(y_BRD.flatten(1)).view_as(y_BRD)
+        return torch.where(missing_BR.unsqueeze(-1), 0, y_BRD).flatten(1)
+
+
+def activation_of_rows(name: str, value_dim: int, embedding_dim: int) -> nn.Module | None:
+    """The activation of (B, R D) that a config names. Raises ConfigError for one that mixes rows:
+    rows without a number would count in its mean."""
+    layer = activation(name, value_dim * embedding_dim, value_dim)
+    if isinstance(layer, Dice):
+        words = f"is {name!r}, which depends on the other rows of a batch; give another, or ''"
+        raise ConfigError.at("activation", words)
+    return layer
+
+
+class PiecewiseLinear(nn.Module):
+    """e_t(x) = (x - b_t-1) / (b_t - b_t-1), but 0 below and 1 above bin t; T bins between T + 1
+    boundaries, the same for all numbers.
+
+    Gorishniy et al., NeurIPS 2022, eq. 1, where the first bin continues below 0 and the last one
+    above 1. Here they end there, so that an outlier is no larger than what was trained on.
+    """
+
+    def __init__(self, boundaries: Sequence[float]) -> None:
+        super().__init__()
+        self.check(boundaries)
+        bounds = torch.tensor(boundaries, dtype=torch.float32)
+        # A copy: torch.export warns of a view of more than it shows.
+        self.register_buffer("lower", bounds[:-1].clone(), persistent=False)
+        self.register_buffer("width", bounds.diff(), persistent=False)
+        self.out_features = len(boundaries) - 1
+
+    @staticmethod
+    def check(boundaries: Sequence[float]) -> None:
+        """Raises ConfigError for boundaries, in increasing order, that bound no bins."""
+        if len(boundaries) < 2:
+            count = "one number" if boundaries else "not set"
+            state = f"is {count}, but piecewise_linear needs the ends of its bins"
+            raise ConfigError.at("boundaries", f"{state}; give 2 or more")
+        with np.errstate(over="ignore", invalid="ignore"):
+            single = np.array(boundaries, np.float32)
+            widths = np.diff(single)
+        for (low, high), width in zip(pairwise(boundaries), widths.tolist(), strict=True):
+            if not 0 < width < math.inf:
+                ends = f"{exactly(low)} and {exactly(high)}"
+                words = f"has {ends}, between which no bin of 32-bit numbers fits; move one"
+                raise ConfigError.at("boundaries", words)
+
+    def forward(self, numbers_BR: Tensor) -> Tensor:
+        """(B, R, T)."""
+        return ((numbers_BR.unsqueeze(-1) - self.lower) / self.width).clamp(0, 1)
 
 
 Embedded = Tensor | tuple[Tensor, Tensor | list[Tensor]]
@@ -182,3 +265,42 @@ class PeriodicEmbedding(nn.Module):
         y_BRD = torch.einsum("brd,rdh->brh", e_BRD, self.weight) + self.bias
         active = self.activation(y_BRD.flatten(0, 1)).view_as(y_BRD)
         return self.outputs(active)
+
+
+class Periodic(nn.Module):
+    """[sin(2 pi c x), cos(2 pi c x)] of each number, with F frequencies c of its own.
+
+    Gorishniy et al., NeurIPS 2022, eq. 2; ``sigma`` is the standard deviation of c at the start.
+    """
+
+    def __init__(self, value_dim: int, *, frequencies: int, sigma: float | None) -> None:
+        super().__init__()
+        self.check(frequencies, sigma)
+        self.waves = PeriodicEmbedding(
+            value_dim,
+            embedding_dim=2 * frequencies,
+            sigma=sigma,
+            add_linear_layer=False,
+            linear_activation="",
+            output_3d_tensor=True,
+            output_tensor_list=False,
+        )
+        self.out_features = 2 * frequencies
+
+    @staticmethod
+    def check(frequencies: int, sigma: float | None) -> None:
+        """Raises ConfigError where no layer can be made."""
+        if not frequencies:
+            raise ConfigError.at("frequencies", "is 0; give 1 or more")
+        if sigma is None:
+            words = (
+                "is not set; give about 0.1 for numbers with a standard deviation of 1, and try "
+            )
+            raise ConfigError.at("sigma", f"{words}others")
+        if not 0 < sigma < math.inf:
+            raise ConfigError.at("sigma", f"is {exactly(sigma)}; give a number above 0")
+
+    def forward(self, numbers_BR: Tensor) -> Tensor:
+        """(B, R, 2 F)."""
+        _, e_BRC = self.waves(numbers_BR)
+        return e_BRC

@@ -23,13 +23,14 @@ from torch import Tensor
 
 from tzmmoe.config import duration
 from tzmmoe.config.dialects.keras import canonical_key
-from tzmmoe.errors import ConfigError, Interrupted, NotFiniteError, did_you_mean
+from tzmmoe.errors import ConfigError, Interrupted, NotFiniteError
 from tzmmoe.learning.lockstep import Lockstep
 from tzmmoe.run.settings import RunSettings
 from tzmmoe.system import checkpoint
 from tzmmoe.system.environment import HANGUP, STOPPING
 from tzmmoe.system.tensorfiles import NamedTensors, tensors
 from tzmmoe.system.world import World
+from tzmmoe.tasks.keys import check_served, checked_key
 from tzmmoe.tasks.taskset import TaskSet
 
 log = logging.getLogger(__name__)
@@ -64,14 +65,21 @@ class Best:
             self.waited += 1
 
 
+def best_of_tasks(tasks: TaskSet) -> dict[str, Best]:
+    """What selects the best checkpoint of each task."""
+    natures = tasks.larger_is_better()
+    return {task: Best(key, bool(natures[key])) for task, key in tasks.best_keys().items()}
+
+
 @dataclass
 class Watch:
     """``best``: selects the checkpoint to keep. ``stopping``: ends the run after ``patience``
-    evaluations without improvement."""
+    evaluations without improvement. ``of_tasks``: selects further checkpoints to keep, by task."""
 
     best: Best | None = None
     stopping: Best | None = None
     patience: int = 0
+    of_tasks: dict[str, Best] = field(default_factory=dict)
     restores: bool = False  # whether a run that stops early ends with the best of ``stopping``
     _warned: bool = field(default=False, compare=False)  # about an undefined value
 
@@ -81,21 +89,29 @@ class Watch:
         natures = tasks.larger_is_better()
         export, stopping = settings.export, settings.training.early_stopping
         key = canonical_key(tasks.tasks, export.best_exporter_metric or "", natures)
-        key = key or next(name for name, larger in natures.items() if larger is not None)
+        of_exports = tasks.served(auxiliary=export.auxiliary)
+        served = of_exports.larger_is_better()
+        key = key or next(name for name, larger in served.items() if larger is not None)
         where = "export_config.best_exporter_metric"
+        check_served(where, key, natures, served)
         larger = checked_key(where, key, natures, export.metric_larger_is_better)
         evaluates = bool(settings.files.eval_input_path)
         best = Best(key, larger) if evaluates else None
+        of_tasks = {}
+        if evaluates and export.per_task_best:
+            of_tasks = best_of_tasks(of_exports)
         if stopping is None:
-            return cls(best)
+            return cls(best, of_tasks=of_tasks)
         path = "train_config.early_stopping"
         if not evaluates:
             raise ConfigError.at(path, "has no effect without eval_input_path; set it")
         forced = None if stopping["mode"] == "auto" else stopping["mode"] == "max"
         monitor = canonical_key(tasks.tasks, stopping["monitor"], natures)
         larger = checked_key(f"{path}.monitor", monitor, natures, forced)
+        check_served(f"{path}.monitor", monitor, natures, served)
         monitored = Best(monitor, larger, stopping["min_delta"])
-        return cls(best, monitored, stopping["patience"], stopping["restore_best_weights"])
+        restores = stopping["restore_best_weights"]
+        return cls(best, monitored, stopping["patience"], of_tasks, restores)
 
     def note(self, step: int, results: Mapping[str, float]) -> None:
         """Take in an evaluation."""
@@ -148,26 +164,8 @@ class Watch:
     @property
     def _named(self) -> dict[str, Best]:
         named = {"best": self.best, "stopping": self.stopping}
+        named |= {f"best of {task}": best for task, best in self.of_tasks.items()}
         return {name: best for name, best in named.items() if best}
-
-
-def checked_key(
-    path: str, key: str, natures: Mapping[str, bool | None], forced: bool | None = None
-) -> bool:
-    """Whether larger is better for a key of the evaluation; ``forced`` is the config's own word.
-
-    Raises:
-        ConfigError: there is no such key, or neither larger nor smaller is better.
-    """
-    if key not in natures:
-        hint = did_you_mean(key, natures)
-        words = f"{key!r} is not evaluated; choose from {', '.join(natures)}{hint}"
-        raise ConfigError.at(path, words)
-    larger = natures[key] if forced is None else forced
-    if larger is None:
-        words = f"neither larger nor smaller is better for {key!r}; choose another key"
-        raise ConfigError.at(path, words)
-    return larger
 
 
 @dataclass

@@ -18,6 +18,7 @@ from tzmmoe.batch import Batch
 from tzmmoe.config.dialects.keras import by_label
 from tzmmoe.data.leaks import warn_of_labels, warn_of_shared_files
 from tzmmoe.data.loader import Loader
+from tzmmoe.data.quality import Quality
 from tzmmoe.errors import ConfigError, DataError
 from tzmmoe.learning.lockstep import Lockstep
 from tzmmoe.models.rank import RankModel
@@ -170,10 +171,13 @@ class Evaluation:
             raise DataError(f"{file}: the files of {name} have no rows; choose others")
         return loader
 
-    def read_first(self) -> None:
-        """Read the first batch. Raises DataError if it cannot be used."""
+    def read_first(self) -> Quality:
+        """Read the first batch; what its rows hold. Raises DataError if it cannot be used."""
+        self.loader.quality = first = Quality(warns=False)
         with closing(self.loader.once()) as batches:
             next(batches)
+        self.loader.quality = Quality(where=self.flag.lstrip("-"))
+        return first
 
     def run(
         self, predictions_path: str | None = None, interruption: Interruption | None = None
@@ -187,14 +191,16 @@ class Evaluation:
         """
         if not predictions_path:
             return self._pass(self.loader, None, interruption)
-        labels = [c.name for c in self.tasks.columns() if c.role == "label"]
+        served = self.tasks.served(auxiliary=self.session.settings.export.auxiliary)
+        chosen = None if served is self.tasks else served.output_names()
+        labels = [c.name for c in served.columns() if c.role == "label"]
         columns = [*self.session.settings.evaluation.reserved_columns, *labels]
         loader = self._loader(list(dict.fromkeys(columns)))
         world = self.session.runtime.world
         with PredictionWriter(predictions_path, self.session.inputs(), world) as writer:
 
             def write(outputs: dict[str, Tensor], batch: Batch) -> None:
-                writer.write(prediction_columns(outputs, batch.reserved, None), len(batch))
+                writer.write(prediction_columns(outputs, batch.reserved, chosen), len(batch))
 
             results = self._pass(loader, write, interruption)
         num_rows = sum(world.gather(writer.num_rows))
@@ -287,6 +293,7 @@ class Evaluations:
         self.validation, self.final = Evaluation.of_training(session), Evaluation.final(session)
         self.same = self.final.agrees(self.validation)
         self._predictions = session.settings.evaluation.predictions_path
+        self._first: list[tuple[Evaluation, Quality]] = []  # what their first batches hold
         self._results: dict[int, dict[str, float]] = {}  # by step, since this process started
         self._predicted_at: int | None = None  # the step whose predictions were written
 
@@ -316,7 +323,20 @@ class Evaluations:
         """Read a batch of each. Raises DataError if it cannot be used."""
         for evaluation in (self.validation,) if self.same else (self.validation, self.final):
             if evaluation.path:
-                self.session.runtime.world.each(evaluation.read_first)
+                first = self.session.runtime.world.each(evaluation.read_first)
+                self._first.append((evaluation, first))
+
+    def surprises(self, training: Loader) -> list[str]:
+        """A line for each feature that lacks a row for values of the first batches, but not as
+        often for those that ``training`` has read."""
+        world, lines = self.session.runtime.world, {}
+        trained = Quality.of_all(world.gather(training.quality.to_json()))
+        for evaluation, first in self._first:
+            rows = Quality.of_all(world.gather(first.to_json()))
+            found = rows.surprises(trained, evaluation.flag.lstrip("-"))
+            evaluation.loader.quality.told.update(found)
+            lines |= dict.fromkeys(found.values())
+        return list(lines)
 
     def warn_of_leaks(self, training: Loader) -> None:
         """Warn of labels among the features, and of files that are trained on."""
@@ -326,7 +346,7 @@ class Evaluations:
             if evaluation.path and not self._held_out(evaluation):
                 files = evaluation.loader.source.files
                 name = evaluation.flag.lstrip("-")
-                warn_of_shared_files(training.source.files, files, name)
+                warn_of_shared_files(training.source.files, files, name, self.session.frames)
 
     def after(self, step: int, *, is_last: bool) -> dict[str, float]:
         """Results of a checkpoint; predictions too if it is the last and no other pass follows."""

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -16,18 +16,18 @@ from tzmmoe.data.recorded import FileRecords
 from tzmmoe.errors import CheckpointError, ConfigError
 from tzmmoe.learning.schedules import IdleParts
 from tzmmoe.learning.step import TrainStep
-from tzmmoe.run import folder, state
+from tzmmoe.run import averages, folder, state
 from tzmmoe.run.changes import files, moved, report
 from tzmmoe.run.changes.moved import PathMap
 from tzmmoe.run.ends import Finite, Grace, Interruption, Timeout
 from tzmmoe.run.evaluate import Evaluations
-from tzmmoe.run.finetuning import mapped, partial_restore
+from tzmmoe.run.finetuning import start
 from tzmmoe.run.folder import RunLog
 from tzmmoe.run.history import History
-from tzmmoe.run.profile import Profile
 from tzmmoe.run.progress import Progress, Speed
 from tzmmoe.run.results import TRAINING_RESULTS, results_of_step
 from tzmmoe.run.session import Session
+from tzmmoe.run.shown.profile import Profile
 from tzmmoe.run.shown.summary import Memory, summary
 from tzmmoe.run.trainer import Trainer
 from tzmmoe.system import checkpoint, durable
@@ -96,7 +96,7 @@ class TrainRun:
         if newest:
             self._compare(trainer, self.session.restore(newest))
         else:
-            world.each(self._fine_tune)
+            world.each(lambda: start.take_weights(self.session))
         self.evaluations.read_first()
         self._log_plan(trainer)
         batch, _ = next(trainer.loader.epoch(trainer.position), (None, None))
@@ -105,6 +105,8 @@ class TrainRun:
         batch = (batch or trainer.loader.no_rows()).to(trainer.device)
         with torch.no_grad():
             trainer.step.losses(trainer.step.forward(batch.inputs), batch, None)
+        for line in self.evaluations.surprises(trainer.loader):
+            log.warning("%s", line)
         log.info("%s", trainer.loader.quality.report())
         log.info("the config fits the data; the first batch has %s rows", f"{len(batch):,}")
         if held and not newest:
@@ -167,7 +169,7 @@ class TrainRun:
             self._resume(trainer, saved)
         else:
             trainer.history.keep_until(-1)
-            world.each(self._fine_tune)
+            world.each(lambda: start.take_weights(self.session))
         self.evaluations.read_first()
         if world.is_first:
             durable.write_text(session.model_dir / "pipeline.config", session.settings.text)
@@ -234,6 +236,7 @@ class TrainRun:
                 profiled if world.is_first else (), session.model_dir / "profile", device
             ),
             evaluation_files=self.evaluations.files(),
+            surprises=self.evaluations.surprises,
         )
 
     def _finite(self) -> Finite:
@@ -302,24 +305,26 @@ class TrainRun:
         """
         positions, steps = state.positions(saved)
         positions = self.paths.readings(positions)
-        world, source = trainer.world, trainer.loader.source
+        world, source, stat = trainer.world, trainer.loader.source, self.session.stat
 
         def compared() -> None:
-            found = files.file_changes(saved, self.paths, source.files)
+            found = files.file_changes(saved, self.paths, source.files, stat)
             evaluated = trainer.evaluation_files
-            found.notes += files.evaluation_changes(saved, self.paths, evaluated)
+            found.notes += files.evaluation_changes(saved, self.paths, evaluated, stat)
             accepts, kinds = self.accept_changes, report.RESUMING
             report.report_changes(self.session, saved, kinds, accepts=accepts, files=found)
-            trainer.files = FileRecords(source.files, found.records)
+            trainer.files = FileRecords(source.files, found.records, stat)
 
         world.first(compared)
         return positions, steps
 
     def _restore(self, trainer: Trainer, saved: checkpoint.Checkpoint) -> None:
-        """Weights, and the optimizers' state."""
+        """Weights, their averages, and the optimizers' state."""
         with state.advising(report.misfit_advice(saved)):
             self.session.fingerprint.check(saved)
-            self.session.restore_weights(saved)
+            self.session.restore_weights(saved, averaged=False)
+        if line := averages.restore(saved, trainer.step):
+            log.info("%s", line)
         if self.ignore_restore_optimizer:
             log.info("the optimizers start from scratch")
             return
@@ -330,32 +335,12 @@ class TrainRun:
                 f"{error}\nto continue with the weights alone, pass --ignore_restore_optimizer"
             ) from error
 
-    def _fine_tune(self) -> None:
-        """Take weights of fine_tune_checkpoint, if that is set."""
-        training, session = self.session.settings.training, self.session
-        if not training.fine_tune_checkpoint:
-            return
-        path, model = Path(training.fine_tune_checkpoint), session.built.model
-        if training.fine_tune_ckpt_param_map:  # joins two models, whatever their fingerprints
-            mapping = mapped.read_map(Path(training.fine_tune_ckpt_param_map))
-            log.info("%s", mapped.take_mapped(session.opened(path), model, mapping))
-        elif training.partial_restore:
-            log.info("%s", partial_restore.restore_partially(session.opened(path), session.built))
-        else:
-            log.info("%s", self._take_all(path))
-
-    def _take_all(self, path: Path) -> str:
-        session = self.session
-        hint = "to take what fits and list the rest, set train_config.partial_restore: true"
-        with state.advising(hint):
-            saved = session.matching_checkpoint(path)
-            with state.explained(saved, session.settings.text):
-                return mapped.take_all(saved, session.built.model)
-
     def _log_plan(self, trainer: Trainer) -> None:
         """What will be trained, and which parts will not."""
         log.info("%s", summary(self.session.built.model, trainer.step))
         log.info("%s", Memory.of(trainer.step).line(self.session.free_bytes))
+        if trainer.step.averages:
+            log.info("%s", averages.plan(trainer.step.averages))
         training = trainer.settings
         total = trainer.loader.steps(training.num_steps, training.epochs)
         steps = None if total is None else range(trainer.steps, total)
@@ -366,6 +351,7 @@ class TrainRun:
     def _finish(self, trainer: Trainer) -> dict[str, float]:
         """Choose the final weights and evaluate them; the results."""
         session, watch, step = self.session, trainer.watch, trainer.steps - 1
+        averaged = trainer.step.averaged()
         if watch.stopped:
             restores = watch.restores and watch.stopping.step is not None
             step = watch.stopping.step if restores else step
@@ -373,12 +359,18 @@ class TrainRun:
             if restores:
                 trainer.world.first(lambda: checkpoint.prefer(session.model_dir, step))
                 session.restore(session.model_dir / f"model.ckpt-{step}")
-        results = self.evaluations.finish(step)
+                averaged = nullcontext()  # a checkpoint gives the averages by itself
+        with averaged:
+            results = self.evaluations.finish(step)
         if trainer.world.is_first:
             goes_on = self.interruption.timeout.passed
             best, modules = watch.best, session.modules
             taken = range(trainer.progress.first_step, trainer.steps)
-            end = folder.signpost(session.model_dir, taken, step, best, modules, goes_on=goes_on)
+            end = folder.signpost(
+                *(session.model_dir, taken, step, best, modules),
+                goes_on=goes_on,
+                frames=session.frames,
+            )
             log.info("%s", end)
         return results
 

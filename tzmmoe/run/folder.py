@@ -7,7 +7,7 @@ model_dir was checked.
 import logging
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from logging.handlers import MemoryHandler
 from pathlib import Path
@@ -18,6 +18,7 @@ from tzmmoe.run.history import HISTORY
 from tzmmoe.run.results import EVALUATION_RESULTS, TRAINING_RESULTS, read_results
 from tzmmoe.system import checkpoint, durable
 from tzmmoe.system.durable import check_writable, unwritable
+from tzmmoe.system.localpath import MEMORY
 from tzmmoe.system.lock import BusyError, Lock
 from tzmmoe.system.pathkind import kind_of
 
@@ -133,16 +134,23 @@ def best(model_dir: Path, watched: Best | None) -> Path:
             watched.note(step, lines[step])
     if watched and watched.waited and watched.step is None:
         raise CheckpointError(
-            f"{model_dir}: {watched.key} is undefined in the evaluations of all checkpoints; set "
-            "export_config.best_exporter_metric to another metric, or "
-            'export_config.exporter_type: "latest"'
+            f"{model_dir}: {watched.key} is undefined in the evaluations of all checkpoints; "
+            "choose another metric, or the newest checkpoint by export_config "
+            '{ exporter_type: "latest" per_task_best: false }'
         )
     if watched is None or watched.step is None:
         raise CheckpointError(
             f"{model_dir}: {TRAINING_RESULTS} has no evaluation of any checkpoint, so none is the "
-            'best; set export_config.exporter_type: "latest"'
+            'best; set export_config { exporter_type: "latest" per_task_best: false }'
         )
     return paths[watched.step]
+
+
+def best_of_tasks(model_dir: Path, watched: Mapping[str, Best]) -> dict[Path, list[str]]:
+    """The tasks by their best checkpoint, in order. Raises CheckpointError as ``best`` does."""
+    found = {task: best(model_dir, own) for task, own in watched.items()}
+    order = sorted(set(found.values()), key=lambda path: int(path.name.rpartition("-")[2]))
+    return {path: [task for task, own in found.items() if own == path] for path in order}
 
 
 def signpost(
@@ -153,10 +161,12 @@ def signpost(
     modules: Sequence[str],
     *,
     goes_on: bool,
+    frames: Collection[str] = (),
 ) -> str:
     """What a run did, where its results are, and the next command: to continue a run that
     ``goes_on``, otherwise to export. ``steps`` are those that it took, and ``step`` is that of the
-    final weights, all counted from 0; ``modules`` are allowed."""
+    final weights, all counted from 0; ``modules`` are allowed; ``frames``: those in memory that it
+    read, which no command line can."""
     names = (TRAINING_RESULTS, EVALUATION_RESULTS, HISTORY)
     results = [str(model_dir / name) for name in names if (model_dir / name).exists()]
     checkpoint_line = str(model_dir / f"model.ckpt-{step}")
@@ -170,7 +180,11 @@ def signpost(
     command = f"python -m tzmmoe.export {config} --export_dir {shlex.quote(str(target))}"
     if goes_on:
         command = f"python -m tzmmoe.train {config} --continue_train"
-    if modules:
+    if goes_on and frames:
+        rows = ", ".join(f"{name.removeprefix(MEMORY)}=frame" for name in frames)
+        path = str(model_dir / "pipeline.config")
+        command = f"Pipeline.load({path!r}).fit({rows}, continue_train=True)"
+    elif modules:
         command += f" --allow_modules {','.join(modules)}"
     lines = [_trained(steps, step)]
     lines += [f"  results     {', '.join(results)}"] if results else []

@@ -122,14 +122,15 @@ def results_table(
         if any(f"{word}_{task.name}{suffix}" in values for task in learned)
     ]
     titles = [f"{word}{suffix}" for word, suffix in columns]
-    width = max(len(task.name) for task in learned) + 2
+    names = {t.name: f"{t.name} (auxiliary)" if t.auxiliary else t.name for t in learned}
+    width = max(map(len, names.values())) + 2
     lines = ["task".ljust(width) + "  ".join(title.rjust(9) for title in titles)]
     for task in learned:
         cells = [
             _cell(values.get(f"{word}_{task.name}{suffix}")).rjust(max(9, len(title)))
             for (word, suffix), title in zip(columns, titles, strict=True)
         ]
-        lines.append(task.name.ljust(width) + "  ".join(cells))
+        lines.append(names[task.name].ljust(width) + "  ".join(cells))
     if "regularization" in results:
         lines.append(f"regularization {results['regularization']:.5f}")
     if others := [task.name for task in tasks.tasks if task not in learned]:

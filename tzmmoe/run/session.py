@@ -17,18 +17,20 @@ from tzmmoe.build.features import check_constraints
 from tzmmoe.build.model import Built, build
 from tzmmoe.config import Config, duration
 from tzmmoe.data.encode import Assembler
+from tzmmoe.data.frames.frame import Frame
 from tzmmoe.data.loader import Loader
 from tzmmoe.data.plan.sharing import count
 from tzmmoe.data.reading.base import Source
 from tzmmoe.data.reading.csv import CsvSource
-from tzmmoe.data.reading.files import Reading, expand, open_source
+from tzmmoe.data.reading.files import NO_FRAMES, Reading, expand, open_source
 from tzmmoe.data.reading.partitions import with_partitions
 from tzmmoe.data.reading.split import part_of
+from tzmmoe.data.recorded import FileRecord
 from tzmmoe.data.unfit import check_types
 from tzmmoe.errors import CheckpointError, DataError, Faults
 from tzmmoe.learning.lockstep import Lockstep
 from tzmmoe.nn.norms import BatchNorm
-from tzmmoe.run import folder, state
+from tzmmoe.run import averages, folder, state
 from tzmmoe.run.ends import Watch
 from tzmmoe.run.results import append_results
 from tzmmoe.run.settings import RunSettings
@@ -46,6 +48,7 @@ from tzmmoe.system.runtime import (
 )
 from tzmmoe.tables.placement import Machine, place
 from tzmmoe.tables.sharded import ShardedTables
+from tzmmoe.tasks.taskset import TaskSet
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +94,7 @@ class Session:
     free_bytes: int | None  # of the device, before the model was made
     modules: Sequence[str] = ()  # of the user's, which may be imported
     origins: Mapping[str, str] = field(default_factory=dict)  # of paths, by their flags
+    frames: Mapping[str, Frame] = field(default_factory=dict)  # in memory, by name
     csv_quotes: CsvQuotes = field(default_factory=CsvQuotes)
     owned: folder.Ownership = field(default_factory=folder.Ownership)
 
@@ -103,11 +107,13 @@ class Session:
         needs: Sequence[str] = (),
         trains: bool = False,
         whole: bool = False,
+        frames: Mapping[str, Frame] = NO_FRAMES,
     ) -> "Session":
         """Build everything.
 
         ``needs``: fields of the config that must be set. ``trains``: the model will be trained,
-        which can have faults of its own. ``whole``: each process needs all tables.
+        which can have faults of its own. ``whole``: each process needs all tables. ``frames``: by
+        the names that stand for paths in the config.
 
         Raises:
             ConfigError: all faults at once.
@@ -115,9 +121,7 @@ class Session:
         pipeline, faults, unmet = config.pipeline, Faults(config.faults), Faults()
         free = free_bytes(torch.device("cpu"))
         settings = RunSettings.of(pipeline, faults, trains=trains)
-        for name in needs:
-            if settings.files.lacks(name):
-                faults.add(name, f"is not set; set it, or pass --{name}")
+        settings.files.check(needs, faults)
         spread = 1 if whole or settings.placement.placement == "REPLICATED" else num_processes()
         built = build(pipeline, config.folder, faults, spread, free, config.modules)
         if trains:
@@ -144,7 +148,7 @@ class Session:
             machine = Machine(runtime.world, runtime.device, free, num_neighbours())
             place(built.model, replace(settings.placement, unfit=tuple(unmet)), machine)
         built.model.to(runtime.device)
-        return cls(settings, built, runtime, free, config.modules.allowed, _origins(config))
+        return cls(settings, built, runtime, free, config.modules.allowed, _origins(config), frames)
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
@@ -206,7 +210,7 @@ class Session:
         settings, world = self.settings, self.runtime.world
 
         def opened() -> tuple[Source, Assembler]:
-            files = open_source(path, self.origins.get(flag, flag), self.reading)
+            files = open_source(path, self.origins.get(flag, flag), self.reading, self.frames)
             self.csv_quotes.note(files)
             source = part_of(with_partitions(files), flag, settings.split)
             assembler = Assembler(
@@ -252,6 +256,10 @@ class Session:
                 files += expand(path, "") if path else ()
         return files
 
+    def stat(self, file: str) -> FileRecord:
+        """A file, or a frame, as it is now. Raises OSError."""
+        return self.frames[file].record() if file in self.frames else FileRecord.stat(file)
+
     def opened(self, path: Path) -> checkpoint.Checkpoint:
         """A checkpoint, or the preferred one of a model_dir. Raises CheckpointError."""
         if not (checkpoint.is_checkpoint(path) or checkpoint.find(path)):
@@ -274,22 +282,27 @@ class Session:
         return opened
 
     def restore(self, path: Path) -> checkpoint.Checkpoint:
-        """Load the weights of a checkpoint, or of the preferred one of a model_dir."""
+        """Load the weights of a checkpoint, or of the preferred one of a model_dir; their averages
+        if it has them."""
         advice = "restore these settings; they are in the checkpoint's pipeline.config"
 
         def restored() -> checkpoint.Checkpoint:
             with state.advising(advice):
                 opened = self.matching_checkpoint(path)
-                self.restore_weights(opened)
+                self.restore_weights(opened, averaged=True)
             return opened
 
         opened = self.runtime.world.each(restored)
-        log.info("weights of %s", opened.path)
+        log.info("weights of %s", averages.source(opened))
         return opened
 
-    def restore_weights(self, opened: checkpoint.Checkpoint) -> None:
+    def restore_weights(self, opened: checkpoint.Checkpoint, *, averaged: bool) -> None:
+        """Those to train on with; or, with ``averaged``, their averages if there are any."""
         with state.explained(opened, self.settings.text):
-            state.restore_weights(opened, self.built.model)
+            if averaged:
+                averages.read(opened, state.weights(self.built.model))
+            else:
+                state.restore_weights(opened, self.built.model)
 
     def batches(self, loader: Loader) -> Iterator[Batch]:
         """All rows once. If the tables are sharded, the processes take their batches in lockstep,
@@ -298,6 +311,11 @@ class Session:
             return loader.once()
         lockstep = Lockstep(self.runtime.world)
         return (batch for batch, _ in lockstep.steps(loader.once(), loader.no_rows))
+
+    def served(self, *, auxiliary: bool = False) -> TaskSet:
+        """The tasks that have outputs in exports and predictions, as export_config says;
+        ``auxiliary``: all."""
+        return self.built.tasks.served(auxiliary=auxiliary or self.settings.export.auxiliary)
 
     @torch.no_grad()
     def outputs(self, batch: Batch) -> dict[str, Tensor]:

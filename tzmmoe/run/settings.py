@@ -4,7 +4,7 @@ Each class has the fields of a message that a run needs, under the names of the 
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -40,10 +40,13 @@ class FileSettings:
     def folder(self) -> Path:
         return Path(self.model_dir or "")
 
-    def lacks(self, name: str) -> bool:
-        """Whether a field is not set; test_input_path can replace eval_input_path."""
-        substitute = name == "eval_input_path" and self.test_input_path
-        return not (getattr(self, name) or substitute)
+    def check(self, needs: Sequence[str], faults: Faults) -> None:
+        """Add a fault for each field that is not set; test_input_path can replace
+        eval_input_path."""
+        for name in needs:
+            substitute = name == "eval_input_path" and self.test_input_path
+            if not (getattr(self, name) or substitute):
+                faults.add(name, f"is not set; set it, or pass --{name}")
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,8 @@ class ExportSettings:
     exporter_type: str
     best_exporter_metric: str | None
     metric_larger_is_better: bool | None
+    per_task_best: bool
+    auxiliary: bool
 
 
 @dataclass(frozen=True)
@@ -167,6 +172,7 @@ class RunSettings:
                     optimizer=learning.sparse.optimizer,
                     grad_process=learning.grad_process,
                     precision=learning.precision,
+                    averages=learning.ema is not None,
                 )
                 placement.check()
         word = pipeline.model_config.WhichOneof("model")

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -19,12 +19,12 @@ from tzmmoe.errors import DataError
 from tzmmoe.learning.replicas import align
 from tzmmoe.learning.schedules import IdleParts, Schedules
 from tzmmoe.learning.step import TrainStep
-from tzmmoe.run import state
+from tzmmoe.run import averages, state
 from tzmmoe.run.ends import Finite, Interruption, Watch
 from tzmmoe.run.history import History
-from tzmmoe.run.profile import Profile
 from tzmmoe.run.progress import Progress, Speed
 from tzmmoe.run.session import Session
+from tzmmoe.run.shown.profile import Profile
 from tzmmoe.system import checkpoint
 from tzmmoe.tasks.taskset import TaskSet
 
@@ -70,11 +70,13 @@ class Trainer:
     speed: Speed | None
     profile: Profile
     evaluation_files: Sequence[str] = ()
+    surprises: Callable[[Loader], Sequence[str]] | None = None
     position: Position = field(default_factory=Position)
     steps: int = 0
     _saved_at: int = field(default=0, init=False)  # the steps done at the last save
     _reviewed_at: int = field(default=0, init=False)
     _epochs_done: bool = field(default=False, init=False)
+    _compared: bool = field(default=False, init=False)
     _quality_logged: bool = field(default=False, init=False)
     _goes_on: bool = field(default=False, init=False)  # with files that an earlier run began
     _quality_before: Sequence[dict[str, Any]] = field(default=(), init=False)  # of earlier runs
@@ -84,8 +86,9 @@ class Trainer:
         self.settings, self.model_dir = session.settings.training, session.model_dir
         self.model, self.tasks = session.built.model, session.built.tasks
         self.device, self.world = session.runtime.device, session.runtime.world
-        self.files = FileRecords(self.loader.source.files if self.world.is_first else ())
-        self.evaluated = FileRecords(self.evaluation_files if self.world.is_first else ())
+        files, evaluated = self.loader.source.files, self.evaluation_files
+        self.files = FileRecords(files if self.world.is_first else (), stat=session.stat)
+        self.evaluated = FileRecords(evaluated if self.world.is_first else (), stat=session.stat)
 
     def resume(
         self,
@@ -149,6 +152,7 @@ class Trainer:
         is_whole = not self.world.total(torch.tensor(self.position.row))
         with closing(self.loader.epoch(self.position)) as batches:
             for (batch, position), whole in self.progress.clock.waiting(self._steps(batches)):
+                self._compare_values()
                 self._learn(batch, whole)
                 self.position = position
                 self._stop_on_signal()
@@ -160,6 +164,14 @@ class Trainer:
         if is_whole and self.steps == first_step:
             raise self.loader.lack()
         self._end_epoch(epoch)
+
+    def _compare_values(self) -> None:
+        """Warn, once the first batch is read, of ``surprises`` among the rows to evaluate."""
+        if self._compared or self.surprises is None:
+            return
+        self._compared = True
+        for line in self.surprises(self.loader):
+            self.progress.say(line, logging.WARNING)
 
     def _learn(self, batch: Batch, whole: GlobalBatch) -> None:
         """Take one step and keep account of it."""
@@ -276,7 +288,7 @@ class Trainer:
     def review(self, results: Mapping[str, float] | None = None, *, counts: bool = True) -> None:
         """Act on the ``results`` of the last checkpoint; without them, evaluate it first."""
         if self.evaluate and results is None:
-            with self.interruption.evaluating():
+            with self.interruption.evaluating(), self.step.averaged():
                 results = self.evaluate(self.steps - 1, is_last=self.ends())
             self.model.train()
             self.progress.evaluated(self.steps - 1, results)
@@ -302,8 +314,10 @@ class Trainer:
         randoms = self.world.gather(state.random_state(self.device))
         counted = self.world.gather(self.loader.quality_by_position.until(self.position).to_json())
         quality = Quality.of_all([*self._quality_before, *counted])
-        tensors = weights | state.optimizer_state(self.step) | state.by_rank(randoms)
+        tensors = weights | state.optimizer_state(self.step) | averages.tensors(self.step)
+        tensors |= state.by_rank(randoms)
         json_state = state.json_state(self.step, readings, self.steps)
+        json_state[averages.KEY] = averages.to_json(self.step)
         parts = self.world.gather(self.loader.files_by_position.until(self.position))
         if self.world.is_first:  # which writes them
             records = self.files.until(self.loader.order.files, set().union(*parts))

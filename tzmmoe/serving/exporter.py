@@ -1,8 +1,9 @@
 """A trained model -> a folder that scores rows without the config."""
 
 import json
+import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,19 +22,33 @@ from tzmmoe.serving.jsonfile import parsed
 from tzmmoe.serving.memory import ProgramError
 from tzmmoe.serving.program import check_fit, save, trace
 from tzmmoe.serving.seal import Key
-from tzmmoe.serving.signature import FORMAT
+from tzmmoe.serving.signature import FORMAT, FORMAT_OF_SEVERAL, PROGRAM
 from tzmmoe.system.digest import sha256
 from tzmmoe.system.durable import check_writable, unwritable, written_aside
 from tzmmoe.system.lock import BusyError
 from tzmmoe.tasks.taskset import TaskSet
 
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ExportPart:
+    """A program of an export: ``tasks`` with the weights of step ``step``, which ``restore`` puts
+    into the model."""
+
+    tasks: TaskSet
+    step: int
+    restore: Callable[[], object]
+
 
 @dataclass(frozen=True)
 class Export:
-    """What goes into an export. ``helpers`` are features that only other features read.
+    """What goes into an export. ``helpers`` are features that only other features read. ``tasks``:
+    those with outputs; what only other tasks of the ``model`` need is left out.
 
     ``quality``: what training counted, as ``Quality.to_json`` gives it; None if it is not known.
-    ``key``: what the export is signed with.
+    ``key``: what the export is signed with. ``parts``: its programs, each with some of the tasks;
+    none: one, with the weights that the model has.
     """
 
     model: RankModel
@@ -46,6 +61,7 @@ class Export:
     config: str
     quality: Mapping[str, Any] | None = None
     key: Key | None = None
+    parts: Sequence[ExportPart] = ()
 
     def write(self, directory: Path) -> None:
         """Write ``model.pt2``, ``signature.json``, ``pipeline.config``, the vocabularies, and the
@@ -57,23 +73,40 @@ class Export:
         check_directory(directory)
         try:
             with written_aside(directory) as folder:
-                self._write_files(folder, self._program())
+                self._write_programs(folder)
+                self._write_files(folder)
         except BusyError as error:
             words = f"{directory} is being written by {error}; wait for it, or choose another"
             raise CheckpointError(f"{words} --export_dir") from error
         except OSError as error:
             raise CheckpointError(unwritable(directory, error)) from error
 
-    def _program(self) -> torch.export.ExportedProgram:
+    def _write_programs(self, folder: Path) -> None:
+        if not self.parts:
+            save(self._program(self.tasks), folder / PROGRAM)
+        for name, part in self._named_parts().items():
+            part.restore()
+            save(self._program(part.tasks), folder / name)
+            size_mb = (folder / name).stat().st_size / 1e6
+            of = ", ".join(task.name for task in part.tasks.tasks)
+            log.info("%s: %s with the weights of step %s, %.1f MB", name, of, part.step, size_mb)
+
+    def _named_parts(self) -> dict[str, ExportPart]:
+        """By the file of the program."""
+        numbered = enumerate(self.parts, 1)
+        return {PROGRAM if n == 1 else f"model-{n}.pt2": part for n, part in numbered}
+
+    def _program(self, tasks: TaskSet) -> torch.export.ExportedProgram:
         """Raises CheckpointError if classes of the user's are in it, and it cannot be traced."""
         try:
-            program = trace(self.model.cpu(), self.tasks, self._layout)
-            check_fit(program, self._layout, describe_outputs(self.tasks))
+            model = self.model.cpu().serving(tasks.towers())
+            program = trace(model, tasks, self._layout)
+            check_fit(program, self._layout, describe_outputs(tasks))
             return program
         except ProgramError as error:
             raise CheckpointError(f"the model cannot be exported: {error}") from error
         except RuntimeError as error:
-            losses = [loss for task in self.tasks.tasks for loss in task.losses.values()]
+            losses = [loss for task in tasks.tasks for loss in task.losses.values()]
             kinds = {type(part) for part in (*self.model.modules(), *losses)}
             names = {f"{kind.__module__}.{kind.__qualname__}" for kind in kinds}
             foreign = sorted(
@@ -89,8 +122,7 @@ class Export:
     def _layout(self) -> Layout:
         return Layout.of(self.features)
 
-    def _write_files(self, folder: Path, program: torch.export.ExportedProgram) -> None:
-        save(program, folder / "model.pt2")
+    def _write_files(self, folder: Path) -> None:
         (folder / "pipeline.config").write_text(self.config, encoding="utf-8")
         signature = json.dumps(self._signature(folder), indent=1, ensure_ascii=False)
         try:
@@ -109,9 +141,17 @@ class Export:
             for part in (self.features, self.helpers)
         )
         named = (feature.name for feature in (*self.features, *self.helpers))
-        read = ["model.pt2", *(file for name in named for file in self._files(name).values())]
+        parts = self._named_parts()
+        programs = [
+            {"file": name, "step": part.step, "outputs": part.tasks.output_names()}
+            for name, part in parts.items()
+        ]
+        read = [
+            *(parts or [PROGRAM]),
+            *(file for name in named for file in self._files(name).values()),
+        ]
         return {
-            "format": FORMAT,
+            "format": FORMAT_OF_SEVERAL if parts else FORMAT,
             "tzmmoe": __version__,
             "checksums": seal.CHECKSUMS,
             "sha256": {name: sha256(folder / name) for name in read},
@@ -122,6 +162,7 @@ class Export:
             "features": features,
             "helpers": helpers,
             "training": self._training(),
+            **({"programs": programs} if parts else {}),
         }
 
     def _training(self) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ tensor that is joined with itself forty times, or a product of all rows with all
 """
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,11 @@ class Need:
 
     fixed_bytes: int
     row_bytes: float
+
+    @classmethod
+    def of_all(cls, needs: Sequence["Need"]) -> "Need":
+        """Of programs that run one after the other, and keep what they give."""
+        return cls(sum(n.fixed_bytes for n in needs), sum(n.row_bytes for n in needs))
 
     def of(self, num_rows: float) -> int:
         return self.fixed_bytes + int(num_rows * self.row_bytes)

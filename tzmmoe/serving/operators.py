@@ -29,16 +29,16 @@ OURS = frozenset(
     batch_norm.default bmm.default cat.default clamp.default cos.default cumsum.default
     detach.default div.Tensor einsum.default elu.default embedding_bag.padding_idx exp.default
     expand_as.default flatten.using_ints floor.default ge.Scalar gelu.default gt.Scalar index.Tensor
-    layer_norm.default leaky_relu.default lift_fresh_copy.default linear.default log.default
-    logsumexp.default masked_fill.Scalar matmul.default maximum.default mean.dim minimum.default
-    mul.Tensor neg.default new_zeros.default ones_like.default permute.default pow.Scalar
-    pow.Tensor_Scalar prelu.default reciprocal.default relu.default repeat.default
+    isnan.default layer_norm.default leaky_relu.default lift_fresh_copy.default linear.default
+    log.default logsumexp.default masked_fill.Scalar matmul.default maximum.default mean.dim
+    minimum.default mul.Tensor neg.default new_zeros.default ones_like.default permute.default
+    pow.Scalar pow.Tensor_Scalar prelu.default reciprocal.default relu.default repeat.default
     repeat_interleave.self_Tensor repeat_interleave.self_int reshape.default rsqrt.default
     rsub.Scalar select.int selu.default sigmoid.default silu.default sin.default slice.Tensor
     softmax.int split.Tensor split_with_sizes.default sqrt.default square.default squeeze.dim
     squeeze.dims stack.default sub.Tensor sum.dim_IntList sym_size.int tanh.default to.dtype
     transpose.int tril.default triu.default unbind.int unflatten.int unsqueeze.default view.default
-    view_as.default where.ScalarOther where.self zeros.default zeros_like.default
+    view_as.default where.ScalarOther where.ScalarSelf where.self zeros.default zeros_like.default
     """.split()
 )
 OF_USERS = frozenset(
@@ -46,7 +46,7 @@ OF_USERS = frozenset(
     for name in """
     acos.default asin.default atan.default atan2.default ceil.default celu.default cosh.default
     erf.default erfc.default exp2.default expm1.default hardsigmoid.default hardswish.default
-    hardtanh.default isfinite.default isinf.default isnan.default log10.default log1p.default
+    hardtanh.default isfinite.default isinf.default log10.default log1p.default
     log2.default log_sigmoid.default logit.default mish.default nan_to_num.default relu6.default
     round.default sign.default sinh.default softplus.default tan.default trunc.default
 
@@ -55,7 +55,7 @@ OF_USERS = frozenset(
     floor_divide.default fmod.Scalar fmod.Tensor ge.Tensor gt.Tensor le.Scalar le.Tensor lerp.Scalar
     lerp.Tensor logaddexp.default logical_and.default logical_not.default logical_or.default
     logical_xor.default lt.Scalar lt.Tensor mul.Scalar ne.Scalar ne.Tensor pow.Tensor_Tensor
-    remainder.Scalar remainder.Tensor rsub.Tensor sub.Scalar where.Scalar where.ScalarSelf
+    remainder.Scalar remainder.Tensor rsub.Tensor sub.Scalar where.Scalar
     xlogy.Tensor
 
     all.default all.dim any.default any.dim argmax.default argmin.default cummax.default

@@ -7,19 +7,23 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tzmmoe.data.frames.arrow import (
+    FAILURES,
+    exported,
+    first_line,
+    is_pandas,
+    series_array,
+    without_views,
+)
 from tzmmoe.data.reading.base import Chunk, FileRows
+from tzmmoe.data.reading.parts import batch_of
 from tzmmoe.errors import DataError, did_you_mean
 from tzmmoe.features import Feature
-from tzmmoe.features.column import decoded, is_list
 from tzmmoe.serving.cells import Cells, Column, Unfit
 from tzmmoe.serving.service.faults import RowFaults
 from tzmmoe.serving.service.limits import NAME, NO_LIMITS, Limits
 
 FORMS = "pass a list of dicts, an Arrow table or a DataFrame"
-# What Arrow, pandas and polars raise for columns that they cannot pass on.
-FAILURES = (pa.ArrowException, TypeError, ValueError, OverflowError)
-
-VIEWS = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 
 Arrays = Sequence[pa.Array]  # one array of all cells, or one for each cell
 
@@ -59,7 +63,7 @@ class CellChunk(Chunk):
                 name: pa.nulls(len(array)) if array.null_count == len(array) else array
                 for name, array in zip(part.schema.names, part.columns, strict=True)
             }
-            parts.append(_of_arrays(arrays, part.num_rows))
+            parts.append(batch_of(arrays, part.num_rows))
         parts = [part for part in parts if part.num_rows] or parts[:1]
         return replace(chunk, parts=tuple(parts))
 
@@ -105,7 +109,7 @@ class RequestReader:
         """
         if isinstance(rows, Sequence) and not isinstance(rows, str | bytes):
             return self._of_dicts(rows, faults)
-        if hasattr(rows, "iloc") and hasattr(rows, "columns"):
+        if is_pandas(rows):
             return self._of_pandas(rows, faults)
         if not isinstance(rows, pa.RecordBatch | pa.Table):
             rows = _table(rows, self.limits)
@@ -121,7 +125,7 @@ class RequestReader:
         self._check_sizes(dict(zip(self.columns, batch.columns, strict=True)), faults)
         columns = batch.columns
         if faults.are_collected:  # rows will be taken out
-            columns = [_without_views(array) for array in columns]
+            columns = [without_views(array) for array in columns]
         arrays = [
             column.narrowed(array)
             for column, array in zip(self.columns.values(), columns, strict=True)
@@ -156,10 +160,7 @@ class RequestReader:
             if series.dtype == object or not len(series):
                 cells[name] = Cells(series.tolist())
                 continue
-            try:
-                array = pa.array(series, from_pandas=True)
-            except FAILURES as error:
-                raise DataError(f"{NAME}, column {name!r}: {_first_line(error)}") from error
+            array = series_array(series, NAME, name)
             if isinstance(array, pa.ChunkedArray):
                 array = _batch(pa.table({name: array}), [name]).column(0)
             cells[name] = array
@@ -184,7 +185,7 @@ class RequestReader:
         }
         mixed = {name: column for name, column in arrays.items() if len(column) > 1}
         if not mixed:
-            batch = _of_arrays({name: column[0] for name, column in arrays.items()}, num_rows)
+            batch = batch_of({name: column[0] for name, column in arrays.items()}, num_rows)
             return Request(CellChunk(0, (batch,), (FileRows(NAME, 0, num_rows),)))
         keys = list(zip(*(_types(column) for column in mixed.values()), strict=True))
         groups = {key: number for number, key in enumerate(dict.fromkeys(keys))}
@@ -199,7 +200,7 @@ class RequestReader:
                 else column[0].take(pa.array(rows))
                 for name, column in arrays.items()
             }
-            batches.append(_of_arrays(part, len(rows)))
+            batches.append(batch_of(part, len(rows)))
         file_rows = tuple(FileRows(NAME, int(row), 1) for row in order)
         return Request(CellChunk(0, tuple(batches), file_rows), np.argsort(order))
 
@@ -232,7 +233,7 @@ class RequestReader:
     def _arrays(self, column: Column, cells: Cells | pa.Array, faults: RowFaults) -> Arrays:
         """One array if all cells have values of one type, else one for each."""
         if isinstance(cells, pa.Array):
-            return [column.narrowed(_without_views(cells) if faults.are_collected else cells)]
+            return [column.narrowed(without_views(cells) if faults.are_collected else cells)]
         if faults:
             cells = Cells([None if row in faults else c for row, c in enumerate(cells.all)])
         array = column.array(cells)
@@ -275,47 +276,23 @@ def _joined(arrays: Arrays, kind: pa.DataType) -> pa.Array:
     )
 
 
-def _of_arrays(arrays: Mapping[str, pa.Array], num_rows: int) -> pa.RecordBatch:
-    if not arrays:  # without columns, Arrow would forget the number of rows
-        return pa.RecordBatch.from_struct_array(pa.array([{}] * num_rows, pa.struct([])))
-    return pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
-
-
-def _table(rows: Any, limits: Limits) -> pa.Table | pa.RecordBatch:
+def _table(rows: Any, limits: Limits) -> pa.Table:
     """The Arrow rows of an object that exports them. Too many are not read to the end."""
+    stream = exported(rows, NAME, FORMS)
     try:
-        if hasattr(rows, "__arrow_c_stream__"):
-            batches, count = [], 0
-            reader = pa.RecordBatchReader.from_stream(rows)
-            for batch in reader:
-                count += batch.num_rows
-                limits.check_rows(count)
-                batches.append(batch)
-            return pa.Table.from_batches(batches, reader.schema)
-        if hasattr(rows, "__arrow_c_array__"):
-            return pa.record_batch(rows)
+        batches, count = [], 0
+        for batch in stream:
+            count += batch.num_rows
+            limits.check_rows(count)
+            batches.append(batch)
     except FAILURES as error:
-        raise DataError(f"{NAME}: cannot be read as Arrow rows: {_first_line(error)}") from error
-    raise DataError(f"{NAME}: its type is {type(rows).__name__}; {FORMS}")
-
-
-def _without_views(array: pa.Array) -> pa.Array:
-    """The same in types that Arrow can take rows of."""
-    kind = array.type
-    if not is_list(kind):
-        return decoded(array) if kind in VIEWS else array
-    array = decoded(array)
-    text = VIEWS.get(array.type.value_type)
-    return array if text is None else array.cast(pa.large_list(text))
+        raise DataError(f"{NAME}: cannot be read as Arrow rows: {first_line(error)}") from error
+    return pa.Table.from_batches(batches, stream.schema)
 
 
 def _batch(table: pa.Table, names: Sequence[str]) -> pa.RecordBatch:
     """The rows of a table as one record batch, even if there are none."""
     if not names:
-        return _of_arrays({}, table.num_rows)
+        return batch_of({}, table.num_rows)
     batches = table.select(names).unify_dictionaries().combine_chunks().to_batches()
     return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

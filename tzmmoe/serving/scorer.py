@@ -58,7 +58,7 @@ class Scorer:
 
     def __init__(
         self,
-        program: torch.export.ExportedProgram,
+        programs: Sequence[torch.export.ExportedProgram],
         features: list[Feature],
         helpers: list[Feature],
         reading: Reading,
@@ -67,8 +67,11 @@ class Scorer:
         training: Mapping[str, Any] | None = None,
     ) -> None:
         if device.type != "cpu":
-            program = torch.export.passes.move_to_device_pass(program, device)
-        self._run = program.module()
+            move = torch.export.passes.move_to_device_pass
+            programs = [move(program, device) for program in programs]
+        self._programs = [program.module() for program in programs]
+        self._files: Sequence[str] = ()  # of the programs
+        self._order: Sequence[str] = ()  # of the outputs
         self.features, self.helpers = features, helpers
         self.assembler = Assembler(features, (), helpers=helpers)
         self.reading = reading
@@ -143,13 +146,17 @@ class Scorer:
         if not (folder / NAME).exists():
             raise CheckpointError(not_an_export(folder, in_python=in_python))
         signature = Signature.read(folder, modules, Key.read(key_file))
-        program = load(folder / "model.pt2")
-        try:
-            need = check_fit(program, Layout.of(signature.features), signature.outputs)
-        except (ProgramError, *UNREADABLE) as error:
-            raise _rejected(folder, error) from error
+        programs, needs = [], []
+        for file, names in signature.programs.items():
+            programs.append(load(folder / file))
+            outputs = {name: signature.outputs[name] for name in names}
+            try:
+                layout = Layout.of(signature.features)
+                needs.append(check_fit(programs[-1], layout, outputs))
+            except (ProgramError, *UNREADABLE) as error:
+                raise _rejected(folder / file, error) from error
         scorer = cls(
-            program,
+            programs,
             signature.features,
             signature.helpers,
             signature.reading,
@@ -157,7 +164,8 @@ class Scorer:
             training=signature.training,
         )
         scorer._own_errors = OwnErrors(modules)
-        scorer._need = need
+        scorer._need = Need.of_all(needs)
+        scorer._order, scorer._files = list(signature.outputs), list(signature.programs)
         key = None if key_file is None else os.path.abspath(local(key_file, "--key_file"))
         scorer._source = (str(folder.absolute()), device, modules.allowed, key)
         scorer._digest = sha256(folder / NAME)
@@ -259,10 +267,13 @@ class Scorer:
         )
         with memory_named(self._translate(words)):
             inputs = program_inputs(batch.to(self.device).inputs, self.assembler.layout)
-            try:
-                return outputs_of(self._run, inputs, len(batch))
-            except ProgramError as error:
-                raise _rejected(Path(self._source[0]), error) from error
+            outputs = {}
+            for file, run in zip(self._files, self._programs, strict=True):
+                try:
+                    outputs |= outputs_of(run, inputs, len(batch))
+                except ProgramError as error:
+                    raise _rejected(Path(self._source[0]) / file, error) from error
+            return {name: outputs[name] for name in self._order}
 
     def _check_memory(self, batch: Batch) -> None:
         """Before anything is allocated; what takes little is not worth a look at the system."""
@@ -316,8 +327,8 @@ class Scorer:
         return Loader(source, assembler, delivery, count(source, world))
 
 
-def _rejected(folder: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(f"{folder / 'model.pt2'}: rejected, since {error}; export it again")
+def _rejected(file: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{file}: rejected, since {error}; export it again")
 
 
 def _spread(output: Tensor, good: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """signature.json: what an exported program takes and gives, and how rows become its inputs."""
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from tzmmoe.system.digest import sha256
 log = logging.getLogger(__name__)
 
 FORMAT = 1
+FORMAT_OF_SEVERAL = 2  # programs
+PROGRAM = "model.pt2"
 NAME = "signature.json"
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, ConfigError)
 
@@ -45,13 +47,15 @@ FEATURE_WORDS: Mapping[str, Collection[str | None]] = {
 @dataclass(frozen=True)
 class Signature:
     """What a Scorer needs beside the program. ``outputs``: as ``exporter.describe_outputs`` gives
-    them. ``training``: what training counted; None if the export does not know it."""
+    them. ``training``: what training counted; None if the export does not know it. ``programs``:
+    {file: the names of its outputs}."""
 
     features: list[Feature]
     helpers: list[Feature]
     reading: Reading
     outputs: Mapping[str, Any]
     training: Mapping[str, Any] | None
+    programs: Mapping[str, Sequence[str]]
 
     @classmethod
     def read(cls, folder: Path, modules: Modules, key: Key | None) -> "Signature":
@@ -64,9 +68,10 @@ class Signature:
         try:
             sums = seal.check(folder, key)
             content = parsed(own_file(folder, NAME).read_bytes())
-            if content["format"] != FORMAT:
+            if content["format"] not in (FORMAT, FORMAT_OF_SEVERAL):
                 raise CheckpointError(
-                    f"{folder} has format {content['format']}; this version reads format {FORMAT}"
+                    f"{folder} has format {content['format']}; this version reads the formats "
+                    f"{FORMAT} and {FORMAT_OF_SEVERAL}"
                 )
             _check_sums(folder, content, sums)
             _check_words("setting", content["setting"], SETTING_WORDS)
@@ -80,10 +85,27 @@ class Signature:
                 [make_feature(each, setting, content["sha256"], modules) for each in content[part]]
                 for part in ("features", "helpers")
             )
-            reading = Reading(**content["reading"])
-            return cls(features, helpers, reading, dict(content["outputs"]), training)
+            reading, outputs = Reading(**content["reading"]), dict(content["outputs"])
+            programs = _programs(content, outputs)
+            return cls(features, helpers, reading, outputs, training, programs)
         except UNREADABLE as error:
             raise CheckpointError(f"{folder}: is not an export: {error}") from error
+
+
+def _programs(content: Mapping[str, Any], outputs: Collection[str]) -> dict[str, list[str]]:
+    """The outputs of each program. Raises ValueError unless each output is of exactly one, and
+    each program has a checksum."""
+    if content["format"] == FORMAT:
+        return {PROGRAM: list(outputs)}
+    listed = [(part["file"], list(part["outputs"])) for part in content["programs"]]
+    names = [name for _, own in listed for name in own]
+    files = [file for file, _ in listed]
+    if sorted(names) != sorted(outputs) or len(set(files)) < len(files):
+        raise ValueError(f"{NAME}: programs: each output must be of one program, listed once")
+    for file in files:
+        if file not in content["sha256"]:
+            raise KeyError(f"no checksum of {file!r}")
+    return dict(listed)
 
 
 def _check_sums(folder: Path, content: Mapping, sums: Mapping[str, str] | None) -> None:

@@ -6,7 +6,18 @@ from urllib.parse import unquote, urlsplit
 
 from tzmmoe.errors import ConfigError
 
+MEMORY = "memory:"  # begins the names of frames, which stand where paths do
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def is_frame(path: str) -> bool:
+    """Whether a path is the name of a frame in memory, such as ``memory:train``."""
+    return path.startswith(MEMORY)
+
+
+def absolute(path: str) -> str:
+    """The absolute path of a file; the name of a frame as it is."""
+    return path if is_frame(path) else os.path.abspath(path)
 
 
 def local(path: str | os.PathLike, where: str) -> str:

@@ -12,6 +12,7 @@ ARGUMENTS = {
     "continue_train": "continue_train=True",
     "ignore_restore_optimizer": "ignore_restore_optimizer=True",
     "accept_changes": "accept_changes=True",
+    "auxiliary": "auxiliary=True",
     "set": "settings",
     "edit_config_json": "edits_json",
     "pipeline_config": "path",
@@ -21,6 +22,11 @@ FIELDS = {
     **{name: name for name in ("model_dir", "train_input_path", "eval_input_path")},
     "test_input_path": "test_input_path",
     "fine_tune_checkpoint": "train_config.fine_tune_checkpoint",
+}
+# What takes a frame in memory in place of their files.
+FRAMES = {
+    "train_input_path": ", or fit(train=frame)",
+    "eval_input_path": ", or fit(eval=frame) or evaluate(frame)",
 }
 WHOLE = {"--map_path OLD=NEW": 'map_path="OLD=NEW"'}
 BOTH = re.compile(r"--allow_modules \S+, in Python (allow_modules=)")
@@ -40,7 +46,7 @@ def in_python(text: str, arguments: Mapping[str, str] = ARGUMENTS) -> str:
 
 def _passed(flag: str, arguments: Mapping[str, str]) -> str:
     if flag in FIELDS:
-        return f'settings={{"{FIELDS[flag]}": ...}}'
+        return f'settings={{"{FIELDS[flag]}": ...}}{FRAMES.get(flag, "")}'
     return arguments.get(flag, f"{flag}=")
 
 

@@ -4,7 +4,7 @@ Where FBGEMM's table-batched embeddings have an optimizer (``EXACT_*``), its def
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,12 +25,14 @@ class SparseOptimizer(torch.optim.Optimizer):
     """Takes ``torch.sparse_coo`` gradients, whose ids may repeat, and dense ones.
 
     State is made at once, not at first use. ``steps`` counts the steps, for definitions that need
-    the number.
+    the number. ``before_update`` is called with each parameter and its distinct rows (U,) that are
+    about to change.
     """
 
     def __init__(self, tables: TrainedTables, *, lr: float) -> None:
         super().__init__([parameter for parameter, _ in tables], {"lr": lr})
         self.steps = 0
+        self.before_update: Callable[[nn.Parameter, Tensor], None] | None = None
         self._trained = dict(tables)
         for parameter, _ in tables:
             self.state[parameter] = self.make_state(parameter.detach())
@@ -56,6 +58,8 @@ class SparseOptimizer(torch.optim.Optimizer):
                     grad = grad / scale
                     if not bool(grad.isfinite().all()):
                         continue
+                if self.before_update:
+                    self.before_update(parameter, rows)
                 self.update(parameter, rows, grad, self.state[parameter], group["lr"])
 
 

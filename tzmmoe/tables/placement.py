@@ -36,7 +36,7 @@ MISSING = (
 @dataclass(frozen=True)
 class PlacementRequest:
     """Where a run wants its tables. ``optimizer``: None if nothing is trained; ``unfit``: the
-    faults of constraints that cannot be met."""
+    faults of constraints that cannot be met; ``averages``: whether the weights are averaged."""
 
     placement: str  # AUTO, REPLICATED or SHARDED
     constraints: Constraints
@@ -45,6 +45,7 @@ class PlacementRequest:
     grad_process: str = ""
     precision: str = ""
     unfit: tuple[Fault, ...] = ()
+    averages: bool = False
 
     def obstacle(self) -> str:
         """Why tables cannot be sharded; empty if they can."""
@@ -61,6 +62,8 @@ class PlacementRequest:
             return 'does not work with grad_process: "pcgrad": tables step in the backward pass'
         if self.precision == "FP16":
             return "does not work with FP16's scaled gradients; use BF16"
+        if self.averages:
+            return "does not work with train_config.ema: tables step in the backward pass"
         return ""
 
     def check(self) -> None:
@@ -170,7 +173,7 @@ def _tables(modules: Mapping[str, Tables]) -> list[Table]:
 
 
 def _bytes(table: Table, request: PlacementRequest) -> int:
-    """Of a table with its optimizer's state."""
+    """Of a table with its optimizer's state, and its averages, which an evaluation copies."""
     weight = nn.Parameter(torch.empty(table.rows, table.dim, device="meta"))
     tensors = [weight]
     if request.optimizer and table.trainable:
@@ -178,6 +181,9 @@ def _bytes(table: Table, request: PlacementRequest) -> int:
         with within(word):
             optimizer = sparse_optimizer([(weight, table.rows)], word, arguments)
         tensors += optimizer.state[weight].values()
+        if request.averages:
+            log_decays = torch.empty(table.rows, dtype=torch.float64, device="meta")
+            tensors += [weight, weight, log_decays]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 

@@ -23,6 +23,10 @@ class Relation:
         """The logits of the task ``name``, from those of all towers."""
         return towers[name]
 
+    def reads(self, name: str) -> Sequence[str] | None:
+        """The towers that ``logits`` reads; None: perhaps all."""
+        return [name] if type(self).logits is Relation.logits else None
+
     def labels(self, own: Tensor, columns: Mapping[str, Tensor]) -> Tensor:
         """The label of each row, NaN where missing, from the task's own and other columns."""
         return own
@@ -44,6 +48,9 @@ class Product(Relation):
 
     def logits(self, name: str, towers: Mapping[str, Tensor]) -> Tensor:
         return reduce(logit_of_product, [towers[tower].float() for tower in self.towers])
+
+    def reads(self, name: str) -> Sequence[str]:
+        return self.towers
 
     def labels(self, own: Tensor, columns: Mapping[str, Tensor]) -> Tensor:
         parts = torch.stack([own, *(columns[name] for name in self.events)])

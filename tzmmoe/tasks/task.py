@@ -58,7 +58,9 @@ class Task:
     makes of several. A loss gets the logits, with ``activation`` applied unless that is the loss's
     own link. ``loss_weights``: of the losses, 1 where there is none; ``learned_weights``: the
     losses whose weights are learned instead. ``links``: for a task without losses, which is not
-    learned by itself, the losses that say what its logits mean.
+    learned by itself, the losses that say what its logits mean. ``label_classes``: the texts of the
+    label by class; empty if it holds numbers. ``auxiliary``: the task has no outputs in exports and
+    predictions.
     """
 
     name: str
@@ -75,6 +77,8 @@ class Task:
     activation: str = ""  # of the logits, by a name of Keras
     relation: Relation = field(default_factory=Relation)
     links: Sequence[Loss] = ()
+    label_classes: tuple[str, ...] = ()
+    auxiliary: bool = False
     baseline: LabelSpread = field(default_factory=LabelSpread, compare=False)
 
     def separate(self) -> "Task":
@@ -153,9 +157,10 @@ class Task:
         """The columns that the task reads in addition to the features; ``measured``: also those
         that only metrics read."""
         kinds = [loss.label_kind(self.num_class) for loss in self._links]
-        of_label = f"the label of {self.in_messages}"
+        of_label, texts = f"the label of {self.in_messages}", self.label_classes
         columns = [
-            Column(self.label, "label", k.low, k.high, k.num_classes, of_label) for k in kinds
+            Column(self.label, "label", k.low, k.high, k.num_classes, texts, of_label)
+            for k in kinds
         ]
         columns += self.relation.columns()
         if self.sample_weight:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -51,6 +51,9 @@ class TaskSet:
             if first.role != column.role:
                 words = f"{column.name!r} is used as {first.role} and as {column.role}"
                 raise ConfigError.at("", f"{words}; use a different column for one of them")
+            if first.texts and column.texts and first.texts != column.texts:
+                words = f"{column.name!r} has other label_classes as {first.reader} than as"
+                raise ConfigError.at("", f"{words} {column.reader}; list the same in both")
             columns[column.name] = first.meet(column)
         return list(columns.values())
 
@@ -72,6 +75,37 @@ class TaskSet:
                         many = f"which has {other.num_class} logits instead of 1"
                         faults.add("", f"{reads}, {many}; name another task")
         faults.stop()
+
+    def served(self, *, auxiliary: bool = False) -> "TaskSet":
+        """The tasks that have outputs in exports and predictions; ``auxiliary``: all of them."""
+        if auxiliary or not any(task.auxiliary for task in self.tasks):
+            return self
+        return self.part([task.name for task in self.tasks if not task.auxiliary], further=True)
+
+    def part(self, names: Collection[str], *, further: bool) -> "TaskSet":
+        """Some of the tasks, by name; ``further``: with the outputs that are not a task's."""
+        part = TaskSet([task for task in self.tasks if task.name in names], self.weighting)
+        part.further = self.further if further else {}
+        return part
+
+    def best_keys(self) -> dict[str, str]:
+        """{task: the key of its evaluation by which checkpoints are compared}: its first metric
+        of which larger or smaller is better, else its first loss, else the total."""
+        natures, keys = self.larger_is_better(), {}
+        for task in self.tasks:
+            own = [*task.named_metrics(), *(f"{word}_{task.name}" for word in task.losses)]
+            keys[task.name] = next((k for k in own if natures[k] is not None), "val_loss")
+        return keys
+
+    def towers(self) -> set[str] | None:
+        """The towers whose logits the tasks read; None: perhaps all."""
+        reads = [task.relation.reads(task.name) for task in self.tasks]
+        return None if None in reads else {name for names in reads for name in names}
+
+    def output_names(self) -> list[str]:
+        """What ``predict`` gives, in order."""
+        names = [f"{kind}_{task.name}" for task in self.tasks for kind in task.outputs()]
+        return [*names, *self.further]
 
     def learned(self) -> list[Task]:
         """The tasks with losses of their own."""

@@ -12,6 +12,7 @@ from written import changed
 from tzmmoe.learning.settings import LearningSettings
 from tzmmoe.registry import fields
 
+AVERAGED = "use_moving_average: true"
 CONSTANT = "learning_rate { constant_learning_rate { learning_rate: 0.01 } }"
 
 
@@ -168,6 +169,38 @@ def test_the_multiplier_of_embeddings_scales_all_rates_of_the_tables(tmp_path: P
     assert "embedding_learning_rate_multiplier multiplies the rate of the tables" in made.plain
 
 
+TABLES = "EasyRec averages those of the optimizers that have use_moving_average"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "decay", "is_of_all"),
+    [
+        (AVERAGED, None, 0.9999, True),
+        (f"{AVERAGED} moving_average_decay: 0.99", None, 0.99, True),
+        (AVERAGED, AVERAGED, 0.9999, True),
+        ("", f"{AVERAGED} moving_average_decay: 0.5", 0.5, False),
+        (AVERAGED, "", 0.9999, False),
+        ("moving_average_decay: 0.5", None, None, True),
+        ("use_moving_average: false", "", None, True),
+    ],
+)
+def test_moving_averages_become_ema_and_the_report_says_what_differs(
+    tmp_path: Path, first: str, second: str | None, decay: float | None, is_of_all: bool
+) -> None:
+    """EasyRec's default decay is written out, since ours is another."""
+    theirs = [
+        f"optimizer_config {{ lazy_adam_optimizer {{ {CONSTANT} }} {more} }}"
+        for more in (first, second)
+        if more is not None
+    ]
+    made = training(tmp_path, "\n".join(theirs))
+    assert made.train.HasField("ema") == (decay is not None)
+    assert decay is None or made.train.ema.decay == decay
+    said = " ".join(made.said.differences)
+    assert ("evaluates and exports the trained weights" in said) == (decay is not None)
+    assert (TABLES in said) == (not is_of_all)
+
+
 @pytest.mark.parametrize(
     ("theirs", "path", "words"),
     [
@@ -184,8 +217,9 @@ def test_the_multiplier_of_embeddings_scales_all_rates_of_the_tables(tmp_path: P
          "give adamw_optimizer"),
         (f"optimizer_config {{ ftrl_optimizer {{ {CONSTANT} l2_shrinkage_reg: 1 }} }}",
          "l2_shrinkage_reg", "not supported"),
-        (f"optimizer_config {{ adam_optimizer {{ {CONSTANT} }} use_moving_average: true }}",
-         "use_moving_average", "averages of the weights are not supported yet"),
+        (f"optimizer_config {{ adam_optimizer {{ {CONSTANT} }} {AVERAGED} }} optimizer_config "
+         f"{{ adam_optimizer {{ {CONSTANT} }} {AVERAGED} moving_average_decay: 0.9 }}",
+         "optimizer_config[1].moving_average_decay", "is 0.9, and 0.9999 in the first; give both"),
         (f"optimizer_config {{ adam_optimizer {{ {CONSTANT} }} }}" * 3, "optimizer_config",
          "has 3 optimizers"),
     ],

@@ -143,6 +143,18 @@ def test_the_draft_of_every_kind_of_column_trains(everything):
     assert all(math.isfinite(value) for value in metrics.values())
 
 
+@pytest.mark.parametrize("evaluates", [True, False])
+def test_a_draft_averages_its_weights_and_bears_one_bad_evaluation(tmp_path, evaluates):
+    pq.write_table(pa.table({"click": CLICK, "heat": HEAT}), tmp_path / "valid.pq")
+    flags = ["--eval_data", str(tmp_path / "valid.pq")] * evaluates
+    config = draft(tmp_path, {"click": CLICK, "heat": HEAT}, "click", *flags)
+    training = load(config).pipeline.train_config
+    assert training.ema.decay == 0.999
+    assert training.HasField("early_stopping") == evaluates
+    assert training.early_stopping.patience == 2 * evaluates
+    assert "averages of the weights: steadier, most of all for rare labels" in config.read_text()
+
+
 def test_a_draft_learns_by_its_own_schedule(tmp_path):
     """From numbers and words of half of the rows what the other half holds."""
     half = ROWS // 2

@@ -24,7 +24,7 @@ class Kind(Enum):
 # Everything below these messages is of one kind. A setting that an optimizer gets some day is one
 # of learning, whatever it is; likewise for the others.
 SUBTREES = {
-    **dict.fromkeys(("SparseOptimizer", "DenseOptimizer", "GradScaler"), Kind.LEARNING),
+    **dict.fromkeys(("SparseOptimizer", "DenseOptimizer", "GradScaler", "EMA"), Kind.LEARNING),
     **dict.fromkeys(("GradClipping", "EarlyStopping"), Kind.LEARNING),
     **dict.fromkeys(("ParameterConstraints", "TrainSpeedLogger", "TensorBoard"), Kind.NONE),
     **dict.fromkeys(("ExportConfig", "EvalConfig"), Kind.NONE),
@@ -89,7 +89,7 @@ _FIELDS: dict[str, dict[Kind, str]] = {
         Kind.FINGERPRINT: "embedding_dim boundaries",
         Kind.LEARNING: _TABLE,
     },
-    "RawFeature.dense_emb": {Kind.SHAPE: "autodis mlp"},
+    "RawFeature.dense_emb": {Kind.SHAPE: "autodis mlp periodic piecewise_linear"},
     "CustomFeature": {
         Kind.KEY: "feature_name",
         Kind.MEANING: "expression embedding_name value_dim pooling default_value separator "
@@ -102,6 +102,12 @@ _FIELDS: dict[str, dict[Kind, str]] = {
         Kind.FINGERPRINT: "num_channels",
         Kind.MEANING: "temperature keep_prob",
     },
+    "Periodic": {
+        Kind.SHAPE: "frequencies",
+        Kind.LEARNING: "sigma",
+        Kind.MEANING: "activation",
+    },
+    "PiecewiseLinear": {Kind.MEANING: "activation"},
     "FeatureGroup": {
         Kind.KEY: "group_name",
         Kind.FINGERPRINT: "feature_names",
@@ -165,10 +171,11 @@ _FIELDS: dict[str, dict[Kind, str]] = {
     "TaskTower": {
         Kind.KEY: "tower_name",
         Kind.MEANING: "label_name task_space_indicator_label task_space_indicator_name "
-        "task_space_indicator_value output_activation relation_tower_names",
+        "task_space_indicator_value output_activation relation_tower_names label_classes",
         Kind.FINGERPRINT: "num_class",
         Kind.RESULTS: "weight sample_weight_name use_sample_weight in_task_space_weight "
         "out_task_space_weight",
+        Kind.NONE: "auxiliary",
     },
     "Loss.loss": {
         Kind.MEANING: "binary_cross_entropy softmax_cross_entropy l2_loss binary_focal_loss "

@@ -51,6 +51,7 @@ def canonicalize(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
     if pipeline.data_config.HasField("input_fields_str"):
         _input_fields(pipeline.data_config, faults)
         written["data_config.input_fields"] = INPUT_FIELDS
+    written |= _averages(pipeline, faults)
     return written | spread_optimizer(pipeline.train_config, faults)
 
 
@@ -98,6 +99,33 @@ def _input_fields(config: DataConfig, faults: Faults) -> None:
     config.ClearField("input_fields_str")
 
 
+def _averages(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
+    """``ema`` of the dense optimizer -> that of train_config; use_dense_ema goes."""
+    config, written = pipeline.train_config, {}
+    for name in ("dense_optimizer", "optimizer"):
+        optimizer, path = getattr(config, name), f"train_config.{name}.ema"
+        if not optimizer.HasField("ema"):
+            continue
+        if config.HasField("ema") and config.ema != optimizer.ema:
+            faults.add(path, "is set, and so is train_config.ema; keep train_config.ema")
+        elif not config.HasField("ema"):
+            config.ema.CopyFrom(optimizer.ema)
+            written[EMA] = path
+        optimizer.ClearField("ema")
+    for name in ("eval_config", "export_config"):
+        part, path = getattr(pipeline, name), f"{name}.use_dense_ema"
+        if not part.HasField("use_dense_ema"):
+            continue
+        if part.use_dense_ema and not config.HasField("ema"):
+            faults.add(path, f"is true, but no averages are kept; set {EMA} {{}}, or remove this")
+        elif config.HasField("ema") and not part.use_dense_ema:
+            words = f"is false, but averages are always used; remove this, or {EMA}"
+            faults.add(path, words)
+        part.ClearField("use_dense_ema")
+    return written
+
+
+EMA = "train_config.ema"
 PATH = "train_config.optimizer"
 BOTH = "sparse_optimizer and dense_optimizer"
 # Optimizer: fields that have another meaning for tables.

@@ -31,6 +31,9 @@ SYNONYMS = {
     # training
     "num_epochs": "epochs epoch n_epochs max_epochs num_train_epochs",
     "num_steps": "steps max_steps total_steps train_steps num_train_steps n_steps",
+    "ema": "use_moving_average moving_average_decay moving_average use_ema ema_decay ema_momentum "
+    "ema_config polyak swa weight_averaging",
+    "decay": "momentum moving_average_decay ema_decay ema_momentum",
     "early_stopping": "early_stop early_stopper EarlyStopping early_stopping_rounds",
     "grad_clipping": "gradient_clipping gradient_clip clip_grad grad_clip clip_norm max_grad_norm "
     "clip_grad_norm gradient_clipping_by_norm",
@@ -85,6 +88,10 @@ SYNONYMS = {
     "weighted": "weight_name has_weights",
     "init_fn": "initializer embeddings_initializer init",
     "boundaries": "bins buckets bucket_boundaries bin_boundaries bin_edges",
+    "periodic": "plr PLR periodic_embedding periodic_embeddings",
+    "piecewise_linear": "ple PLE piecewise_linear_embedding piecewise_linear_encoding",
+    "frequencies": "num_frequencies n_frequencies",
+    "sigma": "frequency_init_scale frequency_scale",
     "normalizer": "normalization normalize normalizer_fn scaler normalization_type",
     "value_dim": "raw_input_dim width",
     "id_feature": "IdFeature sparse_feature categorical_feature SparseFeat sparse tag_feature "

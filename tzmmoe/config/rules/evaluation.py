@@ -13,6 +13,14 @@ from tzmmoe.textformat.paths import is_set
 
 def check(pipeline: Pipeline, faults: Faults) -> None:
     one_of(("latest", "best"), pipeline.export_config, "export_config", "exporter_type", faults)
+    if pipeline.export_config.per_task_best:
+        path = "export_config.per_task_best"
+        if pipeline.export_config.exporter_type == "best":
+            words = 'is true, but exporter_type is "best", which is one checkpoint; remove one'
+            faults.add(path, words)
+        if not evaluates(pipeline):
+            words = "is true, but nothing is evaluated; set eval_input_path, or remove this"
+            faults.add(path, words)
     counts = ["num_steps", "batch_size", "log_step_count_steps"]
     at_least(1, pipeline.eval_config, "eval_config", counts, faults)
     at_least(0, pipeline.runtime_config, "runtime_config", ["seed"], faults)

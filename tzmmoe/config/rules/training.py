@@ -36,6 +36,9 @@ def check(pipeline: Pipeline, faults: Faults) -> None:
     if config.partial_restore and config.fine_tune_ckpt_param_map:
         words = "is set, and so is fine_tune_ckpt_param_map, which says what to take; keep one"
         faults.add(f"{PATH}.partial_restore", words)
+    if config.HasField("ema") and not 0 < config.ema.decay < 1:
+        words = f"is {exactly(config.ema.decay)}; give more than 0 and less than 1, such as 0.999"
+        faults.add(f"{PATH}.ema.decay", words)
     stopping, path = config.early_stopping, f"{PATH}.early_stopping"
     one_of(("auto", "min", "max"), stopping, path, "mode", faults)
     at_least(0, stopping, path, ["min_delta"], faults)

@@ -4,7 +4,6 @@ It is a pure function of files, their numbers of rows, seed, epoch and chunk siz
 all that a resumed run needs.
 """
 
-import os.path
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +17,7 @@ from tzmmoe.data.plan.shelf import Shelf
 from tzmmoe.data.plan.span import Span
 from tzmmoe.data.reading.base import Chunk, FileRows, Source
 from tzmmoe.data.reading.parts import parts
+from tzmmoe.system.localpath import absolute
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,10 @@ class Order:
     def to_json(self) -> dict:
         """For a checkpoint: with absolute paths, so that a run can resume in another directory."""
         value = asdict(self)
-        value["files"] = [os.path.abspath(file) for file in self.files]
+        value["files"] = [absolute(file) for file in self.files]
         for leg in value["passes"]:
             leg["spans"] = [
-                [os.path.abspath(span["file"]), span["begin"], span["end"]] for span in leg["spans"]
+                [absolute(span["file"]), span["begin"], span["end"]] for span in leg["spans"]
             ]
         return value
 

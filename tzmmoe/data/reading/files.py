@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tzmmoe.data.frames.frame import Frame
+from tzmmoe.data.frames.source import FrameSource
 from tzmmoe.data.reading import named
 from tzmmoe.data.reading.base import Source
 from tzmmoe.data.reading.csv import CsvSource
 from tzmmoe.data.reading.parquet import ParquetSource
 from tzmmoe.data.reading.stream import COMPRESSED
 from tzmmoe.errors import ConfigError, DataError, did_you_mean_file
-from tzmmoe.system.localpath import local
+from tzmmoe.system.localpath import is_frame, local
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +24,7 @@ KINDS = {
     ".tsv": "CsvDataset",
     ".txt": "CsvDataset",
 }
+NO_FRAMES: Mapping[str, Frame] = {}
 MOST_TOLD = 3  # files that are reached twice
 
 
@@ -49,15 +52,21 @@ class Reading:
     null_values: Sequence[str] = ()
 
 
-def open_source(path: str, flag: str, reading: Reading) -> Source:
+def open_source(
+    path: str, flag: str, reading: Reading, frames: Mapping[str, Frame] = NO_FRAMES
+) -> Source:
     """The source for a path: files, folders or globs, separated by commas (``\\\\,`` is none).
 
     ``flag`` is the command-line flag for the path, or the field that set it, named in errors. The
     suffix of the files decides how they are read, and ``dataset_type`` does if it is unknown.
+    ``frames``: those in memory, by names that stand where a path does.
 
     Raises:
         DataError: no such files, or files of several or unknown kinds.
     """
+    if path in frames:
+        _warn_of_csv_settings(reading, path, "in memory")
+        return FrameSource(frames[path])
     files, repeated = named.once(expand(path, flag))
     for file, first in repeated[:MOST_TOLD]:
         log.warning("%s is the same file as %s, and is read once", file, first)
@@ -73,15 +82,10 @@ def open_source(path: str, flag: str, reading: Reading) -> Source:
             "CsvDataset"
         )
     if reading.dataset_type not in (None, kind):
-        log.warning(
-            "dataset_type is %s, but %s is read as %s by its suffix",
-            reading.dataset_type,
-            path,
-            kind,
-        )
+        words = "dataset_type is %s, but %s is read as %s by its suffix"
+        log.warning(words, reading.dataset_type, path, kind)
     if kind == "ParquetDataset":
-        if reading.only_csv:
-            log.warning("%s: no effect on %s, which is Parquet", ", ".join(reading.only_csv), path)
+        _warn_of_csv_settings(reading, path, "Parquet")
         return ParquetSource(files)
     return CsvSource(
         files,
@@ -96,10 +100,21 @@ def open_source(path: str, flag: str, reading: Reading) -> Source:
     )
 
 
+def _warn_of_csv_settings(reading: Reading, path: str, what: str) -> None:
+    """Warn of settings for CSV files where the path is ``what``."""
+    if reading.only_csv:
+        log.warning("%s: no effect on %s, which is %s", ", ".join(reading.only_csv), path, what)
+
+
 def expand(path: str, flag: str) -> list[str]:
     """The files of a path. Raises DataError, which names ``flag``, if there are none."""
     if not isinstance(path, str):
         path = local(path, flag)
+    if is_frame(path):
+        raise DataError(
+            f"{path}: is a frame that was given in Python and is not stored; set {flag} to files, "
+            "or give it again: Pipeline.fit(train=frame, eval=frame), Pipeline.evaluate(frame)"
+        )
     return [file for part in named.listed(path) for file in _expand(part, flag)]
 
 

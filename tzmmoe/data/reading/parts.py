@@ -5,7 +5,7 @@ A value means what its own file stores: 0.7 as a float is another number than 0.
 the other, so rows of different types stay apart until they are encoded.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import pyarrow as pa
 
@@ -55,13 +55,20 @@ def joined(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
         return batches[0]
     num_rows = sum(batch.num_rows for batch in batches)
     if not batches[0].num_columns:  # a table without columns would forget its number of rows
-        return pa.RecordBatch.from_struct_array(pa.array([{}] * num_rows, pa.struct([])))
+        return batch_of({}, num_rows)
     # Whether a column may hold nulls, and what pandas noted about it, can differ between files.
     schema = pa.schema(list(zip(batches[0].schema.names, batches[0].schema.types, strict=True)))
     table = pa.Table.from_batches(
         [pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in batches]
     )
     return table.unify_dictionaries().combine_chunks().to_batches(max_chunksize=num_rows)[0]
+
+
+def batch_of(arrays: Mapping[str, pa.Array], num_rows: int) -> pa.RecordBatch:
+    """The batch of some columns, or of ``num_rows`` rows without any."""
+    if not arrays:  # Arrow would forget the number of rows
+        return pa.RecordBatch.from_struct_array(pa.array([{}] * num_rows, pa.struct([])))
+    return pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
 
 
 def without_rows(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -31,6 +31,15 @@ DIFFERENCES = {
         "embedding_learning_rate_multiplier multiplies the rate of the tables. EasyRec multiplies "
         "their gradients, which Adam and its like hardly notice."
     ),
+    "averages": (
+        "The averages of the weights are what is evaluated and exported, and their decay warms up. "
+        "EasyRec keeps averages in its checkpoints, but evaluates and exports the trained weights; "
+        "its decay is constant."
+    ),
+    "one average": (
+        "All weights are averaged. EasyRec averages those of the optimizers that have "
+        "use_moving_average."
+    ),
     "clipping": (
         "The norm that is bounded is that of the gradient of the dense part. EasyRec's includes "
         "the tables."

@@ -1,6 +1,6 @@
 """optimizer_config: one optimizer for everything, or one of the tables and one of the rest."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,8 +8,6 @@ from tzmmoe.drafting.easyrec.rates import Rate, put_rate
 from tzmmoe.drafting.easyrec.source import Part
 from tzmmoe.drafting.traced import TracedPart
 from tzmmoe.errors import join
-
-AVERAGES = "averages of the weights are not supported yet; set it to false"
 
 
 @dataclass(frozen=True)
@@ -78,6 +76,25 @@ def put_optimizers(target: TracedPart, training: Part) -> None:
             one.put(target, name)
         for name in ("sparse_optimizer", "dense_optimizer"):  # a fault may be in either
             target.draft.origins[join(target.path, name)] = parts[0].path
+    _put_averages(target, parts)
+
+
+def _put_averages(target: TracedPart, parts: Sequence[Part]) -> None:
+    """ema, which is of all weights, from use_moving_average of one optimizer or of both."""
+    averaged = [part for part in parts if part.value("use_moving_average")]
+    if not averaged:
+        return
+    decays = [part.entry("moving_average_decay") for part in averaged]
+    if decays[0].value != decays[-1].value:
+        words = f"is {decays[-1].value:g}, and {decays[0].value:g} in the first; give both the same"
+        averaged[-1].fault("moving_average_decay", words)
+        return
+    made = target.part("ema")
+    made.put("decay", decays[0], "EasyRec's default" if not decays[0].path else "")
+    made.made_from(averaged[0].path_of("use_moving_average"))
+    averaged[0].differs("averages")
+    if len(averaged) < len(parts):
+        averaged[0].differs("one average")
 
 
 class _Optimizer:
@@ -92,8 +109,8 @@ class _Optimizer:
             part.faults.add(part.path, f"has no optimizer; give one of {', '.join(OPTIMIZERS)}")
         elif self.counterpart is None:
             part.fault(name, OTHERS[name])
-        part.refuse({"use_moving_average": AVERAGES})
-        part.idle({"moving_average_decay": "use_moving_average is not set"})
+        if not part.value("use_moving_average"):
+            part.idle({"moving_average_decay": "use_moving_average is not set"})
         if part.message.WhichOneof("optimizer") == "ftrl_optimizer":
             self.inner.refuse({"l2_shrinkage_reg": "is not supported; give l2_reg"})
 

@@ -86,15 +86,17 @@ def _training(train: DraftPart, request: DraftRequest, schedule: TrainingPlan) -
         adam = optimizer.part("adam_optimizer", "the first number to tune, by factors of three")
         adam.set("lr", 0.001)
         optimizer.part("constant_learning_rate", "the same lr throughout")
+    why = "evaluate and export averages of the weights: steadier, most of all for rare labels"
+    train.part("ema", why).set("decay", 0.999, "over the last 1,000 steps, or fewer early on")
     train.set("num_epochs", schedule.num_epochs, "passes over the data")
     if not request.evaluates:
         train.set("save_checkpoints_epochs", 1, "save after every pass")
     else:
         train.set("save_checkpoints_epochs", 1, "save and evaluate after every pass")
-        why = "stop once a pass does not lower the loss of evaluation; the best one counts"
+        why = "stop after two passes that do not lower the loss of evaluation; the best one counts"
         stopping = train.part("early_stopping", why)
         stopping.set("monitor", "val_loss")
-        stopping.set("patience", 1)
+        stopping.set("patience", 2)
     train.set("keep_checkpoint_max", 3, "the newest ones, and the best beside them")
 
 
@@ -106,7 +108,7 @@ def _reading(part: DraftPart, findings: Findings, schedule: TrainingPlan) -> Non
         part.set("eval_batch_size", 4096, "larger is faster, and changes no result")
     if request.split:
         _split(part, request.split)
-    part.set("label_fields", request.labels, "columns to predict")
+    part.set("label_fields", request.learned, "columns to predict")
     if request.weight:
         part.set("sample_weight_fields", [request.weight], "how much each row counts")
     part.set("fg_mode", FG_DAG, "columns hold raw values, not numbers of table rows")
@@ -175,7 +177,7 @@ def _model(part: DraftPart, findings: Findings) -> None:
     mmoe = part.part("mmoe", "each task mixes the same experts by a gate of its own")
     mmoe.part("expert_mlp", "layers of an expert").set("hidden_units", [64])
     mmoe.set("num_expert", 8, "more help tasks that have little in common")
-    towers = unique_names(request.labels)
+    towers = unique_names(request.learned)
     for task in findings.tasks:
         _tower(mmoe, task, towers[task.column.name], request.weight)
 
@@ -184,6 +186,10 @@ def _tower(mmoe: DraftPart, task: LabelTask, name: str, weight: str) -> None:
     tower = mmoe.part("task_towers", task.why)
     tower.set("tower_name", name, "names of outputs and metrics end in it")
     tower.set("label_name", task.column.name, "the column it learns")
+    if task.auxiliary:
+        tower.set("auxiliary", True, "helps the others; has no outputs in exports and predictions")
+    if task.classes:
+        tower.set("label_classes", list(task.classes), "the values of the column, from class 0 on")
     if task.num_class > 1:
         tower.set("num_class", task.num_class, "one output for each class")
     tower.part("mlp", "the task's own layers").set("hidden_units", [16])
@@ -192,5 +198,8 @@ def _tower(mmoe: DraftPart, task: LabelTask, name: str, weight: str) -> None:
     tower.copy("losses", task.loss, LOSSES[task.loss.WhichOneof("loss")])
     if weight:
         tower.set("sample_weight_name", weight, "how much each row counts")
-    if task.weight != 1:
+    if task.auxiliary:
+        of = "0.3 / variance: that of the others is 1" if task.is_quantity else "the others have 1"
+        tower.set("weight", task.weight, of)
+    elif task.weight != 1:
         tower.set("weight", task.weight, "1 / variance, so that no task drowns the others")

@@ -11,7 +11,7 @@ from tzmmoe.data.reading.csv import CsvSource, other_delimiter
 from tzmmoe.data.reading.files import Reading
 from tzmmoe.data.reading.partitions import with_partitions
 from tzmmoe.data.reading.split import EVALUATION, TRAINING, Split, SplitSource
-from tzmmoe.drafting.survey import dated, feature, task
+from tzmmoe.drafting.survey import auxiliary, dated, feature, task
 from tzmmoe.drafting.survey.cells.interpretation import Interpretation, interpreted
 from tzmmoe.drafting.survey.columns.power import Power
 from tzmmoe.drafting.survey.columns.profile import ColumnProfile
@@ -44,6 +44,7 @@ class DraftRequest:
     split: Split | None = None  # of the files, when there are no eval_files
     roles: Mapping[str, Sequence[str]] = field(default_factory=dict)  # by one of feature.ROLES
     time_zone: str = ""  # in which points in time are shown
+    auxiliary: Sequence[str] = ()  # columns that become tasks which only help the others
 
     @property
     def evaluates(self) -> bool:
@@ -56,7 +57,12 @@ class DraftRequest:
     @property
     def targets(self) -> set[str]:
         """Labels and weights."""
-        return {*self.labels, self.weight}
+        return {*self.learned, self.weight}
+
+    @property
+    def learned(self) -> list[str]:
+        """The labels of all tasks."""
+        return [*self.labels, *self.auxiliary]
 
     def role(self, column: str) -> str:
         return next((role for role, names in self.roles.items() if column in names), "")
@@ -103,6 +109,7 @@ def find(request: DraftRequest) -> Findings:
     )
     faults = Faults()
     tasks = _tasks(request, found.survey, typed, faults)
+    tasks += _auxiliary(request, found.survey, typed, evaluation, faults)
     for name, role in roles.items():
         _check_role(found.survey.profiles[name], role, found.faults.get(name), faults)
     _check_zone(request, found, faults)
@@ -112,9 +119,9 @@ def find(request: DraftRequest) -> Findings:
         left_out.append(ExcludedColumn("", NAMELESS, NAMELESS))
     if evaluation:
         weights = [request.weight] if request.weight else []
-        needed = [*request.labels, *weights, *(each.origin for each in features)]
+        needed = [*request.learned, *weights, *(each.origin for each in features)]
         evaluation.check_columns(evaluation.files[0], needed)
-    truths = [each.column for each in tasks if each.binary and not each.flag]
+    truths = [t.column for t in tasks if t.binary and not (t.flag or t.auxiliary)]
     profiles = found.survey.profiles
     rows = [source.known_rows(file) for file in source.files]
     trained = 1 - request.split.fraction if request.split else 1
@@ -155,6 +162,28 @@ def _tasks(
     tasks = [task.draft(profiles[n], typed=n in typed, faults=faults) for n in request.labels]
     if request.weight:
         _check_weight(profiles[request.weight], faults)
+    return [each for each in tasks if each]
+
+
+def _auxiliary(
+    request: DraftRequest,
+    found: Survey,
+    typed: Collection[str],
+    evaluation: Source | None,
+    faults: Faults,
+) -> list[LabelTask]:
+    """Of the columns that become auxiliary tasks; evaluation may have classes of its own."""
+    names, others = request.auxiliary, {}
+    if names and evaluation:
+        evaluation.check_columns(evaluation.files[0], names)
+        typed_names = [name for name in names if name in typed]
+        others = survey(evaluation, names, names, typed=typed_names).profiles
+    tasks = []
+    for name in names:
+        profile = found.profiles[name]
+        if name in others and None not in (profile.values, others[name].values):
+            profile = replace(profile, values=profile.values | others[name].values)
+        tasks.append(auxiliary.draft(profile, typed=name in typed, faults=faults))
     return [each for each in tasks if each]
 
 
@@ -210,6 +239,7 @@ def _check_names(request: DraftRequest, source: Source, reading: Reading, *, is_
         text = f"is {reading.delimiter!r}, which makes {source.files[0]} one column"
         raise ConfigError.at("--delimiter", f"{text}; give {mark!r}, or leave it out")
     given = {"--labels": request.labels, "--ignore": request.ignore}
+    given[auxiliary.FLAG] = request.auxiliary
     given |= {"--weights": [request.weight]} if request.weight else {}
     by = request.split_by
     if by and by not in columns:

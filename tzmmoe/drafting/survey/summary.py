@@ -3,16 +3,19 @@
 import shlex
 from collections.abc import Iterator
 
+from tzmmoe.drafting.survey import auxiliary
 from tzmmoe.drafting.survey.feature import shown
 from tzmmoe.drafting.survey.findings import Findings
 from tzmmoe.drafting.survey.semantics import looks_like_ids
+from tzmmoe.drafting.survey.task import LabelTask
+from tzmmoe.errors import Faults
 
 
 def summary(findings: Findings) -> str:
     """What was looked at, what a person should decide, and what became of each column."""
     sections = {
         "to decide": list(_doubts(findings)),
-        "tasks": [f"{shown(each.column.name)}: {each.why}" for each in findings.tasks],
+        "tasks": [_task(each) for each in findings.tasks],
         "features": [
             f"{shown(each.column)} ({each.config.WhichOneof('feature')}): {each.why}"
             for each in findings.features
@@ -24,6 +27,11 @@ def summary(findings: Findings) -> str:
         if entries:
             lines += [f"{title}:", *(f"  {entry}" for entry in entries)]
     return "\n".join(lines)
+
+
+def _task(task: LabelTask) -> str:
+    mark = " (auxiliary)" if task.auxiliary else ""
+    return f"{shown(task.column.name)}{mark}: {task.why}"
 
 
 def left_out(findings: Findings) -> list[str]:
@@ -44,12 +52,20 @@ def leaked(column: str, findings: Findings, between: str) -> str:
     return between.join(f"{shown(label)} (AUC {auc:.4f})" for label, auc in suspects)
 
 
+def _leak(column: str, findings: Findings) -> str:
+    text = (
+        f"leaks? {shown(column)} alone predicts {leaked(column, findings, ' and ')}; if it "
+        f"is made from the label, draft again with --ignore {shlex.quote(column)}"
+    )
+    profile, faults = findings.survey.profiles[column], Faults()
+    if auxiliary.draft(profile, typed=findings.typed, faults=faults):
+        names = ",".join([*findings.request.auxiliary, column])
+        text += f"; if prediction will not have it, with {auxiliary.FLAG} {shlex.quote(names)}"
+    return text
+
+
 def _doubts(findings: Findings) -> Iterator[str]:
-    for column in findings.leaks:
-        yield (
-            f"leaks? {shown(column)} alone predicts {leaked(column, findings, ' and ')}; if it "
-            f"is made from the label, draft again with --ignore {shlex.quote(column)}"
-        )
+    yield from (_leak(column, findings) for column in findings.leaks)
     for each in (*findings.features, *findings.left_out):
         if each.doubt:
             yield f"{shown(each.origin) or '(no name)'}: {each.doubt}"

@@ -1,5 +1,6 @@
 """Entire space multi-task model: conversions after clicks, learned over all impressions."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -77,6 +78,13 @@ class ESMM(Body):
             ),
             replace(cvr, name=PRODUCT, label=label or cvr.label, relation=product),
         ]
+
+    def serving(self, kept: Sequence[int]) -> Body:
+        body = copy.deepcopy(self)
+        if len(body.bottoms) > 1:
+            body.bottoms = nn.ModuleList(body.bottoms[place] for place in kept)
+        body.out_features = [self.out_features[place] for place in kept]
+        return body
 
     def forward(self, inputs: Mapping[str, Tensor]) -> TowerInputs:
         x_BD = self.input(inputs)

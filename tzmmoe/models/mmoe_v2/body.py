@@ -1,5 +1,6 @@
 """The body of MMoE V2: mixtures of experts with a wide side."""
 
+import copy
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -181,6 +182,15 @@ class MMoEV2(Body):
         """A part for each task, or the only part for all."""
         parts = list(parts_BTH.unbind(1))
         return parts if len(parts) == self.num_tasks else parts * self.num_tasks
+
+    def serving(self, kept: Sequence[int]) -> Body:
+        """Weights of the wide side that are a task's own stay."""
+        if self.wide or len(self.gates.final.weight) < self.num_tasks:
+            return super().serving(kept)
+        body = copy.deepcopy(self)
+        body.gates.keep(kept)
+        body.num_tasks = len(kept)
+        return body
 
     def tower(self, index: int, spec: TowerSpec, read: Sequence[Tower] = ()) -> Tower:
         return self.structs.tower(index, self.out_features[index], self.num_members)

@@ -4,10 +4,11 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tzmmoe.data.recorded import Fate, FileRecord, fate, from_json
+from tzmmoe.data.recorded import Fate, FileRecord, Stat, fate, from_json
 from tzmmoe.errors import CheckpointError, few
 from tzmmoe.run.changes.moved import FLAG, PathMap
 from tzmmoe.system.checkpoint import Checkpoint
+from tzmmoe.system.localpath import absolute
 
 READ, EVALUATED = "files", "evaluation_files"  # in state.json
 NOT_COMPARABLE = "later results are not comparable with earlier ones"
@@ -25,7 +26,9 @@ class FileChanges:
     records: dict[str, FileRecord] = field(default_factory=dict)
 
 
-def file_changes(saved: Checkpoint, paths: PathMap, files: Sequence[str]) -> FileChanges:
+def file_changes(
+    saved: Checkpoint, paths: PathMap, files: Sequence[str], stat: Stat
+) -> FileChanges:
     """``files``: those that are given to train on; others may go once they were read.
 
     Raises:
@@ -34,18 +37,20 @@ def file_changes(saved: Checkpoint, paths: PathMap, files: Sequence[str]) -> Fil
     before = _records(saved, READ, paths)
     found = FileChanges(records=before)
     new = []
-    for file in map(os.path.abspath, files):
+    for file in map(absolute, files):
         if file in found.records:
-            _compare(file, found)
+            _compare(file, found, stat)
         elif before:
             new.append(file)
     if new:
         found.notes.append(f"new: {few(new)}")
-        found.doubts += _alike(new, found.records)
+        found.doubts += _alike(new, found.records, stat)
     return found
 
 
-def evaluation_changes(saved: Checkpoint, paths: PathMap, files: Sequence[str]) -> list[str]:
+def evaluation_changes(
+    saved: Checkpoint, paths: PathMap, files: Sequence[str], stat: Stat
+) -> list[str]:
     """A line for each change of the ``files`` to evaluate on, after which results cannot be
     compared with earlier ones. A file that has only moved is the same.
 
@@ -53,15 +58,15 @@ def evaluation_changes(saved: Checkpoint, paths: PathMap, files: Sequence[str]) 
         CheckpointError: the checkpoint's records cannot be read.
     """
     before, lines = _records(saved, EVALUATED, paths), []
-    files = [os.path.abspath(file) for file in files]
+    files = [absolute(file) for file in files]
     if not (before and files):
         return []
     gone = {file: record for file, record in before.items() if file not in files}
     for file in files:
-        record = before.get(file) or _moved(file, gone)
+        record = before.get(file) or _moved(file, gone, stat)
         if record is None:
             lines.append(f"{file}: is new to the evaluation; {NOT_COMPARABLE}")
-        elif (now := _changed(file, record)) is not None:
+        elif (now := _changed(file, record, stat)) is not None:
             words = f"{file}, for evaluation: it was {record}, and is {now}"
             lines.append(f"{words}; {NOT_COMPARABLE}")
     return lines + [f"{file}: is no longer evaluated on; {NOT_COMPARABLE}" for file in gone]
@@ -75,31 +80,31 @@ def _records(saved: Checkpoint, key: str, paths: PathMap) -> dict[str, FileRecor
     return {paths.path(file): record for file, record in before.items()}
 
 
-def _changed(file: str, record: FileRecord) -> FileRecord | None:
+def _changed(file: str, record: FileRecord, stat: Stat) -> FileRecord | None:
     """The record of a file now if its content differs."""
     try:
-        kind, now = fate(file, record)
+        kind, now = fate(file, record, stat)
     except OSError:  # whoever reads it says so
         return None
     return None if kind is Fate.SAME else now
 
 
-def _moved(file: str, gone: dict[str, FileRecord]) -> FileRecord | None:
+def _moved(file: str, gone: dict[str, FileRecord], stat: Stat) -> FileRecord | None:
     """The record that a file had at an earlier place, taken out of ``gone``; None if it is new."""
     try:
-        size = FileRecord.stat(file).size
+        size = stat(file).size
         for old, record in gone.items():
-            if record.size == size and fate(file, record)[0] is Fate.SAME:
+            if record.size == size and fate(file, record, stat)[0] is Fate.SAME:
                 return gone.pop(old)
     except OSError:
         pass
     return None
 
 
-def _compare(file: str, found: FileChanges) -> None:
+def _compare(file: str, found: FileChanges, stat: Stat) -> None:
     record = found.records[file]
     try:
-        kind, now = fate(file, record)
+        kind, now = fate(file, record, stat)
     except OSError:  # whoever reads it says so
         return
     found.records[file] = now
@@ -114,7 +119,7 @@ def _compare(file: str, found: FileChanges) -> None:
         found.errors.append(f"{file}: {how}: it was {record} when it was read, and is {now}")
 
 
-def _alike(new: Sequence[str], records: Mapping[str, FileRecord]) -> list[str]:
+def _alike(new: Sequence[str], records: Mapping[str, FileRecord], stat: Stat) -> list[str]:
     """A line for each new file that looks like one that was read and no longer exists."""
     gone = {
         (record.size, record.head, record.tail): file
@@ -123,7 +128,7 @@ def _alike(new: Sequence[str], records: Mapping[str, FileRecord]) -> list[str]:
     }
     sizes, lines = {size for size, _, _ in gone}, []
     for file in new if gone else ():
-        record = FileRecord.stat(file)
+        record = stat(file)
         if record.size in sizes:
             record = record.digested(file)
             old = gone.get((record.size, record.head, record.tail))

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from tzmmoe.errors import CheckpointError, ConfigError, Faults, did_you_mean
 from tzmmoe.models.rank import RankModel
+from tzmmoe.run import averages
 from tzmmoe.run.state import weights
 from tzmmoe.system.checkpoint import Checkpoint
 from tzmmoe.system.tensorfiles import Scattered
@@ -19,8 +20,8 @@ def take_all(checkpoint: Checkpoint, model: RankModel) -> str:
         MisfitError: the checkpoint lacks a tensor, or holds it in another shape.
     """
     own = weights(model)
-    checkpoint.read(own)
-    return f"all {len(own)} tensors come from {checkpoint.path}"
+    averages.read(checkpoint, own)
+    return f"all {len(own)} tensors come from {averages.source(checkpoint)}"
 
 
 def take_mapped(checkpoint: Checkpoint, model: RankModel, mapping: Mapping[str, str]) -> str:
@@ -42,10 +43,10 @@ def take_mapped(checkpoint: Checkpoint, model: RankModel, mapping: Mapping[str, 
             rounds.append(targets := {})
         targets[source] = own[name]
     for targets in rounds:
-        checkpoint.read(targets)
+        averages.read(checkpoint, targets)
     rest = ", ".join(name for name in own if name not in mapping)
     others = f"; these keep their initial values: {rest}" if rest else ""
-    return f"{len(mapping)} of {len(own)} tensors come from {checkpoint.path}{others}"
+    return f"{len(mapping)} of {len(own)} tensors come from {averages.source(checkpoint)}{others}"
 
 
 def read_map(path: Path) -> dict[str, str]:

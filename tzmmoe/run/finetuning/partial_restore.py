@@ -13,6 +13,7 @@ from typing import Any
 from tzmmoe.build import Built
 from tzmmoe.errors import CheckpointError, few
 from tzmmoe.features import Feature
+from tzmmoe.run import averages
 from tzmmoe.run.state import KEY, Fingerprint, weights
 from tzmmoe.system.checkpoint import Checkpoint
 from tzmmoe.system.tensorfiles import Scattered
@@ -77,8 +78,8 @@ def restore_partially(checkpoint: Checkpoint, built: Built) -> str:
         raise CheckpointError(
             f"{checkpoint.path}: no tensor fits the model:{lines}\nso nothing is taken; {OTHERWISE}"
         )
-    checkpoint.read({name: own[name] for name in took}, grown=found.grown)
-    return f"{len(took)} of {len(own)} tensors come from {checkpoint.path}{lines}"
+    averages.read(checkpoint, {name: own[name] for name in took}, grown=found.grown)
+    return f"{len(took)} of {len(own)} tensors come from {averages.source(checkpoint)}{lines}"
 
 
 Size = tuple[int, ...]

@@ -1,1 +1,1 @@
-"""What a model shows of itself: its parts in a table, and a picture of how they are joined."""
+"""What a run shows of its model and its steps: parts in a table, a picture of them, and a trace."""

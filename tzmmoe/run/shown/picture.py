@@ -20,6 +20,7 @@ text { font: 12px "DejaVu Sans", Verdana, Arial, sans-serif; fill: #1b1b1b; text
 rect { fill: #eef3fa; stroke: #1f5fa8; stroke-width: 1.4 }
 .group rect { fill: #f3f3f3; stroke: #7a7a7a }
 .tower rect { fill: #fdf1e3; stroke: #b35900 }
+.auxiliary rect { stroke-dasharray: 5 4 }
 path { fill: none; stroke: #6b7785; stroke-width: 1.3 }"""
 HEAD = (
     '<marker id="head" viewBox="0 0 10 10" refX="10" refY="5" markerWidth="8" markerHeight="8" '
@@ -174,6 +175,7 @@ def _box(part: Part, place: tuple[float, float]) -> str:
     x, y = place
     width = _width(part)
     kind = part.name.partition(" ")[0]
+    kind += " auxiliary" if part.name.endswith(" (auxiliary)") else ""
     rows = [("name", part.name), ("layer", _layer(part)), ("shape", part.gives)]
     texts = [
         f'<text class="{word}" x="{x:.1f}" y="{y + 18 + 16 * line:.1f}">{escape(text)}</text>'

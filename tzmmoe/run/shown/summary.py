@@ -15,11 +15,13 @@ from tzmmoe.system.runtime import short_bytes
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of tables, of the dense part, and of the state of both optimizers, in this process."""
+    """Bytes of tables, of the dense part, of the state of both optimizers, and of the averages, in
+    this process."""
 
     tables: int
     dense: int
     optimizers: int
+    averages: int
 
     @classmethod
     def of(cls, step: TrainStep) -> "Memory":
@@ -39,19 +41,21 @@ class Memory:
             tables=sum(map(_size, tables)),
             dense=sum(map(_size, step.dense.parameters.values())),
             optimizers=sum(map(_size, states)),
+            averages=step.averages.size_bytes if step.averages else 0,
         )
 
     @property
     def needed(self) -> int:
         """Including the gradients of the dense part; those of tables grow with the batch."""
-        return self.tables + 2 * self.dense + self.optimizers
+        return self.tables + 2 * self.dense + self.optimizers + self.averages
 
     def line(self, free_bytes: int | None) -> str:
         """``free_bytes``: the free memory before any of it was allocated."""
         free = f" of {short_bytes(free_bytes)} free" if free_bytes is not None else ""
+        averages = f", averages {short_bytes(self.averages)}" if self.averages else ""
         return (
             f"memory: tables {short_bytes(self.tables)}, dense part {short_bytes(self.dense)}, "
-            f"optimizers {short_bytes(self.optimizers)}; with gradients "
+            f"optimizers {short_bytes(self.optimizers)}{averages}; with gradients "
             f"{short_bytes(self.needed)}{free}, plus the batches"
         )
 
@@ -95,13 +99,14 @@ def _dense_lines(model: RankModel) -> Iterator[str]:
 
 def towers(model: RankModel) -> list[Part]:
     """The towers, each of which reads ends of the body, and perhaps other towers."""
+    marked = {n: f"{n} (auxiliary)" if n in model.auxiliary else n for n in model.names}
     found = []
     for index, name in enumerate(model.names):
         reads = [
             *model.body.ends_of(index),
-            *(f"tower {other}" for other in model.body.reads.get(name, ())),
+            *(f"tower {marked[other]}" for other in model.body.reads.get(name, ())),
         ]
-        found.append(part_of(f"tower {name}", model.towers[f"tower_{name}"], reads))
+        found.append(part_of(f"tower {marked[name]}", model.towers[f"tower_{name}"], reads))
     return found
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tzmmoe.features.column import distinct, is_list, plain, read
-from tzmmoe.features.forms import BadType, BadValue, as_numbers, as_text, is_text
+from tzmmoe.features.forms import BadType, BadValue, as_numbers, as_text, canonical, is_text
 from tzmmoe.features.hashing import hash_texts
 from tzmmoe.jagged import Jagged
 
@@ -20,6 +20,8 @@ CODE = r"^\s*[+-]?0\d"  # 007 is a code, not the number 7
 POWER = r"\d[eE]"  # 1e300 is an amount, though it is whole
 NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 NEARLY = 0.9  # share of a column's texts
+LARGEST_CLASS = 2.0**53  # whole floats beyond it are no longer told apart
+MOST_CLASSES = 50  # of a column that is to be predicted
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class ColumnProfile:
     sample: pa.Array | None  # some rows, the same ones of all columns; None for lists and maps
     num_readable: int = 0  # values of text that read as numbers, where nearly all do
     odd: tuple[str, str] | None = None  # place and text of the first one that does not
+    values: frozenset[str] | None = None  # all texts, as labels are read; None: too many
 
     @property
     def listed(self) -> bool:
@@ -61,6 +64,16 @@ class ColumnProfile:
     @property
     def constant(self) -> bool:
         return self.num_distinct == 1 and not self.num_missing
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """All values in order, numbers by size; None if there are more than ``MOST_CLASSES``, or
+        numbers that are not whole."""
+        if self.values is None or len(self.values) > MOST_CLASSES:
+            return None
+        if self.low is None or self.kind == "text":
+            return tuple(sorted(self.values))
+        return tuple(sorted(self.values, key=float)) if self.whole else None
 
     @cached_property
     def numbers(self) -> np.ndarray:
@@ -97,6 +110,7 @@ class Counts:
         self._code = self._power = False
         self._readable: int | None = 0  # None: too few to be taken for numbers
         self._odd: tuple[str, str] | None = None
+        self._texts: set[str] | None = set()  # None: too many for classes
 
     @property
     def flat(self) -> bool:
@@ -128,6 +142,7 @@ class Counts:
             return None
         self._count(values)
         self.distinct.add(distinct(values.values)[0])
+        self._add_texts(distinct(values.values)[0])
         numbers = self._add_numbers(values)
         if numbers is not None and self._readable is not None:
             self._readable += values.num_values
@@ -150,6 +165,17 @@ class Counts:
             shortest = int(present.min())
             self._shortest = min(self._shortest or shortest, shortest)
             self._longest = max(self._longest, int(present.max()))
+
+    def _add_texts(self, flat: pa.Array) -> None:
+        """Keep all values as texts, unless there are very many."""
+        if self._texts is None or self.distinct.count > 2 * MOST_CLASSES:
+            self._texts = None
+            return
+        if pa.types.is_floating(flat.type) and _any_beyond(flat, LARGEST_CLASS):
+            self._texts = None
+            return
+        texts = canonical(as_text(pc.unique(flat)).cast(pa.large_string()))
+        self._texts |= set(texts.to_pylist()) - {"", "nan"}
 
     def _add_readable(self, values: Jagged, file: str, row: int) -> None:
         """Count the texts that read as numbers, as long as nearly all do."""
@@ -209,6 +235,7 @@ class Counts:
             sample=sample,
             num_readable=self._readable or 0,
             odd=self._odd if self._readable else None,
+            values=None if self._texts is None else frozenset(self._texts),
         )
 
     def _kind(self) -> str:
@@ -333,6 +360,10 @@ def numbers_of(flat: pa.Array) -> np.ndarray:
     if not is_text(flat.type):
         return as_numbers(flat)
     return pc.utf8_trim_whitespace(flat).cast(pa.float64()).to_numpy(zero_copy_only=False)
+
+
+def _any_beyond(numbers: pa.Array, limit: float) -> bool:
+    return bool((np.abs(as_numbers(numbers)) > limit).any())
 
 
 def _any(texts: pa.Array, pattern: str) -> bool:
