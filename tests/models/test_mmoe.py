@@ -39,6 +39,8 @@ def made(num_experts: int, num_tasks: int, gate: str, **expert_mlp: Any) -> MMoE
         l2_regularization=0.0,
         gate_temperature=1.0,
         gate_dropout=0.0,
+        gate_entropy_weight=0.0,
+        gate_balance_weight=0.0,
     )
     return parts.shaken(model)
 
@@ -85,6 +87,8 @@ def test_mixture_of_real_size_equals_the_loop() -> None:
         l2_regularization=0.0,
         gate_temperature=1.0,
         gate_dropout=0.0,
+        gate_entropy_weight=0.0,
+        gate_balance_weight=0.0,
     )
     x = parts.normal(300, 256, dtype=torch.float32)
     wanted = oracles.mmoe_by_loops(model, x)
@@ -192,6 +196,8 @@ def test_it_reads_one_group_and_names_those_it_does_not_read(
             l2_regularization=0.0,
             gate_temperature=1.0,
             gate_dropout=0.0,
+            gate_entropy_weight=0.0,
+            gate_balance_weight=0.0,
         ).double()
     assert model.groups == {read: ["a"]}
     inputs = {name: parts.normal(5, width, seed=width) for name, width in widths.items()}
@@ -215,6 +221,8 @@ def test_all_its_faults_are_named_at_once() -> None:
             l2_regularization=0.0,
             gate_temperature=1.0,
             gate_dropout=0.0,
+            gate_entropy_weight=0.0,
+            gate_balance_weight=0.0,
         )
     paths = [fault.path for fault in error.value.faults]
     assert paths == ["num_expert", "expert_mlp.hidden_units", "gate_mlp.activation"]
@@ -229,6 +237,8 @@ def test_all_its_faults_are_named_at_once() -> None:
             l2_regularization=0.0,
             gate_temperature=1.0,
             gate_dropout=0.0,
+            gate_entropy_weight=0.0,
+            gate_balance_weight=0.0,
         )
     assert [fault.path for fault in error.value.faults] == ["expert_mlp"]
 
@@ -255,6 +265,8 @@ SOFT = {
     "l2_regularization": 0.0,
     "gate_temperature": 1.0,
     "gate_dropout": 0.0,
+    "gate_entropy_weight": 0.0,
+    "gate_balance_weight": 0.0,
 }
 
 
@@ -276,6 +288,10 @@ def test_the_gates_have_the_temperature_and_the_dropout_of_the_model() -> None:
         *(("gate_temperature", value, 3) for value in (0.0, -1.0, math.inf, math.nan)),
         *(("gate_dropout", value, 3) for value in (-0.1, 1.0, math.nan)),
         ("gate_dropout", 0.5, 1),
+        *(("gate_entropy_weight", value, 3) for value in (math.inf, math.nan)),
+        *(("gate_balance_weight", value, 3) for value in (-0.1, math.inf, math.nan)),
+        ("gate_entropy_weight", 0.5, 1),
+        ("gate_balance_weight", 0.5, 1),
     ],
 )
 def test_bad_settings_of_gates_are_named_with_their_value(

@@ -1,5 +1,8 @@
 """Gates against the softmax of a linear map, by hand."""
 
+import copy
+import math
+
 import oracles
 import parts
 import pytest
@@ -124,3 +127,53 @@ def test_an_expert_that_is_left_out_gets_no_gradient() -> None:
         out = weights_BTE[0, 0] == 0
         assert not gates.final.bias.grad[0][out].any()
         assert torch.isfinite(gates.final.weight.grad).all()
+
+
+@pytest.mark.parametrize(("entropy", "balance"), [(0.3, 0.0), (-0.3, 0.0), (0.0, 0.7), (0.3, 0.7)])
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_penalties_of_a_batch_equal_their_formulas_by_loops(
+    entropy: float, balance: float, dropout: float
+) -> None:
+    """Of the weights before dropout, task by task."""
+    penalties = {"entropy": entropy, "balance": balance, "dropout": dropout}
+    gates, x = made(2, 3, "mlp", temperature=2.0, **penalties), parts.normal(7, 6)
+    gates(x)
+    [found] = gates.activity_penalties
+    wanted = 0.0
+    for weights_BE in made(2, 3, "mlp", temperature=2.0).eval()(x).unbind(1):
+        of_rows = [-sum(w * math.log(w) for w in row) for row in weights_BE.tolist()]
+        means = [sum(column) / 7 for column in weights_BE.T.tolist()]
+        variance = sum((mean - 1 / 3) ** 2 for mean in means) / 3
+        wanted += balance * variance / (1 / 3) ** 2 - entropy * sum(of_rows) / 7
+    assert found.item() == pytest.approx(wanted)
+
+
+def test_penalties_draw_weights_towards_each_other() -> None:
+    for penalty in ({"entropy": 1.0}, {"balance": 1.0}):
+        gates, x = made(2, 3, "linear", **penalty), parts.normal(50, 6)
+        optimizer = torch.optim.SGD(gates.parameters(), lr=0.5)
+        before = gates(x).mean(dim=0).std(dim=-1)
+        for _ in range(200):
+            optimizer.zero_grad()
+            gates(x)
+            gates.activity_penalties[0].backward()
+            optimizer.step()
+        assert (gates(x).mean(dim=0).std(dim=-1) < 0.2 * before).all()
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e4])
+def test_penalties_and_their_gradients_are_finite_at_extremes(scale: float) -> None:
+    gates = made(2, 3, "linear", entropy=1.0, balance=1.0, dropout=0.5).float()
+    gates(scale * parts.normal(5, 6, dtype=torch.float32))
+    gates.activity_penalties[0].backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in gates.parameters())
+
+
+def test_gates_are_copied_after_a_batch_and_have_no_penalty_in_evaluation() -> None:
+    gates = made(2, 3, "linear", entropy=1.0)
+    gates.eval()(parts.normal(5, 6))
+    assert gates.activity_penalties == []
+    gates.train()(parts.normal(5, 6))
+    other = copy.deepcopy(gates)
+    assert other.activity_penalties == []
+    assert torch.equal(other.eval()(parts.normal(5, 6)), gates.eval()(parts.normal(5, 6)))

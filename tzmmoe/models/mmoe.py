@@ -36,6 +36,8 @@ class MMoE(Body):
         l2_regularization: float,
         gate_temperature: float,
         gate_dropout: float,
+        gate_entropy_weight: float,
+        gate_balance_weight: float,
     ) -> None:
         super().__init__()
         faults = Faults()
@@ -48,10 +50,12 @@ class MMoE(Body):
                 raise ConfigError.at("", "is not set; give expert_mlp { hidden_units: [64] }")
             self.experts = MLP(width, copies=experts, members=members, **expert_mlp)
         _check_gates(gate_temperature, gate_dropout, experts, faults)
+        _check_penalties(gate_entropy_weight, gate_balance_weight, experts, faults)
         with faults.under("gate_mlp"):
             sizes = {"num_tasks": len(towers), "num_experts": experts, "members": members}
             softened = {"temperature": gate_temperature, "dropout": gate_dropout}
-            self.gates = Gates(width, mlp=gate_mlp, **sizes, **softened)
+            penalties = {"entropy": gate_entropy_weight, "balance": gate_balance_weight}
+            self.gates = Gates(width, mlp=gate_mlp, **sizes, **softened, **penalties)
         with faults.under(""):
             self.kernel_penalty = half_of_squares(l2_regularization)
         faults.stop()
@@ -76,6 +80,17 @@ def _check_gates(temperature: float, dropout: float, num_experts: int, faults: F
     elif dropout and num_experts == 1:
         words = f"is {exactly(dropout)}, and there is one expert; set it to 0, or give more experts"
         faults.add("gate_dropout", words)
+
+
+def _check_penalties(entropy: float, balance: float, num_experts: int, faults: Faults) -> None:
+    if not math.isfinite(entropy):
+        faults.add("gate_entropy_weight", f"is {entropy}; give a finite number")
+    if not 0 <= balance < math.inf:
+        faults.add("gate_balance_weight", f"is {exactly(balance)}; give a finite number, 0 or more")
+    for name, value in (("gate_entropy_weight", entropy), ("gate_balance_weight", balance)):
+        if value and num_experts == 1:
+            words = f"is {exactly(value)}, and there is one expert; set it to 0, or give more"
+            faults.add(name, words)
 
 
 def mixtures(x_BD: Tensor, gates: Gates, experts: Network) -> Tensor:

@@ -135,7 +135,7 @@ _FIELDS: dict[str, dict[Kind, str]] = {
         Kind.SHAPE: "num_expert num_members",
         Kind.MEANING: "gate_temperature",
         Kind.LEARNING: "gate_dropout",
-        Kind.RESULTS: "l2_regularization",
+        Kind.RESULTS: "l2_regularization gate_entropy_weight gate_balance_weight",
     },
     "DBMTL": {Kind.SHAPE: "num_expert num_members", Kind.RESULTS: "l2_regularization"},
     "SharedBottom": {Kind.SHAPE: "num_members", Kind.RESULTS: "l2_regularization"},

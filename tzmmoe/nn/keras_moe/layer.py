@@ -114,6 +114,11 @@ class MMoE(nn.Module):
         return self.activity_penalties + self.weight_penalties()
 
     @property
+    def penalizes_outputs(self) -> bool:
+        """Whether a call has penalties of its outputs."""
+        return self.activity_regularizer is not None
+
+    @property
     def activity_penalties(self) -> list[Tensor]:
         """The part of ``losses`` that is of the last call's outputs."""
         return list(self._activity_penalties)
