@@ -191,6 +191,10 @@ def rank_model(num_class: Mapping[str, int], *, use_bn: bool = False) -> RankMod
         num_expert=3,
         num_members=1,
         l2_regularization=0.0,
+        gate_temperature=1.0,
+        gate_dropout=0.0,
+        gate_entropy_weight=0.0,
+        gate_balance_weight=0.0,
     )
     encoder = Encoder(features(user, age), body, seed=0)
     fill_tables(encoder)

@@ -1,12 +1,14 @@
 """MMoE against loops over tasks and experts, and its laws."""
 
 import logging
+import math
 from typing import Any
 
 import oracles
 import parts
 import pytest
 import torch
+from messages import fails
 from torch import Tensor
 from torch.autograd import gradcheck
 from torch.func import functional_call
@@ -35,6 +37,10 @@ def made(num_experts: int, num_tasks: int, gate: str, **expert_mlp: Any) -> MMoE
         num_expert=num_experts,
         num_members=1,
         l2_regularization=0.0,
+        gate_temperature=1.0,
+        gate_dropout=0.0,
+        gate_entropy_weight=0.0,
+        gate_balance_weight=0.0,
     )
     return parts.shaken(model)
 
@@ -79,6 +85,10 @@ def test_mixture_of_real_size_equals_the_loop() -> None:
         num_expert=3,
         num_members=1,
         l2_regularization=0.0,
+        gate_temperature=1.0,
+        gate_dropout=0.0,
+        gate_entropy_weight=0.0,
+        gate_balance_weight=0.0,
     )
     x = parts.normal(300, 256, dtype=torch.float32)
     wanted = oracles.mmoe_by_loops(model, x)
@@ -184,6 +194,10 @@ def test_it_reads_one_group_and_names_those_it_does_not_read(
             num_expert=3,
             num_members=1,
             l2_regularization=0.0,
+            gate_temperature=1.0,
+            gate_dropout=0.0,
+            gate_entropy_weight=0.0,
+            gate_balance_weight=0.0,
         ).double()
     assert model.groups == {read: ["a"]}
     inputs = {name: parts.normal(5, width, seed=width) for name, width in widths.items()}
@@ -205,6 +219,10 @@ def test_all_its_faults_are_named_at_once() -> None:
             num_expert=0,
             num_members=1,
             l2_regularization=0.0,
+            gate_temperature=1.0,
+            gate_dropout=0.0,
+            gate_entropy_weight=0.0,
+            gate_balance_weight=0.0,
         )
     paths = [fault.path for fault in error.value.faults]
     assert paths == ["num_expert", "expert_mlp.hidden_units", "gate_mlp.activation"]
@@ -217,6 +235,10 @@ def test_all_its_faults_are_named_at_once() -> None:
             num_expert=3,
             num_members=1,
             l2_regularization=0.0,
+            gate_temperature=1.0,
+            gate_dropout=0.0,
+            gate_entropy_weight=0.0,
+            gate_balance_weight=0.0,
         )
     assert [fault.path for fault in error.value.faults] == ["expert_mlp"]
 
@@ -234,3 +256,46 @@ def test_mixed_precision_stays_within_rounding_for_every_activation(
             low = torch.stack(mixed(model, x)).float()
         wanted = torch.stack(oracles.mmoe_by_loops(model, x, activation)).float()
         assert (low - wanted).abs().max() < 0.03 * wanted.abs().max(), activation
+
+
+SOFT = {
+    "expert_mlp": EXPERTS,
+    "gate_mlp": None,
+    "num_members": 1,
+    "l2_regularization": 0.0,
+    "gate_temperature": 1.0,
+    "gate_dropout": 0.0,
+    "gate_entropy_weight": 0.0,
+    "gate_balance_weight": 0.0,
+}
+
+
+def test_the_gates_have_the_temperature_and_the_dropout_of_the_model() -> None:
+    model = MMoE(ALL, TWO, num_expert=3, **SOFT | {"gate_temperature": 2.0, "gate_dropout": 0.5})
+    model, x = parts.shaken(model), parts.normal(5, 6)
+    first, second = mixed(model, x), mixed(model, x)
+    assert (first[0] != second[0]).any()
+    found = mixed(model.eval(), x)
+    with torch.no_grad():
+        for parameter in model.gates.final.parameters():
+            parameter.div_(2)
+    assert_close(found, oracles.mmoe_by_loops(model, x))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "num_expert"),
+    [
+        *(("gate_temperature", value, 3) for value in (0.0, -1.0, math.inf, math.nan)),
+        *(("gate_dropout", value, 3) for value in (-0.1, 1.0, math.nan)),
+        ("gate_dropout", 0.5, 1),
+        *(("gate_entropy_weight", value, 3) for value in (math.inf, math.nan)),
+        *(("gate_balance_weight", value, 3) for value in (-0.1, math.inf, math.nan)),
+        ("gate_entropy_weight", 0.5, 1),
+        ("gate_balance_weight", 0.5, 1),
+    ],
+)
+def test_bad_settings_of_gates_are_named_with_their_value(
+    field: str, value: float, num_expert: int
+) -> None:
+    with fails(ConfigError, f"{field}: is {value:g}"):
+        MMoE(ALL, TWO, num_expert=num_expert, **SOFT | {field: value})

@@ -129,6 +129,10 @@ def test_shared_gates_give_every_tower_the_mixture_of_one_gate(feature_cross: in
         num_expert=3,
         num_members=1,
         l2_regularization=0.0,
+        gate_temperature=1.0,
+        gate_dropout=0.0,
+        gate_entropy_weight=0.0,
+        gate_balance_weight=0.0,
     ).double()
     named = {n: p for n, p in own.state_dict().items() if n.startswith(("experts", "gates"))}
     alone.load_state_dict(named)

@@ -8,6 +8,7 @@ from tzmmoe.batch import Inputs
 from tzmmoe.models.base import Body
 from tzmmoe.models.encoder import Encoder
 from tzmmoe.models.tower import Tower
+from tzmmoe.nn.gates import Gates
 from tzmmoe.nn.keras_moe.layer import MMoE
 from tzmmoe.tables.penalties import penalized
 from tzmmoe.tasks.taskset import FURTHER
@@ -81,7 +82,7 @@ class RankModel(nn.Module):
         """Whether the loss has a term for weights or embeddings."""
         return bool(self.encoder.regularization or penalized(self) or self.penalized_outputs())
 
-    def penalized_outputs(self) -> list[MMoE]:
+    def penalized_outputs(self) -> list[Gates | MMoE]:
         """The layers that penalize their outputs, and so each batch."""
-        layers = [part for part in self.modules() if isinstance(part, MMoE)]
-        return [layer for layer in layers if layer.activity_regularizer is not None]
+        layers = [part for part in self.modules() if isinstance(part, (Gates, MMoE))]
+        return [layer for layer in layers if layer.penalizes_outputs]

@@ -281,7 +281,7 @@ def test_s3_47_the_axis_of_a_norm_is_that_of_kerass_kernel(axis: int) -> None:
         assert np.sqrt((kernel**2).sum(axis=axis)) == pytest.approx(0.1, rel=1e-5)
 
 
-def test_steps_with_constraints_keep_them_and_first_values_are_left_alone() -> None:
+def test_steps_with_constraints_keep_them_and_initial_values_are_left_alone() -> None:
     made = layer(expert_kernel_constraint="unit_norm", shaken=False)
     first = layer(shaken=False).expert_layers[0].kernel
     assert torch.equal(made.expert_layers[0].kernel, first)

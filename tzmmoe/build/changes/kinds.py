@@ -131,7 +131,12 @@ _FIELDS: dict[str, dict[Kind, str]] = {
         Kind.LEARNING: "dense_start",
         Kind.RESULTS: "embedding_regularization loss_weight_strategy",
     },
-    "MMoE": {Kind.SHAPE: "num_expert num_members", Kind.RESULTS: "l2_regularization"},
+    "MMoE": {
+        Kind.SHAPE: "num_expert num_members",
+        Kind.MEANING: "gate_temperature",
+        Kind.LEARNING: "gate_dropout",
+        Kind.RESULTS: "l2_regularization gate_entropy_weight gate_balance_weight",
+    },
     "DBMTL": {Kind.SHAPE: "num_expert num_members", Kind.RESULTS: "l2_regularization"},
     "SharedBottom": {Kind.SHAPE: "num_members", Kind.RESULTS: "l2_regularization"},
     "SimpleMultiTask": {Kind.RESULTS: "l2_regularization"},

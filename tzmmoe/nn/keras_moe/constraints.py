@@ -1,4 +1,4 @@
-"""Keras 3's constraints by name: what a weight becomes after an optimizer's step.
+"""Keras 3's constraints by name: projections of a weight after an optimizer's step.
 
 Formulas: https://keras.io/api/layers/constraints. ``axis`` is of Keras's kernel (inputs, outputs),
 so that 0 is for the weights that lead into one unit.

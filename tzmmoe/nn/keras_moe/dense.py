@@ -1,4 +1,4 @@
-"""The weights of a Keras Dense: how they start, what penalizes them, what they must fulfil."""
+"""The weights of a Keras Dense layer: initial values, penalties and constraints."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class WeightSettings:
     regularizer: Regularizer | None
     constraint: Constraint | None
 
-    def first_values(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    def initial_values(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Those of a weight. Raises ConfigError, also if the regularizer or the constraint does not
         suit the shape."""
         with within(f"{self.name}_initializer"):
@@ -49,11 +49,11 @@ class WeightSettings:
 
 
 class Dense(nn.Module):
-    """``kernel`` (D, U) and ``bias`` (U,), as Keras stores them. Before ``start`` they have no
+    """``kernel`` (D, U) and ``bias`` (U,), as Keras stores them. Before ``initialize`` they have no
     shape, but an optimizer may hold them already.
 
     ``settings``: of the kernel and, if there is a bias, of the bias.
-    ``in_features``: D; None before ``start``.
+    ``in_features``: D; None before ``initialize``.
     """
 
     def __init__(
@@ -67,17 +67,17 @@ class Dense(nn.Module):
         if "bias" in self.settings:
             self.bias = UninitializedParameter(dtype=dtype)
 
-    def first_values(self, in_features: int) -> dict[str, Tensor]:
+    def initial_values(self, in_features: int) -> dict[str, Tensor]:
         """Of kernel and bias. Raises ConfigError."""
         shapes = {"kernel": (in_features, self.units), "bias": (self.units,)}
         return {
-            name: settings.first_values(shapes[name], self.kernel.dtype)
+            name: settings.initial_values(shapes[name], self.kernel.dtype)
             for name, settings in self.settings.items()
         }
 
     @torch.no_grad()
-    def start(self, values: dict[str, Tensor]) -> None:
-        """Give the weights their shapes and first values."""
+    def initialize(self, values: dict[str, Tensor]) -> None:
+        """Give the weights their shapes and initial values."""
         self.in_features = values["kernel"].shape[0]
         for name, first in values.items():
             parameter = getattr(self, name)
@@ -127,5 +127,5 @@ def side_by_side(layers: Sequence[Dense], x_BD: Tensor) -> Tensor:
 
 def _check_shape(found: Tensor, shape: Sequence[int], what: str) -> None:
     if tuple(found.shape) != tuple(shape):
-        words = f"gives {what} of shape {tuple(found.shape)}; it must have {tuple(shape)}"
+        words = f"returned {what} of shape {tuple(found.shape)}; return {tuple(shape)}"
         raise ConfigError.saying(words)

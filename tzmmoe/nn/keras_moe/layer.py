@@ -1,4 +1,4 @@
-"""The layer MMoE as Keras code has it, in torch."""
+"""MMoE with the arguments of a Keras layer, in torch."""
 
 import warnings
 from collections.abc import Callable
@@ -30,7 +30,7 @@ class MMoE(nn.Module):
     Ma et al., "Modeling Task Relationships in Multi-task Learning with Multi-gate
     Mixture-of-Experts", KDD 2018, eq. 6-7.
 
-    Every expert and gate is a Dense of its own, with D inputs, and draws its own first values.
+    Every expert and gate is a Dense of its own, with D inputs, and draws its own initial values.
     Activations, initializers, regularizers and constraints are what ``keras.activations.get`` and
     the like take: a name, a config dict, a callable, None. ``activity_regularizer`` acts on each
     output and is divided by B. ``losses`` gives the penalties, ``constrain_`` applies constraints.
@@ -87,7 +87,7 @@ class MMoE(nn.Module):
         self.trainable = trainable
         self._activity_penalties: list[Tensor] = []
         if in_features is not None:
-            self._start(in_features)
+            self._initialize(in_features)
 
     @property
     def in_features(self) -> int | None:
@@ -114,6 +114,11 @@ class MMoE(nn.Module):
         return self.activity_penalties + self.weight_penalties()
 
     @property
+    def penalizes_outputs(self) -> bool:
+        """Whether a call has penalties of its outputs."""
+        return self.activity_regularizer is not None
+
+    @property
     def activity_penalties(self) -> list[Tensor]:
         """The part of ``losses`` that is of the last call's outputs."""
         return list(self._activity_penalties)
@@ -127,7 +132,7 @@ class MMoE(nn.Module):
 
     def constrain_(self) -> None:
         """Apply the constraints to the weights that are trained; call it after each step of the
-        optimizer, as Keras does. First values are left as they are."""
+        optimizer, as Keras does. Initial values are left as they are."""
         if self.in_features is not None:
             for layer in (*self.expert_layers, *self.gate_layers):
                 layer.constrain_()
@@ -160,9 +165,9 @@ class MMoE(nn.Module):
             found = f"{str(inputs.dtype).removeprefix('torch.')} of shape {tuple(inputs.shape)}"
             raise DataError(f"{self.name}: input is {found}; give real numbers (rows, columns)")
         if self.in_features is None:
-            self._start(inputs.shape[1])
+            self._initialize(inputs.shape[1])
         if inputs.shape[1] != self.in_features:
-            words = f"input has {inputs.shape[1]} columns, and the weights are for"
+            words = f"input has {inputs.shape[1]} columns, but the weights were made for"
             raise DataError(
                 f"{self.name}: {words} {self.in_features}; give (rows, {self.in_features})"
             )
@@ -178,17 +183,19 @@ class MMoE(nn.Module):
         activated = [function(part) for part in outputs_BNU.unbind(1)]
         before, after = tuple(outputs_BNU[:, 0].shape), tuple(activated[0].shape)
         if after != before:
-            words = f"makes {after} of {before}; give a function that keeps the shape"
+            words = (
+                f"returned {after} for an input of {before}; give a function that keeps the shape"
+            )
             raise ConfigError.at(f"{self.name}.{argument}", words)
         return torch.stack(activated, dim=1)
 
-    def _start(self, in_features: int) -> None:
-        """Give the weights their shapes and first values; all of them or, on an error, none."""
+    def _initialize(self, in_features: int) -> None:
+        """Give the weights their shapes and initial values; all of them or, on an error, none."""
         layers = (*self.expert_layers, *self.gate_layers)
         with torch.inference_mode(False):  # or the weights could never be trained
-            values = [layer.first_values(in_features) for layer in layers]
+            values = [layer.initial_values(in_features) for layer in layers]
             for layer, first in zip(layers, values, strict=True):
-                layer.start(first)
+                layer.initialize(first)
 
     def _activity_penalty(self, y_BU: Tensor) -> Tensor:
         penalty = torch.as_tensor(self.activity_regularizer(y_BU))
@@ -210,12 +217,12 @@ def _checked(given: dict[str, object]) -> dict:
     known = set(given) - {"unknown"}
     for word in given["unknown"]:
         hint = f"; {REPLACED[word]}" if word in REPLACED else did_you_mean(word, known)
-        faults.add(word, f"is no argument of this layer{hint}")
+        faults.add(word, f"unknown argument{hint}")
     for field in ("units", "num_experts", "num_tasks", "in_features"):
         count = given[field]
         is_whole = isinstance(count, Integral) and not isinstance(count, bool)
         if not (is_whole and count > 0) and (field, count) != ("in_features", None):
-            faults.add(field, f"is {count!r}; give a whole number from 1 on")
+            faults.add(field, f"is {count!r}; give a whole number of 1 or more")
     for field in ("use_expert_bias", "use_gate_bias", "trainable"):
         if not isinstance(given[field], bool):
             faults.add(field, f"is {given[field]!r}; give True or False")
