@@ -116,7 +116,7 @@ def _frames(data: Any, eval_data: Any) -> dict[str, "Frame"]:
 
     A list is one of paths.
     """
-    from tzmmoe.run.frames import frames_of, is_path
+    from tzmmoe.run.frames.given import frames_of, is_path
 
     given = {"train": data, "eval": eval_data}
     rows = {n: r for n, r in given.items() if not (is_path(r) or isinstance(r, list | tuple))}

@@ -22,10 +22,10 @@ from tzmmoe.errors import ConfigError
 from tzmmoe.registry import Modules, OwnErrors
 from tzmmoe.run import folder
 from tzmmoe.run.changes import report
-from tzmmoe.run.ends import best_of_tasks
 from tzmmoe.run.evaluate import Evaluation
+from tzmmoe.run.exports import export_of
 from tzmmoe.run.fit import TrainRun
-from tzmmoe.run.frames import (
+from tzmmoe.run.frames.given import (
     check_for_files,
     check_for_frame,
     check_kinds,
@@ -37,7 +37,7 @@ from tzmmoe.run.frames import (
 from tzmmoe.run.results import EVALUATION_RESULTS, append_results
 from tzmmoe.run.session import Session, check_config
 from tzmmoe.run.shown.picture import check_path, picture
-from tzmmoe.serving.exporter import Export, ExportPart, check_directory
+from tzmmoe.serving.exporter import check_directory
 from tzmmoe.serving.predictions import PredictionWriter, check_form, write_predictions
 from tzmmoe.serving.seal import Key
 from tzmmoe.system import cli, spoken
@@ -45,7 +45,6 @@ from tzmmoe.system.checkpoint import Checkpoint, is_checkpoint
 from tzmmoe.system.durable import naming
 from tzmmoe.system.localpath import local
 from tzmmoe.system.runtime import borrowed, flushed_denormals, keep_memory
-from tzmmoe.tasks.taskset import TaskSet
 from tzmmoe.textformat.edit import Settings
 
 log = logging.getLogger(__name__)
@@ -78,20 +77,6 @@ def names(given: str | Sequence[str]) -> Sequence[str]:
 
 def _checkpoint(path: str | None) -> str | None:
     return None if path is None else local(path, "--checkpoint_path")
-
-
-def _parts(
-    session: Session, tasks: TaskSet, opened: Sequence[tuple[Checkpoint, Sequence[str]]]
-) -> list[ExportPart]:
-    """The programs of an export, one of the tasks of each checkpoint."""
-    return [
-        ExportPart(
-            tasks.part(names, further=place == 0),
-            saved.step,
-            partial(session.restore_weights, saved, averaged=True),
-        )
-        for place, (saved, names) in enumerate(opened)
-    ]
 
 
 def _chosen(
@@ -296,32 +281,9 @@ class Pipeline:
         check_directory(folder_of_export)
         checkpoint_path = _checkpoint(checkpoint_path)
         session = self._trained(checkpoint_path, whole=True)
-        source = Path(checkpoint_path or session.model_dir)
-        if checkpoint_path is None and session.settings.export.exporter_type == "best":
-            source = folder.best(session.model_dir, session.watch().best)
-        served, built = session.served(auxiliary=auxiliary), session.built
-        tasks: dict[Path, list[str]] = {}  # by their best checkpoint
-        if session.settings.export.per_task_best and checkpoint_path is None:
-            tasks = folder.best_of_tasks(session.model_dir, best_of_tasks(served))
-        elif session.settings.export.per_task_best:
-            words = "export_config.per_task_best has no effect with --checkpoint_path"
-            log.warning("%s", self._translate(words))
-        opened = [session.restore(path) for path in tasks or [source]]
-        for each in opened:
-            report.report_changes(session, each, report.READING, accepts=accept_changes)
-        export = Export(
-            model=built.model,
-            tasks=served,
-            parts=_parts(session, served, list(zip(opened, tasks.values(), strict=False))),
-            features=built.features,
-            helpers=built.helpers,
-            specs=built.specs,
-            setting=built.setting,
-            reading=session.reading,
-            config=session.settings.text,
-            quality=opened[-1].state.get("quality"),
-            key=key,
-        )
+        served = session.served(auxiliary=auxiliary)
+        how = {"accepts": accept_changes}
+        export = export_of(session, served, checkpoint_path, key, self._translate, **how)
         session.runtime.world.first(lambda: export.write(folder_of_export))
         return folder_of_export
 

@@ -143,6 +143,23 @@ PLACES: dict[str, tuple[list[tuple[str, str]], dict[str, str]]] = {
         ],
         {},
     ),
+    "SharedBottom": (
+        [
+            ("mmoe {", "shared_bottom {"),
+            ("expert_mlp {", "bottom_mlp {"),
+            ("num_expert: 2", "FIELDS"),
+        ],
+        {},
+    ),
+    "PLE": (
+        [
+            (
+                MODEL,
+                LEVEL.replace("FIELDS", "expert_num_per_task: 2").replace("ple {", "ple { FIELDS"),
+            )
+        ],
+        {},
+    ),
     "DNN": ([(METRIC + LOSS, f"{METRIC + LOSS} dnn {{ FIELDS }}")], {}),
     "MLP": ([("hidden_units: [4]", "FIELDS")], {}),
     "MaxF1": ([(METRIC, "metrics { max_f1 { FIELDS } }")], {}),

@@ -141,7 +141,9 @@ TrainSpeedLogger.every_batches EvalConfig.num_steps EvalConfig.log_step_count_st
 EvalConfig.batch_size Accuracy.top_k RecallAtTopK.topk DataConfig.batch_size
 MaxF1.thresholds DataConfig.eval_batch_size
 DataConfig.shuffle_buffer_size IdFeature.embedding_dim RawFeature.value_dim
-AutoDisEmbedding.num_channels MLP.hidden_units MMoE.num_expert MMoE.expert_num TaskTower.num_class
+AutoDisEmbedding.num_channels MLP.hidden_units MMoE.num_expert MMoE.expert_num
+MMoE.num_members DBMTL.num_members PLE.num_members SharedBottom.num_members MMoEV2.num_members
+TaskTower.num_class
 ExtractionNetwork.expert_num_per_task MMoEV2.num_experts MMoEV2.expert_layers TaskStruct.units
 IdFeature.hash_bucket_size IdFeature.num_buckets MMoEV2.wide_width RawFeature.embedding_dim
 CustomFeature.embedding_dim
