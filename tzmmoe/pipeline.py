@@ -83,7 +83,7 @@ def _checkpoint(path: str | None) -> str | None:
 def _parts(
     session: Session, tasks: TaskSet, opened: Sequence[tuple[Checkpoint, Sequence[str]]]
 ) -> list[ExportPart]:
-    """The programs of an export, one of the tasks of each checkpoint."""
+    """The programs of an export: for each checkpoint, one of the tasks that it is best for."""
     return [
         ExportPart(
             tasks.part(names, further=place == 0),
@@ -97,7 +97,7 @@ def _parts(
 def _chosen(
     session: Session, given: Sequence[str] | None, *, auxiliary: bool
 ) -> Sequence[str] | None:
-    """The outputs to predict; None: all that there are."""
+    """The outputs to predict; None: all outputs of all tasks."""
     served = session.served(auxiliary=auxiliary)
     if given is None and served is not session.built.tasks:
         return served.output_names()
