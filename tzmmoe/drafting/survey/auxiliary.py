@@ -17,8 +17,8 @@ SHOWN = 3  # classes in a comment
 def draft(column: ColumnProfile, *, typed: bool, faults: Faults) -> LabelTask | None:
     """The task of a column; None after a fault.
 
-    Two texts or whole numbers: a binary task. More, up to ``MOST_CLASSES``: a task of classes. Other
-    numbers: a quantity, whose loss is divided by its variance.
+    Two texts or whole numbers: a binary task. More, up to ``MOST_CLASSES``: a task of classes.
+    Other numbers: a quantity, whose loss is divided by its variance.
     """
     if problem := _problem(column):
         faults.add(FLAG, f"{column.name!r} {problem}")
