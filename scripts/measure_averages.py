@@ -1,10 +1,10 @@
-"""Cost of train_config.ema: processor time of the same steps with and without it, taking turns.
+"""Cost of train_config.ema: processor time of the same steps with and without it, in turn.
 
     python -m tzmmoe.synthetic --out data/synthetic
     python scripts/measure_averages.py data/synthetic configs/synthetic_mmoe.config --batch_size 512
 
-Batches are read before the clock starts. Printed are milliseconds a step of each round, and the
-median of their ratios.
+Batches are read before the clock starts. Prints the milliseconds per step of each round, and the
+median of the ratios.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def main() -> None:
     flags.add_argument("data", type=Path, help="a folder that tzmmoe.synthetic wrote")
     flags.add_argument("config", help="a config for these columns")
     flags.add_argument("--batch_size", type=int, default=512)
-    flags.add_argument("--steps", type=int, default=40, help="of a round")
+    flags.add_argument("--steps", type=int, default=40, help="steps in a round")
     flags.add_argument("--rounds", type=int, default=7)
     flags.add_argument("--set", action="append", default=[], metavar="PATH=VALUE")
     given = flags.parse_args()
@@ -60,15 +60,13 @@ class _Run:
         self.rates = learning.schedules().at(0, epoch=0)
 
     def batches(self, count: int) -> list[Batch]:
-        path, columns = (
-            self.session.settings.files.train_input_path,
-            self.session.built.tasks.columns(),
-        )
+        path = self.session.settings.files.train_input_path
+        columns = self.session.built.tasks.columns()
         loader = self.session.loader(path, "--train_input_path", columns, training=True)
         return [batch for batch, _ in itertools.islice(loader.epoch(Position()), count)]
 
     def milliseconds(self, batches: list[Batch]) -> float:
-        """Of processor time a step."""
+        """Processor time per step."""
         began = time.process_time()
         for batch in batches:
             self.step(batch, self.rates)

@@ -60,9 +60,9 @@ class Column:
     """A column that training needs in addition to the features.
 
     role: ``label`` (NaN where missing), ``weight`` or ``group``. Values lie within [low, high];
-    with ``num_classes``, labels are classes or lists of that many probabilities. ``texts``: of the
-    classes, where the column holds them instead of numbers. ``reader``: what reads the column, for
-    messages.
+    with ``num_classes``, labels are classes or lists of that many probabilities. ``texts``: what
+    the column holds for each class instead of a number; empty if it holds numbers. ``reader``: what
+    reads the column, for messages.
     """
 
     name: str

@@ -193,7 +193,7 @@ def _parser() -> command.CommandParser:
     add("--eval_fraction", type=float, help="share of --data to evaluate on instead, such as 0.2")
     add("--split_by", help="a column: --eval_fraction holds out its values, with all their rows")
     add("--weights", help="the column of sample weights")
-    add("--auxiliary", help="columns that prediction will not have, as tasks that help, a,b")
+    add("--auxiliary", help="columns that prediction will not have: tasks, not features, a,b")
     add("--ignore", help="columns to leave out, a,b")
     add("--ids", help="columns that name things: a table of embeddings, a,b")
     add("--numbers", help="columns that measure something, a,b")

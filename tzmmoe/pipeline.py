@@ -82,7 +82,7 @@ def _checkpoint(path: str | None) -> str | None:
 def _chosen(
     session: Session, given: Sequence[str] | None, *, auxiliary: bool
 ) -> Sequence[str] | None:
-    """The outputs to predict; None: all that there are."""
+    """The outputs to predict; None: all outputs of all tasks."""
     served = session.served(auxiliary=auxiliary)
     if given is None and served is not session.built.tasks:
         return served.output_names()

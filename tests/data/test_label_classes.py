@@ -68,7 +68,7 @@ def problems(folder: Path, *changes: tuple[str, str]) -> list[str]:
 CTR = 'label_name: "click"\n      sample_weight_name'
 FAULTS = {
     "too many": ('label_classes: ["a", "b", "c"]', ["label_classes", "3 texts", "num_class: 3"]),
-    "one": ('label_classes: "a"', ["label_classes", "1 texts", "2"]),
+    "one": ('label_classes: "a"', ["label_classes", "1 text,", "list 2"]),
     "twice": ('label_classes: ["1", "1.0"]', ["label_classes", "'1'", "2 times"]),
     "empty": ('label_classes: ["", "b"]', ["label_classes", "empty text", "remove it"]),
 }

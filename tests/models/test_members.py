@@ -237,9 +237,10 @@ def test_one_member_adds_no_parameters(name: str) -> None:
 
 @EACH
 @pytest.mark.parametrize("num_rows", [0, 1])
-def test_a_batch_of_one_row_or_none_has_logits(name: str, num_rows: int) -> None:
-    whole = built(name, K)
-    given = inputs(whole, rows(1))
+def test_a_batch_of_one_row_or_none_has_the_logits_of_its_rows(name: str, num_rows: int) -> None:
+    whole, raw = built(name, K), rows(ROWS)
+    expected = whole.model.eval()(inputs(whole, raw))
+    given = inputs(whole, {feature: values[:1] for feature, values in raw.items()})
     if not num_rows:
         ids = {
             width: Jagged(
@@ -250,11 +251,10 @@ def test_a_batch_of_one_row_or_none_has_logits(name: str, num_rows: int) -> None
             for width, each in given.ids.items()
         }
         given = Inputs(ids, given.numbers[:0])
-    logits = whole.model.eval()(given)
-    assert {n: tuple(each.shape) for n, each in logits.items()} == {
-        "a": (num_rows, K),
-        "b": (num_rows, K, 3),
-    }
+    logits = whole.model(given)
+    assert logits.keys() == expected.keys()
+    for tower, found in logits.items():
+        assert_close(found, expected[tower][:num_rows])
 
 
 @EACH
@@ -275,5 +275,5 @@ def test_mean_probabilities_are_exact_where_sigmoids_are_0_or_1() -> None:
     assert_close(found.double().softmax(1), classes.double().softmax(2).mean(1))
 
 
-def test_identity_of_a_single_member_is_no_layer_of_its_own() -> None:
+def test_a_single_network_reads_its_inputs_unchanged() -> None:
     assert isinstance(built("plain", 1).model.body.member_inputs, nn.Identity)

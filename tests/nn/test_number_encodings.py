@@ -140,7 +140,9 @@ def test_rows_without_a_number_add_nothing_to_any_gradient(make: object, name: s
 
 @pytest.mark.parametrize("make", [piecewise, periodic])
 @pytest.mark.parametrize("name", ["", "nn.Tanh"])
-def test_rows_shapes_exports_and_gradients_are_right(make: object, name: str) -> None:
+def test_it_embeds_each_row_by_itself_exports_and_has_exact_gradients(
+    make: object, name: str
+) -> None:
     layer, x = make(2, 3, name=name), parts.normal(5, 2)
     layer_laws.check_all_is_trained(layer, x)
     layer_laws.check_rows(layer.eval(), x)

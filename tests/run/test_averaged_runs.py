@@ -208,8 +208,7 @@ def test_averages_that_a_checkpoint_lacks_start_from_its_weights_and_the_run_say
     assert "train_config.ema" in line
     assert "start from its weights" in line
     path = checkpoint.newest(run)
-    [own] = [json.loads((path / "state.json").read_text())["averages"]]
-    assert own["steps"] == 1
+    assert json.loads((path / "state.json").read_text())["averages"]["steps"] == 1
     after, averaged = floats(path), by_hand(path)
     for name, weight in before.items():
         if f"ema.{name}" in after:  # d_1 = 2 / 11
@@ -318,7 +317,7 @@ def test_fine_tuning_starts_from_the_averages_and_says_so(
     assert not [name for name in found if name.startswith("ema.")]
 
 
-def test_a_run_and_its_check_say_what_the_averages_are_for(tiny_folder, tmp_path, caplog) -> None:
+def test_a_check_says_what_the_averages_are_for(tiny_folder, tmp_path, caplog) -> None:
     caplog.set_level(logging.INFO)
     tiny.pipeline(tiny_folder, tmp_path, train_config__ema="{}").check()
     [line] = [line for line in caplog.messages if line.startswith("train_config.ema: ")]

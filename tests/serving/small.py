@@ -18,6 +18,7 @@ from tzmmoe.jagged import Jagged
 from tzmmoe.run.session import Session
 from tzmmoe.serving.exporter import Export
 from tzmmoe.serving.seal import Key
+from tzmmoe.tasks.taskset import TaskSet
 
 CONFIG = """
 data_config {{ label_fields: ["label"] num_workers: 0 {data} }}
@@ -75,11 +76,12 @@ class Small:
         directory: Path,
         quality: Mapping[str, Any] | None = None,
         key: Key | None = None,
+        tasks: TaskSet | None = None,
     ) -> Path:
         built = self.session.built
         Export(
             model=built.model,
-            tasks=built.tasks,
+            tasks=built.tasks if tasks is None else tasks,
             features=built.features,
             helpers=built.helpers,
             specs=built.specs,

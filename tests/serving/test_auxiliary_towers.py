@@ -1,7 +1,6 @@
 """An export has no trace of auxiliary towers but what other towers read of them."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ from messages import fails
 from serving.small import Small, assert_same, random_inputs
 
 from tzmmoe.errors import ConfigError
-from tzmmoe.serving.exporter import Export
 from tzmmoe.serving.program import load, program_inputs
 
 FEATURES = """
@@ -93,19 +91,7 @@ def small(folder: Path, model: str, auxiliary: str, further: str = "") -> Small:
 
 
 def exported(model: Small, folder: Path, *, auxiliary: bool = False) -> Path:
-    built = model.session.built
-    whole = Export(
-        model=built.model,
-        tasks=built.tasks,
-        features=built.features,
-        helpers=built.helpers,
-        specs=built.specs,
-        setting=built.setting,
-        reading=model.session.settings.reading,
-        config=model.session.settings.text,
-    )
-    replace(whole, tasks=model.session.served(auxiliary=auxiliary)).write(folder)
-    return folder
+    return model.export(folder, tasks=model.session.served(auxiliary=auxiliary))
 
 
 def numbers_of(folder: Path) -> int:

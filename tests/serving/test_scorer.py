@@ -277,7 +277,9 @@ def test_a_file_that_is_missing_is_named(export: Path, name: str) -> None:
 
 def test_an_export_of_a_later_version_is_an_error_that_says_so(export: Path) -> None:
     rewrite(export, format=3, features="in a form that nobody knows yet")
-    with fails(CheckpointError, str(export), "format 3", "reads the formats 1 and 2"):
+    with fails(
+        CheckpointError, str(export), "format 3", "formats 1 and 2", "version that wrote it"
+    ):
         Scorer.load(export)
 
 

@@ -187,9 +187,12 @@ def _label_classes(tower: TaskTower, losses: Mapping[str, Loss]) -> tuple[str, .
         words = f"is set, but {of_numbers[0]} learns a number, not a class"
         raise ConfigError.at("", f"{words}; remove it, or choose another loss")
     if len(texts) != wanted:
-        remedy = f"list {wanted}" if tower.num_class > 1 else "list 2, that of 0 and that of 1"
-        words = f"has {len(texts)} texts, but num_class is {tower.num_class}"
-        raise ConfigError.at("", f"{words}; {remedy}, or give num_class: {len(texts)}")
+        listed = f"has {len(texts)} text{'s' if len(texts) > 1 else ''}"
+        state = f"{listed}, but num_class is {tower.num_class}"
+        remedy = f"list {wanted}" if tower.num_class > 1 else "list 2, for 0 and 1"
+        if len(texts) > 1:
+            remedy += f", or set num_class: {len(texts)}"
+        raise ConfigError.at("", f"{state}; {remedy}")
     faults = Faults()
     for text, count in Counter(texts).items():
         if not text:

@@ -46,7 +46,7 @@ class Config:
         return own if field.where == own else f"{field.path} in {field.where}"
 
     def reading(self, paths: Mapping[str, str]) -> "Config":
-        """The config with other paths of data, by their fields."""
+        """The config with other ``paths`` to read, by the names of their fields."""
         pipeline = Pipeline()
         pipeline.CopyFrom(self.pipeline)
         for name, path in paths.items():

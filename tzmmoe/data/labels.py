@@ -98,13 +98,13 @@ def _numbers(array: pa.Array, role: str) -> np.ndarray:
 
 
 def class_texts(texts: Sequence[str]) -> tuple[str, ...]:
-    """The texts of classes in the form in which labels are compared with them: that which whole
-    numbers and flags have in any type of column, so that 3.0 is 3 and True is 1."""
+    """The texts of classes in the form in which they are compared with labels. Whole numbers and
+    booleans have one form in all types of columns, so that 3.0 is 3 and True is 1."""
     return tuple(canonical(pa.array(texts, pa.large_string())).to_pylist())
 
 
 def _classes(column: Column, array: pa.Array) -> np.ndarray:
-    """float32 (B,): the place of each row's text among ``column.texts``; NaN where missing."""
+    """float32 (B,): the class of each row, its text's place in ``column.texts``; NaN if missing."""
     if pa.types.is_null(array.type):
         return np.full(len(array), np.nan, np.float32)
     if not (is_text(array.type) or is_number(array.type)):
@@ -112,8 +112,8 @@ def _classes(column: Column, array: pa.Array) -> np.ndarray:
     missing = array.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
     texts = canonical(as_text(array).fill_null(""))
     missing |= pc.equal(texts, "").to_numpy(zero_copy_only=False)
-    known = pa.array(column.texts, pa.large_string())
-    places = pc.fill_null(pc.index_in(texts, value_set=known), -1)
+    of_classes = pa.array(column.texts, pa.large_string())
+    places = pc.fill_null(pc.index_in(texts, value_set=of_classes), -1)
     classes = places.to_numpy(zero_copy_only=False).astype(np.float32)
     bad = ~missing & (classes < 0)
     if bad.any():

@@ -20,7 +20,8 @@ from tzmmoe.features.shared import Tally
 log = logging.getLogger(__name__)
 
 FEW_LABELS = 0.99  # a label that is missing in more rows than this share is doubted
-MORE = 0.05  # of all rows, by which values without a row of their own surprise
+# By this share of rows, evaluation may have more values without a row of their own than training.
+MOST_SURPRISING = 0.05
 NONE: Mapping[str, int] = {}
 CHECK_JOIN = "check the files, and the join that adds it"
 COUNTED = ("missing", "defaulted", "unknown", "outside")  # the fields of a Tally
@@ -33,12 +34,12 @@ class NoLabelsError(DataError):
 class Quality:
     """Sums of tallies over the rows that were encoded, and the types of their columns.
 
-    Threads may add to it and read it at the same time. ``where``: the rows, in warnings.
+    Threads may add to it and read it at the same time. ``where``: what holds the rows, in warnings.
     """
 
     def __init__(self, warns: bool = True, where: str = "") -> None:
         self.num_rows = 0
-        self.told: set[str] = set()  # features whose ids outside the table are not warned of again
+        self.told: set[str] = set()  # features whose ids outside the table were already reported
         self._warns, self._where = warns, where and f" of {where}"
         self._counts: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(4, np.int64))
         self._types: dict[str, set[str]] = defaultdict(set)
@@ -120,8 +121,9 @@ class Quality:
         return {"rows": here["rows"], "training_rows": then["rows"], "features": features}
 
     def surprises(self, training: "Quality", where: str) -> dict[str, str]:
-        """{feature: a line} for features that more of these rows than of the training rows, by
-        ``MORE`` of all, have a value for that the table does not hold."""
+        """{feature: a line} for each feature whose values are outside the table or the vocabulary
+        in a share of these rows that exceeds that of the training rows by ``MOST_SURPRISING``.
+        ``where``: what holds these rows."""
         lines = {}
         with self._lock:
             counts = {name: sums.copy() for name, sums in self._counts.items()}
@@ -130,11 +132,11 @@ class Quality:
             now = sums / max(self.num_rows, 1)
             for kind, table in (("outside", "table"), ("unknown", "vocabulary")):
                 place = COUNTED.index(kind)
-                if now[place] - before[place] > MORE:
+                if now[place] - before[place] > MOST_SURPRISING:
                     lines[name] = (
                         f"{name}: {now[place]:.1%} of the first {self.num_rows:,} rows of {where} "
-                        f"have a value that is not in its {table}, but {before[place]:.1%} of the "
-                        f"first {training.num_rows:,} training rows; leave the feature out, or "
+                        f"have a value that is not in its {table}, against {before[place]:.1%} of "
+                        f"the first {training.num_rows:,} training rows; leave the feature out, or "
                         "train on rows that hold such values"
                     )
         return lines

@@ -34,7 +34,7 @@ class Feature(ABC):
 
     origin_fields: ClassVar[tuple[str, ...]] = ("expression",)
     file_fields: ClassVar[tuple[str, ...]] = ()  # those that name a text file, such as vocab_file
-    later_fields: ClassVar[tuple[str, ...]] = ()  # unset in exports of versions without them
+    later_fields: ClassVar[tuple[str, ...]] = ()  # which exports of earlier versions lack
     is_sequence: ClassVar[bool] = False  # a row's values keep their order, and are not pooled
 
     name: str
@@ -46,7 +46,7 @@ class Feature(ABC):
     use_mask: bool
     value_dim: int  # numbers in a row, where there is no table
     width: int  # of the feature's part of the model's input
-    may_be_missing: bool = False  # whether a row without numbers has NaN for them
+    may_be_missing: bool = False  # whether NaN stands for a row's missing numbers
     table: Table | None = None
     row_rule: str = "numbers"  # how a value becomes a row of the table
 
@@ -73,8 +73,8 @@ class Feature(ABC):
 
     @abstractmethod
     def encode(self, arrays: Sequence[Jagged]) -> tuple[Jagged | np.ndarray, Tally]:
-        """Ids (int64) of B rows, or numbers (B, value_dim) float32, NaN for those that
-        ``may_be_missing``. arrays: as for ``values``.
+        """Ids (int64) of B rows, or numbers (B, value_dim) float32, NaN where they are missing if
+        they ``may_be_missing``. arrays: as for ``values``.
 
         Raises:
             BadValue: a value that cannot be encoded, with its row.

@@ -34,8 +34,8 @@ from tzmmoe.nn.numbers import (
     activation_of_rows,
 )
 
-OF_MISSING = ("periodic", "piecewise_linear")  # layers that embed a missing number as zeros
-EACH_NUMBER = ("autodis", *OF_MISSING)  # those that embed each number by itself
+EMBED_MISSING = ("periodic", "piecewise_linear")  # layers that embed a missing number as zeros
+EMBED_EACH = ("autodis", *EMBED_MISSING)  # layers with an embedding for each number of a row
 
 
 @FEATURES.register("raw_feature")
@@ -87,15 +87,15 @@ class RawFeature(Feature):
         self._default_id = Default(shared, self._encoded) if self._encoded else None
         self._default = np.zeros(0) if self._encoded else self._parse_default(shared)
         self.width = dim or self.value_dim
-        if self._layer in EACH_NUMBER:
+        if self._layer in EMBED_EACH:
             self.width = dim * self.value_dim
-        self.may_be_missing = self._layer in OF_MISSING and not len(self._default)
+        self.may_be_missing = self._layer in EMBED_MISSING and not len(self._default)
 
     def _check_bins(self, shared: SharedFields) -> None:
         PiecewiseLinear.check(self._boundaries)
         if shared.setting.encoded:
             words = "needs numbers, but under fg_mode: FG_NONE the column of a feature with"
-            remedy = "give it the numbers under FG_DAG or FG_BUCKETIZE, or remove this"
+            remedy = "use FG_DAG or FG_BUCKETIZE with a column of numbers, or remove this"
             raise ConfigError.at(self._layer, f"{words} boundaries holds buckets; {remedy}")
 
     def _check_embedding(self, shared: SharedFields) -> None:
@@ -114,7 +114,7 @@ class RawFeature(Feature):
                 AutoDis.check(fields["num_channels"], fields["temperature"])
             if self._layer == "periodic":
                 Periodic.check(fields["frequencies"], fields["sigma"])
-            if self._layer in OF_MISSING:
+            if self._layer in EMBED_MISSING:
                 activation_of_rows(fields["activation"], 1, 1)
 
     def _parse_default(self, shared: SharedFields) -> np.ndarray:
@@ -195,7 +195,7 @@ class RawFeature(Feature):
             self._looked_at_numbers = warn_of_small(self.name, numbers.ravel(), self._normalize)
         if self._normalize:
             with np.errstate(all="ignore"):
-                # A formula may make a number of NaN, such as x > 0.
+                # A formula can turn NaN into a number: NaN > 0 is 0.
                 numbers = np.where(absent, np.nan, self._normalize(numbers))
         bad = ~(np.isfinite(numbers if self._lookup else as_float32(numbers)) | absent)
         if bad.any():

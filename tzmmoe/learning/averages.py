@@ -22,11 +22,12 @@ def decay_of(step: int, decay: float) -> float:
 
 @dataclass(frozen=True)
 class RowAverages:
-    """The averages of a table's trained rows, each as of the step before its weight last changed.
+    """The averages of a table's trained rows, each as of the step s before its weight last changed.
 
-    ``values`` (R, D), ``log_decays`` (R,): the averages, and log(d_1 ... d_s) up to their step s.
-    While a weight w stands still, a_t - w = d_t (a_(t-1) - w). So the average of a row that no step
-    touched follows later, in one move, and a step costs what the rows of its batch do.
+    ``values`` (R, D): the averages. ``log_decays`` (R,), float64: log(d_1 ... d_s) of each row's s.
+    While a weight w does not change, a_t - w = d_t (a_(t-1) - w). So the average of a row that no
+    step touched can be brought up to date later, at once, and the cost of a step depends on the
+    rows of its batch, not on the table.
     """
 
     values: Tensor
@@ -36,8 +37,8 @@ class RowAverages:
         """The averages (R, D) of all rows at a later step, in a new tensor."""
         return _moved(self.values, weight, self.log_decays, log_decay)
 
-    def keep(self, rows: Tensor, weight: Tensor, log_decay: float) -> None:
-        """Bring the distinct rows (U,) up to a later step, whose weights are about to change."""
+    def catch_up(self, rows: Tensor, weight: Tensor, log_decay: float) -> None:
+        """Bring the distinct rows (U,), whose weights are about to change, up to a later step."""
         since, old = self.log_decays.index_select(0, rows), self.values.index_select(0, rows)
         moved = _moved(old, weight.index_select(0, rows), since, log_decay)
         self.values.index_copy_(0, rows, moved)
@@ -51,15 +52,15 @@ def _moved(averages: Tensor, weights: Tensor, since: Tensor, log_decay: float) -
 
 
 class Averages:
-    """The averages of the weights that training moves: a_t = d_t a_(t-1) + (1 - d_t) w_t, where a_0
-    are the weights when they ``begin``.
+    """The averages of the trained weights: a_t = d_t a_(t-1) + (1 - d_t) w_t, where a_0 is the
+    weight at ``begin``.
 
     After Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM J.
-    Control Optim. 1992. d_t: see ``decay_of``. A step is a batch, also one that changes no weight
-    of the dense part, because gradients accumulate or FP16 skips it.
+    Control Optim. 1992. d_t: see ``decay_of``. A step is a batch, even if it changes no weight of
+    the dense part because gradients accumulate or FP16 skips it.
 
-    ``dense``: the averages by the parameters' names. ``rows``: those of each table. ``steps``: how
-    many are averaged. ``log_decay``: log(d_1 ... d_steps).
+    ``dense``: the averages by the names of parameters. ``rows``: those of each table. ``steps``:
+    how many are averaged. ``log_decay``: log(d_1 ... d_steps).
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Averages:
 
     @torch.no_grad()
     def begin(self, steps: int = 0, log_decay: float = 0.0) -> None:
-        """Start from the current weights, as if they had been the same for so many steps."""
+        """Start from the current weights, as if they had not changed for ``steps`` steps."""
         self.steps, self.log_decay, self._has_begun = steps, log_decay, True
         for name, average in self.dense.items():
             average.copy_(self._parameters[name])
@@ -90,18 +91,18 @@ class Averages:
             own.log_decays.fill_(log_decay)
 
     def ready(self) -> None:
-        """Before a step: start, unless that is done."""
+        """``begin`` unless that is done; called before each step."""
         if not self._has_begun:
             self.begin()
 
     @torch.no_grad()
     def before_update(self, table: nn.Parameter, rows: Tensor) -> None:
-        """Within a step: these distinct rows (U,) of a table are about to change."""
-        self.rows[table].keep(rows, table, self.log_decay)
+        """Called within a step, when the distinct rows (U,) of a table are about to change."""
+        self.rows[table].catch_up(rows, table, self.log_decay)
 
     @torch.no_grad()
     def advance(self) -> None:
-        """After a step: count it. The averages of tables follow."""
+        """Called after a step: count it. The averages of tables catch up when they are needed."""
         self.steps += 1
         decay = decay_of(self.steps, self.decay)
         self.log_decay += math.log(decay)
@@ -111,8 +112,8 @@ class Averages:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Within the block, the parameters hold the averages; after it, again the same memory as
-        before, whatever the block raises."""
+        """Within the block, the parameters hold the averages; after it, they have the memory that
+        they had before, whatever the block raises."""
         self.ready()
         shown = {p: self.dense[name] for name, p in self._parameters.items()}
         for table, own in self.rows.items():
@@ -132,7 +133,7 @@ class Averages:
 
     @property
     def size_bytes(self) -> int:
-        """The memory that they take, with that of the tables' averages in an evaluation."""
+        """Of all averages, with the copy of the tables' that an evaluation makes."""
         tensors = list(self.dense.values())
         for own in self.rows.values():
             tensors += [own.values, own.values, own.log_decays]

@@ -52,7 +52,7 @@ class LearningSettings:
     scaler: dict[str, Any] | None
     grad_process: str  # pcgrad, or empty
     loss_mean: str  # GLOBAL_BATCH or LOCAL_BATCH
-    ema: float | None  # the decay of the averages of the weights, if they are kept
+    ema: float | None  # the decay of the averages of the weights; None: none are kept
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> "LearningSettings":

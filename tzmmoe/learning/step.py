@@ -43,7 +43,7 @@ class TrainStep:
     ``losses`` takes the logits, the batch, and what each loss is divided by if the batch is part of
     a larger one. ``backward`` leaves the mean gradients of all processes in the parameters.
     ``tables`` and ``dense`` update the parameters with them, at their learning rates. ``averages``
-    of the weights, if they are kept, follow the updates.
+    of the weights, if they are kept, take in each update.
     """
 
     forward: Callable[[Inputs], Logits]
@@ -87,7 +87,7 @@ class TrainStep:
         )
 
     def averaged(self) -> AbstractContextManager[None]:
-        """In this block the model has the averages of its weights, if they are kept."""
+        """Within the block, the model has the averages of its weights, if they are kept."""
         return self.averages.shown() if self.averages else nullcontext()
 
     def parts(self) -> dict[str, tuple[str, str]]:
@@ -275,8 +275,8 @@ def _surgery(model: RankModel, tasks: TaskSet, settings: LearningSettings) -> Su
     learned = [task.name for task in tasks.learned()]
     reached = [{i for i, name in enumerate(learned) if name in read} for read in model.readers()]
     if model.body.num_members > 1 and any(len(tasks) > 1 for tasks in reached):
-        words = 'is "pcgrad", which does not support towers that read each other with num_members '
-        words += "above 1; remove relation_tower_names, or one of the two others"
+        words = 'is "pcgrad", which does not support members whose towers read each other; remove '
+        words += "it, num_members or relation_tower_names"
         raise ConfigError.at("train_config.grad_process", words)
     parameters = [*dense_parameters(model).values(), *tables]
     return Surgery(tasks, parameters, tables, by_task, reached)

@@ -155,12 +155,12 @@ class Body(nn.Module, ABC):
         self.groups = {self.group: list(groups[self.group].widths)}
         return groups[self.group]
 
-    def have_members(self, width: int, number: int, faults: Faults) -> int:
-        """Make ``member_inputs``, (B, width) -> (B k, width), for so many members; their number. A
-        fault is added."""
+    def make_members(self, width: int, num_members: int, faults: Faults) -> int:
+        """Make ``member_inputs``, (B, width) -> (B k, width), for so many members. Returns their
+        number, 1 after a fault."""
         with faults.under(""):
-            check_members(number)
-            self.num_members = number
+            check_members(num_members)
+            self.num_members = num_members
         self.member_inputs = member_inputs(width, self.num_members)
         return self.num_members
 
@@ -191,14 +191,15 @@ class Body(nn.Module, ABC):
         self.order([tower.name for tower in towers])
 
     def serving(self, kept: Sequence[int]) -> "Body":
-        """A body for exports: it gives the inputs of the towers at the places ``kept`` only, in
-        that order. What only other towers read may be left out of it."""
+        """A body for exports, which gives the inputs only of the towers at the places ``kept``, in
+        that order. It may lack what only other towers read."""
         return Selection(self, kept)
 
     def parts(self) -> Sequence[Part]:
         """The body's parts, for people to read."""
-        parts, source = self.first_parts([f"group {name}" for name in self.groups])
-        return [*parts, *parts_of_children(self, [f"group {name}" for name in self.groups], source)]
+        groups = [f"group {name}" for name in self.groups]
+        parts, source = self.first_parts(groups)
+        return [*parts, *parts_of_children(self, groups, source)]
 
     def first_parts(self, groups: Sequence[str]) -> tuple[list[Part], list[str]]:
         """The part that makes the inputs of members, if there is one, and what the networks then
@@ -235,7 +236,7 @@ class Body(nn.Module, ABC):
 
 
 class Selection(Body):
-    """A body whose towers are some of another's, those at the places ``kept``."""
+    """A body that gives the inputs of some of another's towers, those at the places ``kept``."""
 
     def __init__(self, body: Body, kept: Sequence[int]) -> None:
         super().__init__()

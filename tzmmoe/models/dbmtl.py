@@ -52,7 +52,7 @@ class DBMTL(Body):
     ) -> None:
         super().__init__()
         width, faults = self.read_one(groups, "dbmtl").width, Faults()
-        members = self.have_members(width, num_members, faults)
+        members = self.make_members(width, num_members, faults)
         self.bottom = self.experts = self.gates = None
         if bottom_mlp is not None:
             with faults.under("bottom_mlp"):

@@ -44,7 +44,7 @@ class MMoE(Body):
         if num_expert < 1:
             faults.add("num_expert", f"is {num_expert}; give 1 or more")
         width, experts = self.read_one(groups, "mmoe").width, max(num_expert, 1)
-        members = self.have_members(width, num_members, faults)
+        members = self.make_members(width, num_members, faults)
         with faults.under("expert_mlp"):
             if expert_mlp is None:
                 raise ConfigError.at("", "is not set; give expert_mlp { hidden_units: [64] }")

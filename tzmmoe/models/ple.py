@@ -54,7 +54,7 @@ class PLE(Body):
         if not extraction_networks:
             words = "is empty; give extraction_networks { ... } for each level"
             faults.add("extraction_networks", words)
-        members = self.have_members(width, num_members, faults)
+        members = self.make_members(width, num_members, faults)
         levels = []
         for index, network in enumerate(extraction_networks):
             later = [bool(each["share_num"]) for each in extraction_networks[index + 1 :]]
@@ -76,8 +76,8 @@ class PLE(Body):
         return TowerInputs(tasks.unbind(1))
 
     def serving(self, kept: Sequence[int]) -> Body:
-        """Without the tasks' own experts and gates of the last level; those of the levels below
-        reach all tasks where there are shared experts, and stay."""
+        """Without the other tasks' experts and gates in the last level. Those of the levels below
+        stay, since they reach all tasks through shared experts."""
         body = copy.deepcopy(self)
         body.levels[-1].keep(kept)
         return body
@@ -130,7 +130,8 @@ class Level(nn.Module):
             self.shared_gate = Gates(in_features, num_tasks=1, num_experts=total, members=members)
 
     def keep(self, kept: Sequence[int]) -> None:
-        """Keep the experts and gates of some tasks; of a level without a shared stream."""
+        """Keep the experts and gates of the tasks at the places ``kept``, in a level without a
+        shared gate."""
         members = self.task_gates.final.members
         keep_tasks(self.task_experts, self.num_tasks, kept, members)
         self.task_gates.keep(kept)

@@ -18,7 +18,8 @@ PENALTY = "embeddings/penalty"  # no tower has a name with a slash
 
 class RankModel(nn.Module):
     """Encoder, body, towers; and the learned weights of the losses if there are any, which are
-    trained and saved with them. ``auxiliary``: names of towers, for people to read."""
+    trained and saved with them. ``auxiliary``: towers to mark as such in tables and
+    pictures."""
 
     auxiliary: Collection[str] = ()
 
@@ -59,8 +60,8 @@ class RankModel(nn.Module):
         return outputs | {f"{FURTHER}{name}": value for name, value in further.items()}
 
     def serving(self, towers: Collection[str] | None) -> "RankModel":
-        """The model for an export that needs the logits of some ``towers``, None: of all. It has
-        these, and those whose hidden states they read."""
+        """The model for an export that needs the logits of ``towers`` (None: of all): these towers
+        and those whose hidden states they read, on a body without what only others need."""
         readers = dict(zip(self.names, self.readers(), strict=True))
         if towers is None or all(read & set(towers) for read in readers.values()):
             return self

@@ -26,7 +26,7 @@ class SharedBottom(Body):
     ) -> None:
         super().__init__()
         width, faults = self.read_one(groups, "shared_bottom").width, Faults()
-        members = self.have_members(width, num_members, faults)
+        members = self.make_members(width, num_members, faults)
         with faults.under("bottom_mlp"):
             if bottom_mlp is None:
                 words = "is not set; give bottom_mlp { hidden_units: [64] }, or simple_multi_task"

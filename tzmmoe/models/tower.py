@@ -20,8 +20,8 @@ class Tower(nn.Module):
     ``mlp``, ``relation``: the fields of an MLP, or the layers themselves; None for none.
     ``read_features``: the total width of the hidden states h_i. Other towers read this one's r or,
     without a relation, its h, of width ``state_features``. Without ``linear``, the hidden state
-    itself is the logits. ``members``: so many towers, of the members (``nn/members.py``), whose
-    tensors are (B, k, H) in place of (B, H).
+    itself is the logits. With k > 1 ``members`` (``nn/members.py``), it is one tower for each,
+    and tensors are (B, k, H) in place of (B, H).
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Weights that hold a part for each task, without those of some tasks."""
+"""Removal of tasks from weights that hold a part for each."""
 
 from collections.abc import Sequence
 
@@ -13,13 +13,13 @@ def keep_tasks(module: nn.Module, num_tasks: int, kept: Sequence[int], members: 
     """Keep the parts of the tasks at the places ``kept``, in that order.
 
     Every parameter and buffer with a dimension consists of ``num_tasks`` equal parts along its
-    first one, as in a network of ``copies`` (``nn/mlp.py``); with ``members``, all but the kernels
-    consist of that for each of them.
+    first one, as in a network of ``copies`` (``nn/mlp.py``). With ``members``, who share kernels,
+    everything else holds such parts for each member, one member after the other.
     """
 
     def part(whole: Tensor, lead: int) -> Tensor:
         by_task = whole.reshape(lead, num_tasks, -1)[:, list(kept)]
-        if whole.dim() > 2 and lead > 1:  # (k, T, E)
+        if whole.dim() > 2 and lead > 1:  # (k, T, E): members have a dimension of their own
             return by_task.clone()
         return by_task.reshape(-1, *whole.shape[1:]).clone()
 

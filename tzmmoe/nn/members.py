@@ -1,4 +1,4 @@
-"""Members: networks that share their weights, and are averaged.
+"""Members: networks that share their kernels, and are averaged.
 
 Gorishniy, Kotelnikov, Babenko, "TabM: Advancing Tabular Deep Learning with Parameter-Efficient
 Ensembling", ICLR 2025, after Wen, Tran, Ba, "BatchEnsemble", ICLR 2020. The k members share all
@@ -15,7 +15,7 @@ from tzmmoe.errors import ConfigError
 
 
 class MemberInputs(nn.Module):
-    """(B, D) -> (B k, D), where row b k + m is x_b r_m. At the start, all of r is 1 or -1, at
+    """(B, D) -> (B k, D), where row b k + m is x_b r_m. Each number of r starts as 1 or -1, at
     random."""
 
     def __init__(self, in_features: int, members: int) -> None:
@@ -27,10 +27,10 @@ class MemberInputs(nn.Module):
         return (x_BD.unsqueeze(1) * self.vectors).flatten(0, 1)
 
 
-def check_members(number: int) -> None:
-    """Raise ConfigError, at the field num_members, below 1."""
-    if number < 1:
-        raise ConfigError.at("num_members", f"is {number}; give 1 or more")
+def check_members(num_members: int) -> None:
+    """Raise ConfigError at num_members if it is below 1."""
+    if num_members < 1:
+        raise ConfigError.at("num_members", f"is {num_members}; give 1 or more")
 
 
 def member_inputs(in_features: int, members: int) -> nn.Module:

@@ -33,8 +33,7 @@ class StackedLinear(nn.Module):
         bound = 1 / math.sqrt(in_features)
         self.weight = nn.Parameter(torch.empty(copies, out_features, in_features))
         nn.init.uniform_(self.weight, -bound, bound)
-        of_members = [members] * (members > 1)
-        shape = (*of_members, copies, out_features)
+        shape = (copies, out_features) if members == 1 else (members, copies, out_features)
         self.bias = nn.Parameter(torch.empty(shape)) if bias else None
         if self.bias is not None:
             nn.init.uniform_(self.bias, -bound, bound)

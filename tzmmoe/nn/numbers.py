@@ -121,22 +121,22 @@ class PiecewiseLinear(nn.Module):
     """e_t(x) = (x - b_t-1) / (b_t - b_t-1), but 0 below and 1 above bin t; T bins between T + 1
     boundaries, the same for all numbers.
 
-    Gorishniy et al., NeurIPS 2022, eq. 1, where the first bin continues below 0 and the last one
-    above 1. Here they end there, so that an outlier is no larger than what was trained on.
+    Gorishniy et al., NeurIPS 2022, eq. 1, where the first bin extends below 0 and the last one
+    above 1. Here both are clipped, so that an outlier is no larger than what was trained on.
     """
 
     def __init__(self, boundaries: Sequence[float]) -> None:
         super().__init__()
         self.check(boundaries)
         bounds = torch.tensor(boundaries, dtype=torch.float32)
-        # A copy: torch.export warns of a view of more than it shows.
+        # A copy, since torch.export warns of a buffer that is a view of a larger tensor.
         self.register_buffer("lower", bounds[:-1].clone(), persistent=False)
         self.register_buffer("width", bounds.diff(), persistent=False)
         self.out_features = len(boundaries) - 1
 
     @staticmethod
     def check(boundaries: Sequence[float]) -> None:
-        """Raises ConfigError for boundaries, in increasing order, that bound no bins."""
+        """Raises ConfigError if boundaries, which increase, are too few or too close for bins."""
         if len(boundaries) < 2:
             count = "one number" if boundaries else "not set"
             state = f"is {count}, but piecewise_linear needs the ends of its bins"
@@ -293,10 +293,8 @@ class Periodic(nn.Module):
         if not frequencies:
             raise ConfigError.at("frequencies", "is 0; give 1 or more")
         if sigma is None:
-            words = (
-                "is not set; give about 0.1 for numbers with a standard deviation of 1, and try "
-            )
-            raise ConfigError.at("sigma", f"{words}others")
+            words = "is not set; try 0.1, and smaller and larger values"
+            raise ConfigError.at("sigma", f"{words}, for numbers with a standard deviation of 1")
         if not 0 < sigma < math.inf:
             raise ConfigError.at("sigma", f"is {exactly(sigma)}; give a number above 0")
 

@@ -1,8 +1,9 @@
 """Averages of the weights in a checkpoint, beside the weights.
 
-``ema.<tensor>`` is the average of a tensor. That of a table is as of the step before each row last
-changed; ``ema.tables.<table>.log_decay`` says which, so that saving moves no number that training
-goes on with. See ``RowAverages``.
+``ema.<tensor>`` is the average of a tensor. Each row of a table has its average as of the step
+before the row last changed, and ``ema.tables.<table>.log_decay`` tells that step (see
+``RowAverages``): bringing rows up to date for a checkpoint would change the numbers that training
+goes on with.
 """
 
 from collections.abc import Container, Mapping
@@ -46,11 +47,11 @@ def to_json(step: TrainStep) -> dict[str, Any] | None:
 
 
 def plan(averages: Averages) -> str:
-    """What they are used for, for the first lines of a run."""
+    """A line on their use and span, for the start of a run's log."""
     return (
         f"{SETTING}: evaluations and exports use averages of the weights over about the last "
-        f"{1 / (1 - averages.decay):,.0f} steps (decay {averages.decay:g}), early on over a ninth "
-        "of the steps so far"
+        f"{1 / (1 - averages.decay):,.0f} steps (decay {averages.decay:g}), or early in a run "
+        "over the last ninth of its steps"
     )
 
 
@@ -60,14 +61,19 @@ def are_in(checkpoint: Checkpoint) -> bool:
 
 
 def source(checkpoint: Checkpoint) -> str:
-    """The checkpoint, and its averages if it has them, for a line of the log."""
+    """The checkpoint's path for a log line, which says whether averages were taken from it."""
     averages = f", averaged ({SETTING})" if are_in(checkpoint) else ""
     return f"{checkpoint.path}{averages}"
 
 
 def restore(checkpoint: Checkpoint, step: TrainStep) -> str:
     """Continue the averages of a checkpoint whose weights the model has. What is not averaged there
-    starts from its weight. A line to log if the config or the checkpoint has no averages."""
+    starts from its weight. Returns a line to log if only one of the checkpoint and the config has
+    averages, otherwise an empty one.
+
+    Raises:
+        CheckpointError: the averages cannot be read.
+    """
     if step.averages is None:
         if not are_in(checkpoint):
             return ""
@@ -85,16 +91,18 @@ def restore(checkpoint: Checkpoint, step: TrainStep) -> str:
 
 
 def _progress(checkpoint: Checkpoint) -> tuple[int, float]:
-    """The steps that are averaged, and the sum of their log(d)."""
+    """The number of averaged steps, and the sum of their log(d). Raises CheckpointError."""
     try:
         saved: Mapping[str, Any] = checkpoint.state[KEY]
         return int(saved["steps"]), float(saved["log_decay"])
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{checkpoint.path}: state.json lacks {KEY}: {error}") from error
+        raise CheckpointError(
+            f"{checkpoint.path}: state.json lacks {KEY}: {error}; use another checkpoint"
+        ) from error
 
 
 def read(checkpoint: Checkpoint, targets: NamedTensors, *, grown: Container[str] = ()) -> None:
-    """As ``Checkpoint.read``; what has an average in the checkpoint gets that.
+    """As ``Checkpoint.read``, but targets get their averages where the checkpoint has them.
 
     Raises:
         CheckpointError: as there.

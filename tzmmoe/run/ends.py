@@ -66,7 +66,7 @@ class Best:
 
 
 def best_of_tasks(tasks: TaskSet) -> dict[str, Best]:
-    """What selects the best checkpoint of each task."""
+    """The value that selects the best checkpoint of each task, by the task's name."""
     natures = tasks.larger_is_better()
     return {task: Best(key, bool(natures[key])) for task, key in tasks.best_keys().items()}
 

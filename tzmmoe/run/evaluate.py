@@ -64,13 +64,13 @@ def evaluate(
     A loss is weight * sum(w l) / sum(w) over all rows, so it does not depend on the batch size. If
     no row counts, it is NaN and left out of the sum; a sum without terms is NaN too. ``most``: the
     maximum number of batches. ``sink`` receives the outputs of each batch and the batch, on the
-    device. Of a model with members, all this is that of their average; the means of their own
-    metrics and losses have keys that end in ``_members``. In the processes of a ``world``, results
-    are those of all their rows.
+    device. If the model has members, results and outputs are those of their average, and keys that
+    end in ``_members`` hold the means of the members' own metrics and losses. In the processes of a
+    ``world``, results are those of all their rows.
     """
     tasks.reset()
     tasks.move(device)
-    sums: dict[tuple[str, str], Tensor] = {}  # by key and end of a loss: sum(w l) and sum(w)
+    sums: dict[tuple[str, str], Tensor] = {}  # by key and suffix of a loss: sum(w l) and sum(w)
     count = model.body.num_members
     members = MemberMetrics(tasks, count, device)
     was_training = model.training
@@ -98,13 +98,14 @@ def evaluate(
 def _losses(
     model: RankModel, tasks: TaskSet, sums: Mapping[tuple[str, str], Tensor]
 ) -> dict[str, float]:
-    """The losses by key, ``regularization`` and ``val_loss``, from sum(w l) and sum(w) by key and
-    end."""
+    """The losses by key, ``regularization`` and ``val_loss``. ``sums``: sum(w l) and sum(w) by key
+    and suffix, as ``named_sums`` gives them."""
     losses = {
-        f"{key}{end}": tasks.weighting.evaluated(key, float(part / whole))
-        for (key, end), (part, whole) in sums.items()
+        f"{key}{suffix}": tasks.weighting.evaluated(key, float(part / whole))
+        for (key, suffix), (part, whole) in sums.items()
     }
-    counted = [losses[key] for (key, end), (_, whole) in sums.items() if whole > 0 and not end]
+    # Losses of members are reported, but val_loss is that of their average.
+    counted = [losses[key] for (key, of), (_, whole) in sums.items() if whole > 0 and not of]
     penalty = regularization(penalized(model))
     if penalty is not None:
         losses["regularization"] = float(penalty)
@@ -172,7 +173,7 @@ class Evaluation:
         return loader
 
     def read_first(self) -> Quality:
-        """Read the first batch; what its rows hold. Raises DataError if it cannot be used."""
+        """Read the first batch; the counts of its values. Raises DataError if it cannot be used."""
         self.loader.quality = first = Quality(warns=False)
         with closing(self.loader.once()) as batches:
             next(batches)
@@ -293,7 +294,7 @@ class Evaluations:
         self.validation, self.final = Evaluation.of_training(session), Evaluation.final(session)
         self.same = self.final.agrees(self.validation)
         self._predictions = session.settings.evaluation.predictions_path
-        self._first: list[tuple[Evaluation, Quality]] = []  # what their first batches hold
+        self._first: list[tuple[Evaluation, Quality]] = []  # counts of their first batches
         self._results: dict[int, dict[str, float]] = {}  # by step, since this process started
         self._predicted_at: int | None = None  # the step whose predictions were written
 
@@ -327,8 +328,9 @@ class Evaluations:
                 self._first.append((evaluation, first))
 
     def surprises(self, training: Loader) -> list[str]:
-        """A line for each feature that lacks a row for values of the first batches, but not as
-        often for those that ``training`` has read."""
+        """A line for each feature that has more values outside its table or vocabulary in the first
+        rows to evaluate than in those that ``training`` has read; see ``Quality.surprises``. All
+        processes must call it."""
         world, lines = self.session.runtime.world, {}
         trained = Quality.of_all(world.gather(training.quality.to_json()))
         for evaluation, first in self._first:

@@ -63,7 +63,7 @@ def _source(session: Session, checkpoint_path: str | None) -> Path:
 def _parts(
     session: Session, tasks: TaskSet, opened: Sequence[tuple[Checkpoint, Sequence[str]]]
 ) -> list[ExportPart]:
-    """The programs of an export, one of the tasks of each checkpoint."""
+    """The programs of an export: for each checkpoint, one of the tasks that it is best for."""
     return [
         ExportPart(
             tasks.part(names, further=place == 0),

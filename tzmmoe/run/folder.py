@@ -147,7 +147,11 @@ def best(model_dir: Path, watched: Best | None) -> Path:
 
 
 def best_of_tasks(model_dir: Path, watched: Mapping[str, Best]) -> dict[Path, list[str]]:
-    """The tasks by their best checkpoint, in order. Raises CheckpointError as ``best`` does."""
+    """The tasks by the path of their best checkpoint, in the order of steps.
+
+    Raises:
+        CheckpointError: as ``best``.
+    """
     found = {task: best(model_dir, own) for task, own in watched.items()}
     order = sorted(set(found.values()), key=lambda path: int(path.name.rpartition("-")[2]))
     return {path: [task for task, own in found.items() if own == path] for path in order}

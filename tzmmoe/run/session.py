@@ -297,7 +297,7 @@ class Session:
         return opened
 
     def restore_weights(self, opened: checkpoint.Checkpoint, *, averaged: bool) -> None:
-        """Those to train on with; or, with ``averaged``, their averages if there are any."""
+        """Load the trained weights; with ``averaged``, the averages of those that have one."""
         with state.explained(opened, self.settings.text):
             if averaged:
                 averages.read(opened, state.weights(self.built.model))
@@ -313,8 +313,8 @@ class Session:
         return (batch for batch, _ in lockstep.steps(loader.once(), loader.no_rows))
 
     def served(self, *, auxiliary: bool = False) -> TaskSet:
-        """The tasks that have outputs in exports and predictions, as export_config says;
-        ``auxiliary``: all."""
+        """The tasks that have outputs in exports and predictions, by export_config.auxiliary;
+        ``auxiliary``: all of them in any case."""
         return self.built.tasks.served(auxiliary=auxiliary or self.settings.export.auxiliary)
 
     @torch.no_grad()

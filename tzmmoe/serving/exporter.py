@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ExportPart:
-    """A program of an export: ``tasks`` with the weights of step ``step``, which ``restore`` puts
-    into the model."""
+    """A program of an export: the outputs of ``tasks`` with the weights of ``step``, which
+    ``restore`` puts into the model."""
 
     tasks: TaskSet
     step: int
@@ -44,11 +44,11 @@ class ExportPart:
 @dataclass(frozen=True)
 class Export:
     """What goes into an export. ``helpers`` are features that only other features read. ``tasks``:
-    those with outputs; what only other tasks of the ``model`` need is left out.
+    those with outputs; what only other tasks of ``model`` need is left out.
 
     ``quality``: what training counted, as ``Quality.to_json`` gives it; None if it is not known.
     ``key``: what the export is signed with. ``parts``: its programs, each with some of the tasks;
-    none: one, with the weights that the model has.
+    empty: one program of all tasks, with the weights that the model has.
     """
 
     model: RankModel
@@ -92,7 +92,7 @@ class Export:
             log.info("%s: %s with the weights of step %s, %.1f MB", name, of, part.step, size_mb)
 
     def _named_parts(self) -> dict[str, ExportPart]:
-        """By the file of the program."""
+        """The parts by the names of their files."""
         numbered = enumerate(self.parts, 1)
         return {PROGRAM if n == 1 else f"model-{n}.pt2": part for n, part in numbered}
 

@@ -43,7 +43,7 @@ class Need:
 
     @classmethod
     def of_all(cls, needs: Sequence["Need"]) -> "Need":
-        """Of programs that run one after the other, and keep what they give."""
+        """That of programs that run one after the other, if nothing is freed in between."""
         return cls(sum(n.fixed_bytes for n in needs), sum(n.row_bytes for n in needs))
 
     def of(self, num_rows: float) -> int:

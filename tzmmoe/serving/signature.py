@@ -19,7 +19,7 @@ from tzmmoe.system.digest import sha256
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-FORMAT_OF_SEVERAL = 2  # programs
+FORMAT_OF_SEVERAL = 2  # that of exports whose signature lists programs
 PROGRAM = "model.pt2"
 NAME = "signature.json"
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, ConfigError)
@@ -48,7 +48,7 @@ FEATURE_WORDS: Mapping[str, Collection[str | None]] = {
 class Signature:
     """What a Scorer needs beside the program. ``outputs``: as ``exporter.describe_outputs`` gives
     them. ``training``: what training counted; None if the export does not know it. ``programs``:
-    {file: the names of its outputs}."""
+    {file: the names of its outputs}, in order."""
 
     features: list[Feature]
     helpers: list[Feature]
@@ -70,8 +70,8 @@ class Signature:
             content = parsed(own_file(folder, NAME).read_bytes())
             if content["format"] not in (FORMAT, FORMAT_OF_SEVERAL):
                 raise CheckpointError(
-                    f"{folder} has format {content['format']}; this version reads the formats "
-                    f"{FORMAT} and {FORMAT_OF_SEVERAL}"
+                    f"{folder} has format {content['format']}, but this version reads formats "
+                    f"{FORMAT} and {FORMAT_OF_SEVERAL}; use the version that wrote it"
                 )
             _check_sums(folder, content, sums)
             _check_words("setting", content["setting"], SETTING_WORDS)

@@ -21,10 +21,8 @@ STOPPING = tuple(
     if hasattr(signal, name)
 )
 
-# After which a signal is sent again.
-AGAIN_S = 0.005
-# How the names of Python's own files that import modules begin.
-IMPORTING = "<frozen importlib"
+RESEND_DELAY_S = 0.005  # before a signal is sent again
+IMPORT_FILES = "<frozen importlib"  # prefix of the files of Python's import system
 
 HANGUP = getattr(signal, "SIGHUP", None)
 
@@ -40,9 +38,9 @@ class Signals:
     and Interrupted for the others, but in a block that holds signals it waits for the block's end.
     A second one raises at once.
 
-    No signal raises while a module is imported, since a native one may abort the process with what
-    passes through it, as torch's does, nor where Python drops what is raised, as in ``__del__`` and
-    in callbacks of weak references. It is then sent again a moment later.
+    While a module is imported, no signal raises, since native modules such as torch's may abort the
+    process when an exception passes through them. In ``__del__`` and callbacks of weak references,
+    Python drops what is raised. In both cases the signal is sent again a moment later.
     """
 
     def __init__(self) -> None:
@@ -88,7 +86,7 @@ class Signals:
             signal.signal(signum, signal.SIG_IGN)
 
     def _dropped(self, dropped: "sys.UnraisableHookArgs") -> None:
-        """What Python calls with an exception that it can raise nowhere."""
+        """The hook for exceptions that Python drops: send signals again, and show the others."""
         if isinstance(dropped.exc_value, Interrupted):
             self._send_again(dropped.exc_value.signum)
         elif isinstance(dropped.exc_value, CtrlC):
@@ -101,7 +99,7 @@ class Signals:
         main = threading.main_thread().ident
 
         def send() -> None:
-            time.sleep(AGAIN_S)
+            time.sleep(RESEND_DELAY_S)
             if not self._is_over:
                 signal.pthread_kill(main, signum)
 
@@ -126,8 +124,8 @@ class Signals:
 
 
 def _imports(frame: FrameType | None) -> bool:
-    """Whether a module is being imported where the frame is executed."""
-    while frame is not None and not frame.f_code.co_filename.startswith(IMPORTING):
+    """Whether the frame runs within an import."""
+    while frame is not None and not frame.f_code.co_filename.startswith(IMPORT_FILES):
         frame = frame.f_back
     return frame is not None
 

@@ -32,9 +32,9 @@ class Penalty:
         values = {"l1": self.l1, "l2": self.l2}
         return [f"{self.part}_{name}_reg" for name, value in values.items() if value]
 
-    def each_of(self, number: int) -> "Penalty":
-        """For each of several networks, so that the sum is the mean of their penalties."""
-        return replace(self, l1=self.l1 / number, l2=self.l2 / number)
+    def each_of(self, num_networks: int) -> "Penalty":
+        """The penalty of each network, so that the sum is the mean of what one alone would have."""
+        return replace(self, l1=self.l1 / num_networks, l2=self.l2 / num_networks)
 
     def __bool__(self) -> bool:
         return bool(self.l1 or self.l2)

@@ -173,7 +173,7 @@ def _tables(modules: Mapping[str, Tables]) -> list[Table]:
 
 
 def _bytes(table: Table, request: PlacementRequest) -> int:
-    """Of a table with its optimizer's state, and its averages, which an evaluation copies."""
+    """Of a table with its optimizer's state, its averages, and an evaluation's copy of these."""
     weight = nn.Parameter(torch.empty(table.rows, table.dim, device="meta"))
     tensors = [weight]
     if request.optimizer and table.trainable:

@@ -1,4 +1,4 @@
-"""Keys of an evaluation by which a run chooses its checkpoint or its end."""
+"""Checks of the keys of an evaluation by which a run chooses its best checkpoint or its end."""
 
 from collections.abc import Collection, Mapping
 

@@ -12,7 +12,7 @@ OF_MEMBERS = "_members"  # ends the key of a mean over the members
 
 
 class MemberMetrics:
-    """The metrics of k members, each by itself; none of a single network."""
+    """The metrics of each of k members; empty for a single network."""
 
     def __init__(self, tasks: TaskSet, members: int, device: torch.device) -> None:
         self._each = [tasks.separate() for _ in range(members if members > 1 else 0)]
@@ -36,9 +36,11 @@ class MemberMetrics:
 def named_sums(
     tasks: TaskSet, logits: Mapping[str, Tensor], batch: Batch, *, members: int
 ) -> Iterator[tuple[tuple[str, str], Tensor]]:
-    """``("binary_cross_entropy_ctr", ""), [sum(w l), sum(w)]`` for each loss, in float64, of the
-    average; with ``members`` above 1 also their mean, with OF_MEMBERS in place of ``""``."""
-    averaged = tasks.averaged(logits)
-    for end, of in (("", averaged), (OF_MEMBERS, logits))[: 2 if members > 1 else 1]:
-        for task, word, weighted, total in tasks.loss_sums(of, batch):
-            yield (f"{word}_{task.name}", end), torch.stack([weighted, total]).double()
+    """``("binary_cross_entropy_ctr", ""), [sum(w l), sum(w)]`` for each loss of the average, in
+    float64; with ``members`` above 1, also the mean of their losses, with the suffix OF_MEMBERS."""
+    by_suffix = {"": tasks.averaged(logits)}
+    if members > 1:
+        by_suffix[OF_MEMBERS] = logits
+    for suffix, own in by_suffix.items():
+        for task, word, weighted, total in tasks.loss_sums(own, batch):
+            yield (f"{word}_{task.name}", suffix), torch.stack([weighted, total]).double()

@@ -206,7 +206,7 @@ class Task:
     def loss_sums(
         self, logits: Mapping[str, Tensor], batch: Batch
     ) -> dict[str, tuple[Tensor, Tensor]]:
-        """``Loss.sums`` by word, from the logits of all tasks; their mean over the members."""
+        """``Loss.sums`` by word, from the logits of all tasks; with members, the mean over them."""
         sums, own = {}, logits[self.name]
         members = own.shape[1] if self._has_members(own) else 1
         for word, inputs in self._inputs(batch).items():
@@ -235,8 +235,8 @@ class Task:
         return logits.dim() > (2 if self.num_class > 1 else 1)
 
     def averaged(self, logits: Tensor) -> Tensor:
-        """Of the logits of members, (B, k) or (B, k, C), those of their average: (B,) or (B, C),
-        with the mean of their probabilities, or, of a task without probabilities, their own mean.
+        """The logits of the members' average, (B, k) -> (B,) or (B, k, C) -> (B, C): those of the
+        mean of their probabilities, or for a task without probabilities, the mean of their logits.
         Without members, the logits themselves."""
         if not self._has_members(logits):
             return logits

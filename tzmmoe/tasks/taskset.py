@@ -37,7 +37,7 @@ class TaskSet:
         self._remarked: set[str] = set()  # keys of the metrics whose remarks were logged
 
     def separate(self) -> "TaskSet":
-        """The same tasks with metrics of their own, which warn of nothing."""
+        """The same tasks with metrics of their own, whose ``compute`` logs no warnings."""
         made = TaskSet([task.separate() for task in self.tasks], self.weighting)
         made.is_silent = True
         return made
@@ -52,7 +52,7 @@ class TaskSet:
                 words = f"{column.name!r} is used as {first.role} and as {column.role}"
                 raise ConfigError.at("", f"{words}; use a different column for one of them")
             if first.texts and column.texts and first.texts != column.texts:
-                words = f"{column.name!r} has other label_classes as {first.reader} than as"
+                words = f"{column.name!r} has different label_classes as {first.reader} and as"
                 raise ConfigError.at("", f"{words} {column.reader}; list the same in both")
             columns[column.name] = first.meet(column)
         return list(columns.values())
@@ -83,14 +83,14 @@ class TaskSet:
         return self.part([task.name for task in self.tasks if not task.auxiliary], further=True)
 
     def part(self, names: Collection[str], *, further: bool) -> "TaskSet":
-        """Some of the tasks, by name; ``further``: with the outputs that are not a task's."""
+        """The tasks of these names; ``further``: with the outputs that belong to no task."""
         part = TaskSet([task for task in self.tasks if task.name in names], self.weighting)
         part.further = self.further if further else {}
         return part
 
     def best_keys(self) -> dict[str, str]:
-        """{task: the key of its evaluation by which checkpoints are compared}: its first metric
-        of which larger or smaller is better, else its first loss, else the total."""
+        """{task: the key by which its checkpoints are compared}: the first metric of which larger
+        or smaller is better, else the first loss, else ``val_loss``."""
         natures, keys = self.larger_is_better(), {}
         for task in self.tasks:
             own = [*task.named_metrics(), *(f"{word}_{task.name}" for word in task.losses)]

@@ -219,7 +219,7 @@ def test_moving_averages_become_ema_and_the_report_says_what_differs(
          "l2_shrinkage_reg", "not supported"),
         (f"optimizer_config {{ adam_optimizer {{ {CONSTANT} }} {AVERAGED} }} optimizer_config "
          f"{{ adam_optimizer {{ {CONSTANT} }} {AVERAGED} moving_average_decay: 0.9 }}",
-         "optimizer_config[1].moving_average_decay", "is 0.9, and 0.9999 in the first; give both"),
+         "optimizer_config[1].moving_average_decay", "is 0.9, but 0.9999 in the first; give both"),
         (f"optimizer_config {{ adam_optimizer {{ {CONSTANT} }} }}" * 3, "optimizer_config",
          "has 3 optimizers"),
     ],

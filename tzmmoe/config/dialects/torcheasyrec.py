@@ -100,7 +100,7 @@ def _input_fields(config: DataConfig, faults: Faults) -> None:
 
 
 def _averages(pipeline: Pipeline, faults: Faults) -> dict[str, str]:
-    """``ema`` of the dense optimizer -> that of train_config; use_dense_ema goes."""
+    """Move ``ema`` of an optimizer to train_config; check and remove use_dense_ema."""
     config, written = pipeline.train_config, {}
     for name in ("dense_optimizer", "optimizer"):
         optimizer, path = getattr(config, name), f"train_config.{name}.ema"

@@ -16,7 +16,7 @@ def check(pipeline: Pipeline, faults: Faults) -> None:
     if pipeline.export_config.per_task_best:
         path = "export_config.per_task_best"
         if pipeline.export_config.exporter_type == "best":
-            words = 'is true, but exporter_type is "best", which is one checkpoint; remove one'
+            words = 'is true, but exporter_type: "best" exports one checkpoint; remove one of them'
             faults.add(path, words)
         if not evaluates(pipeline):
             words = "is true, but nothing is evaluated; set eval_input_path, or remove this"

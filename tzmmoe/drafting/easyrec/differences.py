@@ -32,9 +32,9 @@ DIFFERENCES = {
         "their gradients, which Adam and its like hardly notice."
     ),
     "averages": (
-        "The averages of the weights are what is evaluated and exported, and their decay warms up. "
-        "EasyRec keeps averages in its checkpoints, but evaluates and exports the trained weights; "
-        "its decay is constant."
+        "Evaluation and export use the averages of the weights, whose decay warms up. EasyRec "
+        "keeps averages in its checkpoints, but evaluates and exports the trained weights; its "
+        "decay is constant."
     ),
     "one average": (
         "All weights are averaged. EasyRec averages those of the optimizers that have "

@@ -80,13 +80,13 @@ def put_optimizers(target: TracedPart, training: Part) -> None:
 
 
 def _put_averages(target: TracedPart, parts: Sequence[Part]) -> None:
-    """ema, which is of all weights, from use_moving_average of one optimizer or of both."""
+    """``ema``, which averages all weights, where one or both optimizers use_moving_average."""
     averaged = [part for part in parts if part.value("use_moving_average")]
     if not averaged:
         return
     decays = [part.entry("moving_average_decay") for part in averaged]
     if decays[0].value != decays[-1].value:
-        words = f"is {decays[-1].value:g}, and {decays[0].value:g} in the first; give both the same"
+        words = f"is {decays[-1].value:g}, but {decays[0].value:g} in the first; give both the same"
         averaged[-1].fault("moving_average_decay", words)
         return
     made = target.part("ema")

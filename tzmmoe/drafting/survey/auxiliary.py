@@ -17,15 +17,15 @@ SHOWN = 3  # classes in a comment
 def draft(column: ColumnProfile, *, typed: bool, faults: Faults) -> LabelTask | None:
     """The task of a column; None after a fault.
 
-    0 and 1, or two other values: a binary task. Up to ``MOST_CLASSES`` texts or whole numbers: one
-    of classes. Other numbers: a quantity, whose loss is divided by its variance.
+    Two texts or whole numbers: a binary task. More, up to ``MOST_CLASSES``: a task of classes.
+    Other numbers: a quantity, whose loss is divided by its variance.
     """
     if problem := _problem(column):
         faults.add(FLAG, f"{column.name!r} {problem}")
         return None
     own = Faults()
-    made = task.draft(column, typed=typed, faults=own)
-    if _is_classes(column) or (column.classes is not None and not _is_kept(made)):
+    made = task.draft(column, typed=typed, faults=own)  # as that of a label
+    if _is_classes(column) or (column.classes is not None and not _needs_no_texts(made)):
         made = _of_classes(column)
     if made is None:
         faults.extend(replace(fault, path=FLAG) for fault in own)
@@ -33,9 +33,9 @@ def draft(column: ColumnProfile, *, typed: bool, faults: Faults) -> LabelTask | 
     if made.is_quantity and max(abs(column.mean), column.deviation) > LARGE:
         faults.add(
             FLAG,
-            f"{column.name!r} has the mean {column.mean:.4g} and the deviation "
-            f"{column.deviation:.4g}, which a loss of about 1 cannot learn; divide it in the data "
-            "by some 10 or 1,000, take its logarithm, or leave it out with --ignore",
+            f"{column.name!r} has mean {column.mean:.4g} and standard deviation "
+            f"{column.deviation:.4g}, too much for a network that starts near 0; divide it in the "
+            "data, take its logarithm, or leave it out with --ignore",
         )
         return None
     weight = float(f"{WEIGHT * made.weight:.2g}")
@@ -43,14 +43,14 @@ def draft(column: ColumnProfile, *, typed: bool, faults: Faults) -> LabelTask | 
 
 
 def _is_classes(column: ColumnProfile) -> bool:
-    """Whether its values are classes by their number, but for 0 and 1."""
+    """Whether it holds few enough whole numbers to be classes, other than 0 and 1 alone."""
     whole = column.kind in ("whole", "number") and column.whole
     is_binary = whole and column.low == 0 and column.high == 1
     return column.classes is not None and whole and not is_binary
 
 
-def _is_kept(made: LabelTask | None) -> bool:
-    """Whether the task that a label would have needs no classes by name."""
+def _needs_no_texts(made: LabelTask | None) -> bool:
+    """Whether the task of a label fits as it is, without ``label_classes``."""
     return made is not None and (made.binary or made.is_quantity)
 
 
@@ -60,7 +60,7 @@ def _problem(column: ColumnProfile) -> str | None:
     if not column.num_values:
         return "has no value in any row; there is nothing to learn"
     if column.num_distinct == 1:
-        return "has one value in every row that has any; there is nothing to learn"
+        return "has the same value in every row that is not empty; there is nothing to learn"
     if column.low is None and column.classes is None:
         return (
             f"holds {column.num_distinct:,} different texts, and a task has at most "
@@ -72,7 +72,7 @@ def _problem(column: ColumnProfile) -> str | None:
 
 
 def _of_classes(column: ColumnProfile) -> LabelTask:
-    """Of a column with ``classes``."""
+    """The task of a column with ``classes``, which lists them."""
     names = column.classes
     shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
     if len(names) == 2:
@@ -85,5 +85,5 @@ def _of_classes(column: ColumnProfile) -> LabelTask:
         loss = Loss(softmax_cross_entropy=SoftmaxCrossEntropy())
         metric = Metric(accuracy=Accuracy())
         why, num_class = f"{len(names)} classes: {shown}", len(names)
-    why += task.missing(column)
+    why += task.note_of_missing(column)
     return LabelTask(column, loss, (metric,), num_class, 1.0, False, why, "", names)

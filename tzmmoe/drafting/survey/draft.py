@@ -95,7 +95,7 @@ def _training(train: DraftPart, request: DraftRequest, schedule: TrainingPlan) -
         train.set("save_checkpoints_epochs", 1, "save after every pass")
     else:
         train.set("save_checkpoints_epochs", 1, "save and evaluate after every pass")
-        why = "stop after two passes that do not lower the loss of evaluation; the best one counts"
+        why = "stop after two passes that do not lower the loss of evaluation; the best pass counts"
         stopping = train.part("early_stopping", why)
         stopping.set("monitor", "val_loss")
         stopping.set("patience", 2)
@@ -201,7 +201,7 @@ def _tower(mmoe: DraftPart, task: LabelTask, name: str, weight: str) -> None:
     if weight:
         tower.set("sample_weight_name", weight, "how much each row counts")
     if task.auxiliary:
-        of = "0.3 / variance: that of the others is 1" if task.is_quantity else "the others have 1"
-        tower.set("weight", task.weight, of)
+        why = "0.3 / variance; a label would have 1 / variance"
+        tower.set("weight", task.weight, why if task.is_quantity else "a label would have 1")
     elif task.weight != 1:
         tower.set("weight", task.weight, "1 / variance, so that no task drowns the others")

@@ -46,7 +46,7 @@ class DraftRequest:
     roles: Mapping[str, Sequence[str]] = field(default_factory=dict)  # by one of feature.ROLES
     frames: Mapping[str, Frame] = field(default_factory=dict)  # by names in place of files
     time_zone: str = ""  # in which points in time are shown
-    auxiliary: Sequence[str] = ()  # columns that become tasks which only help the others
+    auxiliary: Sequence[str] = ()  # columns of tasks that only help the others
 
     @property
     def evaluates(self) -> bool:
@@ -174,17 +174,17 @@ def _auxiliary(
     evaluation: Source | None,
     faults: Faults,
 ) -> list[LabelTask]:
-    """Of the columns that become auxiliary tasks; evaluation may have classes of its own."""
-    names, others = request.auxiliary, {}
+    """The auxiliary tasks. Their classes include those that only ``evaluation`` has."""
+    names, evaluated = request.auxiliary, {}
     if names and evaluation:
         evaluation.check_columns(evaluation.files[0], names)
         typed_names = [name for name in names if name in typed]
-        others = survey(evaluation, names, names, typed=typed_names).profiles
+        evaluated = survey(evaluation, names, names, typed=typed_names).profiles
     tasks = []
     for name in names:
         profile = found.profiles[name]
-        if name in others and None not in (profile.values, others[name].values):
-            profile = replace(profile, values=profile.values | others[name].values)
+        if name in evaluated and None not in (profile.values, evaluated[name].values):
+            profile = replace(profile, values=profile.values | evaluated[name].values)
         tasks.append(auxiliary.draft(profile, typed=name in typed, faults=faults))
     return [each for each in tasks if each]
 

@@ -22,7 +22,7 @@ LARGE = 10  # a label of this size trains slowly, since a network begins near 0
 @dataclass(frozen=True)
 class LabelTask:
     """A label and what its tower needs. ``flag``: a CSV column of true and false. ``classes``: the
-    values of the label by class, empty if they are the classes' numbers."""
+    label's values in the order of their classes; empty if the values are the classes' numbers."""
 
     column: ColumnProfile
     loss: Loss
@@ -51,20 +51,20 @@ def draft(column: ColumnProfile, *, typed: bool, faults: Faults) -> LabelTask | 
     if problem:
         faults.add("--labels", f"{column.name!r} {problem}")
         return None
-    without = missing(column)
+    note = note_of_missing(column)
     if flag or (column.whole and column.low == 0 and column.high == 1):
         loss = Loss(binary_cross_entropy=BinaryCrossEntropy())
         ones = "true or false" if flag else f"0 or 1, {share(column.mean)} are 1"
         return LabelTask(
-            column, loss, (Metric(auc=AUC(thresholds=0)),), 1, 1.0, flag, ones + without, ""
+            column, loss, (Metric(auc=AUC(thresholds=0)),), 1, 1.0, flag, ones + note, ""
         )
     if column.whole and column.low >= 0 and column.high < CLASSES:
-        return _classes(column, without)
-    return _quantity(column, without)
+        return _classes(column, note)
+    return _quantity(column, note)
 
 
-def missing(column: ColumnProfile) -> str:
-    """What to say of rows without the label."""
+def note_of_missing(column: ColumnProfile) -> str:
+    """What to say of rows without the label; empty if there are none."""
     if not column.num_missing:
         return ""
     return f"; {share(column.num_missing / column.num_rows)} missing, rows it does not learn"
@@ -90,7 +90,7 @@ def _problem(column: ColumnProfile) -> str | None:
     return None
 
 
-def _classes(column: ColumnProfile, without: str) -> LabelTask:
+def _classes(column: ColumnProfile, note: str) -> LabelTask:
     classes = int(column.high) + 1
     why = f"whole numbers {column.low:.0f} to {column.high:.0f}: classes 0 to {classes - 1}"
     advice = ""
@@ -103,10 +103,10 @@ def _classes(column: ColumnProfile, without: str) -> LabelTask:
         )
     loss = Loss(softmax_cross_entropy=SoftmaxCrossEntropy())
     metrics = (Metric(accuracy=Accuracy()),)
-    return LabelTask(column, loss, metrics, classes, 1.0, False, why + without, advice)
+    return LabelTask(column, loss, metrics, classes, 1.0, False, why + note, advice)
 
 
-def _quantity(column: ColumnProfile, without: str) -> LabelTask:
+def _quantity(column: ColumnProfile, note: str) -> LabelTask:
     why = f"numbers {column.low:.6g} to {column.high:.6g}, mean {column.mean:.4g}"
     advice = ""
     if max(abs(column.mean), column.deviation) > LARGE:
@@ -122,4 +122,4 @@ def _quantity(column: ColumnProfile, without: str) -> LabelTask:
     )
     weight = float(f"{1 / max(column.deviation, 1e-6) ** 2:.2g}")
     loss = Loss(l2_loss=L2Loss())
-    return LabelTask(column, loss, metrics, 1, weight, False, why + without, advice)
+    return LabelTask(column, loss, metrics, 1, weight, False, why + note, advice)

@@ -120,7 +120,7 @@ class MMoEV2(Body):
         if crossing and (crossing.features or crossing.output):
             self.wide = Wide(groups[wide_group], settings, crossing)
         width = self._join(groups[mmoe_group], dedup=dedup_cross_features)
-        members = self.have_members(width, num_members, faults)
+        members = self.make_members(width, num_members, faults)
         self.experts = Network(width, layers, copies=num_experts, members=members)
         num_gates = 1 if share_gates else len(towers)
         sizes = {"num_tasks": num_gates, "num_experts": num_experts, "members": members}
@@ -184,7 +184,7 @@ class MMoEV2(Body):
         return parts if len(parts) == self.num_tasks else parts * self.num_tasks
 
     def serving(self, kept: Sequence[int]) -> Body:
-        """Weights of the wide side that are a task's own stay."""
+        """The whole body if it has a wide side, or one gate for all tasks."""
         if self.wide or len(self.gates.final.weight) < self.num_tasks:
             return super().serving(kept)
         body = copy.deepcopy(self)

@@ -11,7 +11,8 @@ log = logging.getLogger(__name__)
 
 
 def take_weights(session: Session) -> None:
-    """Take weights of train_config.fine_tune_checkpoint, if that is set, and log which.
+    """Take the weights of train_config.fine_tune_checkpoint if that is set, or their averages if it
+    has them, and log which.
 
     Raises:
         CheckpointError: it does not fit.

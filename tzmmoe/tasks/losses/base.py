@@ -40,7 +40,8 @@ class LossInputs:
     others: Mapping[str, Tensor]
 
     def repeated(self, times: int) -> "LossInputs":
-        """Each row so many times in succession, with as much less weight; without ``columns``."""
+        """Each row ``times`` times in succession, its weight divided by ``times``; no ``columns``,
+        which ``forward`` does not read."""
         labels = self.labels.repeat_interleave(times, 0)
         weights = self.weights.repeat_interleave(times, 0) / times
         return replace(self, labels=labels, weights=weights, columns={})
@@ -67,7 +68,7 @@ class Loss(ABC):
 
     @property
     def is_by_row(self) -> bool:
-        """Whether a row's loss depends on that row alone: ``forward`` says it all."""
+        """Whether ``forward`` alone defines the loss, so that rows do not depend on each other."""
         return type(self).sums is Loss.sums
 
     def __init_subclass__(cls) -> None:

@@ -54,7 +54,7 @@ class ColumnProfile:
     sample: pa.Array | None  # some rows, the same ones of all columns; None for lists and maps
     num_readable: int = 0  # values of text that read as numbers, where nearly all do
     odd: tuple[str, str] | None = None  # place and text of the first one that does not
-    values: frozenset[str] | None = None  # all texts, as labels are read; None: too many
+    values: frozenset[str] | None = None  # as labels are compared; None: too many for classes
 
     @property
     def listed(self) -> bool:
@@ -141,8 +141,9 @@ class Counts:
             self.trouble = f"{column.type} cannot be used as values"
             return None
         self._count(values)
-        self.distinct.add(distinct(values.values)[0])
-        self._add_texts(distinct(values.values)[0])
+        flat, _ = distinct(values.values)
+        self.distinct.add(flat)
+        self._add_texts(flat)
         numbers = self._add_numbers(values)
         if numbers is not None and self._readable is not None:
             self._readable += values.num_values
@@ -167,7 +168,7 @@ class Counts:
             self._longest = max(self._longest, int(present.max()))
 
     def _add_texts(self, flat: pa.Array) -> None:
-        """Keep all values as texts, unless there are very many."""
+        """Keep all values as texts, unless there are too many for classes."""
         if self._texts is None or self.distinct.count > 2 * MOST_CLASSES:
             self._texts = None
             return
