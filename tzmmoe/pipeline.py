@@ -23,7 +23,7 @@ from tzmmoe.registry import Modules, OwnErrors
 from tzmmoe.run import folder
 from tzmmoe.run.changes import report
 from tzmmoe.run.evaluate import Evaluation
-from tzmmoe.run.exports import export_of
+from tzmmoe.run.exports import chosen_outputs, export_of
 from tzmmoe.run.fit import TrainRun
 from tzmmoe.run.frames.given import (
     check_for_files,
@@ -77,16 +77,6 @@ def names(given: str | Sequence[str]) -> Sequence[str]:
 
 def _checkpoint(path: str | None) -> str | None:
     return None if path is None else local(path, "--checkpoint_path")
-
-
-def _chosen(
-    session: Session, given: Sequence[str] | None, *, auxiliary: bool
-) -> Sequence[str] | None:
-    """The outputs to predict; None: all outputs of all tasks."""
-    served = session.served(auxiliary=auxiliary)
-    if given is None and served is not session.built.tasks:
-        return served.output_names()
-    return given
 
 
 class Pipeline:
@@ -309,7 +299,7 @@ class Pipeline:
         None: all of them, those of auxiliary towers only with ``auxiliary``.
         """
         given = None if output_columns is None else names(output_columns)
-        choose = partial(_chosen, given=given, auxiliary=auxiliary)
+        choose = partial(chosen_outputs, given=given, auxiliary=auxiliary)
         how = {"checkpoint_path": _checkpoint(checkpoint_path), "accept_changes": accept_changes}
         if not is_path(predict_input_path):
             check_for_frame(predict_output_path, reserved_columns)

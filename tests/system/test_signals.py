@@ -290,3 +290,22 @@ def test_a_signal_before_and_after_the_work_has_its_exit_code(monkeypatch, step)
     with pytest.raises(SystemExit) as stopped:
         cli.run(main)
     assert stopped.value.code == 143
+
+
+def test_a_command_that_is_itself_imported_can_be_stopped(tmp_path: Path) -> None:
+    (tmp_path / "imported.py").write_text(
+        "import os, signal, time\n"
+        "from tzmmoe.system import cli\n"
+        "def main(argv):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    time.sleep(20)\n"
+        "cli.run(main)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "import imported"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+    )
+    assert (done.returncode, done.stderr) == (143, "")

@@ -122,3 +122,13 @@ def test_the_average_of_a_convex_loss_is_at_most_the_members_mean() -> None:
     sums = {name: float(a / b) for name, (a, b) in named_sums(tasks, logits, batch, members=K)}
     for key in tasks.loss_keys():
         assert sums[key, ""] < sums[key, "_members"] < math.inf
+
+
+def test_a_batch_counts_once_for_a_loss_that_compares_rows() -> None:
+    """Not once for each member, nor again for their average."""
+    tasks, logits, batch = two_tasks(["pairwise_logistic_loss {}"])
+    loss = tasks.tasks[0].losses["pairwise_logistic_loss"]
+    tasks.losses(logits, batch)
+    assert loss.tally[0] == 1
+    list(named_sums(tasks, logits, batch, members=K))
+    assert loss.tally[0] == 2

@@ -38,10 +38,23 @@ def build_tasks(pipeline: Pipeline, faults: Faults, modules: Modules = NO_MODULE
     word = config.WhichOneof("model")
     if word is None or len(tasks) < len(towers) or any(missing_towers(config)):
         return tasks
+    _check_shared_labels([path for path, _ in towers], tasks, faults)
     with faults.under(f"model_config.{word}"), OwnErrors(modules, ConfigError):
         model, arguments = chosen_model(config, modules)
         return model.relate(tasks, {name: arguments.get(name) for name in model.of_tasks})
     return tasks
+
+
+def _check_shared_labels(paths: Sequence[str], tasks: Sequence[Task], faults: Faults) -> None:
+    """Add a fault for each tower that learns numbers of a label that holds texts for another."""
+    listing = {task.label: task for task in reversed(tasks) if task.label_classes}
+    for path, task in zip(paths, tasks, strict=True):
+        other = listing.get(task.label)
+        of_numbers = [word for word, loss in task.losses.items() if "y" in loss.outputs]
+        if other and other is not task and of_numbers:
+            words = f"is {task.label!r}, which is texts by label_classes of {other.name!r}, but "
+            words += f"{of_numbers[0]} learns a number; give another column, or another loss"
+            faults.add(f"{path}.label_name", words)
 
 
 def chosen_model(config: ModelConfig, modules: Modules) -> tuple[type[Body], dict[str, Any]]:

@@ -1,4 +1,5 @@
-"""What a run exports: the weights of one of its checkpoints, or those of each task's best one."""
+"""What a run gives to others: the outputs that it predicts, and the weights that it exports, of one
+checkpoint or of the best one for each task."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -15,6 +16,18 @@ from tzmmoe.system.checkpoint import Checkpoint
 from tzmmoe.tasks.taskset import TaskSet
 
 log = logging.getLogger(__name__)
+
+
+def chosen_outputs(
+    session: Session, given: Sequence[str] | None, *, auxiliary: bool
+) -> Sequence[str] | None:
+    """The outputs to predict, those that are ``given``; None: all outputs of all tasks."""
+    if auxiliary and given is not None:
+        log.warning("auxiliary has no effect with output_columns, which name the outputs")
+    served = session.served(auxiliary=auxiliary)
+    if given is None and served is not session.built.tasks:
+        return served.output_names()
+    return given
 
 
 def export_of(

@@ -151,7 +151,7 @@ class Export:
             *(file for name in named for file in self._files(name).values()),
         ]
         return {
-            "format": FORMAT_OF_SEVERAL if parts else FORMAT,
+            "format": FORMAT_OF_SEVERAL if len(parts) > 1 else FORMAT,
             "tzmmoe": __version__,
             "checksums": seal.CHECKSUMS,
             "sha256": {name: sha256(folder / name) for name in read},

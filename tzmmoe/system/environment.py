@@ -10,6 +10,7 @@ import time
 from _thread import start_new_thread
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import currentframe
 from types import FrameType
 
 from tzmmoe.errors import ConfigError, Interrupted
@@ -46,12 +47,13 @@ class Signals:
     def __init__(self) -> None:
         self._num_blocks = self._waiting = 0
         self._is_over = False
+        self._base: FrameType | None = None  # which called ``catch``
         self._show_dropped = sys.unraisablehook
 
     def catch(self) -> None:
         """Set the handlers. What is ignored stays so: SIGHUP under nohup, and SIGINT in jobs that a
         shell starts in the background."""
-        self._is_over = False
+        self._is_over, self._base = False, currentframe().f_back
         atexit.unregister(self._ignore)
         atexit.register(self._ignore)
         if sys.unraisablehook != self._dropped:
@@ -108,12 +110,21 @@ class Signals:
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         if self._is_over:
             return
-        if _imports(frame):
+        if self._imports(frame):
             self._send_again(signum)
             return
         is_first, self._waiting = not self._waiting, signum
         if not (self._num_blocks and is_first):
             self._act()
+
+    def _imports(self, frame: FrameType | None) -> bool:
+        """Whether a module is being imported where the frame is executed; an import that the whole
+        command is a part of does not count."""
+        while frame not in (None, self._base):
+            if frame.f_code.co_filename.startswith(IMPORT_FILES):
+                return True
+            frame = frame.f_back
+        return False
 
     def _act(self) -> None:
         signum, self._waiting = self._waiting, 0
@@ -121,13 +132,6 @@ class Signals:
             raise CtrlC
         if signum:
             raise Interrupted(signum)
-
-
-def _imports(frame: FrameType | None) -> bool:
-    """Whether the frame runs within an import."""
-    while frame is not None and not frame.f_code.co_filename.startswith(IMPORT_FILES):
-        frame = frame.f_back
-    return frame is not None
 
 
 SIGNALS = Signals()

@@ -38,9 +38,9 @@ def named_sums(
 ) -> Iterator[tuple[tuple[str, str], Tensor]]:
     """``("binary_cross_entropy_ctr", ""), [sum(w l), sum(w)]`` for each loss of the average, in
     float64; with ``members`` above 1, also the mean of their losses, with the suffix OF_MEMBERS."""
-    by_suffix = {"": tasks.averaged(logits)}
+    for task, word, *sums in tasks.loss_sums(tasks.averaged(logits), batch):
+        yield (f"{word}_{task.name}", ""), torch.stack(sums).double()
     if members > 1:
-        by_suffix[OF_MEMBERS] = logits
-    for suffix, own in by_suffix.items():
-        for task, word, weighted, total in tasks.loss_sums(own, batch):
-            yield (f"{word}_{task.name}", suffix), torch.stack([weighted, total]).double()
+        with tasks.comparisons.counted_apart():  # the batch was counted above
+            for task, word, *sums in tasks.loss_sums(logits, batch):
+                yield (f"{word}_{task.name}", OF_MEMBERS), torch.stack(sums).double()

@@ -217,10 +217,12 @@ class Task:
                 rows = {self.name: own.flatten(0, 1)}
                 sums[word] = self._sums(loss, inputs.repeated(members), rows)
             else:
-                each = [
-                    self._sums(loss, inputs, {name: part[:, m] for name, part in logits.items()})
-                    for m in range(members)
-                ]
+                each, tallies = [], []
+                for m in range(members):
+                    of_member = {name: part[:, m] for name, part in logits.items()}
+                    each.append(self._sums(loss, inputs, of_member))
+                    tallies.append(loss.tally)
+                loss.tally = tallies[0]  # a batch counts once
                 sums[word] = tuple(sum(parts) / members for parts in zip(*each, strict=True))
         return sums
 

@@ -184,9 +184,17 @@ def _auxiliary(
     for name in names:
         profile = found.profiles[name]
         if name in evaluated and None not in (profile.values, evaluated[name].values):
-            profile = replace(profile, values=profile.values | evaluated[name].values)
+            profile = _with_values(profile, evaluated[name])
         tasks.append(auxiliary.draft(profile, typed=name in typed, faults=faults))
     return [each for each in tasks if each]
+
+
+def _with_values(profile: ColumnProfile, other: ColumnProfile) -> ColumnProfile:
+    """The profile with the values, and their range, of ``other`` too."""
+    profile = replace(profile, values=profile.values | other.values)
+    if None in (profile.low, other.low):
+        return profile
+    return replace(profile, low=min(profile.low, other.low), high=max(profile.high, other.high))
 
 
 def _parts(request: DraftRequest, source: Source) -> tuple[Source, Source | None]:

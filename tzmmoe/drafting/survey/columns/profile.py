@@ -176,7 +176,8 @@ class Counts:
             self._texts = None
             return
         texts = canonical(as_text(pc.unique(flat)).cast(pa.large_string()))
-        self._texts |= set(texts.to_pylist()) - {"", "nan"}
+        missing = {"", "nan"} if pa.types.is_floating(flat.type) else {""}
+        self._texts |= set(texts.to_pylist()) - missing
 
     def _add_readable(self, values: Jagged, file: str, row: int) -> None:
         """Count the texts that read as numbers, as long as nearly all do."""
