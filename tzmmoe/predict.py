@@ -49,6 +49,9 @@ def main(argv: Sequence[str]) -> None:
     if bool(arguments.saved_model_dir) == bool(arguments.pipeline_config):
         parser.error("give either --saved_model_dir, or --pipeline_config for a checkpoint")
     without_effect = [name for name in NEED_CONFIG if getattr(arguments, name)]
+    if arguments.saved_model_dir and arguments.auxiliary:
+        words = "--auxiliary has no effect with --saved_model_dir, which has the outputs that were "
+        parser.error(f"{words}chosen for it; export again with --auxiliary")
     if arguments.saved_model_dir and without_effect:
         parser.error(f"--{without_effect[0]} has no effect with --saved_model_dir; leave it out")
     if arguments.pipeline_config and arguments.key_file:

@@ -245,7 +245,6 @@ FAULTS = [
         (old, f"export_config {{ per_task_best: true {more} }} {new}", PER_TASK, words)
         for old, new, more, words in [
             ("data_config", "data_config", "exporter_type: 'best'", "exporter_type"),
-            ('eval_input_path: "eval.parquet"', "", "", "nothing is evaluated"),
         ]
     ),
     *(

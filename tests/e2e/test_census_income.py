@@ -269,6 +269,8 @@ def test_no_feature_of_the_configs_reveals_a_label() -> None:
         "census_income_mmoe_v2": {"education", "marital_stat"},
         "census_income_group2_mmoe": {"education", "marital_stat"},
         "census_income_education_kept_mmoe": {"marital_stat"},
+        "census_income_members_mmoe": {"education", "marital_stat"},
+        "census_income_auxiliary_mmoe": {"education", "marital_stat"},
     }
     always = {"income", "never_married", "college", "instance_weight", "income_50k"}
     for name, columns in forbidden.items():

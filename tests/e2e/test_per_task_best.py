@@ -12,7 +12,7 @@ from messages import fails, says
 from written import changed, loaded, said_of_all
 
 from tzmmoe import predict
-from tzmmoe.errors import CheckpointError
+from tzmmoe.errors import CheckpointError, ConfigError
 from tzmmoe.pipeline import Pipeline
 from tzmmoe.run.evaluate import Evaluations
 from tzmmoe.run.results import TRAINING_RESULTS, append_results
@@ -235,3 +235,9 @@ def test_a_run_that_was_never_evaluated_has_no_best_of_a_task(
     run.fit()
     with fails(CheckpointError, "no evaluation", "per_task_best: false"):
         tiny.pipeline(tiny_folder, tmp_path / "model", **BEST).export(str(tmp_path / "export"))
+
+
+def test_without_an_evaluation_there_is_no_best_checkpoint(tiny_folder: Path) -> None:
+    run = tiny.pipeline(tiny_folder, tiny_folder / "no", eval_input_path="", **BEST)
+    with fails(ConfigError, "export_config.per_task_best", "nothing is evaluated"):
+        run.check()

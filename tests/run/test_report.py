@@ -83,6 +83,7 @@ def task(name: str, metrics: list[str], losses: list[str]) -> SimpleNamespace:
         metrics=dict.fromkeys(metrics),
         losses=dict.fromkeys(losses),
         is_learned=True,
+        auxiliary=False,
     )
 
 

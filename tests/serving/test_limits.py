@@ -299,8 +299,10 @@ def test_memory_that_runs_out_is_an_error_that_says_what_to_do(
     def fail(*_: object) -> None:
         raise error
 
-    place, name = (scorer._reader, "read") if stage == "reading" else (scorer, "_run")
-    monkeypatch.setattr(place, name, fail)
+    if stage == "reading":
+        monkeypatch.setattr(scorer._reader, "read", fail)
+    else:
+        monkeypatch.setattr(scorer, "_programs", [fail])
     with fails(DataError, "memory", "free"):
         scorer.score([ROW])
 
@@ -313,7 +315,7 @@ def test_other_errors_of_the_program_are_not_taken_for_lack_of_memory(
     def fail(_: object) -> None:
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(scorer, "_run", fail)
+    monkeypatch.setattr(scorer, "_programs", [fail])
     with pytest.raises(CheckpointError, match="shapes do not match") as caught:
         scorer.score([ROW])
     assert "memory" not in str(caught.value)

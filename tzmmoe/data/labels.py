@@ -93,6 +93,8 @@ def _numbers(array: pa.Array, role: str) -> np.ndarray:
                 "if it stands for a missing label, leave the cell empty, or for CSV files add "
                 f'null_values: "{text}" to data_config'
             )
+        elif role == "label" and is_text(array.type):
+            remedy += "; texts are classes if label_classes of the tower lists them"
         raise BadValue(row, f"{bad.text}; {remedy}") from bad
     return numbers
 

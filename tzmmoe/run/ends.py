@@ -97,9 +97,10 @@ class Watch:
         larger = checked_key(where, key, natures, export.metric_larger_is_better)
         evaluates = bool(settings.files.eval_input_path)
         best = Best(key, larger) if evaluates else None
-        of_tasks = {}
-        if evaluates and export.per_task_best:
-            of_tasks = best_of_tasks(of_exports)
+        if export.per_task_best and not evaluates:
+            words = "is true, but nothing is evaluated; set eval_input_path, or remove this"
+            raise ConfigError.at("export_config.per_task_best", words)
+        of_tasks = best_of_tasks(of_exports) if export.per_task_best else {}
         if stopping is None:
             return cls(best, of_tasks=of_tasks)
         path = "train_config.early_stopping"

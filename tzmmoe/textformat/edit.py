@@ -6,6 +6,7 @@ value has the syntax of a config or of JSON: ``{lr: 0.1}``, ``auc {}``, ``[{"auc
 """
 
 import json
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -23,6 +24,8 @@ from tzmmoe.textformat.objects import ObjectReading
 from tzmmoe.textformat.outline import TOKEN
 from tzmmoe.textformat.paths import Target, is_map, is_set
 from tzmmoe.textformat.scalars import from_text
+
+log = logging.getLogger(__name__)
 
 Settings = str | Iterable[str] | Mapping[str, Any]  # "a=1", ["a=1", "b.c=2"] or {"a": 1, "b.c": 2}
 
@@ -249,6 +252,8 @@ def _write(target: Target, message: Message, facts: SchemaFacts, earlier: Set[st
         stays = facts.replaced(owner.DESCRIPTOR, name)
         for rival in facts.rivals(owner.DESCRIPTOR, name):
             if not (rival in stays and join(target.path, rival) in earlier):
+                if is_set(owner, rival):
+                    log.info("%s: removed, since %s was set", join(target.path, rival), name)
                 owner.ClearField(rival)
 
 

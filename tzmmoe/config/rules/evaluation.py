@@ -18,9 +18,6 @@ def check(pipeline: Pipeline, faults: Faults) -> None:
         if pipeline.export_config.exporter_type == "best":
             words = 'is true, but exporter_type: "best" exports one checkpoint; remove one of them'
             faults.add(path, words)
-        if not evaluates(pipeline):
-            words = "is true, but nothing is evaluated; set eval_input_path, or remove this"
-            faults.add(path, words)
     counts = ["num_steps", "batch_size", "log_step_count_steps"]
     at_least(1, pipeline.eval_config, "eval_config", counts, faults)
     at_least(0, pipeline.runtime_config, "runtime_config", ["seed"], faults)
