@@ -341,7 +341,7 @@ class Pipeline:
         modules = state["config"].modules
         vars(self).update(state, config=replace(state["config"], rules=rules(modules)))
 
-    def _training(self, frames: Sequence[Frame]) -> Session:
+    def _training(self, frames: Sequence[Frame] = ()) -> Session:
         needs = ("train_input_path", "model_dir")
         return self._started(frames, needs=needs, trains=True)
 
