@@ -47,6 +47,8 @@ KERAS_MLP = {
     "use_final_bias": False,
 }
 LAYERS = PLAIN | {"hidden_units": [5, 4]}
+# Of a body that is a single network without penalties.
+ALONE = {"num_members": 1, "l2_regularization": 0.0}
 SETTING = FeatureSettings("FG_NONE", "\x03", "MURMUR_HASH", Path())
 
 
@@ -189,8 +191,7 @@ def rank_model(num_class: Mapping[str, int], *, use_bn: bool = False) -> RankMod
         expert_mlp=layers,
         gate_mlp=None,
         num_expert=3,
-        num_members=1,
-        l2_regularization=0.0,
+        **ALONE,
         gate_temperature=1.0,
         gate_dropout=0.0,
         gate_entropy_weight=0.0,

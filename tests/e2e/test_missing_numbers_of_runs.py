@@ -24,7 +24,7 @@ LAYERS = {
 
 
 def with_holes(file: Path) -> None:
-    """Every third price of a file is gone."""
+    """Every third row of a file has no price."""
     read = pq.read_table if file.suffix == ".parquet" else tiny.csv.read_csv
     table = read(file)
     place = table.column_names.index("price")

@@ -19,11 +19,11 @@ VIEWS = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary(
 def table_of(rows: Any, name: str) -> pa.Table:
     """The table of rows in any container. NaN, None and NA of pandas are null in it.
 
-    ``name``: of the rows, in messages. An index is no column.
+    ``name``: what messages call the rows. The index is not read as a column.
 
     Raises:
-        DataError: no such container, columns whose names are no texts or are not distinct, columns
-            of different lengths, or values that have no type in Arrow.
+        DataError: no such container, column names that are not text or not unique, columns of
+            different lengths, or values that have no type in Arrow.
     """
     if isinstance(rows, pa.RecordBatch):
         rows = pa.Table.from_batches([rows])
@@ -65,7 +65,7 @@ def is_dataset(rows: Any) -> bool:
 
 
 def check_names(names: Iterable[Any], name: str) -> None:
-    """Raise DataError for names of columns that are no texts, or that several columns have."""
+    """Raise DataError for column names that are not text or not unique."""
     faults, names = [], list(names)
     others = [column for column in names if not isinstance(column, str)]
     if others:

@@ -20,7 +20,7 @@ CODE = r"^\s*[+-]?0\d"  # 007 is a code, not the number 7
 POWER = r"\d[eE]"  # 1e300 is an amount, though it is whole
 NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 NEARLY = 0.9  # share of a column's texts
-LARGEST_CLASS = 2.0**53  # whole floats beyond it are no longer told apart
+LARGEST_CLASS = 2.0**53  # above it, float64 does not hold every whole number
 MOST_CLASSES = 50  # of a column that is to be predicted
 
 
